@@ -1,0 +1,1 @@
+"""Delta tables through deltalake: the only room that imports it."""

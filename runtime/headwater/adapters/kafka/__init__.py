@@ -1,0 +1,1 @@
+"""Kafka through confluent_kafka: the only room that imports its clients."""

@@ -1,0 +1,1 @@
+"""The schema registry through its Confluent API, with every call bounded."""

@@ -1,0 +1,1 @@
+"""Commands for people and machines. Parses, calls one room, prints; decides nothing."""

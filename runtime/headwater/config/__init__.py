@@ -1,0 +1,1 @@
+"""Settings from the environment and headwater.toml, checked whole before anything starts."""

@@ -1,0 +1,150 @@
+"""Every error we raise on purpose, named by what the caller does next.
+
+HeadwaterError                 what, where, what to do next; a stable code; an exit code
+├── RetriableError             call again with the same arguments, within a bound
+│   └── UnavailableError       broker or registry does not answer            exit 69
+├── AbortableError             abort the transaction, rewind, go on
+├── RecycleError               the client is not to be trusted: make a new one
+├── FatalError                 stop this process                             exit 70
+│   ├── FencedError            another process uses this id                  exit 75
+│   ├── TooManyBadRecordsError the dead-letter limit tripped                 exit 65
+│   └── StartRefusedError      the topics do not fit the declaration         exit 78
+├── UnknownSchemaError         the registry says: no such id (definite)
+├── DeclarationError           mistakes in products or contracts, all at once exit 78
+├── ConfigurationError         mistakes in settings, all at once             exit 78
+├── DifferenceError            a check found a difference                    exit 1
+└── UnverifiableError          cannot be decided                             exit 2
+
+Bad *data* is not an error but a `model.Quarantine`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class HeadwaterError(Exception):
+    """Base of all errors we raise on purpose. `str(error)` is one sentence without payloads."""
+
+    exit_code: ClassVar[int] = 70
+    code: str = "INTERNAL"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+
+class RetriableError(HeadwaterError):
+    """Call again with the same arguments, within a bound."""
+
+    exit_code = 69
+    code = "RETRIABLE"
+
+
+class UnavailableError(RetriableError):
+    """Broker or registry does not answer."""
+
+    code = "UNAVAILABLE"
+
+
+class AbortableError(HeadwaterError):
+    """Abort the transaction, rewind to its first positions, go on."""
+
+    code = "ABORTED"
+
+
+class RecycleError(HeadwaterError):
+    """The client's state is unknown: replace it by a new one with the same id."""
+
+    code = "RECYCLED"
+
+
+class FatalError(HeadwaterError):
+    """Stop this process."""
+
+    code = "FATAL"
+
+
+class FencedError(FatalError):
+    """Another process uses this transactional id or group member id."""
+
+    exit_code = 75
+    code = "FENCED"
+
+
+class TooManyBadRecordsError(FatalError):
+    """The dead-letter limit tripped (promise 6)."""
+
+    exit_code = 65
+    code = "TOO_MANY_BAD_RECORDS"
+
+
+class StartRefusedError(FatalError):
+    """Topics, offsets or partitions do not fit the declaration; nothing was read."""
+
+    exit_code = 78
+    code = "START_REFUSED"
+
+
+class UnknownSchemaError(HeadwaterError):
+    """The registry definitely has no schema of this id."""
+
+    code = "UNKNOWN_SCHEMA_ID"
+
+
+class RegistrationRefusedError(HeadwaterError):
+    """The registry refuses a schema as incompatible; the message carries its reasons."""
+
+    exit_code = 78
+    code = "INCOMPATIBLE_SCHEMA"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: code, sentence, and the file and line where known."""
+
+    code: str
+    message: str
+    file: str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
+        return f"{place}{self.code}: {self.message}"
+
+
+class ProblemsError(HeadwaterError):
+    """Several mistakes of a user's, reported at once."""
+
+    exit_code = 78
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class DeclarationError(ProblemsError):
+    """Mistakes in products or contracts."""
+
+    code = "DECLARATION"
+
+
+class ConfigurationError(ProblemsError):
+    """Mistakes in settings."""
+
+    code = "CONFIGURATION"
+
+
+class DifferenceError(HeadwaterError):
+    """A check found a difference."""
+
+    exit_code = 1
+    code = "DIFFERENT"
+
+
+class UnverifiableError(HeadwaterError):
+    """The question cannot be decided, and why."""
+
+    exit_code = 2
+    code = "UNVERIFIABLE"

@@ -1,0 +1,92 @@
+"""Frozen words shared by every room. Imports nothing of Headwater."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One partition of one topic."""
+
+    topic: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.index}]"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A partition and its *next* offset: committing it is always right."""
+
+    partition: Partition
+    next_offset: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}@{self.next_offset}"
+
+
+Positions = Mapping[Partition, int]
+"""The next offset per partition; the plural of `Position`."""
+
+
+class Code(StrEnum):
+    """Why one record cannot be processed. Stable: consumers of dead letters match on these."""
+
+    EMPTY_VALUE = "EMPTY_VALUE"
+    BAD_MAGIC = "BAD_MAGIC"
+    TRUNCATED_FRAME = "TRUNCATED_FRAME"
+    UNKNOWN_SCHEMA_ID = "UNKNOWN_SCHEMA_ID"
+    INCOMPATIBLE_SCHEMA = "INCOMPATIBLE_SCHEMA"
+    AVRO_LENGTH = "AVRO_LENGTH"
+    AVRO_INDEX = "AVRO_INDEX"
+    AVRO_BUDGET = "AVRO_BUDGET"
+    AVRO_DEPTH = "AVRO_DEPTH"
+    AVRO_VARINT = "AVRO_VARINT"
+    AVRO_RANGE = "AVRO_RANGE"
+    AVRO_UUID = "AVRO_UUID"
+    TRAILING_BYTES = "TRAILING_BYTES"
+    BAD_UTF8 = "BAD_UTF8"
+    BAD_TEMPORAL = "BAD_TEMPORAL"
+    DECIMAL_OVERFLOW = "DECIMAL_OVERFLOW"
+    STEP_FAILED = "STEP_FAILED"
+    CONTRACT_VIOLATION = "CONTRACT_VIOLATION"
+    MSG_SIZE_TOO_LARGE = "MSG_SIZE_TOO_LARGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """One input record that cannot be processed.
+
+    `row` is its place in the batch; `message` says what is wrong and where in the schema,
+    never the payload; `step` names the stage that refused it.
+    """
+
+    row: int
+    code: Code
+    message: str
+    step: str = "decode"
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """One Kafka record as it stands in the log. `timestamp_ms` is its publish time."""
+
+    partition: Partition
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A record to publish that wants headers: a dead letter."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers

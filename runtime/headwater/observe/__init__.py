@@ -1,0 +1,1 @@
+"""The metric catalogue, logs and health. Never sees a payload."""

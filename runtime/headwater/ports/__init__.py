@@ -1,0 +1,35 @@
+"""What we need from outside, as protocols. Holds no behaviour.
+
+Every port has at least two adapters (the real one and memory), and one law suite that both obey.
+"""
+
+from headwater.ports.log import (
+    CommitOutcome,
+    GroupToken,
+    LogReader,
+    RebalanceListener,
+    Records,
+    RecordSource,
+    Topics,
+    TopicSettings,
+    TransactionalLog,
+)
+from headwater.ports.registry import RegisteredSchema, Registry
+from headwater.ports.table import CommitRecord, CutRange, Table
+
+__all__ = [
+    "CommitOutcome",
+    "CommitRecord",
+    "CutRange",
+    "GroupToken",
+    "LogReader",
+    "RebalanceListener",
+    "RecordSource",
+    "Records",
+    "RegisteredSchema",
+    "Registry",
+    "Table",
+    "TopicSettings",
+    "Topics",
+    "TransactionalLog",
+]

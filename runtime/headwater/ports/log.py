@@ -1,0 +1,251 @@
+"""The event log as the engine and the snapshot writer need it.
+
+The seam is columnar: `RecordSource.poll` returns columns, `TransactionalLog.produce` takes columns.
+A native client can take the place of the Kafka adapter without touching the engine.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, NewType, Protocol
+
+from headwater.model import Letter, Partition, Positions, RawRecord
+
+GroupToken = NewType("GroupToken", object)
+"""Group membership as captured at a transaction's start; opaque, handed back to `send_offsets`."""
+
+
+class Records(Protocol):
+    """Consecutive records of one topic, as columns. A row is a place in these columns."""
+
+    @property
+    def topic(self) -> str:
+        """The one topic they come from."""
+        ...
+
+    @property
+    def values(self) -> Sequence[bytes | None]:
+        """The values, framed as in the log."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def ends(self) -> Positions:
+        """The next offset per partition after these records."""
+        ...
+
+    def starts(self) -> Positions:
+        """The first offset per partition of these records."""
+        ...
+
+    def raw(self, row: int) -> RawRecord:
+        """One record with everything; for dead letters, never for every row."""
+        ...
+
+    def keys(self) -> Sequence[bytes | None]:
+        """The keys."""
+        ...
+
+    def partitions(self) -> Sequence[int]:
+        """The partition index of each record."""
+        ...
+
+    def offsets(self) -> Sequence[int]:
+        """The offset of each record."""
+        ...
+
+    def timestamps_ms(self) -> Sequence[int]:
+        """The publish time of each record, milliseconds since the epoch."""
+        ...
+
+
+class RebalanceListener(Protocol):
+    """Called inside `RecordSource.poll`, on the thread that polls."""
+
+    def assigned(self, partitions: Sequence[Partition]) -> Positions:
+        """Partitions are ours now; returns where to begin on each."""
+        ...
+
+    def revoked(self, partitions: Sequence[Partition]) -> None:
+        """Partitions go after this call; last chance to commit their positions."""
+        ...
+
+    def lost(self, partitions: Sequence[Partition]) -> None:
+        """Partitions are gone already; nothing of them may be committed."""
+        ...
+
+
+class RecordSource(Protocol):
+    """A member of a consumer group that reads committed records."""
+
+    def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
+        """Join the group; `listener` hears of every change of the assignment."""
+        ...
+
+    def poll(self, max_records: int, timeout_s: float) -> Sequence[Records]:
+        """Records by topic, in log order per partition; empty when none came in time.
+
+        Raises RetriableError, FencedError, RecycleError or FatalError.
+        """
+        ...
+
+    def assignment(self) -> frozenset[Partition]:
+        """The partitions this member holds."""
+        ...
+
+    def committed(self, partitions: Sequence[Partition]) -> Positions:
+        """Stable committed positions of the group (waits out a pending transaction, KIP-447); absent = none."""
+        ...
+
+    def metadata(self, partitions: Sequence[Partition]) -> Mapping[Partition, str]:
+        """The note committed beside each position; absent = none."""
+        ...
+
+    def commit_start(self, positions: Positions) -> None:
+        """Commit start positions outside a transaction, before the first record (promise 9)."""
+        ...
+
+    def seek(self, positions: Positions) -> None:
+        """Go back (or on) to these positions; records already fetched beyond them are dropped."""
+        ...
+
+    def pause(self) -> None:
+        """Stop fetching on the whole assignment while polling keeps the membership."""
+        ...
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        ...
+
+    def group_token(self) -> GroupToken:
+        """The membership of this moment."""
+        ...
+
+    def caught_up(self) -> Positions:
+        """Positions that passed every record and control record up to the read_committed end, for
+        partitions where the end was reached and nothing came since."""
+        ...
+
+    def close(self) -> None:
+        """Leave (a static member does not leave the group: its partitions wait for it)."""
+        ...
+
+
+class CommitOutcome(Enum):
+    """What is known after a commit. Unknown is a third answer."""
+
+    COMMITTED = "committed"
+    UNKNOWN = "unknown"
+
+
+class TransactionalLog(Protocol):
+    """A producer with one transactional id. One transaction at a time, every call bounded.
+
+    Every method may raise AbortableError, RecycleError, FencedError or UnavailableError.
+    """
+
+    def initialise(self) -> None:
+        """Fence older processes of this id and finish or abort what they left."""
+        ...
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        ...
+
+    def produce(self, topic: str, keys: Sequence[bytes | None], values: Sequence[bytes]) -> None:
+        """Publish columns of keys and framed values, partitioned by key."""
+        ...
+
+    def produce_letters(self, topic: str, letters: Sequence[Letter]) -> None:
+        """Publish records with headers."""
+        ...
+
+    def send_offsets(self, positions: Positions, note: str, group: GroupToken) -> None:
+        """Put input positions into the transaction, each with `note` as its metadata."""
+        ...
+
+    def commit(self) -> CommitOutcome:
+        """Commit; UNKNOWN when no answer came within the bound."""
+        ...
+
+    def abort(self) -> None:
+        """Abort the open transaction."""
+        ...
+
+    def recycle(self) -> None:
+        """Throw the client away, make a new one with the same id and initialise it."""
+        ...
+
+    def is_doubtful(self) -> bool:
+        """Whether a timeout or a client error since `begin` asks for a recycle before the next one."""
+        ...
+
+    def close(self) -> None:
+        """Abort what is open and let go."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSettings:
+    """A topic as we create or check it."""
+
+    name: str
+    partitions: int
+    kind: Literal["log", "table", "dead-letters", "source"]
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+class Topics(Protocol):
+    """Topics and groups, seen from outside the data path."""
+
+    def partitions(self, topic: str) -> int | None:
+        """The number of partitions; None when there is no such topic."""
+        ...
+
+    def topic_id(self, topic: str) -> str:
+        """The broker's id of this incarnation of the topic (KIP-516)."""
+        ...
+
+    def config(self, topic: str) -> Mapping[str, str]:
+        """The topic's settings in force."""
+        ...
+
+    def create(self, topics: Sequence[TopicSettings]) -> None:
+        """Create those that do not exist."""
+        ...
+
+    def beginnings(self, topic: str) -> Positions:
+        """The first offset still in the log, per partition."""
+        ...
+
+    def ends(self, topic: str) -> Positions:
+        """The read_committed end (last stable offset), per partition."""
+        ...
+
+    def high_watermarks(self, topic: str) -> Positions:
+        """The high watermark, per partition."""
+        ...
+
+    def at_time(self, topic: str, timestamp_ms: int) -> Positions:
+        """The first offset at or after a publish time, per partition; the end where there is none."""
+        ...
+
+    def group_offsets(self, group: str, topic: str) -> Positions:
+        """Committed positions of a group on a topic; absent = none."""
+        ...
+
+
+class LogReader(Protocol):
+    """Reads exact ranges of a topic under read_committed, outside any consumer group."""
+
+    def read(self, ranges: Mapping[Partition, tuple[int, int]], *, max_records: int) -> Iterator[Records]:
+        """Every committed record of `[start, end)` per partition, each `Records` of one partition, in order.
+
+        Ends when every range is passed, control records and compaction gaps included.
+        Raises UnavailableError, and UnverifiableError when a start is no longer in the log.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the client."""
+        ...

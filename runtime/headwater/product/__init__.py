@@ -1,0 +1,1 @@
+"""What an author declares: products, flows, snapshot policies. Nothing runs here."""

@@ -1,0 +1,1 @@
+"""HTTP for probes and scrapers. Reads published values, never the loop."""
