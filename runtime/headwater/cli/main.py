@@ -1,10 +1,65 @@
-"""The command `headwater`."""
+"""The command `headwater`: finds the command, prints errors as one sentence, exits with their code."""
 
+import importlib
+import sys
+from typing import Final
+
+import click
 import typer
 
-app = typer.Typer(no_args_is_help=True)
+from headwater.errors import HeadwaterError, ProblemsError
+
+COMMANDS: Final[dict[str, str]] = {
+    # command -> module whose `app` is a typer.Typer; imported only when asked for, to start fast
+}
+"""Every command and the module that holds it, in the order of `headwater --help`."""
+
+INTERRUPTED_EXIT: Final = 130  # 128 + SIGINT, as shells expect
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """Imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All command names, in the order of COMMANDS."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, imported now; None when there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = typer.main.get_command(importlib.import_module(COMMANDS[cmd_name]).app)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Run domain data products on event streams, exactly once.",
+)
+
+
+@app.callback()
+def root() -> None:
+    """Run domain data products on event streams, exactly once."""
+
+
+def report(error: HeadwaterError) -> None:
+    """Print an error as one sentence (or one line per problem) on standard error."""
+    lines = error.problems if isinstance(error, ProblemsError) else [f"{error.code}: {error}"]
+    for line in lines:
+        print(line, file=sys.stderr)
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; the exit codes are those of `headwater.errors`."""
+    try:
+        app()
+    except HeadwaterError as error:
+        report(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(INTERRUPTED_EXIT)
