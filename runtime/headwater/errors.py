@@ -110,8 +110,10 @@ class Problem:
     line: int | None = None
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
-        return f"{place}{self.code}: {self.message}"
+        if self.file is None:
+            return f"{self.code}: {self.message}"
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.code}: {self.message}"
 
 
 class ProblemsError(HeadwaterError):

@@ -1,11 +1,11 @@
-"""The command `headwater`: finds the command, prints errors as one sentence, exits with their code."""
+"""The command `headwater`: finds commands, prints errors as one sentence, exits by their code."""
 
 import importlib
 import sys
-from typing import Final
+from typing import Final, cast
 
-import click
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from headwater.errors import HeadwaterError, ProblemsError
 
@@ -17,18 +17,19 @@ COMMANDS: Final[dict[str, str]] = {
 INTERRUPTED_EXIT: Final = 130  # 128 + SIGINT, as shells expect
 
 
-class LazyGroup(typer.core.TyperGroup):
+class LazyGroup(TyperGroup):
     """Imports a command's module when the command is used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: object) -> list[str]:
         """All command names, in the order of COMMANDS."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: object, cmd_name: str) -> TyperCommand | TyperGroup | None:
         """The command of this name, imported now; None when there is none."""
         if cmd_name not in COMMANDS:
             return None
-        command = typer.main.get_command(importlib.import_module(COMMANDS[cmd_name]).app)
+        loaded = typer.main.get_command(importlib.import_module(COMMANDS[cmd_name]).app)
+        command = cast(TyperCommand | TyperGroup, loaded)  # typer hides the common base
         command.name = cmd_name
         return command
 

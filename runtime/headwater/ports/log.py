@@ -34,10 +34,6 @@ class Records(Protocol):
         """The next offset per partition after these records."""
         ...
 
-    def starts(self) -> Positions:
-        """The first offset per partition of these records."""
-        ...
-
     def raw(self, row: int) -> RawRecord:
         """One record with everything; for dead letters, never for every row."""
         ...
@@ -94,7 +90,10 @@ class RecordSource(Protocol):
         ...
 
     def committed(self, partitions: Sequence[Partition]) -> Positions:
-        """Stable committed positions of the group (waits out a pending transaction, KIP-447); absent = none."""
+        """Stable committed positions of the group; absent = none.
+
+        Waits out a pending transaction (KIP-447).
+        """
         ...
 
     def metadata(self, partitions: Sequence[Partition]) -> Mapping[Partition, str]:
@@ -102,7 +101,10 @@ class RecordSource(Protocol):
         ...
 
     def commit_start(self, positions: Positions) -> None:
-        """Commit start positions outside a transaction, before the first record (promise 9)."""
+        """Commit start positions outside a transaction, before joining (promise 9).
+
+        Raises RetriableError while the group still has members: only an empty group takes them.
+        """
         ...
 
     def seek(self, positions: Positions) -> None:
@@ -122,8 +124,10 @@ class RecordSource(Protocol):
         ...
 
     def caught_up(self) -> Positions:
-        """Positions that passed every record and control record up to the read_committed end, for
-        partitions where the end was reached and nothing came since."""
+        """Positions that passed every record and control record up to the read_committed end.
+
+        Holds the partitions where the end was reached and nothing came since.
+        """
         ...
 
     def close(self) -> None:
@@ -177,7 +181,7 @@ class TransactionalLog(Protocol):
         ...
 
     def is_doubtful(self) -> bool:
-        """Whether a timeout or a client error since `begin` asks for a recycle before the next one."""
+        """Whether a timeout or client error since `begin` asks for a recycle before the next."""
         ...
 
     def close(self) -> None:
@@ -227,7 +231,7 @@ class Topics(Protocol):
         ...
 
     def at_time(self, topic: str, timestamp_ms: int) -> Positions:
-        """The first offset at or after a publish time, per partition; the end where there is none."""
+        """The first offset at or after a publish time, per partition; the end where none is."""
         ...
 
     def group_offsets(self, group: str, topic: str) -> Positions:
@@ -238,10 +242,13 @@ class Topics(Protocol):
 class LogReader(Protocol):
     """Reads exact ranges of a topic under read_committed, outside any consumer group."""
 
-    def read(self, ranges: Mapping[Partition, tuple[int, int]], *, max_records: int) -> Iterator[Records]:
-        """Every committed record of `[start, end)` per partition, each `Records` of one partition, in order.
+    def read(
+        self, ranges: Mapping[Partition, tuple[int, int]], *, max_records: int
+    ) -> Iterator[Records]:
+        """Every committed record of `[start, end)` per partition, in order.
 
-        Ends when every range is passed, control records and compaction gaps included.
+        Each `Records` is of one partition. Ends when every range is passed, control records and
+        compaction gaps included.
         Raises UnavailableError, and UnverifiableError when a start is no longer in the log.
         """
         ...

@@ -18,7 +18,10 @@ class Registry(Protocol):
     """Every call is bounded. Raises UnavailableError when the registry does not answer well."""
 
     def schema(self, schema_id: int) -> str:
-        """The Avro JSON text of an id; cached for ever. Raises UnknownSchemaError on a definite 404."""
+        """The Avro JSON text of an id; cached for ever.
+
+        Raises UnknownSchemaError on a definite 404.
+        """
         ...
 
     def register(self, subject: str, schema: str, *, compatibility: str) -> RegisteredSchema:

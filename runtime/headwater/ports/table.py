@@ -50,8 +50,8 @@ class Table(Protocol):
     def append(self, rows: pa.Table, record: CommitRecord) -> int:
         """Append rows and their cut in one commit; returns the table version.
 
-        Raises AbortableError when another writer was first (nothing was written then), RetriableError when
-        the storage refuses.
+        Raises AbortableError when another writer was first (nothing was written then),
+        RetriableError when the storage refuses.
         """
         ...
 

@@ -1,1 +1,4 @@
-"""Log to columns: cuts, ranges, hashes, verification. A function of the log, never of the engine."""
+"""Log to columns: cuts, ranges, hashes, verification.
+
+A function of the log, never of the engine.
+"""

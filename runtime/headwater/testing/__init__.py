@@ -1,1 +1,1 @@
-"""What an author needs to test a product: a driver with no broker, the embedded stack as a fixture."""
+"""What an author needs to test a product: a driver with no broker, a real stack as a fixture."""
