@@ -1,0 +1,288 @@
+"""Topics and groups seen from outside the data path, through Kafka's admin protocol.
+
+Every call ends within `CALL_S`; what Kafka says is translated here, once.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any, Final, TypeVar
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported unmarked
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+    TopicDescription,
+)
+
+from headwater.clock import SYSTEM, Clock
+from headwater.errors import HeadwaterError, StartRefusedError, UnavailableError
+from headwater.model import Partition, Positions
+from headwater.ports.log import Topics, TopicSettings
+
+CALL_S: Final = 8.0  # seconds; a broker election takes 1-3 s, and no call may take more than 10
+GRACE_S: Final = 1.0  # seconds more for the future: the client should report its own timeout first
+QUIET: Final = 2  # syslog "critical": a broker away is told once, by our error, not on stderr
+BROKER_DEFAULT: Final = -1  # replication factor: the cluster's own
+
+_DAY_MS: Final = 24 * 60 * 60 * 1000
+_CREATE_TIME: Final = {"message.timestamp.type": "CreateTime"}  # publish time is the producer's
+
+LOG_CONFIG: Final[Mapping[str, str]] = {
+    **_CREATE_TIME,
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",  # every event for ever
+    "retention.bytes": "-1",
+}
+TABLE_CONFIG: Final[Mapping[str, str]] = {
+    **_CREATE_TIME,
+    "cleanup.policy": "compact",  # the last value per key
+}
+DEAD_LETTERS_CONFIG: Final[Mapping[str, str]] = {
+    **_CREATE_TIME,
+    "cleanup.policy": "delete",
+    "retention.ms": str(30 * _DAY_MS),  # a month to repair and replay
+    "retention.bytes": "-1",
+}
+CONFIGS: Final[Mapping[str, Mapping[str, str]]] = {
+    "log": LOG_CONFIG,
+    "source": LOG_CONFIG,
+    "table": TABLE_CONFIG,
+    "dead-letters": DEAD_LETTERS_CONFIG,
+}
+"""What a topic of each kind is created with, before `TopicSettings.config` is laid over it."""
+
+_AWAY: Final = frozenset(
+    {
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._TRANSPORT,
+        KafkaError._RESOLVE,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._WAIT_COORD,
+    }
+)
+_EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # bare in the library
+_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # bare in the library
+_ABSENT: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
+
+Result = TypeVar("Result")
+
+
+def config_of(settings: TopicSettings) -> dict[str, str]:
+    """The settings this topic is created with: those of its kind, then its own."""
+    return {**CONFIGS[settings.kind], **settings.config}
+
+
+def differences(settings: TopicSettings, config: Mapping[str, str]) -> list[str]:
+    """Which settings in force differ from the wanted ones, one sentence part each.
+
+    A source belongs to somebody else: only what `settings.config` asks for is compared.
+    """
+    wanted = settings.config if settings.kind == "source" else config_of(settings)
+    return [
+        f"{name} is {config.get(name, 'not set')}, expected {value}"
+        for name, value in sorted(wanted.items())
+        if _policies(config.get(name, "")) != _policies(value)
+    ]
+
+
+def check_topic(topics: Topics, settings: TopicSettings) -> list[str]:
+    """How a topic differs from its settings: absence, partition count, settings in force."""
+    partitions = topics.partitions(settings.name)
+    if partitions is None:
+        return [f"topic {settings.name} does not exist"]
+    found = differences(settings, topics.config(settings.name))
+    if partitions != settings.partitions:
+        found.insert(0, f"it has {partitions} partitions, expected {settings.partitions}")
+    return [f"topic {settings.name}: {difference}" for difference in found]
+
+
+class KafkaTopics:
+    """The `Topics` port over Kafka.
+
+    `config` holds client properties, `bootstrap.servers` among them. Every method raises
+    UnavailableError when the broker does not answer in time and StartRefusedError when it refuses
+    (TOPIC_MISSING when the topic does not exist).
+    """
+
+    def __init__(self, config: Mapping[str, str], *, clock: Clock = SYSTEM) -> None:
+        self._address = config.get("bootstrap.servers", "an unknown address")
+        self._clock = clock
+        self._last_trouble = ""
+        properties: dict[str, Any] = {**config, "log_level": QUIET, "error_cb": self._remember}
+        self._admin = AdminClient(properties)
+
+    def partitions(self, topic: str) -> int | None:
+        """The number of partitions; None when there is no such topic."""
+        found = self._find(topic)
+        return None if found is None else len(found.partitions)
+
+    def topic_id(self, topic: str) -> str:
+        """The broker's id of this incarnation of the topic."""
+        return str(self._describe(topic).topic_id)
+
+    def config(self, topic: str) -> Mapping[str, str]:
+        """The topic's settings in force, the broker's defaults included."""
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        futures = self._admin.describe_configs([resource], request_timeout=CALL_S)
+        entries = self._result(futures[resource], f"read the settings of topic {topic}")
+        return {name: entry.value for name, entry in entries.items() if entry.value is not None}
+
+    def create(self, topics: Sequence[TopicSettings]) -> None:
+        """Create those that do not exist; returns when the broker knows them all."""
+        missing = [settings for settings in topics if self.partitions(settings.name) is None]
+        if not missing:
+            return
+        wanted = [
+            NewTopic(
+                settings.name,
+                num_partitions=settings.partitions,
+                replication_factor=BROKER_DEFAULT,
+                config=config_of(settings),
+            )
+            for settings in missing
+        ]
+        futures = self._admin.create_topics(
+            wanted, operation_timeout=CALL_S, request_timeout=CALL_S
+        )
+        for name, future in futures.items():
+            self._created(name, future)
+        self._await([settings.name for settings in missing])
+
+    def beginnings(self, topic: str) -> Positions:
+        """The first offset still in the log, per partition."""
+        return self._offsets(topic, _EARLIEST)
+
+    def ends(self, topic: str) -> Positions:
+        """The read_committed end (last stable offset), per partition."""
+        return self._offsets(topic, _LATEST)
+
+    def high_watermarks(self, topic: str) -> Positions:
+        """The high watermark, per partition."""
+        return self._offsets(topic, _LATEST, IsolationLevel.READ_UNCOMMITTED)
+
+    def at_time(self, topic: str, timestamp_ms: int) -> Positions:
+        """The first offset at or after a publish time, per partition; the end where none is."""
+        # The end is taken first: a record that arrives between the two questions is not skipped.
+        ends = self.ends(topic)
+        found = self._offsets(topic, OffsetSpec.for_timestamp(timestamp_ms))
+        return {
+            partition: end if found[partition] < 0 else found[partition]
+            for partition, end in ends.items()
+        }
+
+    def group_offsets(self, group: str, topic: str) -> Positions:
+        """Committed positions of a group on a topic; absent = none."""
+        asked = [TopicPartition(topic, index) for index in range(self._count(topic))]
+        futures = self._admin.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, asked)], request_timeout=CALL_S
+        )
+        answer = self._result(futures[group], f"read the positions of group {group}")
+        return {
+            Partition(found.topic, found.partition): found.offset
+            for found in answer.topic_partitions or ()
+            if found.offset >= 0
+        }
+
+    def _offsets(
+        self,
+        topic: str,
+        spec: OffsetSpec,
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    ) -> dict[Partition, int]:
+        asked = {TopicPartition(topic, index): spec for index in range(self._count(topic))}
+        futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=CALL_S)
+        return {
+            Partition(topic, at.partition): self._result(future, f"find offsets of {topic}").offset
+            for at, future in futures.items()
+        }
+
+    def _count(self, topic: str) -> int:
+        return len(self._describe(topic).partitions)
+
+    def _describe(self, topic: str) -> TopicDescription:
+        found = self._find(topic)
+        if found is None:
+            raise StartRefusedError(
+                f"Topic {topic} does not exist on {self._address}; create it, or check its name.",
+                code="TOPIC_MISSING",
+            )
+        return found
+
+    def _find(self, topic: str) -> TopicDescription | None:
+        futures = self._admin.describe_topics(TopicCollection([topic]), request_timeout=CALL_S)
+        future: Future[TopicDescription] = futures[topic]
+        try:
+            return self._result(future, f"describe topic {topic}")
+        except _AbsentError:
+            return None
+
+    def _created(self, name: str, future: "Future[None]") -> None:
+        try:
+            self._result(future, f"create topic {name}")
+        except StartRefusedError as refusal:
+            # Another process was first: that is what we wanted.
+            if refusal.code != "TOPIC_EXISTS":
+                raise
+
+    def _await(self, names: Sequence[str]) -> None:
+        """Wait until the broker that answers us has heard of the topics from its controller."""
+        deadline_s = self._clock.monotonic() + CALL_S
+        while any(self.partitions(name) is None for name in names):
+            if self._clock.monotonic() > deadline_s:
+                raise UnavailableError(
+                    f"Topics {', '.join(names)} were created on {self._address} but do not appear; "
+                    f"look at the broker's log."
+                )
+
+    def _result(self, future: "Future[Result]", doing: str) -> Result:
+        try:
+            return future.result(timeout=CALL_S + GRACE_S)
+        except KafkaException as error:
+            raise self._translated(error.args[0], doing) from error
+        except FutureTimeoutError as error:
+            raise self._unavailable(doing) from error
+
+    def _translated(self, error: KafkaError, doing: str) -> HeadwaterError:
+        if error.code() in _AWAY or error.retriable():
+            return self._unavailable(doing)
+        if error.code() in _ABSENT:
+            return _AbsentError(
+                f"Could not {doing}: no such topic on {self._address}.", code="TOPIC_MISSING"
+            )
+        existed = error.code() == KafkaError.TOPIC_ALREADY_EXISTS
+        return StartRefusedError(
+            f"Could not {doing}: broker {self._address} answers {error.name()} ({error.str()}).",
+            code="TOPIC_EXISTS" if existed else "KAFKA_REFUSED",
+        )
+
+    def _unavailable(self, doing: str) -> UnavailableError:
+        self._admin.poll(0)  # brings `_remember` the reason, if the client has one
+        reason = f" ({self._last_trouble})" if self._last_trouble else ""
+        return UnavailableError(
+            f"Could not {doing}: no answer from the broker {self._address} within {CALL_S:g} s"
+            f"{reason}; start it or check the address."
+        )
+
+    def _remember(self, error: KafkaError) -> None:
+        self._last_trouble = error.str()
+
+
+class _AbsentError(StartRefusedError):
+    """The broker says: no such topic."""
+
+
+def _policies(value: str) -> frozenset[str]:
+    """A setting as a set: `compact,delete` means the same in any order."""
+    return frozenset(part.strip() for part in value.split(","))
