@@ -1,1 +1,30 @@
 """What an author declares: products, flows, snapshot policies. Nothing runs here."""
+
+from headwater.product.declaration import DataProduct, Output
+from headwater.product.flow import (
+    Filter,
+    Flow,
+    Map,
+    MapEvents,
+    Select,
+    Step,
+    Stream,
+    WithColumns,
+)
+from headwater.product.origin import Origin
+from headwater.product.snapshot import Snapshot
+
+__all__ = [
+    "DataProduct",
+    "Filter",
+    "Flow",
+    "Map",
+    "MapEvents",
+    "Origin",
+    "Output",
+    "Select",
+    "Snapshot",
+    "Step",
+    "Stream",
+    "WithColumns",
+]

@@ -1,0 +1,131 @@
+"""A flow: an immutable plan of named steps. Nothing runs while it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from headwater.product.origin import Origin, caller
+
+if TYPE_CHECKING:  # a declaration is stored, not run: the command line starts without polars
+    import polars as pl
+    from polars._typing import IntoExpr, IntoExprColumn
+
+    FrameFunction = Callable[[pl.DataFrame], pl.DataFrame]
+
+EventFunction = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One input log: topic, contract version, and where a first run begins.
+
+    `start` is as declared: "earliest", "latest" or an ISO 8601 time with a zone (publish time).
+    """
+
+    topic: str
+    contract: int
+    start: str
+    origin: Origin
+
+    @property
+    def start_ms(self) -> int | None:
+        """The declared start time in milliseconds since the epoch; None for earliest and latest."""
+        if self.start in {"earliest", "latest"}:
+            return None
+        return round(datetime.fromisoformat(self.start).timestamp() * 1000)
+
+
+@dataclass(
+    frozen=True, slots=True, eq=False
+)  # compared by identity: == of expressions is an expression
+class Map:
+    """Columns in, columns out: `function` takes and returns a frame."""
+
+    name: str
+    origin: Origin
+    function: FrameFunction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapEvents:
+    """One event at a time: `function` takes a mapping or model and returns one, many or none."""
+
+    name: str
+    origin: Origin
+    function: EventFunction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filter:
+    """Keeps the rows for which every predicate is true."""
+
+    name: str
+    origin: Origin
+    predicates: tuple[IntoExprColumn, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Select:
+    """Keeps and computes exactly these columns."""
+
+    name: str
+    origin: Origin
+    columns: tuple[IntoExpr, ...]
+    named: Mapping[str, IntoExpr]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WithColumns:
+    """Adds or replaces these columns."""
+
+    name: str
+    origin: Origin
+    columns: tuple[IntoExpr, ...]
+    named: Mapping[str, IntoExpr]
+
+
+Step = Map | MapEvents | Filter | Select | WithColumns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flow:
+    """Steps over one stream. Every method returns a new flow; a step is named `<kind>-<place>`."""
+
+    stream: Stream
+    steps: tuple[Step, ...] = ()
+
+    def map(self, function: FrameFunction) -> Flow:
+        """Run `function` on frames: the fast way. It must treat each row on its own.
+
+        It gets the columns and `_row`; it may drop `_row` when it returns as many rows as it got.
+        """
+        return self._then(Map(self._name("map"), caller(), function))
+
+    def map_events(self, function: EventFunction) -> Flow:
+        """Run `function` on one event at a time, for logic that does not vectorise.
+
+        Its parameter is a dict, or a pydantic model when annotated with one.
+        It returns (or yields) mappings or models: one, many or none.
+        """
+        return self._then(MapEvents(self._name("map-events"), caller(), function))
+
+    def filter(self, *predicates: IntoExprColumn) -> Flow:
+        """Keep the rows for which every predicate is true; null counts as false."""
+        return self._then(Filter(self._name("filter"), caller(), predicates))
+
+    def select(self, *columns: IntoExpr, **named: IntoExpr) -> Flow:
+        """Keep and compute exactly these columns, as in `polars.DataFrame.select`."""
+        return self._then(Select(self._name("select"), caller(), columns, named))
+
+    def with_columns(self, *columns: IntoExpr, **named: IntoExpr) -> Flow:
+        """Add or replace columns, as in `polars.DataFrame.with_columns`."""
+        return self._then(WithColumns(self._name("with-columns"), caller(), columns, named))
+
+    def _name(self, kind: str) -> str:
+        return f"{kind}-{len(self.steps) + 1}"
+
+    def _then(self, step: Step) -> Flow:
+        return replace(self, steps=(*self.steps, step))

@@ -1,0 +1,53 @@
+"""The syntax of names: `domain.product`, ports, topics, and how they map to folders."""
+
+import re
+from typing import Final
+
+_PART: Final = r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*"
+PRODUCT_NAME: Final = re.compile(rf"{_PART}\.{_PART}")
+PORT_NAME: Final = re.compile(_PART)
+TOPIC_NAME: Final = re.compile(rf"{_PART}\.{_PART}(?:\.{_PART})*")
+RESERVED_PORT: Final = re.compile(r"v[0-9]+|dead-letters|changelog|repartition")
+MAX_TOPIC_LENGTH: Final = 249  # Kafka's limit on a topic name, in characters
+LONGEST_SUFFIX: Final = len(".dead-letters")  # what we may append to a product's name
+
+
+def folder_of(name: str) -> str:
+    """The folder below its root: dots become slashes, dashes underscores."""
+    return name.replace(".", "/").replace("-", "_")
+
+
+def name_of(folder: str) -> str:
+    """The name that belongs to a folder; the inverse of `folder_of`."""
+    return folder.replace("/", ".").replace("_", "-")
+
+
+def product_name_mistake(name: object) -> str | None:
+    """What is wrong with a product's name; None when it is right."""
+    if not isinstance(name, str) or not PRODUCT_NAME.fullmatch(name):
+        return (
+            f"{name!r} is no product name; write '<domain>.<product>' in lower case,"
+            " with dashes inside, such as 'operations.departure-delays'"
+        )
+    if len(name) + LONGEST_SUFFIX > MAX_TOPIC_LENGTH:
+        return f"a product name of {len(name)} characters is too long for Kafka; shorten it"
+    return None
+
+
+def topic_name_mistake(topic: object) -> str | None:
+    """What is wrong with an input topic's name; None when it is right."""
+    if not isinstance(topic, str) or not TOPIC_NAME.fullmatch(topic):
+        return (
+            f"{topic!r} is no topic of a product;"
+            " write '<domain>.<product>' or '<domain>.<product>.<port>'"
+        )
+    return None
+
+
+def port_name_mistake(port: object) -> str | None:
+    """What is wrong with a port's name; None when it is right."""
+    if not isinstance(port, str) or not PORT_NAME.fullmatch(port):
+        return f"{port!r} is no port name; write it in lower case with dashes inside"
+    if RESERVED_PORT.fullmatch(port):
+        return f"the port name {port!r} is reserved for topics of the runtime; choose another"
+    return None
