@@ -1,0 +1,144 @@
+"""Child processes that outlive the command which started them.
+
+The child writes its own record (pid and start time) before it becomes the service. So there is
+no moment at which it runs unknown, even if the command that spawns it is killed; and because the
+start time is compared, a pid that another process got later is never touched.
+
+Run as a script this file is that first moment of a child; it needs the standard library only.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+STOP_S: Final = 20.0  # a broker writes its clean-shutdown mark in 1-3 s on an idle machine
+KILL_S: Final = 5.0  # SIGKILL needs the kernel only
+_POLL_S: Final = 0.05  # how often a condition is looked at again
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One started process and the port it was told to listen on."""
+
+    pid: int
+    started: str
+    port: int
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Whether `condition` came true within `timeout_s` seconds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def spawn(
+    command: Sequence[str], *, record: Path, port: int, log: Path, env: Mapping[str, str]
+) -> int:
+    """Start `command` in a session of its own, output to `log`; its pid.
+
+    The record appears before the command runs.
+    """
+    launcher = [sys.executable, "-I", "-S", __file__, str(record), str(port), *command]
+    output = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    return os.posix_spawn(
+        sys.executable,
+        launcher,
+        dict(env),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), output, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+
+
+def read_record(path: Path) -> Record | None:
+    """The record at `path`; None when there is none."""
+    try:
+        return Record(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def is_running(record: Record) -> bool:
+    """Whether that very process still runs, not merely one with its pid."""
+    return start_time(record.pid) == record.started
+
+
+def stop(record: Record) -> None:
+    """End the recorded process: politely, then by force. Nothing happens if it is gone.
+
+    Raises TimeoutError when even SIGKILL does not end it.
+    """
+    for number, patience_s in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, KILL_S)):
+        if not is_running(record):
+            return
+        try:
+            os.kill(record.pid, number)
+        except ProcessLookupError:
+            return
+        if wait_until(lambda: not is_running(record), patience_s):
+            return
+    raise TimeoutError(f"process {record.pid} does not end")
+
+
+def start_time(pid: int) -> str | None:
+    """When the process began, as an opaque word; None when it does not run (any more)."""
+    _reap(pid)
+    if sys.platform == "linux":
+        return _linux_start_time(pid)
+    answer = subprocess.run(  # noqa: S603 - fixed program, a number as argument
+        ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    state, _, began = answer.stdout.strip().partition(" ")
+    return None if not state or state.startswith("Z") else began.strip()
+
+
+def _linux_start_time(pid: int) -> str | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # the second field is the program's name in brackets and may hold blanks and brackets itself
+    fields = stat.rpartition(")")[2].split()
+    state, ticks_since_boot = fields[0], fields[19]
+    if state in "ZX":
+        return None
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}/{ticks_since_boot}"
+
+
+def _reap(pid: int) -> None:
+    """Collect a finished child of this very process; one that is no child is left alone."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _become(record: str, port: str, command: Sequence[str]) -> None:
+    """Write the record of this process, then turn into `command`."""
+    started = start_time(os.getpid())
+    draft = Path(f"{record}.draft")
+    draft.write_text(json.dumps({"pid": os.getpid(), "started": started, "port": int(port)}))
+    draft.replace(record)
+    os.execv(command[0], list(command))  # noqa: S606 - the command is ours
+
+
+if __name__ == "__main__":
+    _become(sys.argv[1], sys.argv[2], sys.argv[3:])
