@@ -1,0 +1,150 @@
+"""The settings of one process. Read them with `load_settings`; every value here was checked."""
+
+import socket
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+)
+from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
+
+from headwater.config.durations import Duration
+from headwater.redaction import ClientProperties, redact
+
+MIB: Final = 1024 * 1024
+
+
+def _properties(value: object) -> ClientProperties:
+    if not isinstance(value, Mapping) or not all(isinstance(text, str) for text in value.values()):
+        raise ValueError("write one address, or a table of names and values")
+    return ClientProperties(value)
+
+
+Properties = Annotated[
+    ClientProperties,
+    BeforeValidator(_properties),
+    PlainSerializer(lambda held: {name: redact(name, value) for name, value in held.items()}),
+    Field(default_factory=ClientProperties),
+]
+
+
+class DeadLetterLimit(BaseModel):
+    """How many bad records are too many (promise 6)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: float = Field(
+        default=0.05, gt=0, le=1, description="Part of the last `window` records that may be bad."
+    )
+    window: int = Field(default=10_000, ge=1, description="Records looked back on.")
+    at_least: int = Field(
+        default=100, ge=1, description="Bad records that are always allowed within the window."
+    )
+
+
+class MetricsAddress(BaseModel):
+    """Where metrics and probes are served."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; loopback by default.")
+    port: int = Field(
+        default=0, ge=0, le=65_535, description="Port to listen on; 0 takes a free one."
+    )
+
+
+class Settings(BaseSettings):
+    """The settings of one process, frozen. Durations are `timedelta`, sizes are bytes.
+
+    `repr`, `str` and `model_dump` show no secret; `kafka` and `registry` themselves hold them.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    environment: Literal["dev", "production"] = Field(
+        default="production",
+        description=(
+            "`dev` creates topics and registers schemas by itself; `production` verifies them and "
+            "refuses to start on a difference. It is `dev` by itself on the stack of "
+            "`headwater dev up`."
+        ),
+    )
+    instance: str = Field(
+        default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description=(
+            "Name of this replica: stable over restarts, unique among replicas of a product. "
+            "Part of the transactional id and of the group instance id."
+        ),
+    )
+    commit_interval: Duration = Field(
+        default=timedelta(milliseconds=100),
+        ge=timedelta(milliseconds=1),
+        le=timedelta(seconds=5),
+        description="Time from a transaction's first record to its commit.",
+    )
+    poll_size: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="Records taken per poll."
+    )
+    batch_bytes: ByteSize = Field(
+        default=ByteSize(16 * MIB),
+        ge=64 * 1024,
+        le=1024 * MIB,
+        description="Bytes of input values processed as one batch.",
+    )
+    outage_limit: Duration = Field(
+        default=timedelta(minutes=5),
+        ge=timedelta(seconds=30),
+        description="How long broker or registry may be away before the process exits with 69.",
+    )
+    dead_letters: DeadLetterLimit = Field(
+        default=DeadLetterLimit(), description="How many bad records stop the product with exit 65."
+    )
+    metrics: MetricsAddress = Field(
+        default=MetricsAddress(),
+        description="Where `/metrics`, `/livez`, `/readyz`, `/startupz` listen.",
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="`auto` is text on a terminal and JSON elsewhere."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least severe level that is written."
+    )
+    snapshots: Path = Field(
+        default=Path(".headwater/snapshots"),
+        description="Directory of snapshot tables, relative to the working directory.",
+    )
+    kafka: Properties = Field(
+        description="Properties of the Kafka client; a plain string is `bootstrap.servers`."
+    )
+    registry: Properties = Field(
+        description="Properties of the schema registry's client; a plain string is `url`."
+    )
+
+    @classmethod
+    def from_tables(cls, *tables: Mapping[str, Any]) -> Self:
+        """Settings of nested tables, the first table of most weight.
+
+        Raises pydantic.ValidationError.
+        """
+        sources = tuple(InitSettingsSource(cls, dict(table)) for table in tables)
+        return cls(_build_sources=(sources, {}))  # type: ignore[call-arg]  # mypy sees fields only
+
+    def secrets(self) -> frozenset[str]:
+        """The values that must never be printed."""
+        return self.kafka.secrets() | self.registry.secrets()
+
+    def with_addresses(
+        self, kafka: Mapping[str, str], registry: Mapping[str, str], **changes: object
+    ) -> "Settings":
+        """These settings with client properties overlaid, and further values replaced."""
+        update = {"kafka": self.kafka | kafka, "registry": self.registry | registry, **changes}
+        return self.model_copy(update=update)
