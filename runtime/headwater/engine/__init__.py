@@ -1,1 +1,25 @@
 """The loop and the transaction: from records to exactly-once outputs. Never imports an adapter."""
+
+from headwater.engine.commit_policy import CommitPolicy
+from headwater.engine.limit import BadRecordLimit, BadRecordWindow
+from headwater.engine.loop import Loop, LoopSettings, Outside
+from headwater.engine.start import Start, StartPolicy, StartPositions
+from headwater.engine.task import Publication, Route, Task, Work
+from headwater.engine.transaction import Transaction
+
+__all__ = [
+    "BadRecordLimit",
+    "BadRecordWindow",
+    "CommitPolicy",
+    "Loop",
+    "LoopSettings",
+    "Outside",
+    "Publication",
+    "Route",
+    "Start",
+    "StartPolicy",
+    "StartPositions",
+    "Task",
+    "Transaction",
+    "Work",
+]

@@ -14,6 +14,7 @@ from headwater.ports.log import (
     TopicSettings,
     TransactionalLog,
 )
+from headwater.ports.monitor import Ending, Monitor
 from headwater.ports.registry import RegisteredSchema, Registry
 from headwater.ports.table import CommitRecord, CutRange, Table
 
@@ -21,8 +22,10 @@ __all__ = [
     "CommitOutcome",
     "CommitRecord",
     "CutRange",
+    "Ending",
     "GroupToken",
     "LogReader",
+    "Monitor",
     "RebalanceListener",
     "RecordSource",
     "Records",

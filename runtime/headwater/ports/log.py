@@ -123,6 +123,10 @@ class RecordSource(Protocol):
         """The membership of this moment."""
         ...
 
+    def check_membership(self) -> None:
+        """Ask the broker whether this member id is still ours. Raises FencedError when it is not."""
+        ...
+
     def caught_up(self) -> Positions:
         """Positions that passed every record and control record up to the read_committed end.
 

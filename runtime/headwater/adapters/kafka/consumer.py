@@ -1,0 +1,258 @@
+"""The group member (the port `RecordSource`). Never commits a position of records it returned."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from headwater.adapters.kafka.records import KafkaRecords, offset_of
+from headwater.adapters.kafka.triage import translate
+from headwater.errors import FencedError, HeadwaterError, RecycleError, RetriableError, UnavailableError
+from headwater.model import Partition, Positions
+from headwater.ports import GroupToken, RebalanceListener, Records
+
+CALL_S: Final = 10.0  # committed(), which waits out a zombie's pending offsets (KIP-447)
+SEEK_S: Final = 5.0
+
+FIXED: Final[Mapping[str, Any]] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "isolation.level": "read_committed",
+    "auto.offset.reset": "error",
+    "check.crcs": True,
+    "enable.partition.eof": True,  # the one event that tells that control records were passed too
+    "allow.auto.create.topics": False,
+}
+"""Promises rest on these: no setting overrides them."""
+
+DEFAULTS: Final[Mapping[str, Any]] = {
+    "partition.assignment.strategy": "range",
+    "max.poll.interval.ms": 60_000,
+    "session.timeout.ms": 12_000,
+    "heartbeat.interval.ms": 3_000,
+    "queued.max.messages.kbytes": 16_384,
+    "queued.min.messages": 200_000,
+    "fetch.wait.max.ms": 50,
+    "fetch.queue.backoff.ms": 10,  # the default of 1000 stalls a consumer that drains its queue
+    "socket.timeout.ms": 15_000,
+}
+
+PASSING: Final = frozenset({
+    KafkaError._TRANSPORT,  # noqa: SLF001 (librdkafka's own codes begin with an underscore)
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError._RESOLVE,  # noqa: SLF001
+    KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001 (the next poll joins again; `lost` was called)
+})
+"""Errors the client mends by itself; they come as messages and are no reason to stop."""
+
+
+class KafkaSource:
+    """A static member of a consumer group. Not thread-safe: the loop owns it."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        group: str,
+        member: str,
+        on_statistics: Callable[[str], None] | None = None,
+    ) -> None:
+        settings = {**DEFAULTS, **config, **FIXED, "group.id": group, "group.instance.id": member}
+        if on_statistics is not None:
+            settings["stats_cb"] = on_statistics
+        self._consumer = Consumer(settings)
+        self._topics: tuple[str, ...] = ()
+        self._listener: RebalanceListener | None = None
+        self._next: dict[Partition, int] = {}  # where the next record of each assigned partition begins
+        self._ends: dict[Partition, int] = {}  # read_committed ends that were reached
+        self._published_ms: dict[Partition, int] = {}
+        self._rebalanced = False
+        self._failure: HeadwaterError | None = None
+
+    def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
+        """Join the group; `listener` hears of every change of the assignment."""
+        self._topics, self._listener = tuple(topics), listener
+        self._consumer.subscribe(
+            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def poll(self, max_records: int, timeout_s: float) -> Sequence[Records]:
+        """Records by topic, in log order per partition; empty when none came in time."""
+        self._rebalanced = False
+        try:
+            messages = self._consumer.consume(max_records, timeout_s)
+        except KafkaException as cause:
+            raise translate(cause, doing="polling") from cause
+        self._raise_failure()
+        if any(map(Message.error, messages)):
+            messages = self._without_events(messages)
+        if not messages:
+            return ()
+        if self._rebalanced:
+            # these may belong to the assignment before: take them again from where we stand
+            self.seek({p: self._next[p] for p in self.assignment()})
+            return ()
+        batches = [KafkaRecords(topic, part) for topic, part in self._by_topic(messages)]
+        for batch in batches:
+            self._advance(batch)
+        return batches
+
+    def assignment(self) -> frozenset[Partition]:
+        """The partitions this member holds."""
+        return frozenset(self._next)
+
+    def committed(self, partitions: Sequence[Partition]) -> Positions:
+        """Stable committed positions of the group; absent = none."""
+        return {_partition(tp): tp.offset for tp in self._committed(partitions) if tp.offset >= 0}
+
+    def metadata(self, partitions: Sequence[Partition]) -> Mapping[Partition, str]:
+        """The note committed beside each position; absent = none."""
+        return {_partition(tp): tp.metadata for tp in self._committed(partitions) if tp.offset >= 0 and tp.metadata}
+
+    def commit_start(self, positions: Positions) -> None:
+        """Commit start positions before joining: only an empty group takes them."""
+        try:
+            self._consumer.commit(offsets=_topic_partitions(positions), asynchronous=False)
+        except KafkaException as cause:
+            error = translate(cause, doing="committing the start positions")
+            if isinstance(error, RecycleError):
+                raise RetriableError(str(error)) from cause
+            raise error from cause
+
+    def seek(self, positions: Positions) -> None:
+        """Go to these positions; records already fetched beyond them are dropped."""
+        for target in _topic_partitions(positions):
+            try:
+                self._consumer.seek(target)
+            except KafkaException as cause:
+                raise translate(cause, doing=f"seeking {target.topic}[{target.partition}]") from cause
+        self._next.update(positions)
+        for partition in positions:
+            self._ends.pop(partition, None)
+
+    def pause(self) -> None:
+        """Stop fetching on the whole assignment while polling keeps the membership."""
+        self._consumer.pause(_topic_partitions(self._next))
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        self._consumer.resume(_topic_partitions(self._next))
+
+    def group_token(self) -> GroupToken:
+        """The membership of this moment."""
+        return GroupToken(self._consumer.consumer_group_metadata())
+
+    def check_membership(self) -> None:
+        """Ask the broker whether this member id is still ours.
+
+        A commit is the one call that carries the member id: it is refused with FENCED_INSTANCE_ID when
+        another process has taken the id. It repeats what is committed, so it changes nothing.
+        """
+        held = self.committed(list(self._next))
+        if not held:
+            return
+        try:
+            self._consumer.commit(offsets=_topic_partitions(held), asynchronous=False)
+        except KafkaException as cause:
+            error = translate(cause, doing="asking for the membership")
+            if isinstance(error, FencedError):
+                raise error from cause
+
+    def caught_up(self) -> Positions:
+        """Where the read_committed end was reached, control records passed and nothing came since."""
+        return {p: end for p, end in self._ends.items() if p in self._next and end >= self._next[p]}
+
+    def publish_times_ms(self) -> Mapping[Partition, int]:
+        """The publish time of the last record polled, per partition."""
+        return self._published_ms
+
+    def close(self) -> None:
+        """Let go. A static member does not leave: its partitions wait for it."""
+        self._listener = None
+        self._consumer.close()
+
+    # -- inside consume() ----------------------------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._rebalanced = True
+        self._next, self._ends = {}, {}
+        if self._listener is None:
+            return
+        try:
+            starts = self._listener.assigned([_partition(tp) for tp in partitions])
+            consumer.assign(_topic_partitions(starts))
+            self._next = dict(starts)
+        except HeadwaterError as error:
+            # an exception must not cross librdkafka: poll() raises it
+            self._failure = error
+            consumer.assign([])
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._leave(consumer, partitions, lost=False)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._leave(consumer, partitions, lost=True)
+
+    def _leave(self, consumer: Consumer, partitions: list[TopicPartition], *, lost: bool) -> None:
+        self._rebalanced = True
+        gone = [_partition(tp) for tp in partitions]
+        if self._listener is not None:
+            try:
+                (self._listener.lost if lost else self._listener.revoked)(gone)
+            except HeadwaterError as error:
+                self._failure = error
+        for partition in gone:
+            self._next.pop(partition, None)
+            self._published_ms.pop(partition, None)
+        consumer.unassign()
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    # -- messages ------------------------------------------------------------------------------
+
+    def _without_events(self, messages: list[Message]) -> list[Message]:
+        records = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                records.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                self._ends[Partition(cast("str", message.topic()), cast("int", message.partition()))] = offset_of(message)
+            elif error.code() not in PASSING or error.fatal():
+                raise translate(error, doing=f"reading {message.topic()}[{message.partition()}]")
+        return records
+
+    def _by_topic(self, messages: list[Message]) -> list[tuple[str, list[Message]]]:
+        if len(self._topics) == 1:
+            return [(self._topics[0], messages)]
+        groups: dict[str, list[Message]] = {}
+        for message in messages:
+            groups.setdefault(cast("str", message.topic()), []).append(message)
+        return list(groups.items())
+
+    def _advance(self, batch: KafkaRecords) -> None:
+        for partition, message in batch.last_messages().items():
+            self._next[partition] = offset_of(message) + 1
+            self._published_ms[partition] = message.timestamp()[1]
+
+    def _committed(self, partitions: Sequence[Partition]) -> list[TopicPartition]:
+        wanted = [TopicPartition(p.topic, p.index) for p in partitions]
+        try:
+            found = self._consumer.committed(wanted, timeout=CALL_S)
+        except KafkaException as cause:
+            raise translate(cause, doing="reading committed positions") from cause
+        for answer in found:
+            if answer.error is not None:
+                raise UnavailableError(f"no committed position for {answer.topic}[{answer.partition}]: {answer.error}")
+        return cast("list[TopicPartition]", found)
+
+
+def _partition(tp: TopicPartition) -> Partition:
+    return Partition(tp.topic, tp.partition)
+
+
+def _topic_partitions(positions: Positions) -> list[TopicPartition]:
+    return [TopicPartition(p.topic, p.index, offset) for p, offset in positions.items()]

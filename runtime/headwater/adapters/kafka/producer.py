@@ -1,0 +1,203 @@
+"""The transactional producer (the port `TransactionalLog`). Every call is bounded.
+
+librdkafka has no KIP-890 (transaction protocol v2), so a late EndTxn may hit the next transaction:
+after a timeout, a slow answer or a client error the client is doubtful and is replaced before it goes on.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from headwater.adapters.kafka.triage import kafka_error, translate
+from headwater.errors import AbortableError, HeadwaterError, RetriableError, UnavailableError
+from headwater.model import Letter, Positions
+from headwater.ports import CommitOutcome, GroupToken
+
+INIT_S: Final = 30.0  # a predecessor's transaction may have to time out first (transaction.timeout.ms, 10 s)
+INIT_AGAIN_S: Final = 8.0  # in mid-run: the loop must poll in between to keep its membership
+SEND_OFFSETS_S: Final = 8.0  # below message.timeout.ms, which would abort the transaction anyway
+END_TRY_S: Final = 2.0  # one try: commit_transaction() without a timeout ignores every limit
+END_S: Final = 8.0  # all tries: below transaction.timeout.ms, after which the broker aborts by itself
+FLUSH_S: Final = 8.0
+SLOW_END_S: Final = 5.0  # socket.timeout.ms: a slower answer may have been a hidden retry
+UNFLUSHED_BYTES: Final = 64 * 2**20  # keeps librdkafka's queue (1 GiB) from ever being full in mid-batch
+UNFLUSHED_RECORDS: Final = 500_000  # half of queue.buffering.max.messages, for the same reason
+
+DEFAULTS: Final[Mapping[str, Any]] = {
+    "transaction.timeout.ms": 10_000,
+    "socket.timeout.ms": 5_000,
+    "message.timeout.ms": 8_000,
+    "acks": "all",
+    "partitioner": "murmur2_random",  # the Java client's, so that keys meet keys
+    "compression.type": "lz4",
+    "linger.ms": 5,
+    "batch.size": 1_000_000,
+    "queue.buffering.max.messages": 1_000_000,
+    "message.max.bytes": 1_048_588,  # the broker's default for one batch
+    "retry.backoff.ms": 1,  # the first transaction after a commit waits this long for the last one's markers
+    "retry.backoff.max.ms": 1_000,
+}
+
+
+class KafkaTransactionalLog:
+    """One transactional id, one open transaction at a time. Not thread-safe: the loop owns it."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        transactional_id: str,
+        on_statistics: Callable[[str], None] | None = None,
+    ) -> None:
+        self._config: dict[str, Any] = {**DEFAULTS, **config, "transactional.id": transactional_id}
+        self._config["error_cb"] = self._client_error
+        if on_statistics is not None:
+            self._config["stats_cb"] = on_statistics
+        self._producer: Producer | None = None
+        self._doubtful = False
+        self._open = False
+        self._unflushed_bytes = 0
+        self._unflushed_records = 0
+
+    def initialise(self) -> None:
+        """Fence older processes of this id and finish or abort what they left."""
+        self._take_over(INIT_S)
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        self._forget()
+        _once(self._client().begin_transaction, doing="beginning a transaction")
+        self._open = True
+
+    def produce(self, topic: str, keys: Sequence[bytes | None], values: Sequence[bytes]) -> None:
+        """Publish columns of keys and framed values, partitioned by key.
+
+        `produce_batch` reports per message, in the message's dict; a failed delivery makes the
+        transaction abortable, so no callback per message is needed.
+        """
+        self._make_room(len(values), sum(map(len, values)))
+        messages = [{"value": value, "key": key} for value, key in zip(values, keys, strict=True)]
+        accepted = self._client().produce_batch(topic, messages)
+        if accepted != len(messages):
+            failed = next(message for message in messages if "_error" in message)
+            error = cast("KafkaError", failed["_error"])
+            raise AbortableError(f"{topic}: {len(messages) - accepted} records were not accepted ({error.name()})")
+
+    def produce_letters(self, topic: str, letters: Sequence[Letter]) -> None:
+        """Publish records with headers, one call each: `produce_batch` drops headers silently."""
+        for letter in letters:
+            self._make_room(1, len(letter.value or b""))
+            headers = cast("list[tuple[str, Any]]", list(letter.headers))
+            try:
+                self._client().produce(topic, value=letter.value, key=letter.key, headers=headers)
+            except KafkaException as cause:
+                raise translate(cause, doing=f"publishing to {topic}") from cause
+            except BufferError as cause:
+                raise AbortableError(f"{topic}: the producer's queue is full") from cause
+
+    def send_offsets(self, positions: Positions, note: str, group: GroupToken) -> None:
+        """Put input positions into the transaction, each with `note` as its metadata."""
+        offsets = [TopicPartition(p.topic, p.index, offset, note) for p, offset in positions.items()]
+        client = self._client()
+        _until(
+            lambda timeout: client.send_offsets_to_transaction(offsets, group, timeout),
+            doing="sending offsets",
+            tries_s=SEND_OFFSETS_S,
+            total_s=SEND_OFFSETS_S,
+        )
+
+    def commit(self) -> CommitOutcome:
+        """Commit; UNKNOWN when no answer came within the bound."""
+        started = time.monotonic()
+        try:
+            _until(self._client().commit_transaction, doing="committing", tries_s=END_TRY_S, total_s=END_S)
+        except UnavailableError:
+            self._doubtful = True
+            return CommitOutcome.UNKNOWN
+        self._open = False
+        self._doubtful |= time.monotonic() - started > SLOW_END_S
+        return CommitOutcome.COMMITTED
+
+    def abort(self) -> None:
+        """Abort the open transaction."""
+        started = time.monotonic()
+        _until(self._client().abort_transaction, doing="aborting", tries_s=END_TRY_S, total_s=END_S)
+        self._open = False
+        self._doubtful |= time.monotonic() - started > SLOW_END_S
+
+    def recycle(self) -> None:
+        """Throw the client away, make a new one with the same id and initialise it."""
+        if self._producer is not None:
+            self._producer.purge()
+            self._producer = None
+        self._take_over(INIT_AGAIN_S)
+
+    def is_doubtful(self) -> bool:
+        """Whether a timeout, a slow answer or a client error since `begin` asks for a recycle."""
+        return self._doubtful
+
+    def close(self) -> None:
+        """Abort what is open and let go.
+
+        When the broker does not take the abort in time it aborts by itself after transaction.timeout.ms,
+        or when the next process of this id initialises: nothing depends on this call.
+        """
+        if self._producer is None:
+            return
+        self._producer.purge()
+        if self._open:
+            with contextlib.suppress(KafkaException):
+                self._producer.abort_transaction(END_TRY_S)
+        self._producer = None
+
+    def _take_over(self, total_s: float) -> None:
+        self._producer = producer = Producer(self._config)
+        self._open = False
+        _until(producer.init_transactions, doing="taking over the transactional id", tries_s=total_s, total_s=total_s)
+        self._forget()
+
+    def _client(self) -> Producer:
+        if self._producer is None:
+            raise UnavailableError("the producer is not initialised")
+        return self._producer
+
+    def _make_room(self, records: int, size: int) -> None:
+        self._unflushed_records += records
+        self._unflushed_bytes += size
+        if self._unflushed_bytes < UNFLUSHED_BYTES and self._unflushed_records < UNFLUSHED_RECORDS:
+            return
+        if self._client().flush(FLUSH_S):
+            raise AbortableError("the broker does not take records fast enough")
+        self._unflushed_records, self._unflushed_bytes = records, size
+
+    def _forget(self) -> None:
+        self._doubtful = False
+        self._unflushed_records = self._unflushed_bytes = 0
+
+    def _client_error(self, error: KafkaError) -> None:
+        self._doubtful = True
+
+
+def _once(call: Callable[[], None], *, doing: str) -> None:
+    try:
+        call()
+    except KafkaException as cause:
+        raise translate(cause, doing=doing) from cause
+
+
+def _until(call: Callable[[float], None], *, doing: str, tries_s: float, total_s: float) -> None:
+    """Call again with the same arguments while the error is retriable, `total_s` seconds at most."""
+    deadline = time.monotonic() + total_s
+    while True:
+        try:
+            return call(min(tries_s, max(0.1, deadline - time.monotonic())))
+        except KafkaException as cause:
+            error: HeadwaterError = translate(cause, doing=doing)
+            again = isinstance(error, RetriableError) or kafka_error(cause).retriable()
+            if not again:
+                raise error from cause
+            if time.monotonic() >= deadline:
+                raise UnavailableError(str(error)) from cause

@@ -1,0 +1,71 @@
+"""Promise 6: too many bad records stop the product rather than hide a bad deployment."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from headwater.errors import TooManyBadRecordsError
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecordLimit:
+    """More than `share` of the last `window` records, and at least `at_least` of them."""
+
+    share: float = 0.05
+    window: int = 10_000
+    at_least: int = 100
+
+    def is_exceeded(self, *, read: int, bad: int) -> bool:
+        """Whether `bad` of `read` records are too many."""
+        return bad >= self.at_least and bad > self.share * read
+
+
+class BadRecordWindow:
+    """Counts of the last records, batch by batch; the oldest batches leave when the window is full.
+
+    What is staged counts at once, and is forgotten again when its transaction does not commit.
+    """
+
+    def __init__(self, limit: BadRecordLimit) -> None:
+        self._limit = limit
+        self._settled: deque[tuple[int, int]] = deque()
+        self._staged: list[tuple[int, int]] = []
+
+    @property
+    def read(self) -> int:
+        """Records in the window."""
+        return sum(read for read, _ in (*self._settled, *self._staged))
+
+    @property
+    def bad(self) -> int:
+        """Bad ones of them."""
+        return sum(bad for _, bad in (*self._settled, *self._staged))
+
+    @property
+    def size(self) -> int:
+        """The most records the window looks back on."""
+        return self._limit.window
+
+    def restore(self, *, read: int, bad: int) -> None:
+        """Begin with what the tail of the dead letters says of the time before this process."""
+        self._settled = deque([(read, bad)])
+
+    def observe(self, *, read: int, bad: int, dead_letters: str) -> None:
+        """Count a batch before it is staged. Raises TooManyBadRecordsError when the limit trips."""
+        self._staged.append((read, bad))
+        if bad and self._limit.is_exceeded(read=self.read, bad=self.bad):
+            raise TooManyBadRecordsError(
+                f"{self.bad} of the last {self.read} records were bad, the limit is {self._limit.share:.0%} and at "
+                f"least {self._limit.at_least}; look at {dead_letters} and at what changed upstream, then start again"
+            )
+
+    def settle(self) -> None:
+        """The staged batches are committed."""
+        self._settled.extend(self._staged)
+        self._staged.clear()
+        excess = sum(read for read, _ in self._settled) - self._limit.window
+        while self._settled and self._settled[0][0] <= excess:
+            excess -= self._settled.popleft()[0]
+
+    def discard(self) -> None:
+        """The staged batches were rewound and come again."""
+        self._staged.clear()

@@ -1,0 +1,260 @@
+"""The loop: poll, process, stage, commit when due. Owns the only thread of the data path.
+
+Read `turn` top to bottom for the way of the data, and `_recover` for what happens when it fails.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
+from typing import Final, TypeVar
+
+from headwater.clock import Clock
+from headwater.engine.commit_policy import CommitPolicy
+from headwater.engine.limit import BadRecordWindow
+from headwater.engine.start import StartPositions
+from headwater.engine.task import Task, Work
+from headwater.engine.transaction import Transaction
+from headwater.errors import (
+    AbortableError,
+    FencedError,
+    HeadwaterError,
+    RecycleError,
+    RetriableError,
+    UnavailableError,
+)
+from headwater.model import Code, Partition, Positions
+from headwater.ports import Ending, Monitor, Records, RecordSource, TransactionalLog
+
+T = TypeVar("T")
+
+BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)  # between tries while something outside is away
+DRAIN_FAILURES: Final = (AbortableError, RecycleError, RetriableError)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """How much a turn takes, when it commits, and how long the outside may be away."""
+
+    policy: CommitPolicy
+    poll_size: int = 10_000
+    outage_limit_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the loop talks to."""
+
+    source: RecordSource
+    log: TransactionalLog
+    monitor: Monitor
+    clock: Clock
+
+
+class Loop:
+    """Runs tasks over a source until told to stop, or until the positions of `targets` are reached."""
+
+    def __init__(
+        self,
+        outside: Outside,
+        tasks: Mapping[str, Task],
+        start: StartPositions,
+        *,
+        window: BadRecordWindow,
+        settings: LoopSettings,
+    ) -> None:
+        self._source = outside.source
+        self._log = outside.log
+        self._monitor = outside.monitor
+        self._clock = outside.clock
+        self._tasks = tasks
+        self._start = start
+        self._window = window
+        self._settings = settings
+        self._transaction = Transaction(
+            outside.log, outside.source, outside.clock, note=start.note, on_end=self._transaction_ended
+        )
+        self._tally = _Tally()
+        self._assignments = 0
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Ask for a drain: safe from a signal handler."""
+        self._stopping = True
+
+    def run(self, targets: Positions | None = None, *, on_progress: Callable[[Positions], None] | None = None) -> None:
+        """Process until `stop`, or until every held partition has reached its target; then drain.
+
+        Raises FencedError, TooManyBadRecordsError, StartRefusedError, UnavailableError or FatalError;
+        whatever was not committed then is aborted, by us or by the broker.
+        """
+        try:
+            self._log.initialise()
+            self._start.commit_before_joining(self._source, self._clock)
+            self._source.subscribe(list(self._tasks), self)
+            while not self._stopping and not self._has_reached(targets):
+                self._guarded_turn()
+                if on_progress is not None:
+                    on_progress(self._transaction.committed())
+            self._drain()
+        except UnavailableError:
+            if not self._stopping:
+                raise
+        finally:
+            self._source.close()
+            self._log.close()  # aborts what is open
+
+    def turn(self) -> None:
+        """The way of the data, once round."""
+        batches = self._source.poll(self._settings.poll_size, self._wait_s())
+        for records in batches:
+            work = self._process(records)
+            if self._is_due():  # the batch took longer than the interval
+                self._transaction.commit()
+            self._stage(work)
+        if self._is_due():
+            self._transaction.commit()
+        elif not batches:
+            self._pass_control_records()
+
+    # -- steps ---------------------------------------------------------------------------------
+
+    def _process(self, records: Records) -> Work:
+        """Decode, run and encode; waits while the registry is away, the group membership kept."""
+        began = self._clock.monotonic()
+        try:
+            work = self._tasks[records.topic].process(records)
+        except RetriableError as error:
+            self._transaction.commit()  # an open transaction would time out meanwhile
+            work = self._wait_out(lambda: self._tasks[records.topic].process(records), error)
+        self._monitor.processed(records.topic, self._clock.monotonic() - began)
+        return work
+
+    def _stage(self, work: Work) -> None:
+        self._window.observe(read=work.read, bad=sum(work.codes.values()), dead_letters=work.dead_letters)
+        self._transaction.stage(work)
+        self._tally.add(work)
+
+    def _pass_control_records(self) -> None:
+        """When idle, commit the position behind control records once, so that the lag is zero."""
+        committed = self._transaction.committed()
+        passed = {p: end for p, end in self._source.caught_up().items() if end > committed.get(p, end)}
+        if passed and self._transaction.is_empty:
+            self._transaction.stage_positions(passed)
+            self._transaction.commit()
+
+    def _is_due(self) -> bool:
+        transaction = self._transaction
+        if transaction.is_empty:
+            return False
+        elapsed_s = self._clock.monotonic() - transaction.last_commit_s
+        return self._settings.policy.is_due(elapsed_s=elapsed_s, records=transaction.records, size=transaction.size)
+
+    def _wait_s(self) -> float:
+        """How long a poll may wait for more: until the next commit is due."""
+        interval_s = self._settings.policy.interval_s
+        if self._transaction.is_empty:
+            return interval_s
+        return max(0.0, interval_s - (self._clock.monotonic() - self._transaction.last_commit_s))
+
+    def _has_reached(self, targets: Positions | None) -> bool:
+        if targets is None or not self._assignments or not self._transaction.is_empty:
+            return False
+        passed = {**self._transaction.committed()}
+        for partition, end in self._source.caught_up().items():
+            passed[partition] = max(end, passed.get(partition, 0))
+        return all(passed[p] >= targets.get(p, 0) for p in self._source.assignment())
+
+    # -- failures ------------------------------------------------------------------------------
+
+    def _guarded_turn(self) -> None:
+        try:
+            self.turn()
+        except (AbortableError, RecycleError, RetriableError, FencedError) as error:
+            self._recover(error)
+        self._monitor.alive()
+        self._monitor.stands_at(self._transaction.committed(), self._source.publish_times_ms())
+
+    def _recover(self, error: HeadwaterError) -> None:
+        """Abort, recycle or stop, as the error asks; waits while the broker is away."""
+        try:
+            self._transaction.recover(error)
+        except RetriableError as away:
+            self._wait_out(lambda: self._transaction.recover(away), away)
+
+    def _wait_out(self, action: Callable[[], T], error: RetriableError) -> T:
+        """Try again until it works, polling paused inputs so that the group membership survives.
+
+        Raises UnavailableError beyond the outage limit, AbortableError when the assignment changed
+        meanwhile: then the records in hand are no longer ours.
+        """
+        deadline = self._clock.monotonic() + self._settings.outage_limit_s
+        assignments = self._assignments
+        self._monitor.waiting(str(error))
+        self._source.pause()
+        try:
+            for pause_s in chain(BACKOFF_S, repeat(BACKOFF_S[-1])):
+                if self._source.poll(1, pause_s) or self._assignments != assignments:
+                    raise AbortableError("the assignment changed while waiting")
+                self._monitor.alive()
+                if self._stopping or self._clock.monotonic() > deadline:
+                    break
+                try:
+                    return action()
+                except RetriableError as again:
+                    error = again
+        finally:
+            self._source.resume()
+            self._monitor.waiting(None)
+        raise UnavailableError(f"gave up waiting: {error}") from error
+
+    def _drain(self) -> None:
+        """Commit what is staged, once; what cannot be committed is aborted and comes again after a start."""
+        try:
+            self._transaction.commit()
+        except DRAIN_FAILURES:
+            self._window.discard()
+
+    # -- called inside poll --------------------------------------------------------------------
+
+    def assigned(self, partitions: Sequence[Partition]) -> Positions:
+        """Partitions are ours now: check where to begin."""
+        positions = self._start.check(partitions, self._source)
+        self._transaction.assigned(positions)
+        self._assignments += 1
+        self._monitor.assigned(len(partitions))
+        return positions
+
+    def revoked(self, partitions: Sequence[Partition]) -> None:
+        """Partitions go: end the transaction while they are ours."""
+        self._transaction.revoked(partitions)
+        self._assignments += 1
+
+    def lost(self, partitions: Sequence[Partition]) -> None:
+        """Partitions are gone already."""
+        self._transaction.lost(partitions)
+        self._assignments += 1
+
+    def _transaction_ended(self, ending: Ending, seconds: float) -> None:
+        if ending == "committed":
+            self._window.settle()
+            self._monitor.counted(read=self._tally.read, written=self._tally.written, codes=self._tally.codes)
+        else:
+            self._window.discard()
+        self._tally = _Tally()
+        self._monitor.ended(ending, seconds)
+
+
+class _Tally:
+    """What the open transaction holds, counted."""
+
+    def __init__(self) -> None:
+        self.read: Counter[str] = Counter()
+        self.written: Counter[str] = Counter()
+        self.codes: Counter[Code] = Counter()
+
+    def add(self, work: Work) -> None:
+        self.read[work.topic] += work.read
+        for publication in work.publications:
+            self.written[publication.topic] += len(publication.values)
+        self.codes.update(work.codes)

@@ -1,0 +1,116 @@
+"""Where a product begins to read: declared, committed before the first record, never guessed (promise 9)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from headwater.clock import Clock
+from headwater.errors import RetriableError, StartRefusedError, UnavailableError
+from headwater.model import Partition, Positions
+from headwater.ports import RecordSource, Topics
+
+EMPTY_GROUP_S: Final = 20.0  # above session.timeout.ms (12 s): a killed static member is still in the group until then
+
+Start = Literal["earliest", "latest"] | datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StartPolicy:
+    """The start of each input topic as declared, and the operator's explicit one, if any."""
+
+    group: str
+    inputs: Mapping[str, Start]
+    outputs: Sequence[str]
+    explicit: Start | None = None
+
+
+class StartPositions:
+    """Resolves and checks positions; the only writer of the note beside committed offsets."""
+
+    def __init__(self, policy: StartPolicy, topics: Topics) -> None:
+        self._policy = policy
+        self._topics = topics
+        self._outputs = {topic: topics.partitions(topic) for topic in policy.outputs}
+
+    def note(self) -> str:
+        """The metadata of every committed offset: the frozen partition counts of the outputs."""
+        return json.dumps({"outputs": self._outputs}, sort_keys=True, separators=(",", ":"))
+
+    def commit_before_joining(self, source: RecordSource, clock: Clock) -> None:
+        """Resolve and commit the start of every input topic on which the group has no offset yet.
+
+        Only an empty group takes such a commit, so of two processes that start at once one wins, and
+        the other reads what it wrote. Raises StartRefusedError (`OFFSETS_LOST`).
+        """
+        deadline = clock.monotonic() + EMPTY_GROUP_S
+        for topic, start in self._policy.inputs.items():
+            while not self._topics.group_offsets(self._policy.group, topic):
+                positions = self._resolve(topic, start)
+                try:
+                    source.commit_start(positions)
+                except RetriableError as error:
+                    if clock.monotonic() > deadline:
+                        raise UnavailableError(f"{topic}: the start position cannot be committed: {error}") from error
+
+    def check(self, partitions: Sequence[Partition], source: RecordSource) -> Positions:
+        """Where to begin on each assigned partition.
+
+        Raises StartRefusedError: `DATA_LOSS` when a committed position is no longer in the log,
+        `PARTITIONS_CHANGED` when an output has another partition count than when it was last written.
+        """
+        committed = source.committed(partitions)
+        self._check_outputs(source.metadata(partitions))
+        positions: dict[Partition, int] = {}
+        for topic in sorted({partition.topic for partition in partitions}):
+            first, end = self._topics.beginnings(topic), self._topics.high_watermarks(topic)
+            for partition in (p for p in partitions if p.topic == topic):
+                # a partition without an offset is new: the group has offsets on others
+                positions[partition] = committed.get(partition, first[partition])
+                _check_range(partition, positions[partition], first[partition], end[partition])
+        return positions
+
+    def _resolve(self, topic: str, declared: Start) -> Positions:
+        start = self._policy.explicit
+        if start is None:
+            self._refuse_if_ever_written(topic)
+            start = declared
+        if start == "earliest":
+            return self._topics.beginnings(topic)
+        if start == "latest":
+            return self._topics.ends(topic)
+        assert isinstance(start, datetime)
+        return self._topics.at_time(topic, int(start.timestamp() * 1000))
+
+    def _refuse_if_ever_written(self, topic: str) -> None:
+        if any(self._topics.group_offsets(self._policy.group, other) for other in self._policy.inputs):
+            return  # a new input of a running product
+        written = [name for name in self._policy.outputs if any(self._topics.high_watermarks(name).values())]
+        if written:
+            raise StartRefusedError(
+                f"group {self._policy.group} has no offsets on {topic} but {', '.join(written)} was written before; "
+                "going on would publish twice or leave a gap: restore the offsets, or say --start",
+                code="OFFSETS_LOST",
+            )
+
+    def _check_outputs(self, notes: Mapping[Partition, str]) -> None:
+        for partition, note in notes.items():
+            recorded: dict[str, int] = json.loads(note).get("outputs", {}) if note.startswith("{") else {}
+            for topic, count in self._outputs.items():
+                if recorded.get(topic, count) != count:
+                    raise StartRefusedError(
+                        f"{topic} has {count} partitions and had {recorded[topic]} when {partition} was last "
+                        "committed; keys would move: restore the count, or publish to a new major",
+                        code="PARTITIONS_CHANGED",
+                    )
+
+
+def _check_range(partition: Partition, position: int, first: int, end: int) -> None:
+    if first <= position <= end:
+        return
+    raise StartRefusedError(
+        f"{partition}: committed position {position} is outside the log ({first} to {end}): records were removed "
+        "before they were read, or the topic was made anew; an operator must decide where to go on",
+        code="DATA_LOSS",
+    )

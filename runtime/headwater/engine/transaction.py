@@ -1,0 +1,222 @@
+"""One Kafka transaction after another: outputs, dead letters and input positions commit together.
+
+The only owner of the producer. Commit, abort, revoke and recycle are separate methods on purpose:
+each has its own reason to change (design: the cautionary twin).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from headwater.clock import Clock
+from headwater.engine.failpoints import reach
+from headwater.engine.task import Work
+from headwater.errors import AbortableError, FatalError, FencedError, HeadwaterError, RecycleError, UnavailableError
+from headwater.model import Partition, Positions
+from headwater.ports import CommitOutcome, Ending, GroupToken, RecordSource, TransactionalLog
+
+TRANSACTION_TIMEOUT_S: Final = 10.0  # transaction.timeout.ms: the broker aborts an older one and bumps its epoch
+MAX_FAILURES: Final = 10  # in a row without a commit: then the cause is not passing by
+
+
+class Transaction:
+    """Stages work and ends it exactly once. Not thread-safe: the loop owns it."""
+
+    def __init__(
+        self,
+        log: TransactionalLog,
+        source: RecordSource,
+        clock: Clock,
+        *,
+        note: Callable[[], str],
+        on_end: Callable[[Ending, float], None],
+    ) -> None:
+        self._log = log
+        self._source = source
+        self._clock = clock
+        self._note = note
+        self._on_end = on_end
+        self._committed: dict[Partition, int] = {}  # of the partitions held, as far as we know
+        self._failures = 0
+        self._doomed: str | None = None
+        self._clear()
+        self.last_commit_s = clock.monotonic()
+
+    def _clear(self) -> None:
+        self._token: GroupToken | None = None
+        self._begun = False
+        self._opened_s = self._clock.monotonic()
+        self._pending: dict[Partition, int] = {}
+        self.records = 0
+        self.size = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is staged."""
+        return not self._pending and not self._begun
+
+    def committed(self) -> Positions:
+        """The committed positions of the partitions held."""
+        return self._committed
+
+    # -- the way of the data -------------------------------------------------------------------
+
+    def stage(self, work: Work) -> None:
+        """Publish the outputs and letters of `work` into the open transaction; opens it when needed."""
+        self._open()
+        for publication in work.publications:
+            if publication.values:
+                self._begin()
+                self._log.produce(publication.topic, publication.keys, publication.values)
+        if work.letters:
+            self._begin()
+            self._log.produce_letters(work.dead_letters, work.letters)
+        self._pending.update(work.ends)
+        self.records += work.read
+        self.size += work.size
+
+    def stage_positions(self, positions: Positions) -> None:
+        """Move on past control records, without outputs."""
+        self._open()
+        self._pending.update(positions)
+
+    def commit(self) -> None:
+        """Commit what is staged; on return it is committed, or rewound to the last commit.
+
+        Raises FencedError, UnavailableError (call `recover` until it answers) or FatalError.
+        """
+        if self._doomed is not None:
+            raise AbortableError(self._doomed)
+        if self.is_empty or self._token is None:
+            return
+        self._begin()
+        reach("after_produce")
+        self._log.send_offsets(self._pending, self._note(), self._token)
+        reach("after_send_offsets")
+        reach("during_commit")
+        try:
+            outcome = self._log.commit()
+        except RecycleError:
+            outcome = CommitOutcome.UNKNOWN
+        if outcome is CommitOutcome.UNKNOWN:
+            self.recycle()
+            return
+        reach("after_commit")
+        self._ended("committed")
+        if self._log.is_doubtful():
+            self._log.recycle()
+
+    # -- the ways out --------------------------------------------------------------------------
+
+    def abort(self) -> None:
+        """Abort what is open and rewind to the last commit."""
+        if self._begun:
+            self._log.abort()
+            doubtful = self._log.is_doubtful()
+            self._ended("aborted")
+            if doubtful:
+                self._log.recycle()
+        else:
+            self._clear()
+        self._rewind()
+
+    def recycle(self) -> None:
+        """Replace the client, learn how the last transaction ended, and accept or rewind accordingly.
+
+        Initialising completes or aborts what the old client left, and the committed positions, read
+        stably, tell which (KIP-98, KIP-447).
+        """
+        self._log.recycle()
+        mine = {p: end for p, end in self._pending.items() if p in self._source.assignment()}
+        found = self._source.committed(list(mine)) if mine else {}
+        if mine and all(found.get(p, -1) >= end for p, end in mine.items()):
+            self._ended("committed")
+            return
+        self._ended("recycled")
+        self._rewind()
+
+    def recover(self, error: HeadwaterError) -> None:
+        """One try to get out of a failed transaction, by what the error asks for.
+
+        Raises FencedError when another process has our ids, UnavailableError while the broker is away,
+        FatalError when the cause does not pass.
+        """
+        self._failures += not isinstance(error, UnavailableError)
+        if self._failures > MAX_FAILURES:
+            raise FatalError(f"{self._failures} transactions in a row failed, the last one: {error}") from error
+        if isinstance(error, FencedError):
+            self._recycle_own_timeout(error)
+            return
+        if isinstance(error, AbortableError):
+            try:
+                self.abort()
+            except RecycleError:
+                self.recycle()
+            return
+        self.recycle()
+
+    def _recycle_own_timeout(self, error: FencedError) -> None:
+        """The broker fences a transaction that outlived its timeout just as it fences a zombie.
+
+        Only the former may go on, and only after the group says that our member id is still ours.
+        """
+        age_s = self._clock.monotonic() - self._opened_s
+        if not self._begun or age_s < TRANSACTION_TIMEOUT_S:
+            raise error
+        self._source.check_membership()
+        self.recycle()
+
+    # -- the assignment ------------------------------------------------------------------------
+
+    def assigned(self, positions: Positions) -> None:
+        """These partitions are held now, committed up to `positions`."""
+        self._committed.update(positions)
+
+    def revoked(self, partitions: Sequence[Partition]) -> None:
+        """End the open transaction while the partitions are still ours; never carry it across."""
+        try:
+            self.commit()
+        except FencedError:
+            raise
+        except HeadwaterError as error:
+            self._doomed = f"partitions were revoked in a transaction that could not be committed: {error}"
+        self._let_go(partitions)
+
+    def lost(self, partitions: Sequence[Partition]) -> None:
+        """The partitions are gone: whatever holds their positions must not be committed."""
+        if not self.is_empty:
+            self._doomed = "partitions were lost in an open transaction"
+        self._let_go(partitions)
+
+    def _let_go(self, partitions: Sequence[Partition]) -> None:
+        for partition in partitions:
+            self._committed.pop(partition, None)
+
+    # -- steps ---------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if self._doomed is not None:
+            raise AbortableError(self._doomed)
+        if self._token is None:
+            # captured now and never again: after an eviction it would read as "no fencing"
+            self._token = self._source.group_token()
+            self._opened_s = self._clock.monotonic()
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._log.begin()
+            self._begun = True
+
+    def _ended(self, ending: Ending) -> None:
+        now = self._clock.monotonic()
+        if ending == "committed":
+            self._committed.update({p: n for p, n in self._pending.items() if p in self._committed})
+            self._failures = 0
+            self.last_commit_s = now
+        self._on_end(ending, now - self._opened_s)
+        self._doomed = None
+        self._clear()
+
+    def _rewind(self) -> None:
+        self._doomed = None
+        held = {p: self._committed[p] for p in self._source.assignment() if p in self._committed}
+        self._source.seek(held)

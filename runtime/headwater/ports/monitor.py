@@ -1,0 +1,40 @@
+"""Who watches the loop. Called on the loop's thread: must be quick and never raise."""
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+from headwater.model import Code, Partition, Positions
+
+Ending = Literal["committed", "aborted", "recycled"]
+
+
+class Monitor(Protocol):
+    """Hears what the loop does; counts per batch, never per record."""
+
+    def alive(self) -> None:
+        """The loop has come round once more."""
+        ...
+
+    def assigned(self, partitions: int) -> None:
+        """This many partitions are held after a rebalance."""
+        ...
+
+    def processed(self, topic: str, seconds: float) -> None:
+        """A batch of a topic was decoded, run and encoded."""
+        ...
+
+    def counted(self, *, read: Mapping[str, int], written: Mapping[str, int], codes: Mapping[Code, int]) -> None:
+        """What a committed transaction read and wrote per topic, and quarantined per code."""
+        ...
+
+    def ended(self, ending: Ending, seconds: float) -> None:
+        """A transaction ended so, `seconds` after it was opened."""
+        ...
+
+    def stands_at(self, positions: Positions, published_ms: Mapping[Partition, int]) -> None:
+        """The positions after a turn, and the publish time of the last record of each partition."""
+        ...
+
+    def waiting(self, reason: str | None) -> None:
+        """The loop waits for the broker or the registry; None when it goes on."""
+        ...
