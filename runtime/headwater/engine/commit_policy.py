@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
-MAX_RECORDS: Final = 200_000  # input records: bounds what a crash repeats and what the producer holds
+MAX_RECORDS: Final = (
+    200_000  # input records: bounds what a crash repeats and what the producer holds
+)
 MAX_BYTES: Final = 128 * 2**20
 
 
@@ -16,5 +18,5 @@ class CommitPolicy:
     max_bytes: int = MAX_BYTES
 
     def is_due(self, *, elapsed_s: float, records: int, size: int) -> bool:
-        """Whether to commit now: `elapsed_s` since the last commit, `records` and bytes staged since."""
+        """Whether to commit now: seconds since the last commit, records and bytes staged since."""
         return elapsed_s >= self.interval_s or records >= self.max_records or size >= self.max_bytes

@@ -54,7 +54,7 @@ def _error_headers(record: RawRecord, quarantine: Quarantine) -> Headers:
 
 
 def source_position(headers: Headers) -> tuple[str, int, int] | None:
-    """Topic, partition index and offset of the record a letter was made of; None when it does not say."""
+    """Topic, partition index and offset a letter was made of; None when it does not say."""
     found = dict(headers)
     topic, partition, offset = found.get(TOPIC), found.get(PARTITION), found.get(OFFSET)
     if topic is None or partition is None or offset is None:

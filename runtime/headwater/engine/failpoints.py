@@ -22,7 +22,9 @@ def _parse(text: str) -> dict[str, tuple[signal.Signals, int]]:
     return armed
 
 
-DELAYS_S: Final = {"during_commit": 0.003}  # a commit takes some 9 ms: this falls into the middle of the call
+DELAYS_S: Final = {
+    "during_commit": 0.003
+}  # a commit takes some 9 ms: this falls into the middle of the call
 
 
 _armed: Final = _parse(os.environ.get("HEADWATER_FAIL", ""))

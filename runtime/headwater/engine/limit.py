@@ -54,8 +54,9 @@ class BadRecordWindow:
         self._staged.append((read, bad))
         if bad and self._limit.is_exceeded(read=self.read, bad=self.bad):
             raise TooManyBadRecordsError(
-                f"{self.bad} of the last {self.read} records were bad, the limit is {self._limit.share:.0%} and at "
-                f"least {self._limit.at_least}; look at {dead_letters} and at what changed upstream, then start again"
+                f"{self.bad} of the last {self.read} records were bad, the limit is "
+                f"{self._limit.share:.0%} and at least {self._limit.at_least}; look at "
+                f"{dead_letters} and at what changed upstream, then start again"
             )
 
     def settle(self) -> None:

@@ -52,7 +52,7 @@ class Outside:
 
 
 class Loop:
-    """Runs tasks over a source until told to stop, or until the positions of `targets` are reached."""
+    """Runs tasks over a source until told to stop, or until given positions are reached."""
 
     def __init__(
         self,
@@ -72,7 +72,11 @@ class Loop:
         self._window = window
         self._settings = settings
         self._transaction = Transaction(
-            outside.log, outside.source, outside.clock, note=start.note, on_end=self._transaction_ended
+            outside.log,
+            outside.source,
+            outside.clock,
+            note=start.note,
+            on_end=self._transaction_ended,
         )
         self._tally = _Tally()
         self._assignments = 0
@@ -82,11 +86,16 @@ class Loop:
         """Ask for a drain: safe from a signal handler."""
         self._stopping = True
 
-    def run(self, targets: Positions | None = None, *, on_progress: Callable[[Positions], None] | None = None) -> None:
-        """Process until `stop`, or until every held partition has reached its target; then drain.
+    def run(
+        self,
+        targets: Positions | None = None,
+        *,
+        on_progress: Callable[[Positions], None] | None = None,
+    ) -> None:
+        """Process until `stop`, or until every held partition reached its target; then drain.
 
-        Raises FencedError, TooManyBadRecordsError, StartRefusedError, UnavailableError or FatalError;
-        whatever was not committed then is aborted, by us or by the broker.
+        Raises FencedError, TooManyBadRecordsError, StartRefusedError, UnavailableError or
+        FatalError; whatever was not committed then is aborted, by us or by the broker.
         """
         try:
             self._log.initialise()
@@ -131,14 +140,18 @@ class Loop:
         return work
 
     def _stage(self, work: Work) -> None:
-        self._window.observe(read=work.read, bad=sum(work.codes.values()), dead_letters=work.dead_letters)
+        self._window.observe(
+            read=work.read, bad=sum(work.codes.values()), dead_letters=work.dead_letters
+        )
         self._transaction.stage(work)
         self._tally.add(work)
 
     def _pass_control_records(self) -> None:
         """When idle, commit the position behind control records once, so that the lag is zero."""
         committed = self._transaction.committed()
-        passed = {p: end for p, end in self._source.caught_up().items() if end > committed.get(p, end)}
+        passed = {
+            p: end for p, end in self._source.caught_up().items() if end > committed.get(p, end)
+        }
         if passed and self._transaction.is_empty:
             self._transaction.stage_positions(passed)
             self._transaction.commit()
@@ -148,7 +161,9 @@ class Loop:
         if transaction.is_empty:
             return False
         elapsed_s = self._clock.monotonic() - transaction.last_commit_s
-        return self._settings.policy.is_due(elapsed_s=elapsed_s, records=transaction.records, size=transaction.size)
+        return self._settings.policy.is_due(
+            elapsed_s=elapsed_s, records=transaction.records, size=transaction.size
+        )
 
     def _wait_s(self) -> float:
         """How long a poll may wait for more: until the next commit is due."""
@@ -179,7 +194,8 @@ class Loop:
         """Abort, recycle or stop, as the error asks; waits while the broker is away."""
         try:
             self._transaction.recover(error)
-        except RetriableError as away:
+        except RetriableError as error_again:
+            away = error_again
             self._wait_out(lambda: self._transaction.recover(away), away)
 
     def _wait_out(self, action: Callable[[], T], error: RetriableError) -> T:
@@ -209,7 +225,7 @@ class Loop:
         raise UnavailableError(f"gave up waiting: {error}") from error
 
     def _drain(self) -> None:
-        """Commit what is staged, once; what cannot be committed is aborted and comes again after a start."""
+        """Commit what is staged, once; what cannot be committed comes again after a start."""
         try:
             self._transaction.commit()
         except DRAIN_FAILURES:
@@ -238,7 +254,9 @@ class Loop:
     def _transaction_ended(self, ending: Ending, seconds: float) -> None:
         if ending == "committed":
             self._window.settle()
-            self._monitor.counted(read=self._tally.read, written=self._tally.written, codes=self._tally.codes)
+            self._monitor.counted(
+                read=self._tally.read, written=self._tally.written, codes=self._tally.codes
+            )
         else:
             self._window.discard()
         self._tally = _Tally()

@@ -1,4 +1,4 @@
-"""Where a product begins to read: declared, committed before the first record, never guessed (promise 9)."""
+"""Where a product begins to read: declared, committed before the first record (promise 9)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,9 @@ from headwater.errors import RetriableError, StartRefusedError, UnavailableError
 from headwater.model import Partition, Positions
 from headwater.ports import RecordSource, Topics
 
-EMPTY_GROUP_S: Final = 20.0  # above session.timeout.ms (12 s): a killed static member is still in the group until then
+EMPTY_GROUP_S: Final = (
+    20.0  # above session.timeout.ms (12 s): a killed static member is still in the group until then
+)
 
 Start = Literal["earliest", "latest"] | datetime
 
@@ -39,10 +41,10 @@ class StartPositions:
         return json.dumps({"outputs": self._outputs}, sort_keys=True, separators=(",", ":"))
 
     def commit_before_joining(self, source: RecordSource, clock: Clock) -> None:
-        """Resolve and commit the start of every input topic on which the group has no offset yet.
+        """Resolve and commit the start of every input topic that has no offset of the group.
 
-        Only an empty group takes such a commit, so of two processes that start at once one wins, and
-        the other reads what it wrote. Raises StartRefusedError (`OFFSETS_LOST`).
+        Only an empty group takes such a commit: of two processes that start at once one wins, and the
+        other reads what it wrote. Raises StartRefusedError (`OFFSETS_LOST`).
         """
         deadline = clock.monotonic() + EMPTY_GROUP_S
         for topic, start in self._policy.inputs.items():
@@ -52,13 +54,15 @@ class StartPositions:
                     source.commit_start(positions)
                 except RetriableError as error:
                     if clock.monotonic() > deadline:
-                        raise UnavailableError(f"{topic}: the start position cannot be committed: {error}") from error
+                        raise UnavailableError(
+                            f"{topic}: the start position cannot be committed: {error}"
+                        ) from error
 
     def check(self, partitions: Sequence[Partition], source: RecordSource) -> Positions:
         """Where to begin on each assigned partition.
 
         Raises StartRefusedError: `DATA_LOSS` when a committed position is no longer in the log,
-        `PARTITIONS_CHANGED` when an output has another partition count than when it was last written.
+        `PARTITIONS_CHANGED` when an output has another partition count than when last written.
         """
         committed = source.committed(partitions)
         self._check_outputs(source.metadata(partitions))
@@ -80,28 +84,35 @@ class StartPositions:
             return self._topics.beginnings(topic)
         if start == "latest":
             return self._topics.ends(topic)
-        assert isinstance(start, datetime)
         return self._topics.at_time(topic, int(start.timestamp() * 1000))
 
     def _refuse_if_ever_written(self, topic: str) -> None:
-        if any(self._topics.group_offsets(self._policy.group, other) for other in self._policy.inputs):
+        if any(
+            self._topics.group_offsets(self._policy.group, other) for other in self._policy.inputs
+        ):
             return  # a new input of a running product
-        written = [name for name in self._policy.outputs if any(self._topics.high_watermarks(name).values())]
+        written = [
+            name
+            for name in self._policy.outputs
+            if any(self._topics.high_watermarks(name).values())
+        ]
         if written:
             raise StartRefusedError(
-                f"group {self._policy.group} has no offsets on {topic} but {', '.join(written)} was written before; "
-                "going on would publish twice or leave a gap: restore the offsets, or say --start",
+                f"group {self._policy.group} has no offsets on {topic} but {', '.join(written)} was "
+                "written before; going on would publish twice or leave a gap: restore the offsets, or say --start",
                 code="OFFSETS_LOST",
             )
 
     def _check_outputs(self, notes: Mapping[Partition, str]) -> None:
         for partition, note in notes.items():
-            recorded: dict[str, int] = json.loads(note).get("outputs", {}) if note.startswith("{") else {}
+            recorded: dict[str, int] = (
+                json.loads(note).get("outputs", {}) if note.startswith("{") else {}
+            )
             for topic, count in self._outputs.items():
                 if recorded.get(topic, count) != count:
                     raise StartRefusedError(
-                        f"{topic} has {count} partitions and had {recorded[topic]} when {partition} was last "
-                        "committed; keys would move: restore the count, or publish to a new major",
+                        f"{topic} has {count} partitions and had {recorded[topic]} when {partition} "
+                        "was last committed; keys would move: restore the count, or publish to a new major",
                         code="PARTITIONS_CHANGED",
                     )
 
@@ -110,7 +121,7 @@ def _check_range(partition: Partition, position: int, first: int, end: int) -> N
     if first <= position <= end:
         return
     raise StartRefusedError(
-        f"{partition}: committed position {position} is outside the log ({first} to {end}): records were removed "
-        "before they were read, or the topic was made anew; an operator must decide where to go on",
+        f"{partition}: committed position {position} is outside the log ({first} to {end}): "
+        "records were removed before they were read, or the topic was made anew; an operator must decide where to go on",
         code="DATA_LOSS",
     )

@@ -1,4 +1,6 @@
-"""From records to what a transaction publishes: decode, run the flow, encode, all or nothing per record.
+"""From records to what a transaction publishes: decode, run the flow, encode.
+
+All or nothing per input record.
 
 Never touches Kafka, never raises for bad data.
 """
@@ -54,7 +56,12 @@ class Task:
     """Processes the records of one input topic."""
 
     def __init__(
-        self, decoder: Decoder, routes: Sequence[Route], *, dead_letters: str, skip_tombstones: bool = False
+        self,
+        decoder: Decoder,
+        routes: Sequence[Route],
+        *,
+        dead_letters: str,
+        skip_tombstones: bool = False,
     ) -> None:
         self._decoder = decoder
         self._routes = routes
@@ -85,8 +92,10 @@ class Task:
             skipped=skipped,
         )
 
-    def _without_tombstones(self, records: Records, quarantined: list[Quarantine]) -> tuple[list[Quarantine], int]:
-        """A stream over a compacted topic counts and skips tombstones (semantics: kinds of output)."""
+    def _without_tombstones(
+        self, records: Records, quarantined: list[Quarantine]
+    ) -> tuple[list[Quarantine], int]:
+        """A stream over a compacted topic counts and skips tombstones."""
         if not self._skip_tombstones:
             return quarantined, 0
         kept = [q for q in quarantined if records.values[q.row] is not None]
@@ -97,7 +106,12 @@ def _oversized(encoded: Encoded) -> list[Quarantine]:
     if max(map(len, encoded.values), default=0) <= MAX_VALUE_BYTES:
         return []
     return [
-        Quarantine(row, Code.MSG_SIZE_TOO_LARGE, f"an output is larger than {MAX_VALUE_BYTES} bytes", "encode")
+        Quarantine(
+            row,
+            Code.MSG_SIZE_TOO_LARGE,
+            f"an output is larger than {MAX_VALUE_BYTES} bytes",
+            "encode",
+        )
         for row, value in zip(encoded.rows, encoded.values, strict=True)
         if len(value) > MAX_VALUE_BYTES
     ]

@@ -10,11 +10,20 @@ from typing import Final
 from headwater.clock import Clock
 from headwater.engine.failpoints import reach
 from headwater.engine.task import Work
-from headwater.errors import AbortableError, FatalError, FencedError, HeadwaterError, RecycleError, UnavailableError
+from headwater.errors import (
+    AbortableError,
+    FatalError,
+    FencedError,
+    HeadwaterError,
+    RecycleError,
+    UnavailableError,
+)
 from headwater.model import Partition, Positions
 from headwater.ports import CommitOutcome, Ending, GroupToken, RecordSource, TransactionalLog
 
-TRANSACTION_TIMEOUT_S: Final = 10.0  # transaction.timeout.ms: the broker aborts an older one and bumps its epoch
+TRANSACTION_TIMEOUT_S: Final = (
+    10.0  # transaction.timeout.ms: the broker aborts an older one and bumps its epoch
+)
 MAX_FAILURES: Final = 10  # in a row without a commit: then the cause is not passing by
 
 
@@ -61,7 +70,7 @@ class Transaction:
     # -- the way of the data -------------------------------------------------------------------
 
     def stage(self, work: Work) -> None:
-        """Publish the outputs and letters of `work` into the open transaction; opens it when needed."""
+        """Publish the outputs and letters of `work` into the transaction; opens it when needed."""
         self._open()
         for publication in work.publications:
             if publication.values:
@@ -120,7 +129,7 @@ class Transaction:
         self._rewind()
 
     def recycle(self) -> None:
-        """Replace the client, learn how the last transaction ended, and accept or rewind accordingly.
+        """Replace the client, learn how the last transaction ended, and accept or rewind.
 
         Initialising completes or aborts what the old client left, and the committed positions, read
         stably, tell which (KIP-98, KIP-447).
@@ -137,12 +146,14 @@ class Transaction:
     def recover(self, error: HeadwaterError) -> None:
         """One try to get out of a failed transaction, by what the error asks for.
 
-        Raises FencedError when another process has our ids, UnavailableError while the broker is away,
-        FatalError when the cause does not pass.
+        Raises FencedError when another process has our ids, UnavailableError while the broker is
+        away, FatalError when the cause does not pass.
         """
         self._failures += not isinstance(error, UnavailableError)
         if self._failures > MAX_FAILURES:
-            raise FatalError(f"{self._failures} transactions in a row failed, the last one: {error}") from error
+            raise FatalError(
+                f"{self._failures} transactions in a row failed, the last one: {error}"
+            ) from error
         if isinstance(error, FencedError):
             self._recycle_own_timeout(error)
             return
@@ -178,7 +189,9 @@ class Transaction:
         except FencedError:
             raise
         except HeadwaterError as error:
-            self._doomed = f"partitions were revoked in a transaction that could not be committed: {error}"
+            self._doomed = (
+                f"partitions were revoked in a transaction that could not be committed: {error}"
+            )
         self._let_go(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:

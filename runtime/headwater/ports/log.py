@@ -124,14 +124,15 @@ class RecordSource(Protocol):
         ...
 
     def check_membership(self) -> None:
-        """Ask the broker whether this member id is still ours. Raises FencedError when it is not."""
+        """Ask the broker whether this member id is still ours; raises FencedError if not."""
         ...
 
     def caught_up(self) -> Positions:
-        """Positions that passed every record and control record up to the read_committed end.
+        """Where the read_committed end was reached, control records passed, nothing since."""
+        ...
 
-        Holds the partitions where the end was reached and nothing came since.
-        """
+    def publish_times_ms(self) -> Mapping[Partition, int]:
+        """The publish time of the last record polled, per partition."""
         ...
 
     def close(self) -> None:

@@ -23,7 +23,9 @@ class Monitor(Protocol):
         """A batch of a topic was decoded, run and encoded."""
         ...
 
-    def counted(self, *, read: Mapping[str, int], written: Mapping[str, int], codes: Mapping[Code, int]) -> None:
+    def counted(
+        self, *, read: Mapping[str, int], written: Mapping[str, int], codes: Mapping[Code, int]
+    ) -> None:
         """What a committed transaction read and wrote per topic, and quarantined per code."""
         ...
 

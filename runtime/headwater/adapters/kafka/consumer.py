@@ -7,7 +7,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from headwater.adapters.kafka.records import KafkaRecords, offset_of
 from headwater.adapters.kafka.triage import translate
-from headwater.errors import FencedError, HeadwaterError, RecycleError, RetriableError, UnavailableError
+from headwater.errors import (
+    FencedError,
+    HeadwaterError,
+    RecycleError,
+    RetriableError,
+    UnavailableError,
+)
 from headwater.model import Partition, Positions
 from headwater.ports import GroupToken, RebalanceListener, Records
 
@@ -37,12 +43,14 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "socket.timeout.ms": 15_000,
 }
 
-PASSING: Final = frozenset({
-    KafkaError._TRANSPORT,  # noqa: SLF001 (librdkafka's own codes begin with an underscore)
-    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-    KafkaError._RESOLVE,  # noqa: SLF001
-    KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001 (the next poll joins again; `lost` was called)
-})
+PASSING: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._MAX_POLL_EXCEEDED,
+    }
+)
 """Errors the client mends by itself; they come as messages and are no reason to stop."""
 
 
@@ -63,7 +71,9 @@ class KafkaSource:
         self._consumer = Consumer(settings)
         self._topics: tuple[str, ...] = ()
         self._listener: RebalanceListener | None = None
-        self._next: dict[Partition, int] = {}  # where the next record of each assigned partition begins
+        self._next: dict[
+            Partition, int
+        ] = {}  # where the next record of each assigned partition begins
         self._ends: dict[Partition, int] = {}  # read_committed ends that were reached
         self._published_ms: dict[Partition, int] = {}
         self._rebalanced = False
@@ -73,7 +83,10 @@ class KafkaSource:
         """Join the group; `listener` hears of every change of the assignment."""
         self._topics, self._listener = tuple(topics), listener
         self._consumer.subscribe(
-            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            list(topics),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
         )
 
     def poll(self, max_records: int, timeout_s: float) -> Sequence[Records]:
@@ -107,7 +120,11 @@ class KafkaSource:
 
     def metadata(self, partitions: Sequence[Partition]) -> Mapping[Partition, str]:
         """The note committed beside each position; absent = none."""
-        return {_partition(tp): tp.metadata for tp in self._committed(partitions) if tp.offset >= 0 and tp.metadata}
+        return {
+            _partition(tp): tp.metadata
+            for tp in self._committed(partitions)
+            if tp.offset >= 0 and tp.metadata
+        }
 
     def commit_start(self, positions: Positions) -> None:
         """Commit start positions before joining: only an empty group takes them."""
@@ -125,7 +142,9 @@ class KafkaSource:
             try:
                 self._consumer.seek(target)
             except KafkaException as cause:
-                raise translate(cause, doing=f"seeking {target.topic}[{target.partition}]") from cause
+                raise translate(
+                    cause, doing=f"seeking {target.topic}[{target.partition}]"
+                ) from cause
         self._next.update(positions)
         for partition in positions:
             self._ends.pop(partition, None)
@@ -145,8 +164,8 @@ class KafkaSource:
     def check_membership(self) -> None:
         """Ask the broker whether this member id is still ours.
 
-        A commit is the one call that carries the member id: it is refused with FENCED_INSTANCE_ID when
-        another process has taken the id. It repeats what is committed, so it changes nothing.
+        A commit is the one call that carries the member id: it is refused with FENCED_INSTANCE_ID
+        when another process has taken the id. It repeats what is committed, so it changes nothing.
         """
         held = self.committed(list(self._next))
         if not held:
@@ -159,7 +178,7 @@ class KafkaSource:
                 raise error from cause
 
     def caught_up(self) -> Positions:
-        """Where the read_committed end was reached, control records passed and nothing came since."""
+        """Where the read_committed end was reached, control records passed, nothing since."""
         return {p: end for p, end in self._ends.items() if p in self._next and end >= self._next[p]}
 
     def publish_times_ms(self) -> Mapping[Partition, int]:
@@ -219,8 +238,10 @@ class KafkaSource:
             error = message.error()
             if error is None:
                 records.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-                self._ends[Partition(cast("str", message.topic()), cast("int", message.partition()))] = offset_of(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._ends[
+                    Partition(cast("str", message.topic()), cast("int", message.partition()))
+                ] = offset_of(message)
             elif error.code() not in PASSING or error.fatal():
                 raise translate(error, doing=f"reading {message.topic()}[{message.partition()}]")
         return records
@@ -246,8 +267,10 @@ class KafkaSource:
             raise translate(cause, doing="reading committed positions") from cause
         for answer in found:
             if answer.error is not None:
-                raise UnavailableError(f"no committed position for {answer.topic}[{answer.partition}]: {answer.error}")
-        return cast("list[TopicPartition]", found)
+                raise UnavailableError(
+                    f"no committed position for {answer.topic}[{answer.partition}]: {answer.error}"
+                )
+        return found
 
 
 def _partition(tp: TopicPartition) -> Partition:

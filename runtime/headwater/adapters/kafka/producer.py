@@ -1,7 +1,7 @@
 """The transactional producer (the port `TransactionalLog`). Every call is bounded.
 
 librdkafka has no KIP-890 (transaction protocol v2), so a late EndTxn may hit the next transaction:
-after a timeout, a slow answer or a client error the client is doubtful and is replaced before it goes on.
+after a timeout, a slow answer or a client error the client is doubtful and is replaced.
 """
 
 import contextlib
@@ -16,14 +16,20 @@ from headwater.errors import AbortableError, HeadwaterError, RetriableError, Una
 from headwater.model import Letter, Positions
 from headwater.ports import CommitOutcome, GroupToken
 
-INIT_S: Final = 30.0  # a predecessor's transaction may have to time out first (transaction.timeout.ms, 10 s)
+INIT_S: Final = (
+    30.0  # a predecessor's transaction may have to time out first (transaction.timeout.ms, 10 s)
+)
 INIT_AGAIN_S: Final = 8.0  # in mid-run: the loop must poll in between to keep its membership
 SEND_OFFSETS_S: Final = 8.0  # below message.timeout.ms, which would abort the transaction anyway
 END_TRY_S: Final = 2.0  # one try: commit_transaction() without a timeout ignores every limit
-END_S: Final = 8.0  # all tries: below transaction.timeout.ms, after which the broker aborts by itself
+END_S: Final = (
+    8.0  # all tries: below transaction.timeout.ms, after which the broker aborts by itself
+)
 FLUSH_S: Final = 8.0
 SLOW_END_S: Final = 5.0  # socket.timeout.ms: a slower answer may have been a hidden retry
-UNFLUSHED_BYTES: Final = 64 * 2**20  # keeps librdkafka's queue (1 GiB) from ever being full in mid-batch
+UNFLUSHED_BYTES: Final = (
+    64 * 2**20
+)  # keeps librdkafka's queue (1 GiB) from ever being full in mid-batch
 UNFLUSHED_RECORDS: Final = 500_000  # half of queue.buffering.max.messages, for the same reason
 
 DEFAULTS: Final[Mapping[str, Any]] = {
@@ -37,7 +43,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "batch.size": 1_000_000,
     "queue.buffering.max.messages": 1_000_000,
     "message.max.bytes": 1_048_588,  # the broker's default for one batch
-    "retry.backoff.ms": 1,  # the first transaction after a commit waits this long for the last one's markers
+    "retry.backoff.ms": 1,  # a transaction begun right after a commit waits for its markers
     "retry.backoff.max.ms": 1_000,
 }
 
@@ -84,7 +90,9 @@ class KafkaTransactionalLog:
         if accepted != len(messages):
             failed = next(message for message in messages if "_error" in message)
             error = cast("KafkaError", failed["_error"])
-            raise AbortableError(f"{topic}: {len(messages) - accepted} records were not accepted ({error.name()})")
+            raise AbortableError(
+                f"{topic}: {len(messages) - accepted} records were not accepted ({error.name()})"
+            )
 
     def produce_letters(self, topic: str, letters: Sequence[Letter]) -> None:
         """Publish records with headers, one call each: `produce_batch` drops headers silently."""
@@ -100,7 +108,9 @@ class KafkaTransactionalLog:
 
     def send_offsets(self, positions: Positions, note: str, group: GroupToken) -> None:
         """Put input positions into the transaction, each with `note` as its metadata."""
-        offsets = [TopicPartition(p.topic, p.index, offset, note) for p, offset in positions.items()]
+        offsets = [
+            TopicPartition(p.topic, p.index, offset, note) for p, offset in positions.items()
+        ]
         client = self._client()
         _until(
             lambda timeout: client.send_offsets_to_transaction(offsets, group, timeout),
@@ -113,7 +123,12 @@ class KafkaTransactionalLog:
         """Commit; UNKNOWN when no answer came within the bound."""
         started = time.monotonic()
         try:
-            _until(self._client().commit_transaction, doing="committing", tries_s=END_TRY_S, total_s=END_S)
+            _until(
+                self._client().commit_transaction,
+                doing="committing",
+                tries_s=END_TRY_S,
+                total_s=END_S,
+            )
         except UnavailableError:
             self._doubtful = True
             return CommitOutcome.UNKNOWN
@@ -142,8 +157,9 @@ class KafkaTransactionalLog:
     def close(self) -> None:
         """Abort what is open and let go.
 
-        When the broker does not take the abort in time it aborts by itself after transaction.timeout.ms,
-        or when the next process of this id initialises: nothing depends on this call.
+        When the broker does not take the abort in time it aborts by itself after
+        transaction.timeout.ms, or when the next process of this id initialises: nothing depends on
+        this call.
         """
         if self._producer is None:
             return
@@ -156,7 +172,12 @@ class KafkaTransactionalLog:
     def _take_over(self, total_s: float) -> None:
         self._producer = producer = Producer(self._config)
         self._open = False
-        _until(producer.init_transactions, doing="taking over the transactional id", tries_s=total_s, total_s=total_s)
+        _until(
+            producer.init_transactions,
+            doing="taking over the transactional id",
+            tries_s=total_s,
+            total_s=total_s,
+        )
         self._forget()
 
     def _client(self) -> Producer:
@@ -177,7 +198,7 @@ class KafkaTransactionalLog:
         self._doubtful = False
         self._unflushed_records = self._unflushed_bytes = 0
 
-    def _client_error(self, error: KafkaError) -> None:
+    def _client_error(self, _error: KafkaError) -> None:
         self._doubtful = True
 
 
@@ -189,7 +210,7 @@ def _once(call: Callable[[], None], *, doing: str) -> None:
 
 
 def _until(call: Callable[[float], None], *, doing: str, tries_s: float, total_s: float) -> None:
-    """Call again with the same arguments while the error is retriable, `total_s` seconds at most."""
+    """Call again, arguments unchanged, while the error is retriable; `total_s` at most."""
     deadline = time.monotonic() + total_s
     while True:
         try:

@@ -15,7 +15,7 @@ class KafkaRecords:
         self.topic = topic
         self._messages = messages
         # map over the C method: a third cheaper than a comprehension, and this runs per event
-        self.values: Sequence[bytes | None] = cast("list[bytes | None]", list(map(Message.value, messages)))
+        self.values: Sequence[bytes | None] = list(map(Message.value, messages))
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -36,14 +36,14 @@ class KafkaRecords:
             partition=Partition(self.topic, partition_of(message)),
             offset=offset_of(message),
             timestamp_ms=message.timestamp()[1],
-            key=cast("bytes | None", message.key()),
-            value=cast("bytes | None", message.value()),
+            key=message.key(),
+            value=message.value(),
             headers=cast("Headers", message.headers() or ()),
         )
 
     def keys(self) -> Sequence[bytes | None]:
         """The keys."""
-        return cast("list[bytes | None]", list(map(Message.key, self._messages)))
+        return list(map(Message.key, self._messages))
 
     def partitions(self) -> Sequence[int]:
         """The partition index of each record."""

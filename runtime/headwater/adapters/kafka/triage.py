@@ -1,10 +1,10 @@
 """Foreign errors become ours at the door, once, most severe first.
 
-The order is librdkafka's own advice for transactions (its `INTRODUCTION.md`, "Transactional producer"):
+The order is librdkafka's own advice for transactions (`INTRODUCTION.md`, "Transactional producer"):
 fatal, then abort, then retry; an error of no class is treated as fatal to the client.
 """
 
-from typing import Final
+from typing import Final, cast
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -19,37 +19,41 @@ from headwater.errors import (
     UnavailableError,
 )
 
-FENCED: Final = frozenset({
-    KafkaError._FENCED,  # noqa: SLF001 (librdkafka's own codes begin with an underscore)
-    KafkaError.INVALID_PRODUCER_EPOCH,
-    KafkaError.PRODUCER_FENCED,
-    KafkaError.FENCED_INSTANCE_ID,
-})
-GONE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})  # noqa: SLF001
-CORRUPT: Final = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})  # noqa: SLF001
-AWAY: Final = frozenset({
-    KafkaError._TRANSPORT,  # noqa: SLF001
-    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-    KafkaError._TIMED_OUT,  # noqa: SLF001
-    KafkaError._RESOLVE,  # noqa: SLF001
-})
-REFUSED: Final = frozenset({
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError._AUTHENTICATION,  # noqa: SLF001
-    KafkaError.UNSUPPORTED_VERSION,
-})
+FENCED: Final = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.FENCED_INSTANCE_ID,
+    }
+)
+GONE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+CORRUPT: Final = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})
+AWAY: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+    }
+)
+REFUSED: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._AUTHENTICATION,
+        KafkaError.UNSUPPORTED_VERSION,
+    }
+)
 
 
 def kafka_error(cause: KafkaException | KafkaError) -> KafkaError:
     """The KafkaError inside an exception."""
     if isinstance(cause, KafkaError):
         return cause
-    inner = cause.args[0]
-    assert isinstance(inner, KafkaError)
-    return inner
+    return cast("KafkaError", cause.args[0])
 
 
 def translate(cause: KafkaException | KafkaError, *, doing: str) -> HeadwaterError:
@@ -59,16 +63,24 @@ def translate(cause: KafkaException | KafkaError, *, doing: str) -> HeadwaterErr
     code = error.code()
     if code in FENCED or (error.fatal() and "fenced" in error.str().lower()):
         return FencedError(
-            f"another process uses this id ({text}); stop it, or give this one its own HEADWATER_INSTANCE"
+            f"another process uses this id ({text}); stop it, or give this one its own "
+            "HEADWATER_INSTANCE"
         )
     if code in REFUSED:
-        return StartRefusedError(f"the broker refuses {text}; check credentials and ACLs", code="NOT_AUTHORIZED")
+        return StartRefusedError(
+            f"the broker refuses {text}; check credentials and ACLs", code="NOT_AUTHORIZED"
+        )
     if code in GONE:
         return StartRefusedError(
-            f"the position is no longer in the log ({text}); an operator must decide where to go on", code="DATA_LOSS"
+            f"the position is no longer in the log ({text}); an operator must decide where "
+            "to go on",
+            code="DATA_LOSS",
         )
     if code in CORRUPT:
-        return FatalError(f"a record on the wire is corrupt ({text}); nothing of it was published", code="CORRUPT_RECORD")
+        return FatalError(
+            f"a record on the wire is corrupt ({text}); nothing of it was published",
+            code="CORRUPT_RECORD",
+        )
     return _by_consequence(error, text)
 
 
