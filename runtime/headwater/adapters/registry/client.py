@@ -4,6 +4,7 @@ Only a registry's own "no such schema" counts as a no: a 404 without the registr
 from a wrong address or a proxy, and waits like every other bad answer.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
@@ -37,6 +38,10 @@ _ABSENT: Final = frozenset({40401, 40402, 40403})  # no such subject, version, s
 _REFUSED: Final = frozenset(
     {HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
 )  # incompatible; not a schema
+
+JAVA_CLASS: Final = re.compile(
+    r"^(\w+\.)+\w+: "
+)  # Apicurio begins a refusal with an exception's name
 
 Answer = TypeVar("Answer")
 
@@ -114,9 +119,10 @@ class SchemaRegistry:
             raise self._unavailable(type(error).__name__) from error
 
     def _refused(self, subject: str, error: SchemaRegistryError) -> RegistrationRefusedError:
+        reasons = JAVA_CLASS.sub("", error.error_message).rstrip(".")
         return RegistrationRefusedError(
             f"The schema registry at {self._address} refuses the schema of {subject}: "
-            f"{error.error_message}; undo the change, or publish it as a new major."
+            f"{reasons}; undo the change, or publish it as a new major."
         )
 
     def _unavailable(self, reason: str) -> UnavailableError:
