@@ -105,7 +105,7 @@ class DataProduct:
         if earlier is not None:
             self._report(
                 "OUTPUT_TWICE",
-                f"{topic} is already published at line {earlier.origin.line}; give one of them a port",
+                f"{topic} is already published at line {earlier.origin.line}; give one a port",
             )
         self._outputs.append(Output(topic, port, contract, flow, caller()))
 

@@ -1,0 +1,92 @@
+"""Stages that run on whole columns: expressions and the author's frame functions."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from headwater.errors import DeclarationError
+from headwater.flow.stage import (
+    ROW,
+    ROW_TYPE,
+    Columns,
+    Processed,
+    cannot_run,
+    columns_of,
+    empty,
+    refused,
+)
+from headwater.product import Filter, Map, Select, WithColumns
+from headwater.product.origin import deepest_in, origin_of
+
+KEEP = "_keep"  # the mask of a filter, for the length of one call
+
+
+@dataclass(frozen=True, slots=True)
+class ExpressionStage:
+    """`filter`, `select` and `with_columns`. The author's expressions never see `_row`."""
+
+    step: Filter | Select | WithColumns
+
+    def columns(self, given: Columns) -> Columns | None:
+        """The columns that come out, learnt from a frame without rows."""
+        try:
+            return columns_of(self.run(empty(given)).frame)
+        except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+            raise cannot_run(self.step, error, given) from error
+
+    def run(self, frame: pl.DataFrame) -> Processed:
+        """The expressions on a frame; `_row` is carried beside them."""
+        rows, body = frame[ROW], frame.drop(ROW)
+        match self.step:
+            case Filter(predicates=predicates):
+                # The mask is a column of the frame's height even when it is one constant.
+                mask = body.select(rows, pl.all_horizontal(*predicates).alias(KEEP))[KEEP]
+                result = frame.filter(mask)
+            case Select(columns=columns, named=named):
+                result = body.select(rows, *columns, **named)
+            case WithColumns(columns=columns, named=named):
+                result = body.with_columns(*columns, **named).insert_column(0, rows)
+        return Processed(result, [])
+
+
+@dataclass(frozen=True, slots=True)
+class FrameStage:
+    """`map`: the author's function from frame to frame."""
+
+    step: Map
+
+    def columns(self, given: Columns) -> Columns | None:
+        """The columns that come out; None when the function cannot run without rows."""
+        try:
+            return columns_of(self.run(empty(given)).frame)
+        except DeclarationError:
+            raise
+        except (pl.exceptions.ColumnNotFoundError, pl.exceptions.SchemaError) as error:
+            code = getattr(self.step.function, "__code__", None)
+            origin = None
+            if code is not None:
+                origin = deepest_in(code.co_filename, error.__traceback__) or origin_of(code)
+            raise cannot_run(self.step, error, given, origin) from error
+        except Exception:  # noqa: BLE001 the author's code may raise anything; the rows will tell
+            return None
+
+    def run(self, frame: pl.DataFrame) -> Processed:
+        """The function on a frame; a dropped `_row` is put back by position.
+
+        Raises DeclarationError when the result cannot be led back to its input rows.
+        """
+        result: object = self.step.function(frame)
+        if not isinstance(result, pl.DataFrame):
+            raise refused(self.step, "INVALID_STEP", f"returned {type(result).__name__}, no frame")
+        if ROW in result.columns:
+            if result.schema[ROW] != ROW_TYPE or not result[ROW].is_in(frame[ROW].implode()).all():
+                raise refused(self.step, "ROWS_LOST", "changed the column _row; leave it as it is")
+            return Processed(result, [])
+        if result.height != frame.height:
+            raise refused(
+                self.step,
+                "ROWS_LOST",
+                f"returned {result.height} rows for {frame.height} without the column _row;"
+                " keep _row, or drop rows with .filter()",
+            )
+        return Processed(result.insert_column(0, frame[ROW]), [])

@@ -1,0 +1,81 @@
+"""A flow compiled for the columns of its input: every mistake now, only bad rows later."""
+
+from typing import Final
+
+import polars as pl
+
+from headwater.errors import DeclarationError, Problem
+from headwater.flow.blame import run_without_guilty
+from headwater.flow.events import EventStage
+from headwater.flow.frames import ExpressionStage, FrameStage
+from headwater.flow.stage import ROW, Columns, Processed, Stage, empty, refused
+from headwater.model import Quarantine
+from headwater.product import Filter, Flow, Map, MapEvents, Step
+
+
+class Plan:
+    """The stages of a flow, run in order on each batch.
+
+    `columns` are those of the input contract; `output` those of the output contract, which type
+    what a last `map_events` returns.
+    Raises DeclarationError with every mistake that shows without data.
+    """
+
+    def __init__(self, flow: Flow, columns: Columns, output: Columns | None = None) -> None:
+        self.flow: Final = flow
+        self.stages: Final[list[Stage]] = []
+        self._output: Final = output
+        self.columns: Columns | None = columns
+        """The columns that come out; None when an author's `map` needs rows to tell."""
+        problems: list[Problem] = []
+        for place, step in enumerate(flow.steps, start=1):
+            try:
+                stage = _compile(step, output if place == len(flow.steps) else None)
+                self.stages.append(stage)
+                if self.columns is not None:
+                    self.columns = stage.columns(self.columns)
+            except DeclarationError as error:
+                problems.extend(error.problems)
+                # Only a filter leaves the columns known, so that later steps can still be checked.
+                self.columns = self.columns if isinstance(step, Filter) else None
+        if problems:
+            raise DeclarationError(problems)
+
+    def process(self, frame: pl.DataFrame) -> Processed:
+        """Run the steps on a frame of the input columns and `_row`.
+
+        A row for which a step raises is quarantined, with everything made of it so far.
+        Raises DeclarationError when a step fails whatever the rows are.
+        """
+        quarantined: list[Quarantine] = []
+        for stage in self.stages:
+            if frame.is_empty():
+                break
+            done = run_without_guilty(stage, frame)
+            frame = done.frame
+            quarantined.extend(done.quarantined)
+        if frame.is_empty():
+            frame = self._nothing(frame)
+        if quarantined:
+            quarantined = list({item.row: item for item in reversed(quarantined)}.values())
+            quarantined.sort(key=lambda item: item.row)
+            guilty = pl.Series([item.row for item in quarantined], dtype=pl.UInt32)
+            frame = frame.filter(~pl.col(ROW).is_in(guilty.implode()))
+        return Processed(frame, quarantined)
+
+    def _nothing(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """No rows, with the columns that rows would have had."""
+        columns = self.columns if self.columns is not None else self._output
+        return frame.clear() if columns is None else empty(columns)
+
+
+def _compile(step: Step, output: Columns | None) -> Stage:
+    if isinstance(step, Map):
+        return FrameStage(step)
+    if not isinstance(step, MapEvents):
+        return ExpressionStage(step)
+    try:
+        return EventStage(step, output)
+    except (NameError, TypeError, ValueError) as error:
+        # Annotations that cannot be resolved, or a callable without a signature.
+        raise refused(step, "INVALID_STEP", f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,88 @@
+"""One step, made to run on frames: what every stage takes, gives and may raise."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import polars as pl
+
+from headwater.errors import DeclarationError, Problem
+from headwater.model import Quarantine
+from headwater.product import Origin, Step
+
+ROW: Final = "_row"
+ROW_TYPE: Final = pl.UInt32()
+
+Columns = Mapping[str, pl.DataType]
+"""Column names and types of a frame, without `_row`."""
+
+_QUOTED: Final = re.compile(r'"([^"]+)"')
+_MISSING: Final = (
+    pl.exceptions.ColumnNotFoundError,
+    pl.exceptions.SchemaFieldNotFoundError,
+    pl.exceptions.StructFieldNotFoundError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """The rows that went through, in order, and the input rows that did not."""
+
+    frame: pl.DataFrame
+    quarantined: list[Quarantine]
+
+
+class Stage(Protocol):
+    """A step compiled for the columns it gets."""
+
+    @property
+    def step(self) -> Step:
+        """The declared step."""
+        ...
+
+    def columns(self, given: Columns) -> Columns | None:
+        """The columns that come out; None when only data can tell.
+
+        Raises DeclarationError when the step cannot run on these columns.
+        """
+        ...
+
+    def run(self, frame: pl.DataFrame) -> Processed:
+        """The step on a frame with `_row`. Raises what the author's code raises."""
+        ...
+
+
+def empty(columns: Columns) -> pl.DataFrame:
+    """A frame of these columns and `_row`, without rows."""
+    return pl.DataFrame(schema={ROW: ROW_TYPE, **columns})
+
+
+def columns_of(frame: pl.DataFrame) -> Columns:
+    """The columns of a frame without `_row`."""
+    return {name: dtype for name, dtype in frame.schema.items() if name != ROW}
+
+
+def refused(step: Step, code: str, text: str, origin: Origin | None = None) -> DeclarationError:
+    """The author's mistake in a step, as an error with file and line."""
+    place = origin or step.origin
+    return DeclarationError([Problem(code, f"{step.name}: {text}", place.file, place.line)])
+
+
+def cannot_run(
+    step: Step, error: Exception, given: Columns, origin: Origin | None = None
+) -> DeclarationError:
+    """Why a step fails on a frame without rows; no payload can be in such an error."""
+    if isinstance(error, _MISSING):
+        name = next(iter(_QUOTED.findall(str(error))), str(error))
+        return refused(step, "UNKNOWN_COLUMN", unknown_column(name, given), origin)
+    text = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return refused(step, "INVALID_STEP", f"{type(error).__name__}: {text}", origin)
+
+
+def unknown_column(name: str, given: Columns) -> str:
+    """The sentence for a column that is not there, with the nearest that is."""
+    near = difflib.get_close_matches(name, given, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(given)}"
+    return f"no column {name!r} here; {hint}"
