@@ -100,9 +100,7 @@ def status(form: FormatOption = Format.TEXT) -> None:
         for name, service in (("kafka", now.kafka), ("registry", now.registry)):
             print(f"{name:9} {_sentence(service)}")
     elif now.kafka.address and now.registry.address:
-        _print_addresses(
-            Addresses(kafka=now.kafka.address, registry=now.registry.address), form
-        )
+        _print_addresses(Addresses(kafka=now.kafka.address, registry=now.registry.address), form)
     if not both_answer:
         raise typer.Exit(1)
 

@@ -17,7 +17,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
+from xml.etree.ElementTree import ParseError
 
 from headwater.errors import ConfigurationError, Problem, UnavailableError
 
@@ -42,7 +43,7 @@ class Progress(Protocol):
         ...
 
     def download(
-        self, name: str, total_bytes: int
+        self, name: str, total_bytes: int, /
     ) -> AbstractContextManager[Callable[[int], None]]:
         """A file of `total_bytes` arrives; the function entered is told the bytes of each piece."""
         ...
@@ -53,7 +54,7 @@ class _Silent:
         pass
 
     def download(
-        self, name: str, total_bytes: int
+        self, _name: str, _total_bytes: int, /
     ) -> AbstractContextManager[Callable[[int], None]]:
         return nullcontext(lambda _: None)
 
@@ -155,7 +156,7 @@ def _resolve_jars(coordinates: Sequence[str], repository: Path, progress: Progre
         return [dependency.artifact.resolve() for dependency in (*inputs, *transitive)]
 
 
-def _maven(repository: Path, progress: Progress):  # type: ignore[no-untyped-def]  # jgo is untyped
+def _maven(repository: Path, progress: Progress) -> Any:  # jgo has no types
     maven = importlib.import_module("jgo.maven")
     return maven.MavenContext(
         resolver=maven.PythonResolver(progress_callback=progress.download),
@@ -167,13 +168,14 @@ def _maven(repository: Path, progress: Progress):  # type: ignore[no-untyped-def
 
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
-    """jgo raises RuntimeError for what Maven Central lacks and OSError for the network."""
+    """Name the failure: network and disk, what is not there, an answer that is no Maven file."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ParseError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
         raise UnavailableError(
-            f"{what} could not be downloaded from Maven Central ({type(error).__name__}); "
-            "check the network and run the command again",
+            f"{what} could not be downloaded from Maven Central ({reason}); "
+            "check network and disk space and run the command again",
             code="DOWNLOAD_FAILED",
         ) from error
 

@@ -1,8 +1,8 @@
 """Child processes that outlive the command which started them.
 
-The child writes its own record (pid and start time) before it becomes the service. So there is
-no moment at which it runs unknown, even if the command that spawns it is killed; and because the
-start time is compared, a pid that another process got later is never touched.
+The child writes its own record (pid and start time) before it becomes the service, so it is known
+even if the command that spawned it is killed at once; and because the start time is compared, a
+pid that another process got later is never touched.
 
 Run as a script this file is that first moment of a child; it needs the standard library only.
 """
@@ -21,6 +21,7 @@ from typing import Final
 STOP_S: Final = 20.0  # a broker writes its clean-shutdown mark in 1-3 s on an idle machine
 KILL_S: Final = 5.0  # SIGKILL needs the kernel only
 _POLL_S: Final = 0.05  # how often a condition is looked at again
+_PROC: Final = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,21 @@ def read_record(path: Path) -> Record | None:
 
 def is_running(record: Record) -> bool:
     """Whether that very process still runs, not merely one with its pid."""
-    return start_time(record.pid) == record.started
+    state, started = _state_and_start(record.pid)
+    if started != record.started:
+        return False
+    if state == "Z":  # it has ended and waits for its parent to notice, which may be us
+        has_ended(record.pid)
+        return False
+    return True
+
+
+def has_ended(child: int) -> bool:
+    """Whether a process that this very process spawned has ended; true for any other pid."""
+    try:
+        return os.waitpid(child, os.WNOHANG)[0] == child
+    except ChildProcessError:
+        return True
 
 
 def stop(record: Record) -> None:
@@ -94,50 +109,42 @@ def stop(record: Record) -> None:
     raise TimeoutError(f"process {record.pid} does not end")
 
 
-def start_time(pid: int) -> str | None:
-    """When the process began, as an opaque word; None when it does not run (any more)."""
-    _reap(pid)
-    if sys.platform == "linux":
-        return _linux_start_time(pid)
-    answer = subprocess.run(  # noqa: S603 - fixed program, a number as argument
+def _state_and_start(pid: int) -> tuple[str, str]:
+    """The state (Z: ended) and start of a process, as opaque words; empty when there is none."""
+    return _ask_proc(pid) if _PROC.is_dir() else _ask_ps(pid)
+
+
+def _ask_proc(pid: int) -> tuple[str, str]:
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return "", ""
+    # the second field is the program's name in brackets and may hold blanks and brackets itself
+    fields = stat.rpartition(")")[2].split()
+    state, ticks_since_boot = fields[0], fields[19]
+    boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    return state, f"{boot}/{ticks_since_boot}"
+
+
+def _ask_ps(pid: int) -> tuple[str, str]:
+    """For systems without /proc; to the second, which still tells a recycled pid apart."""
+    answer = subprocess.run(
         ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)],
         capture_output=True,
         text=True,
         check=False,
     )
-    state, _, began = answer.stdout.strip().partition(" ")
-    return None if not state or state.startswith("Z") else began.strip()
-
-
-def _linux_start_time(pid: int) -> str | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # the second field is the program's name in brackets and may hold blanks and brackets itself
-    fields = stat.rpartition(")")[2].split()
-    state, ticks_since_boot = fields[0], fields[19]
-    if state in "ZX":
-        return None
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot}/{ticks_since_boot}"
-
-
-def _reap(pid: int) -> None:
-    """Collect a finished child of this very process; one that is no child is left alone."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return
+    state, _, started = answer.stdout.strip().partition(" ")
+    return state[:1], started.strip()
 
 
 def _become(record: str, port: str, command: Sequence[str]) -> None:
     """Write the record of this process, then turn into `command`."""
-    started = start_time(os.getpid())
+    _, started = _state_and_start(os.getpid())
     draft = Path(f"{record}.draft")
     draft.write_text(json.dumps({"pid": os.getpid(), "started": started, "port": int(port)}))
     draft.replace(record)
-    os.execv(command[0], list(command))  # noqa: S606 - the command is ours
+    os.execv(command[0], list(command))  # noqa: S606 - no shell is the point
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How the two services are started and how they answer: one class, two sets of settings."""
 
 import base64
+import os
 import socket
 import struct
 import subprocess
@@ -60,6 +61,14 @@ _JAVA_OPTIONS: Final = (
     "-Djava.awt.headless=true",
     "-Dfile.encoding=UTF-8",
 )
+_FOREIGN_JAVA_VARIABLES: Final = ("CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS")
+_KAFKA_JAVA_OPTIONS: Final = (
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+    # this Kafka still uses both; this Java would warn of it in the first lines of every log
+    "--enable-native-access=ALL-UNNAMED",
+    "--sun-misc-unsafe-memory-access=allow",
+)
 
 
 class Service(Protocol):
@@ -68,12 +77,8 @@ class Service(Protocol):
     name: ClassVar[str]
     title: ClassVar[str]
 
-    def prepare(self, data: Path, port: int) -> None:
-        """Make `data` ready for a start on `port`."""
-        ...
-
-    def command(self, data: Path, port: int) -> list[str]:
-        """The command line that serves `data` on `port`."""
+    def prepare(self, data: Path, port: int) -> list[str]:
+        """Make `data` ready; return the command that serves it on `port` in the foreground."""
         ...
 
     @staticmethod
@@ -95,7 +100,7 @@ class Broker:
     name: ClassVar[str] = "kafka"
     title: ClassVar[str] = "Kafka"
 
-    def prepare(self, data: Path, port: int) -> None:
+    def prepare(self, data: Path, port: int) -> list[str]:
         """Write the settings; format the directory before its first use."""
         data.mkdir(parents=True, exist_ok=True)
         controller = free_port()
@@ -111,15 +116,17 @@ class Broker:
         (data / "server.properties").write_text("".join(lines))
         if not (data / "log" / "meta.properties").exists():
             self._format(data)
+        return [*self._java(KAFKA_HEAP), "kafka.Kafka", str(data / "server.properties")]
 
     def _format(self, data: Path) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # with "=", because an id may begin with "-"
         arguments = ["format", f"--cluster-id={cluster}", "--config", f"{data}/server.properties"]
-        done = subprocess.run(  # noqa: S603 - our own Java with our own arguments
+        done = subprocess.run(
             [*self._java("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool", *arguments],
             capture_output=True,
             text=True,
+            env=java_environment(),
             timeout=FORMAT_S,
             check=False,
         )
@@ -129,15 +136,9 @@ class Broker:
                 f"{data} could not be prepared for Kafka: {' '.join(reason)}", code="STACK_FAILED"
             )
 
-    def command(self, data: Path, port: int) -> list[str]:
-        """The broker in the foreground."""
-        return [*self._java(KAFKA_HEAP), "kafka.Kafka", str(data / "server.properties")]
-
     def _java(self, *options: str) -> list[str]:
-        logging = "-Dorg.slf4j.simpleLogger.showDateTime=true"
-        classpath = f"{self.programs.kafka}/*"
-        java = str(self.programs.java)
-        return [java, *_JAVA_OPTIONS, *options, logging, "-cp", classpath]
+        java, classpath = str(self.programs.java), f"{self.programs.kafka}/*"
+        return [java, *_JAVA_OPTIONS, *_KAFKA_JAVA_OPTIONS, *options, "-cp", classpath]
 
     @staticmethod
     def address(port: int) -> str:
@@ -162,7 +163,7 @@ class Broker:
 
 # Kafka's own client is behind another door, and one question needs no client: Metadata v4
 # (length, api key, version, correlation id, client id null, no topics, no topic creation).
-_METADATA_REQUEST: Final = struct.pack(">ihhihi?", 15, 3, 4, 1, -1, 0, False)
+_METADATA_REQUEST: Final = struct.pack(">ihhihib", 15, 3, 4, 1, -1, 0, 0)
 _METADATA_HEAD: Final = struct.Struct(">iiii")  # length, correlation id, throttle ms, brokers
 
 
@@ -174,12 +175,9 @@ class SchemaRegistry:
     name: ClassVar[str] = "registry"
     title: ClassVar[str] = "the registry"
 
-    def prepare(self, data: Path, port: int) -> None:
-        """Make the directory of the database file."""
+    def prepare(self, data: Path, port: int) -> list[str]:
+        """Make the directory of the database file, which the registry itself fills."""
         data.mkdir(parents=True, exist_ok=True)
-
-    def command(self, data: Path, port: int) -> list[str]:
-        """The registry in the foreground."""
         settings = {
             **REGISTRY_SETTINGS,
             "quarkus.http.port": str(port),
@@ -205,6 +203,11 @@ class SchemaRegistry:
                 return True
         except OSError:  # URLError and HTTPError are
             return False
+
+
+def java_environment() -> dict[str, str]:
+    """Our environment without the variables that would change how our Java starts."""
+    return {key: value for key, value in os.environ.items() if key not in _FOREIGN_JAVA_VARIABLES}
 
 
 def free_port() -> int:

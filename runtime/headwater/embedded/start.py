@@ -1,6 +1,5 @@
 """One service on its way up: launch, wait until it answers, and say why when it does not."""
 
-import os
 import re
 from pathlib import Path
 from typing import Final
@@ -8,15 +7,14 @@ from typing import Final
 from headwater.embedded import process
 from headwater.embedded.artefacts import Progress
 from headwater.embedded.home import Home
-from headwater.embedded.services import Service, free_port, is_free
+from headwater.embedded.services import Service, free_port, is_free, java_environment
 from headwater.errors import UnavailableError
 
 START_S: Final = 120.0  # both answer after 4-8 s on an idle machine; this bounds a crowded one
 PORT_ATTEMPTS: Final = 3  # a port found free may be taken by another before the service binds it
+RECORD_S: Final = 5.0  # a Python start of 30 ms, on a crowded machine
 LOG_TAIL_LINES: Final = 12  # enough for Kafka's and Quarkus' last words
 
-# they would change how our Java starts, and it writes a notice about them into every log
-_FOREIGN_JAVA_VARIABLES: Final = ("CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS")
 _STACK_FRAME: Final = re.compile(r"^\s+(at |\.\.\. \d+ )")
 _CAUSE: Final = re.compile(r"Caused by: |Exception: |\b(ERROR|FATAL)\b|Error: ")
 _PORT_TAKEN: Final = re.compile(r"already in use|Port already bound", re.IGNORECASE)
@@ -65,9 +63,17 @@ class Start:
 
     def abandon(self) -> None:
         """Stop the process this start created, if it created one."""
-        record = self._home.record(self._service.name)
-        if record is not None and record.pid == self._pid:
+        if self._pid is None:
+            return
+        # a child that was only just spawned has yet to write its record
+        process.wait_until(lambda: self._own_record() is not None or self._has_ended(), RECORD_S)
+        record = self._own_record()
+        if record is not None:
             process.stop(record)
+
+    def _own_record(self) -> process.Record | None:
+        record = self._home.record(self._service.name)
+        return record if record is not None and record.pid == self._pid else None
 
     def _choose_port(self) -> int:
         """The wanted port, else that of the last time, else any: addresses stay when they can."""
@@ -85,14 +91,14 @@ class Start:
     def _launch(self, port: int) -> None:
         self.port = port
         data = self._home.data(self._service.name)
-        self._service.prepare(data, port)
+        command = self._service.prepare(data, port)
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._pid = process.spawn(
-            self._service.command(data, port),
+            command,
             record=self._home.record_path(self._service.name),
             port=port,
             log=self._log,
-            env={k: v for k, v in os.environ.items() if k not in _FOREIGN_JAVA_VARIABLES},
+            env=java_environment(),
         )
 
     def _answered(self) -> bool:
@@ -109,7 +115,7 @@ class Start:
 
     def _has_ended(self) -> bool:
         if self._pid is not None:
-            return process.start_time(self._pid) is None
+            return process.has_ended(self._pid)
         return self._home.running(self._service.name) is None
 
     def _lost_its_port(self) -> bool:
