@@ -1,0 +1,163 @@
+"""Every metric there is: name, kind, labels, help. `docs/metrics.md` is made from this list."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+PRODUCT: Final = "product"
+"""The first label of every metric: one process may be scraped beside many others."""
+
+# Seconds. From a small columnar batch (1 ms) to the point where the broker would evict us (60 s).
+DURATION_BUCKETS_S: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric; `labels` come after `product`."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+# Counted when a transaction commits, so that a rewind counts nothing twice.
+RECORDS_IN: Final = Metric(
+    "headwater_records_in_total",
+    "counter",
+    "Input records of committed transactions, quarantined ones included.",
+    ("topic",),
+)
+# The same, by the topic written to; dead letters are counted below.
+RECORDS_OUT: Final = Metric(
+    "headwater_records_out_total",
+    "counter",
+    "Output records of committed transactions.",
+    ("topic",),
+)
+# Every code exists from the start at zero, so that the first bad record is a rise.
+RECORDS_QUARANTINED: Final = Metric(
+    "headwater_records_quarantined_total",
+    "counter",
+    "Input records that went to dead letters, by error code.",
+    ("code",),
+)
+# CPU-bound: what the product's own steps cost shows here.
+BATCH_DURATION: Final = Metric(
+    "headwater_batch_duration_seconds",
+    "histogram",
+    "Time to decode, run and encode one batch.",
+    ("topic",),
+)
+# The commit interval plus what the broker needs.
+TRANSACTION_DURATION: Final = Metric(
+    "headwater_transaction_duration_seconds",
+    "histogram",
+    "Time from opening a transaction to its end.",
+)
+# Aborts are harmless one by one; a rate of them is a broker or a network in trouble.
+TRANSACTIONS: Final = Metric(
+    "headwater_transactions_total",
+    "counter",
+    "Transactions by outcome: committed, aborted, recycled.",
+    ("outcome",),
+)
+# Against the read_committed end, so an open transaction upstream is not our lag.
+LAG_RECORDS: Final = Metric(
+    "headwater_lag_records",
+    "gauge",
+    "Offsets between the position and the read_committed end.",
+    ("topic", "partition"),
+)
+# Worked out when scraped: it grows while the loop is stuck.
+LAG_SECONDS: Final = Metric(
+    "headwater_lag_seconds",
+    "gauge",
+    "Time since the last processed record was published; 0 when nothing is left to read.",
+    ("topic", "partition"),
+)
+# Worked out when scraped; absent before the first commit.
+LAST_COMMIT_AGE: Final = Metric(
+    "headwater_last_commit_age_seconds", "gauge", "Time since the last committed transaction."
+)
+# Rises with every rebalance this member takes part in.
+REBALANCES: Final = Metric(
+    "headwater_rebalances_total", "counter", "Assignments received from the group."
+)
+# Above zero means two processes with one id: the process exits with 75 right after.
+FENCED: Final = Metric(
+    "headwater_fenced_total", "counter", "Times another process took over this process's id."
+)
+# 1 while the loop waits; /readyz says for what.
+WAITING: Final = Metric(
+    "headwater_waiting", "gauge", "1 while the loop waits for the broker or the registry, else 0."
+)
+# Of the newest version of the table.
+SNAPSHOT_ROWS: Final = Metric("headwater_snapshot_rows", "gauge", "Rows in the newest snapshot.")
+# Worked out when scraped; a log without new events has a fresh cut too.
+SNAPSHOT_CUT_AGE: Final = Metric(
+    "headwater_snapshot_cut_age_seconds", "gauge", "Time since the last cut was taken."
+)
+# librdkafka's own statistics, once per statistics.interval.ms.
+CLIENT_QUEUED_MESSAGES: Final = Metric(
+    "headwater_client_queued_messages",
+    "gauge",
+    "Messages in the client's queues: to send for a producer, fetched for a consumer.",
+    ("client",),
+)
+CLIENT_QUEUED_BYTES: Final = Metric(
+    "headwater_client_queued_bytes",
+    "gauge",
+    "Bytes in the client's queues: to send for a producer, fetched for a consumer.",
+    ("client",),
+)
+# Monotonic within one client; a recycled client begins at zero again.
+CLIENT_SENT_BYTES: Final = Metric(
+    "headwater_client_sent_bytes", "gauge", "Bytes this client has sent to brokers.", ("client",)
+)
+CLIENT_RECEIVED_BYTES: Final = Metric(
+    "headwater_client_received_bytes",
+    "gauge",
+    "Bytes this client has received from brokers.",
+    ("client",),
+)
+# The slowest broker of the client is what a transaction waits for.
+CLIENT_ROUND_TRIP: Final = Metric(
+    "headwater_client_round_trip_seconds",
+    "gauge",
+    "99th percentile of the round trip to the slowest broker in the last window.",
+    ("client",),
+)
+CLIENT_REQUEST_TIMEOUTS: Final = Metric(
+    "headwater_client_request_timeouts",
+    "gauge",
+    "Requests of this client that timed out, over all brokers.",
+    ("client",),
+)
+
+CATALOGUE: Final = (
+    RECORDS_IN,
+    RECORDS_OUT,
+    RECORDS_QUARANTINED,
+    BATCH_DURATION,
+    TRANSACTION_DURATION,
+    TRANSACTIONS,
+    LAG_RECORDS,
+    LAG_SECONDS,
+    LAST_COMMIT_AGE,
+    REBALANCES,
+    FENCED,
+    WAITING,
+    SNAPSHOT_ROWS,
+    SNAPSHOT_CUT_AGE,
+    CLIENT_QUEUED_MESSAGES,
+    CLIENT_QUEUED_BYTES,
+    CLIENT_SENT_BYTES,
+    CLIENT_RECEIVED_BYTES,
+    CLIENT_ROUND_TRIP,
+    CLIENT_REQUEST_TIMEOUTS,
+)

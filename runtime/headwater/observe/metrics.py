@@ -1,0 +1,177 @@
+"""The instruments of one process. Counts per batch, never per record; one registry, passed on."""
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from headwater.clock import SYSTEM, Clock
+from headwater.model import Code, Partition, Positions
+from headwater.observe import catalogue
+from headwater.observe.catalogue import DURATION_BUCKETS_S, PRODUCT, Metric
+from headwater.observe.client_statistics import ClientStatistics, read_statistics
+
+disable_created_metrics()  # doubles the series and nobody asks; the library has no finer switch
+
+
+class Metrics(Collector):
+    """Every metric of the catalogue for one product, in a registry of its own.
+
+    Written on the loop's thread, scraped on another: ages and lags are worked out when scraped,
+    so that they grow while the loop is stuck.
+    """
+
+    def __init__(self, product: str, *, clock: Clock = SYSTEM) -> None:
+        self.registry = CollectorRegistry()
+        self._product = product
+        self._clock = clock
+        self._positions: Positions = {}
+        self._published_ms: Mapping[Partition, int] = {}
+        self._ends: dict[Partition, int] = {}
+        self._committed_at_s: float | None = None
+        self._snapshot: tuple[int, int] | None = None
+        self._clients: dict[str, ClientStatistics] = {}
+        self._make_instruments()
+        ProcessCollector(registry=self.registry)
+        self.registry.register(self)
+
+    def _make_instruments(self) -> None:
+        self._records_in = self._counter(catalogue.RECORDS_IN)
+        self._records_out = self._counter(catalogue.RECORDS_OUT)
+        self._quarantined = self._counter(catalogue.RECORDS_QUARANTINED)
+        self._transactions = self._counter(catalogue.TRANSACTIONS)
+        self._batch_duration = self._histogram(catalogue.BATCH_DURATION)
+        duration = self._histogram(catalogue.TRANSACTION_DURATION)
+        self._transaction_duration = duration.labels(self._product)
+        self._rebalances = self._counter(catalogue.REBALANCES).labels(self._product)
+        self._fenced = self._counter(catalogue.FENCED).labels(self._product)
+        waiting = catalogue.WAITING
+        labels = (PRODUCT, *waiting.labels)
+        self._waiting = Gauge(waiting.name, waiting.help, labels, registry=self.registry).labels(
+            self._product
+        )
+        for code in Code:
+            self._quarantined.labels(self._product, code)
+
+    def _counter(self, metric: Metric) -> Counter:
+        labels = (PRODUCT, *metric.labels)
+        return Counter(metric.name, metric.help, labels, registry=self.registry)
+
+    def _histogram(self, metric: Metric) -> Histogram:
+        labels = (PRODUCT, *metric.labels)
+        return Histogram(
+            metric.name, metric.help, labels, registry=self.registry, buckets=DURATION_BUCKETS_S
+        )
+
+    def batch(self, topic: str, seconds: float) -> None:
+        """A batch of a topic took this long to decode, run and encode."""
+        self._batch_duration.labels(self._product, topic).observe(seconds)
+
+    def transaction(self, outcome: str, seconds: float) -> None:
+        """A transaction ended as committed, aborted or recycled, this long after it was opened."""
+        self._transactions.labels(self._product, outcome).inc()
+        self._transaction_duration.observe(seconds)
+        if outcome == "committed":
+            self._committed_at_s = self._clock.monotonic()
+
+    def counts(
+        self, *, read: Mapping[str, int], written: Mapping[str, int], codes: Mapping[Code, int]
+    ) -> None:
+        """What a committed transaction read and wrote per topic, and quarantined per code."""
+        for topic, records in read.items():
+            self._records_in.labels(self._product, topic).inc(records)
+        for topic, records in written.items():
+            self._records_out.labels(self._product, topic).inc(records)
+        for code, records in codes.items():
+            self._quarantined.labels(self._product, code).inc(records)
+
+    def positions(self, positions: Positions, published_ms: Mapping[Partition, int]) -> None:
+        """Where the loop stands, and when the last record of each partition was published.
+
+        Both replace what was said before: a partition left out is no longer ours.
+        """
+        self._positions = positions
+        self._published_ms = published_ms
+
+    def ends(self, ends: Positions) -> None:
+        """The read_committed end of some partitions, as of now."""
+        self._ends.update(ends)
+
+    def rebalanced(self) -> None:
+        """An assignment came from the group."""
+        self._rebalances.inc()
+
+    def fenced(self) -> None:
+        """Another process took over our id."""
+        self._fenced.inc()
+
+    def waiting(self, *, is_waiting: bool) -> None:
+        """The loop waits for broker or registry, or goes on."""
+        self._waiting.set(is_waiting)
+
+    def snapshot(self, *, rows: int, cut_at_ms: int) -> None:
+        """The newest snapshot has so many rows, and its cut was taken then (epoch, ms)."""
+        self._snapshot = rows, cut_at_ms
+
+    def client_statistics(self, text: str) -> None:
+        """Take in librdkafka's statistics (the JSON text handed to `stats_cb`).
+
+        The ends they carry feed the lag. A text that is not such JSON raises ValueError.
+        """
+        statistics = read_statistics(text)
+        self._clients[statistics.client] = statistics
+        self.ends(statistics.ends)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """What is worked out when scraped."""
+        yield from self._lags()
+        yield from self._ages()
+        yield from self._client_gauges()
+
+    def _family(self, metric: Metric) -> GaugeMetricFamily:
+        return GaugeMetricFamily(metric.name, metric.help, labels=(PRODUCT, *metric.labels))
+
+    def _lags(self) -> Iterator[GaugeMetricFamily]:
+        records, seconds = map(self._family, (catalogue.LAG_RECORDS, catalogue.LAG_SECONDS))
+        positions, published_ms, now_ms = self._positions, self._published_ms, self._clock.wall_ms()
+        for partition, position in positions.items():
+            if partition not in self._ends:
+                continue
+            labels = (self._product, partition.topic, str(partition.index))
+            behind = max(0, self._ends[partition] - position)
+            records.add_metric(labels, behind)
+            if behind == 0:
+                seconds.add_metric(labels, 0)
+            elif partition in published_ms:
+                seconds.add_metric(labels, max(0, now_ms - published_ms[partition]) / 1000)
+        yield records
+        yield seconds
+
+    def _ages(self) -> Iterator[GaugeMetricFamily]:
+        if self._committed_at_s is not None:
+            age = self._family(catalogue.LAST_COMMIT_AGE)
+            age.add_metric((self._product,), self._clock.monotonic() - self._committed_at_s)
+            yield age
+        if self._snapshot is not None:
+            rows, cut_at_ms = self._snapshot
+            held, cut_age = map(self._family, (catalogue.SNAPSHOT_ROWS, catalogue.SNAPSHOT_CUT_AGE))
+            held.add_metric((self._product,), rows)
+            cut_age.add_metric((self._product,), max(0, self._clock.wall_ms() - cut_at_ms) / 1000)
+            yield held
+            yield cut_age
+
+    def _client_gauges(self) -> Iterator[GaugeMetricFamily]:
+        clients = list(self._clients.values())
+        for metric in ClientStatistics.GAUGES:
+            family = self._family(metric)
+            for statistics in clients:
+                family.add_metric((self._product, statistics.client), statistics.gauges[metric])
+            yield family

@@ -1,0 +1,47 @@
+"""Metrics and health behind one ear: what the loop says is heard by both."""
+
+from collections.abc import Mapping
+
+from headwater.model import Code, Partition, Positions
+from headwater.observe.health import Health
+from headwater.observe.metrics import Metrics
+
+
+class ProcessMonitor:
+    """Hears the loop of one process. Quick, and raises nothing."""
+
+    def __init__(self, metrics: Metrics, health: Health) -> None:
+        self._metrics = metrics
+        self._health = health
+
+    def alive(self) -> None:
+        """The loop has come round once more."""
+        self._health.started()
+
+    def assigned(self, partitions: int) -> None:  # noqa: ARG002  # a spare replica is assigned too
+        """This many partitions are held after a rebalance."""
+        self._health.assigned()
+        self._metrics.rebalanced()
+
+    def processed(self, topic: str, seconds: float) -> None:
+        """A batch of a topic was decoded, run and encoded."""
+        self._metrics.batch(topic, seconds)
+
+    def counted(
+        self, *, read: Mapping[str, int], written: Mapping[str, int], codes: Mapping[Code, int]
+    ) -> None:
+        """What a committed transaction read and wrote per topic, and quarantined per code."""
+        self._metrics.counts(read=read, written=written, codes=codes)
+
+    def ended(self, ending: str, seconds: float) -> None:
+        """A transaction ended so, `seconds` after it was opened."""
+        self._metrics.transaction(ending, seconds)
+
+    def stands_at(self, positions: Positions, published_ms: Mapping[Partition, int]) -> None:
+        """The positions after a turn, and the publish time of each partition's last record."""
+        self._metrics.positions(dict(positions), dict(published_ms))
+
+    def waiting(self, reason: str | None) -> None:
+        """The loop waits for the broker or the registry; None when it goes on."""
+        self._health.waiting(reason)
+        self._metrics.waiting(is_waiting=reason is not None)
