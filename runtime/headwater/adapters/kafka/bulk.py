@@ -23,6 +23,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "message.timeout.ms": DELIVERY_MS,
     "socket.timeout.ms": 5_000,
     "queue.buffering.max.messages": 2 * QUEUE_RECORDS,  # `_make_room` keeps it from filling up
+    "topic.metadata.propagation.max.ms": 5_000,  # an unknown topic is told after this, not 30 s
     "log_level": QUIET,
     "delivery.report.only.error": True,  # a callback per record would cost more than producing
 }
