@@ -11,6 +11,7 @@ from headwater.errors import HeadwaterError, ProblemsError
 
 COMMANDS: Final[dict[str, str]] = {
     # command -> module whose `app` is a typer.Typer; imported only when asked for, to start fast
+    "run": "headwater.cli.run",
     "dev": "headwater.cli.dev",
 }
 """Every command and the module that holds it, in the order of `headwater --help`."""

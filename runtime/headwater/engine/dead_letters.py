@@ -3,11 +3,12 @@
 The headers mirror Kafka Connect's `__connect.errors.*` (KIP-298) under our own prefix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from headwater.model import Headers, Letter, Quarantine, RawRecord
-from headwater.ports import Records
+from headwater.engine.limit import BadRecordWindow
+from headwater.model import Headers, Letter, Partition, Positions, Quarantine, RawRecord
+from headwater.ports import LogReader, Records, Topics
 
 PREFIX: Final = "headwater.error."
 CODE: Final = PREFIX + "code"
@@ -60,3 +61,41 @@ def source_position(headers: Headers) -> tuple[str, int, int] | None:
     if topic is None or partition is None or offset is None:
         return None
     return topic.decode(), int(partition), int(offset)
+
+
+class DeadLetterTail:
+    """The newest dead letters: what a starting process knows of the records before it (promise 6)."""
+
+    def __init__(self, topic: str, reader: LogReader, topics: Topics) -> None:
+        self._topic = topic
+        self._reader = reader
+        self._topics = topics
+
+    def restore(self, window: BadRecordWindow, positions: Positions) -> None:
+        """Fill the window with the records before `positions` and the bad ones among them.
+
+        The window is shared out evenly over the partitions held.
+        """
+        share = window.size // max(1, len(positions))
+        firsts: dict[Partition, int] = {}
+        for topic in {partition.topic for partition in positions}:
+            firsts.update(self._topics.beginnings(topic))
+        floors = {p: max(firsts.get(p, 0), end - share) for p, end in positions.items()}
+        read = sum(end - floors[p] for p, end in positions.items())
+        bad = self._count(floors, positions, window.size)
+        window.restore(read=max(read, bad), bad=bad)
+
+    def _count(self, floors: Mapping[Partition, int], ends: Positions, most: int) -> int:
+        if self._topics.partitions(self._topic) is None:
+            return 0
+        first, end = self._topics.beginnings(self._topic), self._topics.ends(self._topic)
+        ranges = {p: (max(first[p], end[p] - most), end[p]) for p in end}
+        bad = 0
+        for records in self._reader.read(ranges, max_records=most):
+            for row in range(len(records)):
+                found = source_position(records.raw(row).headers)
+                if found is None:
+                    continue
+                partition = Partition(found[0], found[1])
+                bad += floors.get(partition, 0) <= found[2] < ends.get(partition, 0)
+        return bad

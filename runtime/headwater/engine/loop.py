@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from headwater.clock import Clock
 from headwater.engine.commit_policy import CommitPolicy
+from headwater.engine.dead_letters import DeadLetterTail
 from headwater.engine.limit import BadRecordWindow
 from headwater.engine.start import StartPositions
 from headwater.engine.task import Task, Work
@@ -38,6 +39,7 @@ class LoopSettings:
 
     policy: CommitPolicy
     poll_size: int = 10_000
+    batch_bytes: int = 16 * 2**20
     outage_limit_s: float = 300.0
 
 
@@ -49,6 +51,7 @@ class Outside:
     log: TransactionalLog
     monitor: Monitor
     clock: Clock
+    tail: DeadLetterTail
 
 
 class Loop:
@@ -65,6 +68,7 @@ class Loop:
     ) -> None:
         self._source = outside.source
         self._log = outside.log
+        self._tail = outside.tail
         self._monitor = outside.monitor
         self._clock = outside.clock
         self._tasks = tasks
@@ -79,7 +83,9 @@ class Loop:
             on_end=self._transaction_ended,
         )
         self._tally = _Tally()
+        self._take = settings.poll_size
         self._assignments = 0
+        self._is_restored = False
         self._stopping = False
 
     def stop(self) -> None:
@@ -115,7 +121,7 @@ class Loop:
 
     def turn(self) -> None:
         """The way of the data, once round."""
-        batches = self._source.poll(self._settings.poll_size, self._wait_s())
+        batches = self._source.poll(self._take, self._wait_s())
         for records in batches:
             work = self._process(records)
             if self._is_due():  # the batch took longer than the interval
@@ -145,6 +151,7 @@ class Loop:
         )
         self._transaction.stage(work)
         self._tally.add(work)
+        self._take = self._records_within_batch_bytes(work)
 
     def _pass_control_records(self) -> None:
         """When idle, commit the position behind control records once, so that the lag is zero."""
@@ -155,6 +162,10 @@ class Loop:
         if passed and self._transaction.is_empty:
             self._transaction.stage_positions(passed)
             self._transaction.commit()
+
+    def _records_within_batch_bytes(self, work: Work) -> int:
+        average = max(1, work.size // max(1, work.read))
+        return max(1, min(self._settings.poll_size, self._settings.batch_bytes // average))
 
     def _is_due(self) -> bool:
         transaction = self._transaction
@@ -236,6 +247,9 @@ class Loop:
     def assigned(self, partitions: Sequence[Partition]) -> Positions:
         """Partitions are ours now: check where to begin."""
         positions = self._start.check(partitions, self._source)
+        if not self._is_restored and positions:
+            self._tail.restore(self._window, positions)
+            self._is_restored = True
         self._transaction.assigned(positions)
         self._assignments += 1
         self._monitor.assigned(len(partitions))

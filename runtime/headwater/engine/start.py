@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, Literal
 
 from headwater.clock import Clock
@@ -15,7 +14,8 @@ EMPTY_GROUP_S: Final = (
     20.0  # above session.timeout.ms (12 s): a killed static member is still in the group until then
 )
 
-Start = Literal["earliest", "latest"] | datetime
+Start = Literal["earliest", "latest"] | int
+"""A time is milliseconds since the epoch, compared with publish times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class StartPositions:
     def commit_before_joining(self, source: RecordSource, clock: Clock) -> None:
         """Resolve and commit the start of every input topic that has no offset of the group.
 
-        Only an empty group takes such a commit: of two processes that start at once one wins, and the
-        other reads what it wrote. Raises StartRefusedError (`OFFSETS_LOST`).
+        Only an empty group takes such a commit: of two processes that start at
+        once one wins, and the other reads what it wrote. Raises StartRefusedError (`OFFSETS_LOST`).
         """
         deadline = clock.monotonic() + EMPTY_GROUP_S
         for topic, start in self._policy.inputs.items():
@@ -84,7 +84,7 @@ class StartPositions:
             return self._topics.beginnings(topic)
         if start == "latest":
             return self._topics.ends(topic)
-        return self._topics.at_time(topic, int(start.timestamp() * 1000))
+        return self._topics.at_time(topic, start)
 
     def _refuse_if_ever_written(self, topic: str) -> None:
         if any(
@@ -99,7 +99,8 @@ class StartPositions:
         if written:
             raise StartRefusedError(
                 f"group {self._policy.group} has no offsets on {topic} but {', '.join(written)} was "
-                "written before; going on would publish twice or leave a gap: restore the offsets, or say --start",
+                "written before; going on would publish twice or leave a gap: restore the offsets, "
+                "or say --start",
                 code="OFFSETS_LOST",
             )
 
@@ -111,8 +112,9 @@ class StartPositions:
             for topic, count in self._outputs.items():
                 if recorded.get(topic, count) != count:
                     raise StartRefusedError(
-                        f"{topic} has {count} partitions and had {recorded[topic]} when {partition} "
-                        "was last committed; keys would move: restore the count, or publish to a new major",
+                        f"{topic} has {count} partitions and had {recorded[topic]} when "
+                        f"{partition} was last committed; keys would move: restore the count, "
+                        "or publish to a new major",
                         code="PARTITIONS_CHANGED",
                     )
 
@@ -122,6 +124,7 @@ def _check_range(partition: Partition, position: int, first: int, end: int) -> N
         return
     raise StartRefusedError(
         f"{partition}: committed position {position} is outside the log ({first} to {end}): "
-        "records were removed before they were read, or the topic was made anew; an operator must decide where to go on",
+        "records were removed before they were read, or the topic was made anew; an operator must "
+        "decide where to go on",
         code="DATA_LOSS",
     )

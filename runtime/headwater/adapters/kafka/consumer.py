@@ -1,5 +1,6 @@
 """The group member (the port `RecordSource`). Never commits a position of records it returned."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -16,6 +17,8 @@ from headwater.errors import (
 )
 from headwater.model import Partition, Positions
 from headwater.ports import GroupToken, RebalanceListener, Records
+
+LOGGER: Final = logging.getLogger("headwater.kafka")  # librdkafka writes to stderr otherwise
 
 CALL_S: Final = 10.0  # committed(), which waits out a zombie's pending offsets (KIP-447)
 SEEK_S: Final = 5.0
@@ -68,7 +71,7 @@ class KafkaSource:
         settings = {**DEFAULTS, **config, **FIXED, "group.id": group, "group.instance.id": member}
         if on_statistics is not None:
             settings["stats_cb"] = on_statistics
-        self._consumer = Consumer(settings)
+        self._consumer = Consumer(settings, logger=LOGGER)
         self._topics: tuple[str, ...] = ()
         self._listener: RebalanceListener | None = None
         self._next: dict[

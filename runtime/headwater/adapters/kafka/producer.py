@@ -5,6 +5,7 @@ after a timeout, a slow answer or a client error the client is doubtful and is r
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
@@ -15,6 +16,8 @@ from headwater.adapters.kafka.triage import kafka_error, translate
 from headwater.errors import AbortableError, HeadwaterError, RetriableError, UnavailableError
 from headwater.model import Letter, Positions
 from headwater.ports import CommitOutcome, GroupToken
+
+LOGGER: Final = logging.getLogger("headwater.kafka")  # librdkafka writes to stderr otherwise
 
 INIT_S: Final = (
     30.0  # a predecessor's transaction may have to time out first (transaction.timeout.ms, 10 s)
@@ -170,7 +173,7 @@ class KafkaTransactionalLog:
         self._producer = None
 
     def _take_over(self, total_s: float) -> None:
-        self._producer = producer = Producer(self._config)
+        self._producer = producer = Producer(self._config, logger=LOGGER)
         self._open = False
         _until(
             producer.init_transactions,

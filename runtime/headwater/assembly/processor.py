@@ -1,0 +1,210 @@
+"""One product becomes one running process: topics, schemas, tasks, loop.
+
+Everything is checked here, before the first poll; the loop trusts it afterwards.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from headwater.adapters.kafka.consumer import KafkaSource
+from headwater.adapters.kafka.producer import KafkaTransactionalLog
+from headwater.adapters.kafka.reader import KafkaLogReader
+from headwater.adapters.kafka.topics import KafkaTopics, check_topic
+from headwater.adapters.registry import SchemaRegistry
+from headwater.assembly.project import LoadedProduct
+from headwater.assembly.registration import registered_ids
+from headwater.clock import SYSTEM
+from headwater.config import Settings
+from headwater.contract import Contract, Decoder, Encoder
+from headwater.engine import (
+    BadRecordLimit,
+    BadRecordWindow,
+    CommitPolicy,
+    DeadLetterTail,
+    Loop,
+    LoopSettings,
+    Outside,
+    Route,
+    Start,
+    StartPolicy,
+    StartPositions,
+    Task,
+)
+from headwater.errors import DeclarationError, Problem, StartRefusedError
+from headwater.flow import Plan
+from headwater.model import Partition, Positions
+from headwater.ports import Monitor, TopicSettings
+from headwater.product import Stream
+
+WORKER: Final = 0  # one worker per process; in the id so that more can come without a new id
+STATISTICS_MS: Final = 1_000  # how often librdkafka tells: lag is as old as this at most
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Who hears of the loop, and of librdkafka's statistics (JSON text)."""
+
+    monitor: Monitor
+    on_statistics: Callable[[str], None]
+
+
+class Processor:
+    """One product, checked and ready to run. `loop` runs it; `targets` are the ends of now."""
+
+    def __init__(
+        self,
+        loaded: LoadedProduct,
+        settings: Settings,
+        telling: Telling,
+        *,
+        is_registering: bool = False,
+        start: Start | None = None,
+    ) -> None:
+        self._loaded = loaded
+        self._settings = settings
+        self._is_dev = settings.environment == "dev"
+        self._registry = SchemaRegistry(settings.registry)
+        self._topics = KafkaTopics(settings.kafka)
+        self.dead_letters: Final = f"{loaded.product.name}.dead-letters"
+        self._partitions = self._input_partitions()
+        self._prepare_topics()
+        self._ids = registered_ids(
+            loaded, self._registry, is_registering=is_registering or self._is_dev
+        )
+        tasks = {stream.topic: self._task(stream) for stream in loaded.product.inputs}
+        self.loop: Final = Loop(
+            self._outside(telling),
+            tasks,
+            StartPositions(self._start_policy(start), self._topics),
+            window=BadRecordWindow(BadRecordLimit(**dict(settings.dead_letters))),
+            settings=LoopSettings(
+                policy=CommitPolicy(interval_s=settings.commit_interval.total_seconds()),
+                poll_size=settings.poll_size,
+                batch_bytes=settings.batch_bytes,
+                outage_limit_s=settings.outage_limit.total_seconds(),
+            ),
+        )
+
+    def targets(self) -> Positions:
+        """The read_committed ends of the inputs as they are now."""
+        ends: dict[Partition, int] = {}
+        for topic in self._partitions:
+            ends.update(self._topics.ends(topic))
+        return ends
+
+    def standing(self) -> Positions:
+        """The group's committed positions, or the beginning where it has none yet."""
+        found: dict[Partition, int] = {}
+        for topic in self._partitions:
+            found.update(self._topics.beginnings(topic))
+            found.update(self._topics.group_offsets(self._loaded.product.name, topic))
+        return found
+
+    def close(self) -> None:
+        """Let go of the client that reads dead letters; the loop closes its own."""
+        self._reader.close()
+
+    # -- topics --------------------------------------------------------------------------------
+
+    def _input_partitions(self) -> dict[str, int]:
+        found = {s.topic: self._topics.partitions(s.topic) for s in self._loaded.product.inputs}
+        missing = [topic for topic, count in found.items() if count is None]
+        if missing:
+            raise StartRefusedError(
+                f"there is no topic {', '.join(missing)} to read; start the product that "
+                "publishes it, or check the name",
+                code="TOPIC_MISSING",
+            )
+        return {topic: count for topic, count in found.items() if count is not None}
+
+    def _own_topics(self) -> Iterator[TopicSettings]:
+        most = max(self._partitions.values())
+        for output in self._loaded.product.outputs:
+            yield self._topic(output.topic, "log", most)
+        yield self._topic(self.dead_letters, "dead-letters", most)
+
+    def _topic(self, name: str, kind: Any, most: int) -> TopicSettings:
+        # an existing count is right: it is frozen, and the loop checks it against what it recorded
+        return TopicSettings(name, self._topics.partitions(name) or most, kind)
+
+    def _prepare_topics(self) -> None:
+        own = list(self._own_topics())
+        if self._is_dev:
+            self._topics.create(own)
+        wrong = [difference for topic in own for difference in check_topic(self._topics, topic)]
+        if wrong:
+            raise StartRefusedError(
+                "; ".join(wrong) + "; create or alter the topics so, then start again",
+                code="TOPIC_SETTINGS",
+            )
+
+    # -- data path -----------------------------------------------------------------------------
+
+    def _task(self, stream: Stream) -> Task:
+        contract = self._loaded.input_contracts[stream.topic]
+        decoder = Decoder(contract, self._registry.schema)
+        self._refuse_unreadable(stream, contract, decoder)
+        routes = [
+            Route(
+                output.topic,
+                Plan(output.flow, contract.columns, self._output(output.topic).columns),
+                Encoder(self._output(output.topic), *self._ids[output.topic]),
+            )
+            for output in self._loaded.product.outputs
+            if output.flow.stream is stream
+        ]
+        policy = self._topics.config(stream.topic).get("cleanup.policy", "")
+        return Task(
+            decoder, routes, dead_letters=self.dead_letters, skip_tombstones="compact" in policy
+        )
+
+    def _output(self, topic: str) -> Contract:
+        return self._loaded.output_contracts[topic]
+
+    def _refuse_unreadable(self, stream: Stream, contract: Contract, decoder: Decoder) -> None:
+        """Promise 5: an incompatible upstream stops at the door."""
+        latest = self._registry.latest(f"{stream.topic}-value")
+        reasons = decoder.check(latest.schema) if latest is not None else []
+        if reasons and latest is not None:
+            raise DeclarationError(
+                [
+                    Problem(
+                        "INCOMPATIBLE_SCHEMA",
+                        f"version {latest.version} of {latest.subject} cannot be read with "
+                        f"contract {contract.version}: {reason}",
+                        str(contract.path),
+                    )
+                    for reason in reasons
+                ]
+            )
+
+    def _outside(self, telling: Telling) -> Outside:
+        settings = self._settings
+        product = self._loaded.product.name
+        identity = f"{product}.{settings.instance}.{WORKER}"
+        shared = {**settings.kafka, "statistics.interval.ms": STATISTICS_MS}
+        source = KafkaSource(
+            shared, group=product, member=identity, on_statistics=telling.on_statistics
+        )
+        log = KafkaTransactionalLog(
+            shared, transactional_id=identity, on_statistics=telling.on_statistics
+        )
+        self._reader = KafkaLogReader(settings.kafka)
+        tail = DeadLetterTail(self.dead_letters, self._reader, self._topics)
+        return Outside(source, log, telling.monitor, SYSTEM, tail)
+
+    def _start_policy(self, explicit: Start | None) -> StartPolicy:
+        product = self._loaded.product
+        return StartPolicy(
+            group=product.name,
+            inputs={stream.topic: _start(stream) for stream in product.inputs},
+            outputs=[output.topic for output in product.outputs],
+            explicit=explicit,
+        )
+
+
+def _start(stream: Stream) -> Start:
+    if stream.start_ms is not None:
+        return stream.start_ms
+    return "latest" if stream.start == "latest" else "earliest"
