@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import polars as pl
 
@@ -86,3 +86,9 @@ def unknown_column(name: str, given: Columns) -> str:
     near = difflib.get_close_matches(name, given, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(given)}"
     return f"no column {name!r} here; {hint}"
+
+
+def instance(dtype: Any) -> pl.DataType:
+    """A type as an instance: polars hands out the class of a type without parameters."""
+    made: pl.DataType = dtype() if isinstance(dtype, type) else dtype
+    return made

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import numpy as np
 import polars as pl
+
+from headwater.flow.stage import instance
 
 _STRICT: Final = (pl.String, pl.Int64, pl.Float64, pl.Boolean, pl.Binary)
 _WIDEST: Final[Mapping[type[pl.DataType], pl.DataType]] = {
@@ -15,11 +16,8 @@ _WIDEST: Final[Mapping[type[pl.DataType], pl.DataType]] = {
     pl.Float32: pl.Float64(),
     pl.Enum: pl.String(),
 }
-_MICROSECONDS: Final = "datetime64[us]"
-
-
-class NaiveTimeError(ValueError):
-    """A time without a zone stands where the contract wants an instant."""
+_MICROSECONDS: Final = "timedelta64[us]"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class InexactValueError(ValueError):
@@ -31,18 +29,19 @@ def loosen(dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.Datetime):
         return pl.Datetime("us", dtype.time_zone)
     if isinstance(dtype, pl.List):
-        return pl.List(loosen(_instance(dtype.inner)))
+        return pl.List(loosen(instance(dtype.inner)))
     if isinstance(dtype, pl.Struct):
-        return pl.Struct({field.name: loosen(_instance(field.dtype)) for field in dtype.fields})
+        return pl.Struct({field.name: loosen(instance(field.dtype)) for field in dtype.fields})
     return _WIDEST.get(type(dtype), dtype)
 
 
 def to_values(series: pl.Series) -> list[Any]:
     """The values as Python objects; instants as datetimes in `datetime.UTC`, null as None."""
     if series.dtype == pl.Datetime and getattr(series.dtype, "time_zone", None) == "UTC":
-        # numpy makes naive datetimes ten times faster than polars makes zoned ones.
-        naive = series.dt.replace_time_zone(None).to_numpy().astype(_MICROSECONDS).astype(object)
-        return [None if value is None else value.replace(tzinfo=UTC) for value in naive.tolist()]
+        # Adding durations to one epoch makes datetimes ten times faster than polars does.
+        since = series.dt.epoch("us").cast(pl.Duration("us")).to_numpy()
+        durations = since.astype(_MICROSECONDS).astype(object).tolist()
+        return [None if since is None else _EPOCH + since for since in durations]
     return series.to_list()
 
 
@@ -59,14 +58,10 @@ def from_values(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Seri
 
 
 def _instants(name: str, values: Sequence[datetime | None], dtype: pl.Datetime) -> pl.Series:
-    naive = np.array([None if v is None else _naive_utc(v) for v in values], dtype=_MICROSECONDS)
-    return pl.Series(name, naive).dt.replace_time_zone("UTC").cast(dtype)
-
-
-def _naive_utc(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise NaiveTimeError
-    return (value if value.tzinfo is UTC else value.astimezone(UTC)).replace(tzinfo=None)
+    # A time without a zone has no distance from the epoch: Python raises TypeError.
+    since = [None if value is None else value - _EPOCH for value in values]
+    series = pl.Series(name, since, dtype=pl.Duration("us"), strict=True)
+    return series.to_physical().cast(dtype)
 
 
 def _same(built: Any, given: Any) -> bool:
@@ -80,9 +75,3 @@ def _same(built: Any, given: Any) -> bool:
         return isinstance(given, str) and isinstance(built, str) and built == given
     both_nan = built != built and given != given  # noqa: PLR0124 NaN alone differs from itself
     return bool(both_nan or built == given)
-
-
-def _instance(dtype: Any) -> pl.DataType:
-    """Polars hands out classes for types without parameters."""
-    made: pl.DataType = dtype() if isinstance(dtype, type) else dtype
-    return made

@@ -6,7 +6,12 @@ from typing import Final
 
 from headwater.errors import Problem
 from headwater.product.flow import Flow, Stream
-from headwater.product.names import port_name_mistake, product_name_mistake, topic_name_mistake
+from headwater.product.names import (
+    contract_mistake,
+    port_name_mistake,
+    product_name_mistake,
+    topic_name_mistake,
+)
 from headwater.product.origin import Origin, caller
 from headwater.product.snapshot import Snapshot, snapshot_mistakes
 
@@ -78,7 +83,7 @@ class DataProduct:
         """
         stream = Stream(topic, contract, start, caller())
         self._report(INVALID_NAME, topic_name_mistake(topic))
-        self._report(INVALID_VALUE, _contract_mistake(contract))
+        self._report(INVALID_VALUE, contract_mistake(contract))
         self._report(INVALID_VALUE, _start_mistake(start))
         earlier = next((other for other in self._inputs if other.topic == topic), None)
         if earlier is not None:
@@ -98,7 +103,7 @@ class DataProduct:
         topic = self.name if port is None else f"{self.name}.{port}"
         if port is not None:
             self._report(INVALID_NAME, port_name_mistake(port))
-        self._report(INVALID_VALUE, _contract_mistake(contract))
+        self._report(INVALID_VALUE, contract_mistake(contract))
         if not any(flow.stream is stream for stream in self._inputs):
             self._report("FOREIGN_FLOW", f"the flow of {topic} reads a stream of another product")
         earlier = next((other for other in self._outputs if other.topic == topic), None)
@@ -113,12 +118,6 @@ class DataProduct:
         if mistake is not None:
             origin = caller()
             self._problems.append(Problem(code, mistake, origin.file, origin.line))
-
-
-def _contract_mistake(contract: object) -> str | None:
-    if isinstance(contract, int) and not isinstance(contract, bool) and contract >= 1:
-        return None
-    return f"contract={contract!r} is no contract version; write the N of v<N>.avsc, from 1"
 
 
 def _start_mistake(start: object) -> str | None:

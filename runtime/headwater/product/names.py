@@ -51,3 +51,10 @@ def port_name_mistake(port: object) -> str | None:
     if RESERVED_PORT.fullmatch(port):
         return f"the port name {port!r} is reserved for topics of the runtime; choose another"
     return None
+
+
+def contract_mistake(contract: object) -> str | None:
+    """What is wrong with a contract version; None when it is right."""
+    if isinstance(contract, int) and not isinstance(contract, bool) and contract >= 1:
+        return None
+    return f"contract={contract!r} is no contract version; write the N of v<N>.avsc, from 1"

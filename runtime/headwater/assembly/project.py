@@ -1,0 +1,178 @@
+"""A project on disk: `products/` and `schemas/`. Joins products with contracts and plans.
+
+Collects every mistake before it gives up.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from headwater.assembly.source import FILE_NAME, read_product
+from headwater.contract import Contract, load_contract
+from headwater.errors import DeclarationError, Problem
+from headwater.flow import Plan, misfits
+from headwater.product import DataProduct, Origin, Output
+from headwater.product.names import (
+    PRODUCT_NAME,
+    contract_mistake,
+    folder_of,
+    name_of,
+    topic_name_mistake,
+)
+
+PRODUCTS: Final = "products"
+SCHEMAS: Final = "schemas"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedProduct:
+    """A product without mistakes, with its contracts and plans.
+
+    `inputs` by input topic, `outputs` and `plans` by output topic; `file` is its product.py.
+    """
+
+    product: DataProduct
+    root: Path
+    file: Path
+    inputs: Mapping[str, Contract]
+    outputs: Mapping[str, Contract]
+    plans: Mapping[str, Plan]
+
+    @property
+    def name(self) -> str:
+        """The product's name, which is the topic of its first log."""
+        return self.product.name
+
+    @property
+    def samples(self) -> Path:
+        """The folder of its samples; it may not be there."""
+        return self.file.parent / "samples"
+
+
+def project_root(start: Path) -> Path:
+    """The nearest folder at or above `start` that holds `products` or `schemas`.
+
+    Raises DeclarationError when there is none.
+    """
+    for folder in (start.absolute(), *start.absolute().parents):
+        if (folder / PRODUCTS).is_dir() or (folder / SCHEMAS).is_dir():
+            return folder
+    text = f"no folder '{PRODUCTS}' or '{SCHEMAS}' here or above; go to your project"
+    raise DeclarationError([Problem("NO_PROJECT", text, str(start))])
+
+
+def product_files(root: Path) -> list[Path]:
+    """Every product.py of a project, sorted."""
+    return sorted((root / PRODUCTS).glob(f"*/*/{FILE_NAME}"))
+
+
+def find_product(target: str | Path, directory: Path) -> Path:
+    """The product.py of a product's name, folder or file. Raises DeclarationError."""
+    path = directory / target
+    for file in (path, path / FILE_NAME):
+        if file.is_file():
+            return file.absolute()
+    if PRODUCT_NAME.fullmatch(str(target)):
+        root = project_root(directory)
+        file = root / PRODUCTS / folder_of(str(target)) / FILE_NAME
+        if file.is_file():
+            return file
+        known = [name_of(str(f.parent.relative_to(root / PRODUCTS))) for f in product_files(root)]
+        near = difflib.get_close_matches(str(target), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+        text = f"there is no product {target}; {hint}"
+    else:
+        text = f"{target} is neither a product's name nor a folder with a {FILE_NAME}"
+    raise DeclarationError([Problem("NO_PRODUCT", text)])
+
+
+def load_product(target: str | Path, directory: Path | None = None) -> LoadedProduct:
+    """The product of this name, folder or file, seen from `directory` (default: the current one).
+
+    Raises DeclarationError with every mistake in its declaration, contracts and flows.
+    """
+    try:
+        file = find_product(target, directory or Path.cwd())
+        return complete(read_product(file), file)
+    except DeclarationError as error:
+        raise told(error.problems) from error
+
+
+def complete(product: DataProduct, file: Path) -> LoadedProduct:
+    """Join a declaration with its contracts and plans. Raises DeclarationError."""
+    root = project_root(file.parent)
+    problems = [*product.problems, *_place_mistakes(product, file, root)]
+    inputs, outputs, plans = {}, {}, {}
+    for stream in product.inputs:
+        contract = _contract(root, stream.topic, stream.contract, stream.origin, problems)
+        if contract is not None:
+            inputs[stream.topic] = contract
+    for output in product.outputs:
+        contract = _contract(root, output.topic, output.contract, output.origin, problems)
+        if contract is not None:
+            outputs[output.topic] = contract
+        plan = _plan(output, inputs.get(output.flow.stream.topic), contract, problems)
+        if plan is not None:
+            plans[output.topic] = plan
+    if problems:
+        raise DeclarationError(list(dict.fromkeys(problems)))
+    return LoadedProduct(product, root, file, inputs, outputs, plans)
+
+
+def told(problems: Iterable[Problem]) -> DeclarationError:
+    """The problems in the order of files and lines, with paths as seen from here."""
+    shown = [replace(problem, file=_from_here(problem.file)) for problem in problems]
+    shown.sort(key=lambda problem: (problem.file or "", problem.line or 0))
+    return DeclarationError(list(dict.fromkeys(shown)))
+
+
+def _from_here(file: str | None) -> str | None:
+    if file is None or not Path(file).is_absolute():
+        return file
+    relative = os.path.relpath(file)
+    return file if relative.startswith("..") else relative
+
+
+def _place_mistakes(product: DataProduct, file: Path, root: Path) -> list[Problem]:
+    expected = root / PRODUCTS / folder_of(str(product.name)) / FILE_NAME
+    inside = file.is_relative_to(root / PRODUCTS) and file.name == FILE_NAME
+    if not inside or file == expected or not PRODUCT_NAME.fullmatch(str(product.name)):
+        return []
+    text = f"{product.name} belongs into {expected.parent.relative_to(root)}; move it or rename it"
+    return [Problem("WRONG_FOLDER", text, product.origin.file, product.origin.line)]
+
+
+def _contract(
+    root: Path, topic: str, version: int, origin: Origin, problems: list[Problem]
+) -> Contract | None:
+    if topic_name_mistake(topic) or contract_mistake(version):
+        return None  # told by the declaration itself
+    try:
+        return load_contract(root / SCHEMAS, topic, version)
+    except DeclarationError as error:
+        for problem in error.problems:
+            # A missing file is the declaration's mistake: it names the wrong topic or version.
+            at = (origin.file, origin.line) if problem.code == "NO_CONTRACT" else None
+            file, line = at or (problem.file, problem.line)
+            problems.append(replace(problem, file=file, line=line))
+        return None
+
+
+def _plan(
+    output: Output, source: Contract | None, target: Contract | None, problems: list[Problem]
+) -> Plan | None:
+    """The plan between two contracts; without the target the flow is checked all the same."""
+    if source is None:
+        return None
+    try:
+        plan = Plan(output.flow, source.columns, target.columns if target else None)
+    except DeclarationError as error:
+        untyped = target is None
+        problems += [p for p in error.problems if not (untyped and p.code == "UNTYPED_EVENTS")]
+        return None
+    if target is not None and plan.columns is not None:
+        problems += misfits(plan.columns, target, output)
+    return plan

@@ -1,0 +1,68 @@
+"""Runs an author's product.py and finds the product in it. Every failure names file and line."""
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from headwater.errors import DeclarationError, Problem
+from headwater.product import DataProduct
+
+FILE_NAME: Final = "product.py"
+
+
+def read_product(file: Path) -> DataProduct:
+    """The one DataProduct that `file` declares at its top level. May have problems of its own.
+
+    The file can import modules beside it. Raises DeclarationError when it cannot be run.
+    """
+    module = _execute(file)
+    products = [value for value in vars(module).values() if isinstance(value, DataProduct)]
+    if len({id(product) for product in products}) != 1:
+        text = f"declares {len(products)} products; write one DataProduct at the top level"
+        raise DeclarationError([Problem("NO_PRODUCT", text, str(file))])
+    return products[0]
+
+
+def _execute(file: Path) -> ModuleType:
+    name = "headwater_product_" + "_".join(file.parts[-3:-1])
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise DeclarationError([Problem("NO_PRODUCT", "is no Python file", str(file))])
+    module = importlib.util.module_from_spec(spec)
+    before = set(sys.modules)
+    sys.modules[name] = module  # models and annotations are resolved through it
+    sys.path.insert(0, str(file.parent))
+    try:
+        spec.loader.exec_module(module)
+    except DeclarationError:
+        raise
+    except SyntaxError as error:
+        raise _unreadable(file, f"SyntaxError: {error.msg}", error.lineno) from error
+    except OSError as error:
+        raise _unreadable(file, f"cannot be read: {error.strerror}", None) from error
+    except Exception as error:
+        raise _unreadable(file, f"{type(error).__name__}: {error}", _line(file, error)) from error
+    finally:
+        sys.path.remove(str(file.parent))
+        _forget_neighbours(file.parent, before)
+    return module
+
+
+def _unreadable(file: Path, text: str, line: int | None) -> DeclarationError:
+    return DeclarationError([Problem("PRODUCT_RAISED", text, str(file), line)])
+
+
+def _line(file: Path, error: Exception) -> int | None:
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame.lineno for frame in reversed(frames) if frame.filename == str(file)), None)
+
+
+def _forget_neighbours(folder: Path, before: set[str]) -> None:
+    """Two products may each have a `rules.py`: the next one must not find the former's."""
+    for name in set(sys.modules) - before:
+        location = getattr(sys.modules[name], "__file__", None)
+        if location and Path(location).parent == folder and Path(location).name != FILE_NAME:
+            del sys.modules[name]
