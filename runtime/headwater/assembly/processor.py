@@ -32,7 +32,6 @@ from headwater.engine import (
     Task,
 )
 from headwater.errors import DeclarationError, Problem, StartRefusedError
-from headwater.flow import Plan
 from headwater.model import Partition, Positions
 from headwater.ports import Monitor, TopicSettings
 from headwater.product import Stream
@@ -142,14 +141,14 @@ class Processor:
     # -- data path -----------------------------------------------------------------------------
 
     def _task(self, stream: Stream) -> Task:
-        contract = self._loaded.input_contracts[stream.topic]
+        contract = self._loaded.inputs[stream.topic]
         decoder = Decoder(contract, self._registry.schema)
         self._refuse_unreadable(stream, contract, decoder)
         routes = [
             Route(
                 output.topic,
-                Plan(output.flow, contract.columns, self._output(output.topic).columns),
-                Encoder(self._output(output.topic), *self._ids[output.topic]),
+                self._loaded.plans[output.topic],
+                Encoder(self._loaded.outputs[output.topic], *self._ids[output.topic]),
             )
             for output in self._loaded.product.outputs
             if output.flow.stream is stream
@@ -158,9 +157,6 @@ class Processor:
         return Task(
             decoder, routes, dead_letters=self.dead_letters, skip_tombstones="compact" in policy
         )
-
-    def _output(self, topic: str) -> Contract:
-        return self._loaded.output_contracts[topic]
 
     def _refuse_unreadable(self, stream: Stream, contract: Contract, decoder: Decoder) -> None:
         """Promise 5: an incompatible upstream stops at the door."""
