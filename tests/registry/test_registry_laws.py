@@ -114,3 +114,13 @@ def test_an_unknown_id_is_a_definite_no(registry: Registry) -> None:
     """Only this error sends a record to the dead letters."""
     with pytest.raises(UnknownSchemaError, match="1234567"):
         registry.schema(1_234_567)
+
+
+def test_a_schema_that_differs_in_its_words_alone_is_another_one(
+    registry: Registry, subject: str
+) -> None:
+    """A changed doc, unit or key is a new version: what was published is never edited."""
+    registry.register(subject, record({**ID, "unit": "min"}), compatibility="FULL_TRANSITIVE")
+    changed = record({**ID, "unit": "s"})
+    assert registry.lookup(subject, changed) is None
+    assert registry.register(subject, changed, compatibility="FULL_TRANSITIVE").version == 2
