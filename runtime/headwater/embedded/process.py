@@ -22,6 +22,7 @@ STOP_S: Final = 20.0  # a broker writes its clean-shutdown mark in 1-3 s on an i
 KILL_S: Final = 5.0  # SIGKILL needs the kernel only
 _POLL_S: Final = 0.05  # how often a condition is looked at again
 _PROC: Final = Path("/proc")
+_ENDED: Final = "Z"  # the state of a zombie, in /proc and in ps
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def is_running(record: Record) -> bool:
     state, started = _state_and_start(record.pid)
     if started != record.started:
         return False
-    if state == "Z":  # it has ended and waits for its parent to notice, which may be us
+    if state == _ENDED:  # it waits for its parent to notice, which may be us
         has_ended(record.pid)
         return False
     return True
@@ -110,7 +111,7 @@ def stop(record: Record) -> None:
 
 
 def _state_and_start(pid: int) -> tuple[str, str]:
-    """The state (Z: ended) and start of a process, as opaque words; empty when there is none."""
+    """The state and start of a process, as opaque words; empty when there is none."""
     return _ask_proc(pid) if _PROC.is_dir() else _ask_ps(pid)
 
 
@@ -121,7 +122,9 @@ def _ask_proc(pid: int) -> tuple[str, str]:
         return "", ""
     # the second field is the program's name in brackets and may hold blanks and brackets itself
     fields = stat.rpartition(")")[2].split()
-    state, ticks_since_boot = fields[0], fields[19]
+    state, threads, ticks_since_boot = fields[0], int(fields[17]), fields[19]
+    if state == _ENDED and threads > 1:
+        state = "ending"  # the other threads still hold its port and its files
     boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     return state, f"{boot}/{ticks_since_boot}"
 
