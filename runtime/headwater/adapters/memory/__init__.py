@@ -3,6 +3,7 @@
 from headwater.adapters.memory.broker import MemoryBroker
 from headwater.adapters.memory.faults import Faults, LostCommit, Partial
 from headwater.adapters.memory.log import MemoryTransactionalLog
+from headwater.adapters.memory.ranges import MemoryRangeReader
 from headwater.adapters.memory.source import MemorySource
 from headwater.adapters.memory.topics import MemoryTopics
 
@@ -10,6 +11,7 @@ __all__ = [
     "Faults",
     "LostCommit",
     "MemoryBroker",
+    "MemoryRangeReader",
     "MemorySource",
     "MemoryTopics",
     "MemoryTransactionalLog",

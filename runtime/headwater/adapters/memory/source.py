@@ -5,7 +5,7 @@ from typing import Final
 
 from headwater.adapters.memory.broker import MemoryBroker
 from headwater.adapters.memory.groups import Member, Token
-from headwater.adapters.memory.storage import MemoryRecords
+from headwater.adapters.memory.reader import MemoryRecords
 from headwater.errors import (
     FatalError,
     FencedError,

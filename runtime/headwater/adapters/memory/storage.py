@@ -1,10 +1,9 @@
 """One partition's log: records, control records, and what a read_committed reader may see."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from headwater.model import Headers, Partition, Positions, RawRecord
+from headwater.model import Headers, Partition, RawRecord
 
 
 @dataclass(eq=False, slots=True)
@@ -96,39 +95,3 @@ class PartitionLog:
 def _is_visible(entry: Entry) -> bool:
     transaction = entry.transaction
     return entry.record is not None and (transaction is None or transaction.state == "committed")
-
-
-class MemoryRecords:
-    """Consecutive records of one topic (the port `Records`)."""
-
-    def __init__(self, topic: str, records: Sequence[RawRecord]) -> None:
-        self.topic = topic
-        self._records = records
-        self.values: Sequence[bytes | None] = [record.value for record in records]
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def ends(self) -> Positions:
-        """The next offset per partition after these records."""
-        return {record.partition: record.offset + 1 for record in self._records}
-
-    def raw(self, row: int) -> RawRecord:
-        """One record with everything."""
-        return self._records[row]
-
-    def keys(self) -> Sequence[bytes | None]:
-        """The keys."""
-        return [record.key for record in self._records]
-
-    def partitions(self) -> Sequence[int]:
-        """The partition index of each record."""
-        return [record.partition.index for record in self._records]
-
-    def offsets(self) -> Sequence[int]:
-        """The offset of each record."""
-        return [record.offset for record in self._records]
-
-    def timestamps_ms(self) -> Sequence[int]:
-        """The publish time of each record."""
-        return [record.timestamp_ms for record in self._records]
