@@ -56,7 +56,13 @@ def load_settings(
 
 def _finder(environment: Source, file: Source) -> Callable[[Key], Place]:
     places = {**file.places, **environment.places}
-    return lambda key: places.get(key) or places.get(key[:1]) or (None, None)
+
+    def where(key: Key) -> Place:
+        """The place of the key itself, else of its table, else of anything in it."""
+        inside = next((place for held, place in places.items() if held[:1] == key), (None, None))
+        return places.get(key) or places.get(key[:1]) or inside
+
+    return where
 
 
 def _without(source: Source, names: Container[str]) -> dict[str, Any]:

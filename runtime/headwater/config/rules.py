@@ -18,10 +18,13 @@ OWNED: Final[Mapping[str, str]] = {
 """Kafka properties that are Headwater's alone, with the reason."""
 
 SAFE_VALUES: Final[Mapping[str, tuple[frozenset[str], str]]] = {
-    "enable.auto.commit": (frozenset({"false"}), "positions are committed in the transaction"),
+    "enable.auto.commit": (
+        frozenset({"false"}),
+        "positions would be committed outside the transaction",
+    ),
     "enable.auto.offset.store": (
         frozenset({"false"}),
-        "positions are committed in the transaction",
+        "positions would be committed outside the transaction",
     ),
     "isolation.level": (
         frozenset({"read_committed"}),
