@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from headwater.errors import AbortableError, StartRefusedError
-from headwater.model import Partition
+from headwater.model import Partition, Positions
 from headwater.ports import CommitRecord, CutRange, Table, Topics
 
 _COMMITS: Final = uuid.UUID("6f3d0d6c-2b0e-5d0c-9b5e-6a4d1f0c7e21")  # the name space of commit ids
@@ -19,6 +19,16 @@ class Cut:
     topic: str
     topic_id: str
     ranges: Mapping[Partition, tuple[int, int]]
+
+    @property
+    def starts(self) -> Positions:
+        """Where it begins on every partition."""
+        return {partition: start for partition, (start, _) in self.ranges.items()}
+
+    @property
+    def ends(self) -> Positions:
+        """Where it ends on every partition."""
+        return {partition: end for partition, (_, end) in self.ranges.items()}
 
     @property
     def offsets(self) -> int:

@@ -176,7 +176,10 @@ class DeltaSnapshotTable:
         )
         try:
             table.create_write_transaction(
-                list(files.actions), mode="append", schema=table.schema(), commit_properties=properties
+                list(files.actions),
+                mode="append",
+                schema=table.schema(),
+                commit_properties=properties,
             )
         except (CommitFailedError, DeltaError, OSError) as cause:
             self._resolve(table, files, record, cause)

@@ -5,7 +5,7 @@ the partition there: aborted records and control records at the end bring no mes
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -114,7 +114,7 @@ class KafkaLogReader:
 
     def _consume(self, max_records: int) -> list[Message]:
         try:
-            return cast("list[Message]", self._consumer.consume(max_records, POLL_S))
+            return self._consumer.consume(max_records, POLL_S)
         except KafkaException as cause:
             raise translate(cause, doing="reading the log") from cause
 
