@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.project import LoadedProduct
+from headwater.config import Settings
 from headwater.contract import Contract
 from headwater.errors import DeclarationError, Problem, RegistrationRefusedError
 from headwater.ports import RegisteredSchema, Registry
@@ -71,6 +74,17 @@ def register(contract: Contract, registry: Registry) -> list[Registration]:
     subject = value_subject(contract.topic)
     done.append(_registered(contract, subject, contract.text, contract.compatibility, registry))
     return done
+
+
+def publish(products: Iterable[LoadedProduct], settings: Settings) -> list[Registration]:
+    """Publish the output contracts of products; the errors are those of `register`."""
+    with closing(SchemaRegistry(settings.registry)) as registry:
+        return [
+            registration
+            for product in products
+            for contract in product.outputs.values()
+            for registration in register(contract, registry)
+        ]
 
 
 def registered_ids(

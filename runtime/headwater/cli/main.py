@@ -12,7 +12,9 @@ from headwater.errors import HeadwaterError, ProblemsError
 COMMANDS: Final[dict[str, str]] = {
     # command -> module whose `app` is a typer.Typer; imported only when asked for, to start fast
     "run": "headwater.cli.run",
+    "register": "headwater.cli.register",
     "dev": "headwater.cli.dev",
+    "demo": "headwater.cli.demo",
 }
 """Every command and the module that holds it, in the order of `headwater --help`."""
 

@@ -1,0 +1,71 @@
+"""`headwater register`: publish the schemas of products."""
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from headwater.assembly import registration
+from headwater.assembly.addresses import resolve
+from headwater.assembly.project import load_product
+from headwater.assembly.registration import Registration
+from headwater.config import load_settings
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+
+
+class Format(StrEnum):
+    """How the answer is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@app.command(epilog="Example: headwater register operations.departure-delays")
+def publish(
+    products: Annotated[list[str], typer.Argument(help="Names or folders of products.")],
+    format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TEXT,
+) -> None:
+    """Publish the output contracts of products to the schema registry.
+
+    Each subject gets the contract's compatibility first (FULL_TRANSITIVE unless it says
+    otherwise), so the registry refuses what would break consumers: exit 78, with its reasons.
+    Publishing again changes nothing.
+    """
+    loaded = [load_product(product) for product in products]
+    done = registration.publish(loaded, resolve(load_settings()))
+    if format_ is Format.JSON:
+        typer.echo(json.dumps([_entry(each) for each in done], indent=2))
+    else:
+        _print(done)
+
+
+def _entry(each: Registration) -> dict[str, object]:
+    return {
+        "subject": each.subject,
+        "topic": each.contract.topic,
+        "contract": each.contract.version,
+        "id": each.schema_id,
+        "version": each.version,
+        "compatibility": each.compatibility,
+        "new": each.is_new,
+    }
+
+
+def _print(done: Sequence[Registration]) -> None:
+    subject = Column("Subject", overflow="fold")  # a name cut short is no name
+    table = Table(subject, "Contract", "Id", "Version", "Compatibility", "", box=None)
+    for each in done:
+        table.add_row(
+            each.subject,
+            f"v{each.contract.version}",
+            str(each.schema_id),
+            str(each.version),
+            each.compatibility,
+            "published" if each.is_new else "already there",
+        )
+    Console().print(table)
