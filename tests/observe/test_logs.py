@@ -80,7 +80,8 @@ def test_secrets_never_show(form: Any) -> None:
     configure_logs(form=form, secrets=[CANARY], stream=stream)
     log = get_logger("x")
     log.info("x.happened", password="s3cret-by-name", token=None, nested={"api.key": "s3cret-too"})
-    log.info("x." + CANARY, url=f"http://u:{CANARY}@h", listed=[CANARY, {"a": f"b {CANARY}"}])
+    sentence = f"x.{CANARY}"
+    log.info(sentence, url=f"http://u:{CANARY}@h", listed=[CANARY, {"a": f"b {CANARY}"}])
     log.error("x.failed", error=FencedError(f"as {CANARY}"))
     logging.getLogger("library").warning("connecting as %s to http://me:pw-in-url@h", CANARY)
     log.error("x.failed", exc_info=FencedError(CANARY))

@@ -20,6 +20,7 @@ from headwater.observe import Health, Verdict, get_logger
 
 REQUEST_LIMIT_S: Final = 5.0  # a probe's whole request fits in one packet; the rest is an attack
 MAX_CONNECTIONS: Final = 16  # a scraper and a few probes; each costs a thread
+STOP_CHECK_S: Final = 0.1  # how long a stop may go unnoticed; costs one select each
 PLAIN: Final = "text/plain; charset=utf-8"
 
 log = get_logger("serve")
@@ -44,7 +45,9 @@ class Server:
     def __init__(self, http: ThreadingHTTPServer) -> None:
         self._http = http
         self.port: int = http.server_address[1]
-        self._thread = threading.Thread(target=http.serve_forever, name="http", daemon=True)
+        self._thread = threading.Thread(
+            target=http.serve_forever, args=(STOP_CHECK_S,), name="http", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -99,6 +102,7 @@ class _Http(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False  # a slow client must not hold up a drain
+    request_queue_size = MAX_CONNECTIONS  # the default of 5 delays a burst by a second
 
     def __init__(self, address: tuple[str, int], routes: dict[str, Route]) -> None:
         self.routes = routes
@@ -118,10 +122,10 @@ class _Http(ThreadingHTTPServer):
         else:
             self.shutdown_request(request)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve, then give the place back."""
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve, and give the place back before the client sees the end."""
         try:
-            super().process_request_thread(request, client_address)
+            super().finish_request(request, client_address)
         finally:
             self._places.release()
 
