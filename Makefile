@@ -28,7 +28,7 @@ format: .venv/ready  ## Put the code into the common format
 	$(BIN)/ruff check --fix .
 
 bench: .venv/ready  ## Measure throughput, cost per event and latency beside a baseline
-	$(BIN)/python -m benchmarks
+	$(BIN)/python tests/benchmarks
 
 faults: .venv/ready  ## Kill, pause and take over processes again and again; takes long
 	$(BIN)/python -m pytest -m "faults or slow" --timeout 1800

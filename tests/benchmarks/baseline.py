@@ -1,7 +1,7 @@
 """The same job by hand, as one writes it: confluent-kafka, fastavro, one record at a time.
 
 Reads operations.departures exactly once into a topic of its own; prints one JSON line.
-Usage: baseline.py GROUP OUTPUT_TOPIC SCHEMA_FILE, with HEADWATER_KAFKA and HEADWATER_REGISTRY set.
+Usage: baseline.py GROUP OUTPUT_TOPIC SCHEMA_FILE RECORDS, with HEADWATER_KAFKA and HEADWATER_REGISTRY set.
 """
 
 import io
@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
@@ -84,7 +84,8 @@ class Baseline:
         """The framed output of a framed input; None when there is none."""
         reader = io.BytesIO(value)
         reader.seek(5)
-        departure = schemaless_reader(reader, self.schema(int.from_bytes(value[1:5], "big")), None)
+        schema = self.schema(int.from_bytes(value[1:5], "big"))
+        departure = cast("dict[str, Any]", schemaless_reader(reader, schema, None))
         if departure["dep_delay"] is None:
             return None
         writer = io.BytesIO()
@@ -107,11 +108,11 @@ class Baseline:
             for message in messages:
                 if message.error():
                     raise KafkaException(message.error())
-                value = self.convert(message.value())
+                value = self.convert(cast("bytes", message.value()))
                 if value is not None:
                     self.producer.produce(self.output, value, message.key())
                     written += 1
-                positions[message.partition()] = message.offset() + 1
+                positions[cast("int", message.partition())] = cast("int", message.offset()) + 1
             read += len(messages)
             self.producer.poll(0)
             if positions and (time.perf_counter() - committed_s >= COMMIT_S or read >= total):
@@ -138,4 +139,4 @@ def main(group: str, output: str, schema_file: str, total: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import polars as pl
@@ -86,7 +86,7 @@ def collect(settings: Settings, output: str, expected: int) -> list[tuple[int, b
         message = consumer.poll(0.05)
         if message is None or message.error() is not None:
             continue
-        found.append((time.time_ns() // 1_000_000, message.value()))
+        found.append((time.time_ns() // 1_000_000, cast("bytes", message.value())))
         last_s = max(last_s, time.perf_counter())
     consumer.close()
     return found

@@ -65,7 +65,7 @@ class Processor:
         self._is_dev = settings.environment == "dev"
         self._registry = SchemaRegistry(settings.registry)
         self._topics = KafkaTopics(settings.kafka)
-        self.dead_letters: Final = f"{loaded.product.name}.dead-letters"
+        self.dead_letters: Final = f"{loaded.name}.dead-letters"
         self._partitions = self._input_partitions()
         self._prepare_topics()
         self._ids = registered_ids(
@@ -97,12 +97,13 @@ class Processor:
         found: dict[Partition, int] = {}
         for topic in self._partitions:
             found.update(self._topics.beginnings(topic))
-            found.update(self._topics.group_offsets(self._loaded.product.name, topic))
+            found.update(self._topics.group_offsets(self._loaded.name, topic))
         return found
 
     def close(self) -> None:
-        """Let go of the client that reads dead letters; the loop closes its own."""
+        """Let go of what the loop does not close itself."""
         self._reader.close()
+        self._registry.close()
 
     # -- topics --------------------------------------------------------------------------------
 
@@ -177,7 +178,7 @@ class Processor:
 
     def _outside(self, telling: Telling) -> Outside:
         settings = self._settings
-        product = self._loaded.product.name
+        product = self._loaded.name
         identity = f"{product}.{settings.instance}.{WORKER}"
         shared = {**settings.kafka, "statistics.interval.ms": STATISTICS_MS}
         source = KafkaSource(

@@ -78,7 +78,7 @@ def run_product(
     `on_progress(done, total)` hears of records read, `total` being 0 for an endless run.
     Raises every error of `Loop.run`, and what `Processor` refuses.
     """
-    product = loaded.product.name
+    product = loaded.name
     bind_process(product=product, instance=settings.instance)
     metrics, health, summary = Metrics(product), Health(), Summary(product)
     monitor = _SummingMonitor(metrics, health, summary)

@@ -5,6 +5,7 @@ others, and the parent exits with that child's code.
 """
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from typing import Final
 from headwater.errors import FatalError
 from headwater.observe.logs import get_logger
 
-DRAIN_S: Final = 20.0  # a child drains within 10 s; then it is stuck and is killed
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 log = get_logger("supervisor")
@@ -30,8 +30,7 @@ class Supervisor:
     def __init__(self, commands: Mapping[str, Command]) -> None:
         self._commands = commands
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._ended: list[tuple[str, int]] = []
-        self._change = threading.Condition()
+        self._ended: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
 
     def run(self) -> None:
         """Start the children and wait for them.
@@ -65,20 +64,12 @@ class Supervisor:
 
     def _watch(self, name: str, child: "subprocess.Popen[bytes]") -> None:
         code = child.wait()
-        with self._change:
-            self._ended.append((name, code))
-            self._change.notify_all()
+        self._ended.put((name, code))
 
     def _wait(self) -> tuple[str, int] | None:
         failed: tuple[str, int] | None = None
-        seen = 0
-        while seen < len(self._children):
-            with self._change:
-                # woken up now and then, so that the main thread sees signals
-                if not self._change.wait_for(lambda: len(self._ended) > seen, timeout=0.5):
-                    continue
-                name, code = self._ended[seen]
-            seen += 1
+        for _ in self._children:
+            name, code = self._ended.get()
             log.info("supervisor.child_ended", child=name, exit_code=code)
             if code != 0 and failed is None:
                 failed = (name, code)
@@ -96,7 +87,8 @@ class ChildFailedError(FatalError):
 
     def __init__(self, name: str, exit_code: int) -> None:
         super().__init__(
-            f"{name} ended with exit code {exit_code}, see its message above; the others were drained"
+            f"{name} ended with exit code {exit_code}, see its message above; "
+            "the others were drained"
         )
         # a child killed by signal n counts as 128 + n, as shells have it
         self.exit_code = exit_code if exit_code > 0 else 128 - exit_code  # type: ignore[misc]

@@ -2,21 +2,18 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from headwater.assembly.addresses import resolve
 from headwater.assembly.project import load_product
 from headwater.assembly.running import RunOptions, Summary, run_product
 from headwater.assembly.supervisor import Supervisor
+from headwater.cli.progress import progress_bar
 from headwater.config import Settings, load_settings
 from headwater.engine import Start
 from headwater.errors import ConfigurationError, Problem
@@ -70,15 +67,13 @@ def run(
     Several products run as one child process each.
     """
     settings = resolve(load_settings())
-    configure_logs(
-        form=settings.log_format, level=settings.log_level, secrets=settings.secrets()
-    )
+    configure_logs(form=settings.log_format, level=settings.log_level, secrets=settings.secrets())
     options = RunOptions(until_end, register, None if start is None else _start(start))
     if len(products) > 1:
         _run_many(products, sys.argv, settings)
         return
     loaded = load_product(products[0])
-    with _bar(loaded.product.name, is_shown=until_end) as on_progress:
+    with progress_bar(loaded.name) if until_end else nullcontext() as on_progress:
         summary = run_product(loaded, settings, options, on_progress)
     _print(summary, form)
 
@@ -113,23 +108,6 @@ def _start(text: str) -> Start:
             ]
         )
     return int(moment.timestamp() * MS)
-
-
-@contextmanager
-def _bar(name: str, *, is_shown: bool) -> Iterator[Callable[[int, int], None] | None]:
-    console = Console(stderr=True)
-    if not is_shown or not console.is_terminal:
-        yield None
-        return
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    ) as bars:
-        task = bars.add_task(name, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def _print(summary: Summary, form: Format) -> None:

@@ -64,7 +64,7 @@ def source_position(headers: Headers) -> tuple[str, int, int] | None:
 
 
 class DeadLetterTail:
-    """The newest dead letters: what a starting process knows of the records before it (promise 6)."""
+    """The newest dead letters: what a start knows of the records before it (promise 6)."""
 
     def __init__(self, topic: str, reader: LogReader, topics: Topics) -> None:
         self._topic = topic

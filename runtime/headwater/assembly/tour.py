@@ -1,0 +1,114 @@
+"""The demo: real events through two products to logs and verified snapshots, on one machine."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from headwater.adapters.kafka.topics import KafkaTopics
+from headwater.assembly.project import LoadedProduct, load_product
+from headwater.assembly.running import RunOptions, run_product
+from headwater.assembly.snapshots import Snapshots
+from headwater.config import Settings
+from headwater.snapshot.verdict import Verdict
+
+PRODUCTS: Final = ("operations.departure-delays", "operations.cancellations")
+
+Told = Callable[[int, int], None]
+Bar = Callable[[str], AbstractContextManager[Told]]
+"""A progress bar of this name: told what is done, and of how much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """One product after the tour. `rate` is input records a second of this run, None for none."""
+
+    product: str
+    read: int
+    records: int
+    dead_letters: int
+    rate: float | None
+    lag: int
+    snapshot_rows: int
+    snapshot: str
+    verdict: Verdict
+
+
+def visit(settings: Settings, bar: Bar) -> Iterator[Visited]:
+    """Run each product to the end of now, snapshot it and verify the snapshot.
+
+    Raises what `run_product`, `Snapshots.take` and `Snapshots.verify` raise.
+    """
+    for name in PRODUCTS:
+        loaded = load_product(name)
+        with bar(f"run {name}") as told:
+            summary = run_product(loaded, settings, RunOptions(until_end=True), told)
+        with Snapshots(loaded, settings) as snapshots:
+            with bar(f"snapshot {name}") as told:
+                taken = snapshots.take(name, told)
+            with bar(f"verify {name}") as told:
+                verdict = snapshots.verify(name, told, full=False)
+        topics = KafkaTopics(settings.kafka)
+        yield Visited(
+            product=name,
+            read=summary.read,
+            records=taken.rows_total,
+            dead_letters=sum(summary.codes.values()),
+            rate=summary.read / summary.seconds if summary.read else None,
+            lag=_lag(topics, loaded),
+            snapshot_rows=taken.rows_total,
+            snapshot=taken.location,
+            verdict=verdict,
+        )
+
+
+def _lag(topics: KafkaTopics, loaded: LoadedProduct) -> int:
+    """Records of the inputs that the product's group has not committed yet."""
+    lag = 0
+    for stream in loaded.product.inputs:
+        committed = topics.group_offsets(loaded.name, stream.topic)
+        ends = topics.ends(stream.topic)
+        lag += sum(end - committed.get(partition, 0) for partition, end in ends.items())
+    return lag
+
+
+def ways_to_read(settings: Settings, snapshot: str) -> Mapping[str, str]:
+    """How to read an output with what people already have, as commands to copy."""
+    return {
+        "Snapshot with Polars": f"""\
+.venv/bin/python -c "
+import polars as pl
+delays = pl.read_delta('{snapshot}')
+print(delays.group_by('carrier').agg(pl.len(), pl.mean('delay_minutes')).sort('carrier'))
+"\
+""",
+        "Snapshot with DuckDB": f"""\
+.venv/bin/pip install --quiet duckdb && .venv/bin/python -c "
+import duckdb, deltalake
+delays = deltalake.DeltaTable('{snapshot}').to_pyarrow_dataset()
+duckdb.sql('select carrier, count(*), avg(delay_minutes) from delays group by 1 order by 1').show()
+"\
+""",
+        "Live log with a plain Kafka client": f"""\
+.venv/bin/python -c "
+from confluent_kafka import DeserializingConsumer
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+registry = SchemaRegistryClient({{'url': '{settings.registry["url"]}'}})
+consumer = DeserializingConsumer({{
+    'bootstrap.servers': '{settings.kafka["bootstrap.servers"]}', 'group.id': 'me',
+    'auto.offset.reset': 'earliest', 'isolation.level': 'read_committed',
+    'value.deserializer': AvroDeserializer(registry)}})
+consumer.subscribe(['{PRODUCTS[0]}'])
+for _ in range(3):
+    print(consumer.poll(10).value())
+consumer.close()
+"\
+""",
+    }
+
+
+def snapshot_location(settings: Settings) -> Path:
+    """Where the first product's snapshot lies."""
+    return settings.snapshots / PRODUCTS[0]
