@@ -2,6 +2,8 @@
 
 import importlib
 import sys
+import traceback
+from pathlib import Path
 from typing import Final, cast
 
 import typer
@@ -58,6 +60,14 @@ def report(error: HeadwaterError) -> None:
         print(line, file=sys.stderr)
 
 
+def report_defect(error: Exception) -> None:
+    """Print where a defect came up, without its message: libraries quote payloads there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    print(f"INTERNAL: {type(error).__name__}, a defect of Headwater; please report:", file=sys.stderr)
+    for frame in frames[-8:]:
+        print(f"  {Path(frame.filename).name}:{frame.lineno} {frame.name}", file=sys.stderr)
+
+
 def main() -> None:
     """Run the command line; the exit codes are those of `headwater.errors`."""
     try:
@@ -65,6 +75,9 @@ def main() -> None:
     except HeadwaterError as error:
         report(error)
         sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001  # the last place before the user
+        report_defect(error)
+        sys.exit(HeadwaterError.exit_code)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(INTERRUPTED_EXIT)

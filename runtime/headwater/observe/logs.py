@@ -20,6 +20,7 @@ from headwater.redaction import REDACTED, blot, is_secret
 Format = Literal["auto", "json", "text"]
 Level = Literal["debug", "info", "warning", "error"]
 
+CHATTY: Final = ("httpx2", "httpcore2")  # a line per request at info
 _PLAIN: Final = (bool, int, float, type(None))
 _NAMED: Final = (
     Path,
@@ -72,6 +73,8 @@ def configure_logs(
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for library in CHATTY:
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def get_logger(room: str) -> FilteringBoundLogger:
