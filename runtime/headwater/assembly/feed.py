@@ -80,7 +80,9 @@ def feed(
         for source, contract in zip(SOURCES, contracts, strict=True):
             started = time.monotonic()
             frame = source.read(directory)
-            written = feeder.fill(source, frame, Encoder(contract, *ids[source.topic]))
+            of = ids[source.topic]
+            encoder = Encoder(contract, of.value, key_schema_id=of.key)
+            written = feeder.fill(source, frame, encoder)
             records = frame.height * source.copies(options.repeat)
             took_s = time.monotonic() - started
             yield Fed(source.topic, partitions[source.topic], records, written, took_s)
@@ -145,11 +147,11 @@ class _Feeder:
 
 
 def _encoded(encoder: Encoder, rows: pl.DataFrame) -> tuple[Sequence[bytes | None], list[bytes]]:
-    encoded = encoder.encode(rows.with_row_index("_row"))
+    encoded = encoder.encode(rows)
     if encoded.quarantined:
         refusal = encoded.quarantined[0]
         raise FatalError(f"The data set does not fit its contract: {refusal.message}.")
-    return encoded.keys, list(encoded.values)
+    return encoded.keys, encoded.values
 
 
 def _digests(values: Sequence[bytes]) -> pl.Series:

@@ -1,6 +1,5 @@
 """Publishing the schemas of contracts, and finding the ids they were published under."""
 
-import json
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Final, NamedTuple
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.project import LoadedProduct
 from headwater.config import Settings
-from headwater.contract import Contract
+from headwater.contract import Contract, key_schema
 from headwater.errors import DeclarationError, Problem, RegistrationRefusedError
 from headwater.ports import RegisteredSchema, Registry
 
@@ -45,20 +44,6 @@ def value_subject(topic: str) -> str:
 def key_subject(topic: str) -> str:
     """The subject of a topic's keys; only composite keys have a schema."""
     return f"{topic}-key"
-
-
-def key_schema(contract: Contract) -> str | None:
-    """The Avro JSON text of a composite key; None for a key of one field or none."""
-    if len(contract.key) < 2:  # noqa: PLR2004 - one field is written by Kafka's own serializers
-        return None
-    fields = {field["name"]: field for field in contract.schema["fields"]}
-    record = {
-        "type": "record",
-        "name": f"{contract.schema['name']}Key",
-        "namespace": contract.schema.get("namespace", ""),
-        "fields": [{"name": name, "type": fields[name]["type"]} for name in contract.key],
-    }
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
 
 def register(contract: Contract, registry: Registry) -> list[Registration]:

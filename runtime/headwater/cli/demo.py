@@ -1,11 +1,12 @@
 """`headwater demo`: real flights, to try Headwater with."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -17,6 +18,8 @@ from headwater.assembly.feed import feed as run_feed
 from headwater.assembly.project import SCHEMAS, project_root
 from headwater.cli.progress import progress_bar
 from headwater.config import load_settings
+
+PIPED_WIDTH: Final = 200  # columns: a name cut short in a pipe is no name
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -77,4 +80,4 @@ def _print(fed: Sequence[Fed]) -> None:
         table.add_row(
             topic.topic, str(topic.partitions), f"{topic.records:,}", told, f"{topic.seconds:.1f}"
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)

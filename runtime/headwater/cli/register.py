@@ -1,9 +1,10 @@
 """`headwater register`: publish the schemas of products."""
 
 import json
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -14,6 +15,8 @@ from headwater.assembly.addresses import resolve
 from headwater.assembly.project import load_product
 from headwater.assembly.registration import Registration
 from headwater.config import load_settings
+
+PIPED_WIDTH: Final = 200  # columns: a name cut short in a pipe is no name
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -57,7 +60,7 @@ def _entry(each: Registration) -> dict[str, object]:
 
 
 def _print(done: Sequence[Registration]) -> None:
-    subject = Column("Subject", overflow="fold")  # a name cut short is no name
+    subject = Column("Subject", overflow="fold")
     table = Table(subject, "Contract", "Id", "Version", "Compatibility", "", box=None)
     for each in done:
         table.add_row(
@@ -68,4 +71,4 @@ def _print(done: Sequence[Registration]) -> None:
             each.compatibility,
             "published" if each.is_new else "already there",
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
