@@ -1,5 +1,24 @@
 """Contracts: schema, column types, codec. Never touches Kafka, never raises for bad data."""
 
+from headwater.contract.decoder import Decoded, Decoder
+from headwater.contract.encoder import Encoded, Encoder
+from headwater.contract.fitting import misfits
+from headwater.contract.keys import key_schema
 from headwater.contract.schema import Contract, contract_path, load_contract, parse_contract
+from headwater.contract.tables import arrow_schema, from_arrow, to_arrow
 
-__all__ = ["Contract", "contract_path", "load_contract", "parse_contract"]
+__all__ = [
+    "Contract",
+    "Decoded",
+    "Decoder",
+    "Encoded",
+    "Encoder",
+    "arrow_schema",
+    "contract_path",
+    "from_arrow",
+    "key_schema",
+    "load_contract",
+    "misfits",
+    "parse_contract",
+    "to_arrow",
+]

@@ -1,0 +1,245 @@
+"""Framed values -> columns of the reader's contract. Never raises for bad data, it quarantines.
+
+The values of a batch mostly share one schema id and are sound: then they are decoded whole. If not,
+they are grouped by schema id, and a group that is in doubt is halved until few records are left,
+for which the row codec decides.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import polars as pl
+import pyarrow as pa
+
+from headwater.clock import SYSTEM, Clock
+from headwater.contract.arrays import Faults
+from headwater.contract.columnar import FRAME_BYTES, MAGIC, ColumnarCodec
+from headwater.contract.parser import parse
+from headwater.contract.resolve import Resolution
+from headwater.contract.rows import RowDecoder
+from headwater.contract.schema import Contract
+from headwater.contract.tables import as_frame
+from headwater.contract.tree import NULL, Record, Type
+from headwater.errors import UnknownSchemaError
+from headwater.model import Code, Quarantine
+
+ROW: Final = "_row"
+ROW_TYPE: Final = pl.UInt32()
+ROWS_AT_ONCE: Final = 1_024  # by the row codec: bounds the Python objects alive
+SMALLEST_BATCH: Final = 64  # rows: below, halving costs more than decoding row by row
+UNKNOWN_FOR_S: Final = 60.0  # an id may be registered late; asking for each record would be a flood
+MOST_UNKNOWN: Final = 1_024  # ids remembered as unknown: hostile input must not fill the memory
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """`frame`: the contract's columns and `_row`, ascending, without quarantined rows."""
+
+    frame: pl.DataFrame
+    quarantined: list[Quarantine]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What was decoded so far of one call."""
+
+    values: Sequence[bytes | None]
+    frames: list[pl.DataFrame] = field(default_factory=list)
+    quarantined: list[Quarantine] = field(default_factory=list)
+
+    def refuse(self, row: int, code: Code, message: str) -> None:
+        self.quarantined.append(Quarantine(row, code, message))
+
+
+class Decoder:
+    """Decodes values of any writer's schema into the columns of one contract.
+
+    `lookup` gives the Avro JSON of a schema id and raises UnknownSchemaError for a definite no,
+    RetriableError when it cannot tell.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        lookup: Callable[[int], str],
+        *,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.contract = contract
+        self._lookup = lookup
+        self._clock = clock
+        self._writers: dict[int, _Writer] = {}
+        self._unknown_until: dict[int, float] = {}
+
+    def decode(self, values: Sequence[bytes | None]) -> Decoded:
+        """Decode framed values; `_row` is the place in `values`.
+
+        Raises RetriableError when the registry cannot tell a schema: nothing was decoded then.
+        """
+        batch = _Batch(values)
+        if (first := _schema_id(values[0]) if values else None) is not None:
+            writer = self._writer(first)
+            if writer is not None and writer.decode_whole(batch, range(len(values))):
+                return self._finish(batch)
+        return self._decode_groups(values, _Writer.decode_halving)
+
+    def decode_by_row(self, values: Sequence[bytes | None]) -> Decoded:
+        """The same by the row codec alone: slow, and the proof of the other.
+
+        Raises RetriableError as `decode` does.
+        """
+        return self._decode_groups(values, _Writer.decode_by_row)
+
+    def _decode_groups(
+        self,
+        values: Sequence[bytes | None],
+        decode: "Callable[[_Writer, _Batch, Sequence[int]], None]",
+    ) -> Decoded:
+        batch = _Batch(values)
+        for schema_id, rows in _by_schema_id(batch).items():
+            writer = self._writer(schema_id)
+            if writer is not None:
+                decode(writer, batch, rows)
+                continue
+            message = f"the registry has no schema of id {schema_id}"
+            for row in rows:
+                batch.refuse(row, Code.UNKNOWN_SCHEMA_ID, message)
+        return self._finish(batch)
+
+    def check(self, writer_schema: str) -> list[str]:
+        """Why records of this schema (Avro JSON) can never be read under the contract."""
+        return _Writer(self.contract, writer_schema, 0).reasons
+
+    def _writer(self, schema_id: int) -> "_Writer | None":
+        """The plan for a writer's schema; None when the registry has none of this id."""
+        if (writer := self._writers.get(schema_id)) is not None:
+            return writer
+        now = self._clock.monotonic()
+        if self._unknown_until.get(schema_id, now) > now:
+            return None
+        try:
+            text = self._lookup(schema_id)
+        except UnknownSchemaError:
+            if len(self._unknown_until) >= MOST_UNKNOWN:
+                self._unknown_until.clear()
+            self._unknown_until[schema_id] = now + UNKNOWN_FOR_S
+            return None
+        return self._writers.setdefault(schema_id, _Writer(self.contract, text, schema_id))
+
+    def _finish(self, batch: _Batch) -> Decoded:
+        if not batch.frames:
+            schema = {**self.contract.columns, ROW: ROW_TYPE}
+            return Decoded(pl.DataFrame(schema=schema), _sorted(batch.quarantined))
+        frame = batch.frames[0]
+        if len(batch.frames) > 1:
+            frame = pl.concat(batch.frames, rechunk=True).sort(ROW)
+        return Decoded(frame, _sorted(batch.quarantined))
+
+
+class _Writer:
+    """One writer's schema, planned for one contract."""
+
+    def __init__(self, contract: Contract, text: str, schema_id: int) -> None:
+        self._columns = contract.columns
+        self._schema_id = schema_id
+        self._columnar: ColumnarCodec | None = None
+        self._rows: RowDecoder | None = None
+        schema, self.reasons = _parsed(text)
+        if self.reasons:
+            return
+        self._resolution = Resolution(schema, contract.record)
+        self.reasons = self._resolution.reasons
+        used = self._resolution.used
+        if not self.reasons and isinstance(schema, Record) and isinstance(used, Record):
+            self._rows = RowDecoder(schema, used)
+            if ColumnarCodec.takes(schema):
+                self._columnar = ColumnarCodec(schema, schema_id)
+
+    def decode_whole(self, batch: _Batch, rows: Sequence[int]) -> bool:
+        """Decode these rows by column if there is no doubt about any; say whether."""
+        if self._columnar is None:
+            return False
+        values = batch.values if len(rows) == len(batch.values) else [batch.values[r] for r in rows]
+        columns = self._columnar.decode(values)
+        if columns is not None:
+            self._resolve(batch, columns, rows)
+        return columns is not None
+
+    def decode_halving(self, batch: _Batch, rows: Sequence[int]) -> None:
+        """Decode rows of this schema id by column, but for the few around a doubtful one."""
+        if self.decode_whole(batch, rows):
+            return
+        if self._columnar is None or len(rows) <= SMALLEST_BATCH:
+            self.decode_by_row(batch, rows)
+            return
+        middle = len(rows) // 2
+        self.decode_halving(batch, rows[:middle])
+        self.decode_halving(batch, rows[middle:])
+
+    def decode_by_row(self, batch: _Batch, rows: Sequence[int]) -> None:
+        """Decode rows of this schema id one by one."""
+        if self._rows is None:
+            message = f"schema {self._schema_id}: {'; '.join(self.reasons)}"
+            for row in rows:
+                batch.refuse(row, Code.INCOMPATIBLE_SCHEMA, message)
+            return
+        for begin in range(0, len(rows), ROWS_AT_ONCE):
+            part = rows[begin : begin + ROWS_AT_ONCE]
+            values = [batch.values[row] or b"" for row in part]
+            columns, sound, errors = self._rows.decode(values, FRAME_BYTES)
+            for place, error in errors.items():
+                batch.refuse(part[place], error.code, str(error))
+            if sound:
+                self._resolve(batch, columns, [part[place] for place in sound])
+
+    def _resolve(self, batch: _Batch, columns: dict[str, Any], rows: Sequence[int]) -> None:
+        faults = Faults()
+        arrays = self._resolution.resolve(columns, len(rows), faults)
+        for place, (code, message) in faults.found.items():
+            batch.refuse(rows[place], code, message)
+        places = pl.int_range(len(rows), dtype=ROW_TYPE, eager=True)
+        if not isinstance(rows, range):
+            places = pl.Series(rows, dtype=ROW_TYPE)
+        table = pa.Table.from_arrays(arrays, names=list(self._columns))
+        frame = as_frame(table, self._columns).with_columns(places.alias(ROW))
+        if faults.found:
+            frame = frame.filter(~frame[ROW].is_in([rows[place] for place in faults.found]))
+        batch.frames.append(frame)
+
+
+def _by_schema_id(batch: _Batch) -> dict[int, list[int]]:
+    """The rows of each schema id; those with a bad frame are refused."""
+    groups: dict[int, list[int]] = {}
+    for row, value in enumerate(batch.values):
+        if (schema_id := _schema_id(value)) is not None:
+            groups.setdefault(schema_id, []).append(row)
+        elif not value:
+            batch.refuse(row, Code.EMPTY_VALUE, "the value is empty")
+        elif value[:1] != MAGIC:
+            batch.refuse(row, Code.BAD_MAGIC, "the first byte is not the magic 0")
+        else:
+            message = f"the value ends inside the frame of {FRAME_BYTES} bytes"
+            batch.refuse(row, Code.TRUNCATED_FRAME, message)
+    return groups
+
+
+def _parsed(text: str) -> tuple[Type, list[str]]:
+    """A writer's schema as a tree, and what is wrong with it."""
+    try:
+        parsed = parse(json.loads(text))
+    except (json.JSONDecodeError, RecursionError):
+        return NULL, ["the writer's schema is not JSON"]
+    return parsed.type, [str(each) for each in parsed.mistakes]
+
+
+def _sorted(quarantined: list[Quarantine]) -> list[Quarantine]:
+    return sorted(quarantined, key=lambda each: each.row)
+
+
+def _schema_id(value: bytes | None) -> int | None:
+    """The schema id of a well-framed value."""
+    if value is None or len(value) < FRAME_BYTES or value[:1] != MAGIC:
+        return None
+    return int.from_bytes(value[1:FRAME_BYTES], "big")
