@@ -15,6 +15,8 @@ COMMANDS: Final[dict[str, str]] = {
     # command -> module whose `app` is a typer.Typer; imported only when asked for, to start fast
     "run": "headwater.cli.run",
     "register": "headwater.cli.register",
+    "snapshot": "headwater.cli.snapshot",
+    "verify": "headwater.cli.verify",
     "dev": "headwater.cli.dev",
     "demo": "headwater.cli.demo",
 }

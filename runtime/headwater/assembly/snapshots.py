@@ -1,0 +1,106 @@
+"""Snapshots of a product: its logs, its tables in a directory, and the registry between them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from headwater.adapters.delta.table import DeltaSnapshotTable
+from headwater.adapters.kafka.reader import KafkaLogReader
+from headwater.adapters.kafka.topics import KafkaTopics
+from headwater.adapters.registry import SchemaRegistry
+from headwater.assembly.project import LoadedProduct
+from headwater.assembly.registration import key_subject, registered_ids
+from headwater.config import Settings
+from headwater.contract import Contract, parse_contract
+from headwater.snapshot.rows import RowCodec
+from headwater.snapshot.schema import snapshot_schema, snapshot_subject
+from headwater.snapshot.verdict import Verdict
+from headwater.snapshot.verifier import Verifier
+from headwater.snapshot.writer import Progress, Snapshotter, Taken
+
+UNVERSIONED: Final = 0  # a contract that only the registry knows any more
+
+
+class Snapshots:
+    """Takes and verifies the snapshots of every output of a product; a context manager.
+
+    Each topic has a table of its own, `<directory>/<topic>`; the directory is that of the settings
+    unless one is given.
+    """
+
+    def __init__(
+        self, loaded: LoadedProduct, settings: Settings, directory: Path | None = None
+    ) -> None:
+        self._loaded = loaded
+        self._settings = settings
+        self._directory = settings.snapshots if directory is None else directory
+        self._registry = SchemaRegistry(settings.registry)
+        self._topics = KafkaTopics(settings.kafka)
+        self._reader = KafkaLogReader(settings.kafka)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def contracts(self) -> Mapping[str, Contract]:
+        """The contract of every output, by topic."""
+        return self._loaded.outputs
+
+    def take(self, topic: str, progress: Progress) -> Taken:
+        """Append what a topic published since its last snapshot; see `Snapshotter.take`.
+
+        Also raises DeclarationError (NOT_REGISTERED), RegistrationRefusedError, UnavailableError.
+        """
+        table = self._table(topic)
+        contract = self.contracts[topic]
+        is_registering = self._settings.environment == "dev"
+        ids = registered_ids(self._loaded, self._registry, is_registering=is_registering)[topic]
+        self._registry.register(
+            snapshot_subject(topic), snapshot_schema(contract), compatibility=contract.compatibility
+        )
+        return Snapshotter(
+            product=self._loaded.name,
+            topic=topic,
+            topics=self._topics,
+            reader=self._reader,
+            table=table,
+            codec=RowCodec(contract, *ids, lookup=self._registry.schema),
+        ).take(progress)
+
+    def verify(self, topic: str, progress: Progress, *, full: bool) -> Verdict:
+        """Compare a topic's snapshot with its log; see `Verifier.verify`."""
+        return Verifier(
+            topic=topic,
+            topics=self._topics,
+            reader=self._reader,
+            table=self._table(topic),
+            codecs=lambda schema_id: self._codec(topic, schema_id),
+            full=full,
+        ).verify(progress)
+
+    def close(self) -> None:
+        """Let go of the clients."""
+        self._reader.close()
+        self._registry.close()
+
+    def _table(self, topic: str) -> DeltaSnapshotTable:
+        directory = (self._directory / topic).absolute()
+        return DeltaSnapshotTable(directory, product=self._loaded.name, topic=topic)
+
+    def _codec(self, topic: str, schema_id: int) -> RowCodec:
+        """Under the contract as the registry holds it: the file may be newer than the snapshot."""
+        text = self._registry.schema(schema_id)
+        path = Path(f"schema {schema_id} of the registry")
+        contract = parse_contract(text, topic=topic, version=UNVERSIONED, path=path)
+        key = self._registry.latest(key_subject(topic)) if len(contract.key) > 1 else None
+        key_id = None if key is None else key.schema_id
+        return RowCodec(contract, schema_id, key_id, lookup=self._registry.schema)

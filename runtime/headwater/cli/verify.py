@@ -1,0 +1,93 @@
+"""`headwater verify`: prove that a product's snapshots equal its logs."""
+
+import json
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headwater.assembly.addresses import resolve
+from headwater.assembly.project import load_product
+from headwater.assembly.snapshots import Snapshots
+from headwater.cli.progress import progress_bar
+from headwater.config import load_settings
+from headwater.errors import DifferenceError, UnverifiableError
+from headwater.snapshot.verdict import Verdict
+
+app = typer.Typer()
+
+
+class Format(StrEnum):
+    """How the verdict is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@app.command(
+    epilog="Example: headwater verify operations.departure-delays --full."
+    " Exit codes: 0 equal, 1 different, 2 cannot be decided."
+)
+def verify(
+    product: Annotated[str, typer.Argument(help="Name or folder of a product.")],
+    full: Annotated[
+        bool, typer.Option("--full", help="Read every record with the row codec too, not 1 %.")
+    ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Directory of the tables, as given to `headwater snapshot`."),
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
+) -> None:
+    """Compare a product's snapshots with its logs, row for row.
+
+    Reads the log of every commit again, and the rows of the table, and compares both with what the
+    commit recorded: number of rows and hash per partition. A difference names partition and offset.
+    """
+    loaded = load_product(product)
+    verdicts: dict[str, Verdict] = {}
+    with Snapshots(loaded, resolve(load_settings()), to) as snapshots:
+        for topic in snapshots.contracts:
+            with progress_bar(topic) as progress:
+                verdicts[topic] = snapshots.verify(topic, progress, full=full)
+            if form is Format.JSON:
+                print(json.dumps(_fields(loaded.name, topic, verdicts[topic])), flush=True)
+            else:
+                _tell(topic, verdicts[topic])
+    _raise_worst(verdicts)
+
+
+def _fields(product: str, topic: str, verdict: Verdict) -> dict[str, object]:
+    outcome = {"product": product, "topic": topic, "outcome": verdict.outcome}
+    return {**outcome, **asdict(verdict)}
+
+
+def _tell(topic: str, verdict: Verdict) -> None:
+    print(
+        f"{topic}: {verdict.outcome}; {verdict.commits} commits, {verdict.rows:,} rows recorded,"
+        f" {verdict.sampled:,} records read by the row codec too"
+    )
+    for difference in verdict.differences:
+        print(f"  {topic}{difference}")
+    if hidden := verdict.difference_count - len(verdict.differences):
+        print(f"  and {hidden:,} more")
+    for reason in verdict.undecided:
+        print(f"  cannot be decided: {reason}")
+
+
+def _raise_worst(verdicts: dict[str, Verdict]) -> None:
+    """A difference outweighs what cannot be decided."""
+    different = [topic for topic, verdict in verdicts.items() if verdict.outcome == "different"]
+    if different:
+        raise DifferenceError(
+            f"The snapshot of {', '.join(different)} is not its log; see the places above, and take"
+            f" a new snapshot with --to."
+        )
+    undecided = [topic for topic, verdict in verdicts.items() if verdict.outcome == "unverifiable"]
+    if undecided:
+        raise UnverifiableError(
+            f"The snapshot of {', '.join(undecided)} cannot be compared with its log;"
+            f" see the reasons above."
+        )

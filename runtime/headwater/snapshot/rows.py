@@ -1,0 +1,148 @@
+"""Records of the log as rows of a snapshot, and rows as the numbers that are hashed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import polars as pl
+import pyarrow as pa
+
+from headwater.contract import Contract, Decoder, Encoder, from_arrow, to_arrow
+from headwater.model import Quarantine
+from headwater.ports import Records
+from headwater.snapshot.multiset import digests
+
+_MICROSECONDS: Final = pa.timestamp("us", "UTC")  # of milliseconds; Delta knows no other unit
+_US: Final = 1_000  # in a millisecond
+
+PLACE: Final = pa.schema(
+    [
+        pa.field("_partition", pa.int32(), nullable=False),
+        pa.field("_offset", pa.int64(), nullable=False),
+        pa.field("_timestamp", _MICROSECONDS, nullable=False),
+    ]
+)
+"""The columns a snapshot has beside the contract's: a row's place and its publish time."""
+
+ROW: Final = "_row"
+NO_BODY: Final = 0  # the digest of a row the contract cannot encode: it equals no row of the log
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedRows:
+    """Rows of one partition in offset order, each as a 128-bit digest."""
+
+    partition: int
+    offsets: Sequence[int]
+    timestamps_us: Sequence[int]
+    digests: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class LogRows:
+    """What records of one partition hold: rows, and records that are no rows with their offset."""
+
+    numbered: NumberedRows
+    frame: pl.DataFrame
+    refused: Sequence[tuple[int, Quarantine]]
+
+
+class RowCodec:
+    """Reads rows under one contract; the ids are the registry's, that of keys for composite ones.
+
+    `lookup` gives the Avro text of a writer's schema id.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        schema_id: int,
+        key_schema_id: int | None = None,
+        *,
+        lookup: Callable[[int], str],
+    ) -> None:
+        self.contract = contract
+        self.schema_id = schema_id
+        self._decoder = Decoder(contract, lookup)
+        self._encoder = Encoder(contract, schema_id, key_schema_id=key_schema_id)
+
+    def from_log(self, records: Records) -> LogRows:
+        """Decode records of one partition with the columnar codec."""
+        decoded = self._decoder.decode(records.values)
+        encoded = self._encoder.bodies(decoded.frame)
+        offsets, keys = records.offsets(), records.keys()
+        stamps: Sequence[int] = [stamp * _US for stamp in records.timestamps_ms()]
+        bad = [*decoded.quarantined, *encoded.quarantined]
+        refused = [(offsets[each.row], each) for each in bad]
+        frame = decoded.frame
+        if bad:
+            kept = encoded.rows.to_list()
+            offsets, stamps, keys = _taken(offsets, kept), _taken(stamps, kept), _taken(keys, kept)
+            frame = frame.filter(frame[ROW].is_in(kept))
+        partition = records.partitions()[0]
+        numbers = digests(partition, offsets, keys, encoded.values)
+        return LogRows(NumberedRows(partition, offsets, stamps, numbers), frame, refused)
+
+    def from_table(self, rows: pa.RecordBatch) -> NumberedRows:
+        """Number rows of one partition as a table holds them. Never empty."""
+        table = pa.Table.from_batches([rows])
+        offsets = _integers(table["_offset"])
+        stamps = _integers(table["_timestamp"].cast(_MICROSECONDS).cast(pa.int64()))
+        frame = from_arrow(table.select(list(self.contract.columns)), self.contract)
+        encoded = self._encoder.bodies(frame)
+        kept = encoded.rows.to_list()
+        partition = table["_partition"][0].as_py()
+        numbers = [NO_BODY] * len(offsets)
+        found = digests(partition, _taken(offsets, kept), encoded.keys, encoded.values)
+        for row, number in zip(kept, found, strict=True):
+            numbers[row] = number
+        return NumberedRows(partition, offsets, stamps, numbers)
+
+    def recheck(
+        self, records: Records, rows: NumberedRows, every: int
+    ) -> tuple[int, Sequence[int]]:
+        """Read records again with the row codec: those whose offset `every` divides.
+
+        Returns how many, and the offsets of those that come out otherwise than in `rows`.
+        """
+        offsets = records.offsets()
+        sample = [row for row, offset in enumerate(offsets) if offset % every == 0]
+        if not sample:
+            return 0, ()
+        values = _taken(records.values, sample)
+        encoded = self._encoder.bodies(self._decoder.decode_by_row(values).frame)
+        kept = _taken(sample, encoded.rows.to_list())
+        places, keys = _taken(offsets, kept), _taken(records.keys(), kept)
+        again = dict(
+            zip(places, digests(rows.partition, places, keys, encoded.values), strict=True)
+        )
+        once = dict(zip(rows.offsets, rows.digests, strict=True))
+        places = _taken(offsets, sample)
+        return len(sample), [place for place in places if again.get(place) != once.get(place)]
+
+    def to_table(self, rows: LogRows) -> pa.Table:
+        """The rows with their place, as a snapshot stores them."""
+        table = to_arrow(rows.frame, self.contract)
+        numbered = rows.numbered
+        place = (
+            pa.repeat(pa.scalar(numbered.partition, pa.int32()), len(numbered)),
+            pa.array(numbered.offsets, pa.int64()),
+            pa.array(numbered.timestamps_us, pa.int64()).cast(_MICROSECONDS),
+        )
+        for each, column in zip(PLACE, place, strict=True):
+            table = table.append_column(each, column)
+        return table
+
+
+def _taken(column: Sequence[T], rows: Sequence[int]) -> list[T]:
+    return [column[row] for row in rows]
+
+
+def _integers(column: pa.ChunkedArray) -> list[int]:
+    return pl.Series(column).to_list()  # several times faster than pyarrow's own
