@@ -1,6 +1,7 @@
 """Stages that run on whole columns: expressions and the author's frame functions."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -17,8 +18,6 @@ from headwater.flow.stage import (
 )
 from headwater.product import Filter, Map, Select, WithColumns
 from headwater.product.origin import deepest_in, origin_of
-
-KEEP = "_keep"  # the mask of a filter, for the length of one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +38,9 @@ class ExpressionStage:
         rows, body = frame[ROW], frame.drop(ROW)
         match self.step:
             case Filter(predicates=predicates):
-                # The mask is a column of the frame's height even when it is one constant.
-                mask = body.select(rows, pl.all_horizontal(*predicates).alias(KEEP))[KEEP]
-                result = frame.filter(mask)
+                # Masks are columns of the frame's height even when one is a constant.
+                masks = body.select(rows, *(_mask(place, p) for place, p in enumerate(predicates)))
+                result = frame.filter(*masks.drop(ROW).iter_columns())
             case Select(columns=columns, named=named):
                 result = body.select(rows, *columns, **named)
             case WithColumns(columns=columns, named=named):
@@ -79,7 +78,7 @@ class FrameStage:
         if not isinstance(result, pl.DataFrame):
             raise refused(self.step, "INVALID_STEP", f"returned {type(result).__name__}, no frame")
         if ROW in result.columns:
-            if result.schema[ROW] != ROW_TYPE or not result[ROW].is_in(frame[ROW].implode()).all():
+            if not _is_led_back(result[ROW], frame[ROW]):
                 raise refused(self.step, "ROWS_LOST", "changed the column _row; leave it as it is")
             return Processed(result, [])
         if result.height != frame.height:
@@ -90,3 +89,16 @@ class FrameStage:
                 " keep _row, or drop rows with .filter()",
             )
         return Processed(result.insert_column(0, frame[ROW]), [])
+
+
+def _mask(place: int, predicate: Any) -> pl.Expr:
+    """A predicate as a column with a name of its own; a text is the name of a column."""
+    expression = pl.col(predicate) if isinstance(predicate, str) else predicate
+    masked: pl.Expr = expression.alias(f"{ROW}_{place}")
+    return masked
+
+
+def _is_led_back(rows: pl.Series, given: pl.Series) -> bool:
+    """Whether a returned `_row` holds nothing but rows that were given."""
+    is_plain = rows.dtype == ROW_TYPE and rows.null_count() == 0
+    return is_plain and bool(rows.is_in(given.implode()).all())

@@ -1,5 +1,6 @@
 """Columns to Python values and back, for per-event functions. Never rounds or guesses a zone."""
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -9,11 +10,11 @@ import polars as pl
 from headwater.flow.stage import instance
 
 _STRICT: Final = (pl.String, pl.Int64, pl.Float64, pl.Boolean, pl.Binary)
+_FLOAT32_STEP: Final = 2**-24  # Python has no 32-bit float: a value may move by half a last bit
 _WIDEST: Final[Mapping[type[pl.DataType], pl.DataType]] = {
     pl.Int8: pl.Int64(),
     pl.Int16: pl.Int64(),
     pl.Int32: pl.Int64(),
-    pl.Float32: pl.Float64(),
     pl.Enum: pl.String(),
 }
 _MICROSECONDS: Final = "timedelta64[us]"
@@ -73,5 +74,6 @@ def _same(built: Any, given: Any) -> bool:
         return len(given) == len(built) and all(map(_same, built, given))
     if type(built) is not type(given) and not (isinstance(built, float) and type(given) is int):
         return isinstance(given, str) and isinstance(built, str) and built == given
-    both_nan = built != built and given != given  # noqa: PLR0124 NaN alone differs from itself
-    return bool(both_nan or built == given)
+    if isinstance(built, float):
+        return math.isclose(built, given, rel_tol=_FLOAT32_STEP) or built != built  # noqa: PLR0124 NaN
+    return bool(built == given)
