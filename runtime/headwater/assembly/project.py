@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from headwater.assembly.source import FILE_NAME, read_product
-from headwater.contract import Contract, load_contract
+from headwater.contract import Contract, load_contract, misfits
 from headwater.errors import DeclarationError, Problem
-from headwater.flow import Plan, misfits
+from headwater.flow import Plan
 from headwater.product import DataProduct, Origin, Output
 from headwater.product.names import (
     PRODUCT_NAME,
@@ -173,6 +173,10 @@ def _plan(
         untyped = target is None
         problems += [p for p in error.problems if not (untyped and p.code == "UNTYPED_EVENTS")]
         return None
+    origin = output.origin
     if target is not None and plan.columns is not None:
-        problems += misfits(plan.columns, target, output)
+        problems += [
+            Problem("OUTPUT_MISFIT", f"{output.topic}: {reason}", origin.file, origin.line)
+            for reason in misfits(target, plan.columns)
+        ]
     return plan

@@ -13,6 +13,9 @@ from headwater.errors import HeadwaterError, ProblemsError
 
 COMMANDS: Final[dict[str, str]] = {
     # command -> module whose `app` is a typer.Typer; imported only when asked for, to start fast
+    "check": "headwater.cli.check",
+    "describe": "headwater.cli.describe",
+    "test": "headwater.cli.test",
     "run": "headwater.cli.run",
     "register": "headwater.cli.register",
     "snapshot": "headwater.cli.snapshot",
@@ -65,7 +68,9 @@ def report(error: HeadwaterError) -> None:
 def report_defect(error: Exception) -> None:
     """Print where a defect came up, without its message: libraries quote payloads there."""
     frames = traceback.extract_tb(error.__traceback__)
-    print(f"INTERNAL: {type(error).__name__}, a defect of Headwater; please report:", file=sys.stderr)
+    print(
+        f"INTERNAL: {type(error).__name__}, a defect of Headwater; please report:", file=sys.stderr
+    )
     for frame in frames[-8:]:
         print(f"  {Path(frame.filename).name}:{frame.lineno} {frame.name}", file=sys.stderr)
 

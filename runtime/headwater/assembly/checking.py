@@ -1,0 +1,130 @@
+"""Everything that can be wrong in a project, found before anything touches Kafka."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headwater.assembly.driver import ProductDriver
+from headwater.assembly.graph import between
+from headwater.assembly.project import (
+    SCHEMAS,
+    complete,
+    find_product,
+    product_files,
+    project_root,
+    told,
+)
+from headwater.assembly.samples import cases, inputs_of
+from headwater.assembly.source import FILE_NAME, read_product
+from headwater.contract import load_contract
+from headwater.errors import DeclarationError, Problem
+from headwater.product import DataProduct
+from headwater.product.names import name_of
+
+
+@dataclass(slots=True)
+class Checked:
+    """What was checked, and every mistake found."""
+
+    products: list[str] = field(default_factory=list)
+    contracts: list[str] = field(default_factory=list)
+    samples: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+def check(targets: Sequence[str], directory: Path) -> Checked:
+    """Check products (names, folders, files) and contracts (files, folders); all without targets.
+
+    Products that are not targets are read too: cycles and names are the whole project's.
+    Raises DeclarationError with every mistake.
+    """
+    checked = Checked()
+    found = _Targets(checked, directory)
+    for target in targets or (str(project_root(directory)),):
+        found.add(target)
+    for path in found.contracts:
+        _check_contract(path, checked)
+    declared = {file: product for file in found.products if (product := _read(file, checked))}
+    for file, product in declared.items():
+        _check_product(product, file, checked)
+    checked.problems += between([*declared.values(), *_neighbours(declared)])
+    if checked.problems:
+        raise told(checked.problems)
+    return checked
+
+
+class _Targets:
+    """The product files and contract files that were asked for."""
+
+    def __init__(self, checked: Checked, directory: Path) -> None:
+        self.products: dict[Path, None] = {}
+        self.contracts: dict[Path, None] = {}
+        self._checked = checked
+        self._directory = directory
+
+    def add(self, target: str) -> None:
+        path = (self._directory / target).absolute()
+        if path.suffix == ".avsc":
+            self.contracts[path] = None
+        elif path.is_dir() and not (path / FILE_NAME).is_file():
+            self._add_folder(path)
+        else:
+            try:
+                self.products[find_product(target, self._directory)] = None
+            except DeclarationError as error:
+                self._checked.problems += error.problems
+
+    def _add_folder(self, folder: Path) -> None:
+        root = project_root(folder)
+        inside = [f for f in product_files(root) if f.is_relative_to(folder)]
+        schemas = [f for f in sorted((root / SCHEMAS).rglob("*.avsc")) if f.is_relative_to(folder)]
+        self.products.update(dict.fromkeys(inside))
+        self.contracts.update(dict.fromkeys(schemas))
+        if not inside and not schemas:
+            text = f"there is neither a {FILE_NAME} nor a contract below {folder.name}"
+            self._checked.problems.append(Problem("NOTHING_TO_CHECK", text))
+
+
+def _check_contract(path: Path, checked: Checked) -> None:
+    folder, version = path.parent, path.stem.removeprefix("v")
+    root = project_root(folder) / SCHEMAS
+    if not folder.is_relative_to(root) or not version.isdigit() or not path.stem.startswith("v"):
+        text = f"a contract stands at {SCHEMAS}/<domain>/<product>/v<N>.avsc; move or rename it"
+        checked.problems.append(Problem("STRAY_CONTRACT", text, str(path)))
+        return
+    topic = name_of(folder.relative_to(root).as_posix())
+    checked.contracts.append(f"{topic} v{version}")
+    try:
+        load_contract(root, topic, int(version))
+    except DeclarationError as error:
+        checked.problems += error.problems
+
+
+def _read(file: Path, checked: Checked) -> DataProduct | None:
+    try:
+        return read_product(file)
+    except DeclarationError as error:
+        checked.problems += error.problems
+        return None
+
+
+def _check_product(product: DataProduct, file: Path, checked: Checked) -> None:
+    checked.products.append(product.name)
+    try:
+        loaded = complete(product, file)
+        driver = ProductDriver(loaded)
+        for case in cases(loaded.samples):
+            checked.samples += 1
+            driver.check_row_local(inputs_of(case, driver))
+    except DeclarationError as error:
+        checked.problems += error.problems
+
+
+def _neighbours(declared: Mapping[Path, DataProduct]) -> Iterator[DataProduct]:
+    """The other products of the same projects; their own mistakes are not asked for here."""
+    files = {f for file in declared for f in product_files(project_root(file.parent))}
+    for file in sorted(files - declared.keys()):
+        try:
+            yield read_product(file)
+        except DeclarationError:
+            continue

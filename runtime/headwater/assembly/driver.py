@@ -1,0 +1,179 @@
+"""Runs a product on frames or events with no broker: same steps, same codec, same errors."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from headwater.adapters.memory.reader import MemoryRecords
+from headwater.adapters.memory.registry import MemoryRegistry
+from headwater.assembly.plain import Event, PlainValueError, frames_of, plain_events
+from headwater.assembly.project import LoadedProduct, complete, load_product
+from headwater.contract import Contract, Decoder, Encoder, key_schema
+from headwater.engine import Route, Task
+from headwater.engine.dead_letters import PREFIX
+from headwater.errors import DeclarationError, Problem
+from headwater.flow import ROW, check_row_local
+from headwater.model import Code, Letter, Partition, RawRecord
+from headwater.product import DataProduct
+
+Inputs = pl.DataFrame | Sequence[Event | bytes | None]
+"""Events of one input: columns of its contract, or events one by one.
+
+`bytes` and None stand for values as they come from the log, however broken.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An input record that was quarantined: `row` is its place in what was given for `topic`."""
+
+    topic: str
+    row: int
+    code: Code
+    message: str
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came out: a frame of contract columns per output topic, and the dead letters."""
+
+    product: str
+    frames: Mapping[str, pl.DataFrame]
+    dead_letters: Sequence[DeadLetter]
+
+    def frame(self, port: str | None = None) -> pl.DataFrame:
+        """The records of an output, as its consumers decode them; without a port the first log."""
+        return self.frames[self.product if port is None else f"{self.product}.{port}"]
+
+    def events(self, port: str | None = None) -> list[dict[str, Any]]:
+        """The same records as plain values: times as ISO 8601 texts, decimals as texts."""
+        return plain_events(self.frame(port))
+
+
+class ProductDriver:
+    """Runs a product, given itself or by name, folder or file, on inputs from memory.
+
+    Each run stands alone: no state, no offsets, no topics.
+    Raises DeclarationError with every mistake of the declaration.
+    """
+
+    def __init__(self, product: DataProduct | LoadedProduct | str | Path) -> None:
+        if isinstance(product, DataProduct):
+            product = complete(product, Path(product.origin.file))
+        elif not isinstance(product, LoadedProduct):
+            product = load_product(product)
+        self.loaded: Final = product
+        self._registry: Final = MemoryRegistry()
+        self._decoders: Final = {
+            topic: Decoder(contract, self._registry.schema)
+            for topic, contract in {**product.inputs, **product.outputs}.items()
+        }
+
+    def run(self, inputs: Inputs | Mapping[str, Inputs]) -> Outcome:
+        """Process these records; by topic where the product has several inputs.
+
+        Raises DeclarationError for an event its own contract refuses (BAD_INPUT), or a step that
+        depends on batch boundaries (BATCH_DEPENDENT).
+        """
+        by_topic = self._by_topic(inputs)
+        self.check_row_local(by_topic)
+        frames = {topic: [self._nothing(topic)] for topic in self.loaded.outputs}
+        dead_letters: list[DeadLetter] = []
+        for topic, given in by_topic.items():
+            values = self._values(self.loaded.inputs[topic], given)
+            work = self._task(topic).process(_records(topic, values))
+            for publication in work.publications:
+                decoded = self._decoders[publication.topic].decode(publication.values)
+                frames[publication.topic].append(decoded.frame.drop(ROW))
+            dead_letters += [_dead_letter(topic, letter) for letter in work.letters]
+        joined = {topic: pl.concat(parts) for topic, parts in frames.items()}
+        return Outcome(self.loaded.name, joined, dead_letters)
+
+    def check_row_local(self, inputs: Mapping[str, Inputs]) -> None:
+        """Prove on these records that no step depends on batches. Raises DeclarationError."""
+        for output in self.loaded.product.outputs:
+            topic = output.flow.stream.topic
+            if topic in inputs:
+                values = self._values(self.loaded.inputs[topic], inputs[topic])
+                frame = self._decoders[topic].decode(values).frame
+                check_row_local(self.loaded.plans[output.topic], frame)
+
+    def _by_topic(self, inputs: Inputs | Mapping[str, Inputs]) -> Mapping[str, Inputs]:
+        topics = list(self.loaded.inputs)
+        by_topic = inputs if isinstance(inputs, Mapping) else {topics[0]: inputs}
+        unknown = sorted(by_topic.keys() - set(topics))
+        if unknown or (by_topic is not inputs and len(topics) > 1):
+            raise _bad_input(f"{self.loaded.name} reads {', '.join(topics)}; give events by topic")
+        return by_topic
+
+    def _values(self, contract: Contract, given: Inputs) -> list[bytes | None]:
+        """The framed values of an input, as its producer would have written them."""
+        if isinstance(given, pl.DataFrame):
+            frames = [given.with_columns(pl.Series(ROW, range(given.height), dtype=pl.UInt32))]
+            return self._encode(contract, frames, [None] * given.height)
+        raw = [None if isinstance(event, Mapping) else event for event in given]
+        events = {row: event for row, event in enumerate(given) if isinstance(event, Mapping)}
+        try:
+            return self._encode(contract, frames_of(events, contract), raw)
+        except PlainValueError as error:
+            raise _bad_input(str(error)) from error
+
+    def _encode(
+        self, contract: Contract, frames: Iterable[pl.DataFrame], into: list[bytes | None]
+    ) -> list[bytes | None]:
+        encoder = self._encoder(contract)
+        for frame in frames:
+            encoded = encoder.encode(frame)
+            for refused in encoded.quarantined:
+                raise _bad_input(f"{contract.topic}, record {refused.row + 1}: {refused.message}")
+            for row, value in zip(encoded.rows, encoded.values, strict=True):
+                into[row] = value
+        return into
+
+    def _task(self, topic: str) -> Task:
+        routes = [
+            Route(
+                output.topic,
+                self.loaded.plans[output.topic],
+                self._encoder(self.loaded.outputs[output.topic]),
+            )
+            for output in self.loaded.product.outputs
+            if output.flow.stream.topic == topic
+        ]
+        letters = f"{self.loaded.name}.dead-letters"
+        return Task(self._decoders[topic], routes, dead_letters=letters)
+
+    def _nothing(self, topic: str) -> pl.DataFrame:
+        return pl.DataFrame(schema=self.loaded.outputs[topic].columns)
+
+    def _encoder(self, contract: Contract) -> Encoder:
+        """An encoder whose schemas are registered in memory, as `register` does for real."""
+        key = key_schema(contract)
+        key_id = None if key is None else self._registered(f"{contract.topic}-key", key)
+        value_id = self._registered(f"{contract.topic}-value", contract.text)
+        return Encoder(contract, value_id, key_schema_id=key_id)
+
+    def _registered(self, subject: str, schema: str) -> int:
+        return self._registry.register(subject, schema, compatibility="NONE").schema_id
+
+
+def _records(topic: str, values: Sequence[bytes | None]) -> MemoryRecords:
+    """One partition whose offsets are the places of the records."""
+    partition = Partition(topic, 0)
+    return MemoryRecords(
+        topic, [RawRecord(partition, row, 0, None, value) for row, value in enumerate(values)]
+    )
+
+
+def _dead_letter(topic: str, letter: Letter) -> DeadLetter:
+    said = {name.removeprefix(PREFIX): (value or b"").decode() for name, value in letter.headers}
+    row, code = int(said["offset"]), Code(said["code"])
+    return DeadLetter(topic, row, code, said["message"], said["step"])
+
+
+def _bad_input(text: str) -> DeclarationError:
+    return DeclarationError([Problem("BAD_INPUT", text)])

@@ -1,0 +1,57 @@
+"""`headwater check`: every mistake of products, contracts and samples at once."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headwater.assembly.checking import check as check_project
+
+app = typer.Typer(add_completion=False)
+
+
+class Format(StrEnum):
+    """How the answer is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PATH...]",
+        help="Products (name, folder or file) and contracts; everything when left out.",
+    ),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print what was checked.")]
+
+
+@app.command(
+    epilog="Example: headwater check products/operations/departure_delays. "
+    "Exit codes: 0 nothing wrong, 78 mistakes, one per line with file and line."
+)
+def check(targets: Targets = None, form: FormatOption = Format.TEXT) -> None:
+    """Find every mistake in products, contracts and samples, without a broker."""
+    checked = check_project(targets or [], Path.cwd())
+    if form is Format.JSON:
+        print(
+            json.dumps(
+                {
+                    "products": checked.products,
+                    "contracts": checked.contracts,
+                    "samples": checked.samples,
+                }
+            )
+        )
+        return
+    for name in checked.products:
+        print(f"product   {name}")
+    for name in checked.contracts:
+        print(f"contract  {name}")
+    print(
+        f"Nothing wrong in {len(checked.products)} products, {len(checked.contracts)} contracts"
+        f" and {checked.samples} samples."
+    )
