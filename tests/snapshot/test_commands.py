@@ -1,0 +1,167 @@
+"""`headwater snapshot` and `headwater verify` as a user runs them, on a real broker."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+from confluent_kafka import Producer
+from deltalake import DeltaTable
+
+from headwater.adapters.kafka.topics import KafkaTopics
+from headwater.adapters.registry import SchemaRegistry
+from headwater.contract import Encoder, load_contract
+from headwater.embedded import Addresses
+from headwater.ports import TopicSettings
+
+pytestmark = pytest.mark.kafka
+
+SCHEMA = {
+    "type": "record",
+    "name": "Order",
+    "namespace": "shop",
+    "doc": "One order.",
+    "key": "id",
+    "fields": [
+        {"name": "id", "type": "string", "doc": "The order."},
+        {"name": "amount", "type": "double", "doc": "What it costs."},
+    ],
+}
+PRODUCT = """
+from headwater import DataProduct
+
+product = DataProduct(name="{topic}", owner="shop@example.org")
+product.publish(product.stream("shop.carts", contract=1), contract=1)
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A product whose log was published, in a folder of its own."""
+
+    root: Path
+    topic: str
+    stack: Addresses
+
+    @property
+    def table(self) -> Path:
+        return self.root / ".headwater" / "snapshots" / self.topic
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start a command in the project's folder."""
+        addresses = {
+            "HEADWATER_KAFKA": self.stack.kafka,
+            "HEADWATER_REGISTRY": self.stack.registry,
+            "HEADWATER_ENVIRONMENT": "dev",
+        }
+        program = "import sys; from headwater.cli.main import main; sys.exit(main())"
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *arguments],
+            cwd=self.root,
+            env={**os.environ, **addresses},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, output and errors of a command."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=90)
+        return process.returncode, out, err
+
+    def publish(self, numbers: Sequence[int]) -> None:
+        """Publish orders in one transaction."""
+        contract = load_contract(self.root / "schemas", self.topic, 1)
+        with closing(SchemaRegistry({"url": self.stack.registry})) as registry:
+            registered = registry.register(
+                f"{self.topic}-value", contract.text, compatibility=contract.compatibility
+            )
+        frame = pl.DataFrame(
+            {"id": [f"order-{n}" for n in numbers], "amount": [n / 4 for n in numbers]}
+        )
+        encoded = Encoder(contract, registered.schema_id).encode(frame)
+        producer = Producer(
+            {"bootstrap.servers": self.stack.kafka, "transactional.id": self.topic, "log_level": 2}
+        )
+        producer.init_transactions(20)
+        producer.begin_transaction()
+        for key, value in zip(encoded.keys, encoded.values, strict=True):
+            producer.produce(self.topic, value, key)
+        producer.commit_transaction(20)
+
+
+@pytest.fixture
+def project(tmp_path: Path, stack: Addresses) -> Project:
+    """A project with two thousand published orders."""
+    topic = f"shop.orders-{uuid.uuid4().hex[:8]}"
+    folder = topic.replace(".", "/").replace("-", "_")
+    for name, schema in ((folder, SCHEMA), ("shop/carts", SCHEMA)):
+        (tmp_path / "schemas" / name).mkdir(parents=True)
+        (tmp_path / "schemas" / name / "v1.avsc").write_text(json.dumps(schema))
+    (tmp_path / "products" / folder).mkdir(parents=True)
+    (tmp_path / "products" / folder / "product.py").write_text(PRODUCT.format(topic=topic))
+    KafkaTopics({"bootstrap.servers": stack.kafka}).create([TopicSettings(topic, 2, "log")])
+    project = Project(tmp_path, topic, stack)
+    project.publish(range(2_000))
+    return project
+
+
+def test_a_snapshot_is_taken_verified_and_found_changed(project: Project) -> None:
+    """The whole way: nothing, a cut, a further cut, equal; then a row is changed by hand."""
+    assert project.run("verify", project.topic)[0] == 2
+    code, out, err = project.run("snapshot", project.topic)
+    assert (code, err) == (0, "")
+    assert "2,000 rows more in 1 commit" in out
+    project.publish(range(2_000, 2_500))
+    code, out, _ = project.run("snapshot", project.topic, "--format", "json")
+    taken = json.loads(out)
+    assert (code, taken["rows"], taken["rows_total"]) == (0, 500, 2_500)
+    assert "nothing new" in project.run("snapshot", project.topic)[1]
+    code, out, _ = project.run("verify", project.topic, "--full", "--format", "json")
+    verdict = json.loads(out)
+    assert (code, verdict["outcome"], verdict["sampled"]) == (0, "equal", 2_500)
+    DeltaTable(project.table).update(predicate="id = 'order-77'", updates={"amount": "0.5"})
+    code, out, err = project.run("verify", project.topic)
+    assert code == 1
+    assert "changed: differs between log and snapshot" in out
+    assert err.startswith("DIFFERENT: ")
+    with closing(SchemaRegistry({"url": project.stack.registry})) as registry:
+        subject = registry.latest(f"{project.topic}-snapshot")
+    assert subject is not None
+    assert [field["name"] for field in json.loads(subject.schema)["fields"]] == [
+        "id",
+        "amount",
+        "_partition",
+        "_offset",
+        "_timestamp",
+    ]
+
+
+def test_two_processes_that_race_take_every_row_once(project: Project) -> None:
+    """Whoever loses says so in one sentence; the table holds each row once."""
+    racers = [project.start("snapshot", project.topic) for _ in range(3)]
+    ends = [(racer.communicate(timeout=90), racer.returncode) for racer in racers]
+    assert 0 in [code for _, code in ends]
+    for (_, err), code in ends:
+        assert code in {0, 70}
+        assert err == "" if code == 0 else err.startswith("SNAPSHOT_TAKEN: Another process")
+    assert DeltaTable(project.table).count() == 2_000
+    assert project.run("verify", project.topic)[0] == 0
+
+
+def test_a_stopped_broker_is_one_sentence(project: Project) -> None:
+    """No stack trace and no half snapshot when nothing answers."""
+    away = Project(project.root, project.topic, Addresses("127.0.0.1:9", project.stack.registry))
+    for command in ("snapshot", "verify"):
+        code, _, err = away.run(command, project.topic)
+        assert code in {2, 69}
+        assert len(err.splitlines()) == 1, err
+    assert not project.table.exists()
