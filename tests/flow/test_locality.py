@@ -1,0 +1,118 @@
+"""A step must not depend on where a batch ends."""
+
+import itertools
+from typing import Any
+
+import polars as pl
+import pytest
+
+from headwater import DataProduct, Flow
+from headwater.errors import DeclarationError
+from headwater.flow import ROW, Columns, Plan, check_row_local
+
+COLUMNS: Columns = {"n": pl.Int64(), "x": pl.Float64()}
+
+
+def stream() -> Flow:
+    """A flow without steps."""
+    return DataProduct("a.b", owner="me").stream("c.d", contract=1)
+
+
+def rows(count: int) -> pl.DataFrame:
+    """A frame with numbers from 0, every fifth x missing or NaN."""
+    frame = pl.DataFrame(
+        {ROW: range(count), "n": range(count)}, schema={ROW: pl.UInt32, "n": pl.Int64}
+    )
+    n = pl.col("n")
+    return frame.with_columns(
+        x=pl.when(n % 10 == 5).then(None).when(n % 10 == 0).then(float("nan")).otherwise(n / 2)
+    )
+
+
+counter = itertools.count()
+
+
+def numbered(frame: pl.DataFrame) -> pl.DataFrame:
+    """Numbers rows over all calls."""
+    return frame.with_columns(n=pl.Series([next(counter) for _ in frame["n"]], dtype=pl.Int64))
+
+
+def halved_and_unique(frame: pl.DataFrame) -> pl.DataFrame:
+    """Drops a row that repeats the one before."""
+    halved = frame.with_columns(n=pl.col("n") // 2)
+    return halved.unique("n", keep="first", maintain_order=True)
+
+
+DEPENDENT = {
+    "mean": stream().filter(pl.col("n") > pl.col("n").mean()),
+    "length": stream().with_columns(size=pl.len()),
+    "shift": stream().select(before=pl.col("n").shift(1)),
+    "sum so far": stream().select(total=pl.col("n").cum_sum()),
+    "sort": stream().map(lambda f: f.sort("n", descending=True)),
+    "first only": stream().map(lambda f: f.head(1)),
+    "unique": stream().map(halved_and_unique),
+    "counter": stream().map(numbered),
+}
+
+
+@pytest.mark.parametrize("name", DEPENDENT)
+def test_a_step_that_looks_beyond_its_row_is_found(name: str) -> None:
+    """Whatever it looks at: neighbours, aggregates, or its own memory."""
+    flow = DEPENDENT[name]
+    with pytest.raises(DeclarationError) as caught:
+        check_row_local(Plan(flow, COLUMNS), rows(100))
+    problem = caught.value.problems[0]
+    assert problem.code == "BATCH_DEPENDENT"
+    assert problem.message.startswith(flow.steps[0].name)
+    assert (problem.file, problem.line) == (flow.steps[0].origin.file, flow.steps[0].origin.line)
+
+
+def test_the_step_to_blame_is_named_among_several() -> None:
+    """A row-local step before it is not accused."""
+    flow = stream().filter(pl.col("n") > 3).with_columns(pl.col("x").fill_null(strategy="forward"))
+    with pytest.raises(DeclarationError, match="with-columns-2 gives other rows"):
+        check_row_local(Plan(flow, COLUMNS), rows(100))
+
+
+def fails_for_some(frame: pl.DataFrame) -> pl.DataFrame:
+    """Raises when a number ends in 7."""
+    if (frame["n"] % 10 == 7).any():
+        raise ValueError
+    return frame
+
+
+def odd_only(event: dict[str, Any]) -> dict[str, Any] | None:
+    """Odd events only; raises for 21."""
+    if event["n"] == 21:
+        raise ValueError
+    return event if event["n"] % 2 else None
+
+
+LOCAL = {
+    "expressions": stream().filter(pl.col("x") > 3).select("n", y=pl.col("x") * 2, k=pl.lit("a")),
+    "NaN and null": stream().with_columns(y=pl.col("x") + 1),
+    "rows that fail": stream().map(fails_for_some),
+    "events": stream().map_events(odd_only),
+    "fan-out": stream().map(lambda f: pl.concat([f, f]).sort(ROW, maintain_order=True)),
+    "no rows left": stream().filter(pl.lit(value=False)).select("n"),
+}
+
+
+@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("count", [0, 1, 2, 100])
+def test_a_step_that_looks_at_its_row_alone_passes(name: str, count: int) -> None:
+    """Dropped, repeated and failing rows are no dependence."""
+    check_row_local(Plan(LOCAL[name], COLUMNS, COLUMNS), rows(count))
+
+
+def test_the_check_looks_at_a_bounded_number_of_rows() -> None:
+    """It runs on the first batch of a run: its cost must not grow with the batch."""
+    sizes: list[int] = []
+
+    def watched(frame: pl.DataFrame) -> pl.DataFrame:
+        sizes.append(frame.height)
+        return frame
+
+    check_row_local(Plan(stream().map(watched), COLUMNS), rows(100_000))
+    assert max(sizes) <= 256
+    assert len(sizes) < 100
