@@ -261,3 +261,8 @@ def test_a_predicate_that_is_no_truth_value_is_refused() -> None:
     assert refused(stream().filter(takes_anything(pl.col("id"))))[0].startswith(
         "INVALID_STEP filter-1"
     )
+
+
+def test_a_step_without_a_function_is_refused() -> None:
+    """Told without data, not found as a column nobody knows."""
+    assert refused(stream().map(takes_anything("name")))[0].startswith("INVALID_STEP map-1: takes")

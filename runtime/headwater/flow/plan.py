@@ -70,12 +70,18 @@ class Plan:
 
 
 def _compile(step: Step, output: Columns | None) -> Stage:
+    if not isinstance(step, (Map, MapEvents)):
+        return ExpressionStage(step)
+    if not _is_function(step.function):
+        raise refused(step, "INVALID_STEP", "takes a function; give it one that can be called")
     if isinstance(step, Map):
         return FrameStage(step)
-    if not isinstance(step, MapEvents):
-        return ExpressionStage(step)
     try:
         return EventStage(step, output)
     except (NameError, TypeError, ValueError) as error:
         # Annotations that cannot be resolved, or a callable without a signature.
         raise refused(step, "INVALID_STEP", f"{type(error).__name__}: {error}") from error
+
+
+def _is_function(value: object) -> bool:
+    return callable(value)

@@ -100,6 +100,9 @@ class DataProduct:
 
         The topic is the product's name; a further output has a `port`: `<name>.<port>`.
         """
+        if not _is_flow(flow):
+            self._report(INVALID_VALUE, "publish takes a flow, as product.stream(...) returns it")
+            return
         topic = self.name if port is None else f"{self.name}.{port}"
         if port is not None:
             self._report(INVALID_NAME, port_name_mistake(port))
@@ -118,6 +121,10 @@ class DataProduct:
         if mistake is not None:
             origin = caller()
             self._problems.append(Problem(code, mistake, origin.file, origin.line))
+
+
+def _is_flow(value: object) -> bool:
+    return isinstance(value, Flow)
 
 
 def _start_mistake(start: object) -> str | None:

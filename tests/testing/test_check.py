@@ -1,0 +1,230 @@
+"""`headwater check`: every mistake at once, with file and line."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headwater.assembly.checking import check
+from headwater.assembly.project import load_product
+from headwater.cli.main import main
+from headwater.errors import DeclarationError
+
+ORDER = {"id": "a", "n": 1}
+
+
+def mistakes(*targets: str) -> list[str]:
+    """Every problem as printed, without its sentence."""
+    with pytest.raises(DeclarationError) as caught:
+        check(targets, Path.cwd())
+    return [str(p).removesuffix(p.message).removesuffix(": ") for p in caught.value.problems]
+
+
+def sentences(*targets: str) -> str:
+    """Every problem as printed."""
+    with pytest.raises(DeclarationError) as caught:
+        check(targets, Path.cwd())
+    return str(caught.value)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The command line; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["headwater", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+def test_a_project_without_mistakes_is_told_what_was_checked(
+    project: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 0, in words and as JSON."""
+    project.passing("shop.copies")
+    project.sample("shop.copies", "one.in.jsonl", [ORDER])
+    assert run(monkeypatch, "check") == 0
+    assert "Nothing wrong in 1 products, 2 contracts and 1 samples." in capsys.readouterr().out
+    assert run(monkeypatch, "check", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "products": ["shop.copies"],
+        "contracts": ["shop.copies v1", "shop.orders v1"],
+        "samples": 1,
+    }
+
+
+def test_all_mistakes_of_a_project_are_printed_at_once(
+    project: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Declaration, flow, output and contract, each with its line; exit 78, no stack trace."""
+    project.contract("shop.big-orders", {"id": "string", "size": "long"})
+    project.product(
+        "shop.big-orders",
+        """\
+        orders = product.stream("shop.orders", contract=1, start="soon")
+        big = orders.filter(pl.col("m") > 10).filter(pl.col("idd").is_null())
+        product.publish(big, contract=1)
+        product.publish(orders.select("id", size="note", colour=pl.lit("red")), contract=1)
+        product.publish(orders.select("id"), contract=1, port="v2")
+        other = product.stream("shop.nowhere", contract=7)
+        """,
+    )
+    project.contract("shop.broken", key="nothing", compatibility="SOMETIMES")
+    assert run(monkeypatch, "check") == 78
+    told = capsys.readouterr().err
+    file = "products/shop/big_orders/product.py"
+    assert f"{file}:5: INVALID_VALUE: start='soon'" in told
+    assert f"{file}:6: UNKNOWN_COLUMN: filter-1: no column 'm' here" in told
+    assert f"{file}:6: UNKNOWN_COLUMN: filter-2: no column 'idd' here; did you mean 'id'?" in told
+    assert f"{file}:8: OUTPUT_TWICE" in told
+    assert f"{file}:8: OUTPUT_MISFIT: shop.big-orders: the column colour is not in" in told
+    assert f"{file}:8: OUTPUT_MISFIT: shop.big-orders: size is String" in told
+    assert f"{file}:9: INVALID_NAME: the port name 'v2' is reserved" in told
+    assert f"{file}:10: NO_CONTRACT: the contract shop.nowhere v7 is not there" in told
+    assert "schemas/shop/broken/v1.avsc:5: BAD_KEY" in told
+    assert "BAD_ATTRIBUTE" in told
+    assert "Traceback" not in told
+    assert str(project.root) not in told
+
+
+def test_a_missing_required_field_is_told(project: Any) -> None:
+    """A nullable field with a default may be missing, another may not."""
+    project.passing("shop.copies")
+    project.product(
+        "shop.copies",
+        'product.publish(product.stream("shop.orders", contract=1).select("id"), contract=1)\n',
+    )
+    assert "the column n is missing" in sentences()
+    assert "note" not in sentences()
+
+
+def test_inputs_that_lead_back_to_their_product_are_told(project: Any) -> None:
+    """Over all products of the project, even when one of them alone is asked for."""
+    project.passing("shop.a", "shop.c")
+    project.passing("shop.b", "shop.a")
+    project.passing("shop.c", "shop.b")
+    project.passing("shop.self", "shop.self")
+    project.passing("shop.innocent", "shop.a")
+    assert mistakes() == [
+        f"products/shop/{name}/product.py:5: CYCLIC_INPUTS" for name in ("a", "b", "c", "self")
+    ]
+    assert "shop.b reads shop.a reads shop.c reads shop.b" in sentences("shop.b")
+
+
+def test_two_products_cannot_publish_one_log(project: Any) -> None:
+    """A port of one may be the name of no other."""
+    project.passing("shop.a")
+    file = project.passing("shop.b")
+    text = file.read_text(encoding="utf-8").replace('"shop.b"', '"shop.a"')
+    file.write_text(text, encoding="utf-8")
+    assert mistakes() == [
+        "products/shop/b/product.py:4: WRONG_FOLDER",
+        "products/shop/b/product.py:5: OUTPUT_TWICE",
+    ]
+
+
+def test_a_step_that_depends_on_batches_is_found_with_samples(project: Any) -> None:
+    """The samples are the rows it is tried on."""
+    project.contract("shop.big")
+    project.product(
+        "shop.big",
+        """\
+        orders = product.stream("shop.orders", contract=1)
+        big = orders.filter(pl.col("n") > pl.col("n").mean())
+        product.publish(big, contract=1)
+        """,
+    )
+    assert check([], Path.cwd()).samples == 0
+    project.sample("shop.big", "one.in.jsonl", [{"id": f"{n}", "n": n} for n in range(10)])
+    assert mistakes() == ["products/shop/big/product.py:6: BATCH_DEPENDENT"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("x = 1 +\n", "5: PRODUCT_RAISED: SyntaxError"),
+        ("import nowhere_at_all\n", "5: PRODUCT_RAISED: ModuleNotFoundError"),
+        ("\nproduct.table('shop.orders')\n", "6: PRODUCT_RAISED: AttributeError"),
+        ("p2 = DataProduct('a.b', owner='x', promises=[])\n", "5: PRODUCT_RAISED: TypeError"),
+        ("p2 = DataProduct('a.b', owner='x')\n", " NO_PRODUCT: declares 2 products"),
+        ("product = None\n", " NO_PRODUCT: declares 0 products"),
+        ("product.publish('flow', contract=1)\n", "5: INVALID_VALUE: publish takes a flow"),
+    ],
+)
+def test_a_product_file_that_cannot_be_run_names_its_line(
+    project: Any, body: str, expected: str
+) -> None:
+    """Python's own complaint, with the author's line."""
+    project.product("shop.bad", body)
+    assert f"products/shop/bad/product.py:{expected}" in sentences("shop.bad")
+
+
+def test_a_contract_in_the_wrong_place_is_told(project: Any) -> None:
+    """A file that no version or topic can name would never be read."""
+    stray = project.contract("shop.orders", version=2).rename(Path("schemas/shop/orders/next.avsc"))
+    assert mistakes(str(stray)) == ["schemas/shop/orders/next.avsc: STRAY_CONTRACT"]
+
+
+@pytest.mark.parametrize(
+    "target", ["shop.copies", "products/shop/copies", "products/shop/copies/product.py"]
+)
+def test_a_product_is_found_by_name_folder_and_file(project: Any, target: str) -> None:
+    """From anywhere inside the project."""
+    file = project.passing("shop.copies")
+    loaded = load_product(target)
+    assert (loaded.name, loaded.file, loaded.root) == ("shop.copies", file, project.root)
+    assert load_product("shop.copies", project.root / "products" / "shop").file == file
+
+
+def test_a_product_that_is_not_there_is_told_with_the_nearest(project: Any) -> None:
+    """A slip of the finger costs one line of reading."""
+    project.passing("shop.copies")
+    with pytest.raises(DeclarationError, match=r"no product shop.copy; did you mean shop.copies\?"):
+        load_product("shop.copy")
+
+
+def test_outside_a_project_there_is_one_sentence(tmp_path: Path) -> None:
+    """No products and no schemas here or above."""
+    with pytest.raises(DeclarationError, match="NO_PROJECT"):
+        load_product("shop.copies", tmp_path)
+
+
+def test_two_products_may_each_have_a_module_of_the_same_name(project: Any) -> None:
+    """A module beside product.py belongs to that product alone."""
+    for name, number in (("shop.a", 1), ("shop.b", 2)):
+        project.contract(name)
+        file = project.product(
+            name,
+            """\
+            from rules import NUMBER
+            orders = product.stream("shop.orders", contract=1)
+            product.publish(orders.with_columns(n=pl.lit(NUMBER)), contract=1)
+            """,
+        )
+        (file.parent / "rules.py").write_text(f"NUMBER = {number}\n", encoding="utf-8")
+    steps = [load_product(name).product.outputs[0].flow.steps[0] for name in ("shop.a", "shop.b")]
+    assert [str(step.named["n"]) for step in steps] == ["dyn int: 1", "dyn int: 2"]  # type: ignore[union-attr]
+    assert "rules" not in sys.modules
+
+
+def test_a_product_is_described_in_words_and_as_json(
+    project: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Plan, inputs, output contract, topics."""
+    project.contract("shop.big")
+    project.product(
+        "shop.big",
+        """\
+        orders = product.stream("shop.orders", contract=1)
+        product.publish(orders.filter(pl.col("n") > 10), contract=1)
+        """,
+    )
+    assert run(monkeypatch, "describe", "shop.big") == 0
+    words = capsys.readouterr().out
+    assert "reads: shop.orders, contract v1, from earliest" in words
+    assert "filter-1" in words
+    assert run(monkeypatch, "describe", "shop.big", "--format", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["topics"] == ["shop.big", "shop.big.dead-letters"]
+    assert told["outputs"][0]["steps"][0]["at"] == "shop/big/product.py:6"
+    assert [field["name"] for field in told["outputs"][0]["fields"]] == ["id", "n", "note"]
