@@ -40,7 +40,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "session.timeout.ms": 12_000,
     "heartbeat.interval.ms": 3_000,
     "queued.max.messages.kbytes": 16_384,
-    "queued.min.messages": 200_000,
+    "queued.min.messages": 50_000,  # some polls ahead; 200,000 cost 50 MB and gained nothing
     "fetch.wait.max.ms": 50,
     "fetch.queue.backoff.ms": 10,  # the default of 1000 stalls a consumer that drains its queue
     "socket.timeout.ms": 15_000,
@@ -80,6 +80,7 @@ class KafkaSource:
         self._ends: dict[Partition, int] = {}  # read_committed ends that were reached
         self._published_ms: dict[Partition, int] = {}
         self._rebalanced = False
+        self._arrived: list[Partition] | None = None  # assigned, and not begun to read yet
         self._failure: HeadwaterError | None = None
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
@@ -102,11 +103,11 @@ class KafkaSource:
         self._raise_failure()
         if any(map(Message.error, messages)):
             messages = self._without_events(messages)
-        if not messages:
+        if self._rebalanced or self._arrived is not None:
+            self._ends.clear()  # like the records at hand: of the assignment before
+            self._begin_reading()
             return ()
-        if self._rebalanced:
-            # these may belong to the assignment before: take them again from where we stand
-            self.seek({p: self._next[p] for p in self.assignment()})
+        if not messages:
             return ()
         batches = [KafkaRecords(topic, part) for topic, part in self._by_topic(messages)]
         for batch in batches:
@@ -198,16 +199,16 @@ class KafkaSource:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._rebalanced = True
         self._next, self._ends = {}, {}
-        if self._listener is None:
+        self._arrived = [_partition(tp) for tp in partitions]
+        consumer.assign([])  # else the client assigns by itself, from wherever it likes
+
+    def _begin_reading(self) -> None:
+        """Read from where the listener says; when it cannot say now, the next poll asks again."""
+        if self._arrived is None or self._listener is None:
             return
-        try:
-            starts = self._listener.assigned([_partition(tp) for tp in partitions])
-            consumer.assign(_topic_partitions(starts))
-            self._next = dict(starts)
-        except HeadwaterError as error:
-            # an exception must not cross librdkafka: poll() raises it
-            self._failure = error
-            consumer.assign([])
+        starts = self._listener.assigned(self._arrived)
+        self._consumer.assign(_topic_partitions(starts))
+        self._next, self._arrived = dict(starts), None
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._leave(consumer, partitions, lost=False)
@@ -222,7 +223,8 @@ class KafkaSource:
             try:
                 (self._listener.lost if lost else self._listener.revoked)(gone)
             except HeadwaterError as error:
-                self._failure = error
+                self._failure = error  # an exception must not cross librdkafka: poll() raises it
+        self._arrived = None
         for partition in gone:
             self._next.pop(partition, None)
             self._published_ms.pop(partition, None)
@@ -258,7 +260,7 @@ class KafkaSource:
         return list(groups.items())
 
     def _advance(self, batch: KafkaRecords) -> None:
-        for partition, message in batch.last_messages().items():
+        for partition, message in batch.last_messages.items():
             self._next[partition] = offset_of(message) + 1
             self._published_ms[partition] = message.timestamp()[1]
 

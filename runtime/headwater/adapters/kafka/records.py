@@ -1,6 +1,7 @@
 """Messages of librdkafka as columns. Touches a single message only when asked for that row."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import cast
 
 from confluent_kafka import Message
@@ -20,6 +21,7 @@ class KafkaRecords:
     def __len__(self) -> int:
         return len(self._messages)
 
+    @cached_property
     def last_messages(self) -> dict[Partition, Message]:
         """The last message per partition."""
         last = dict(zip(self.partitions(), self._messages, strict=True))
@@ -27,7 +29,7 @@ class KafkaRecords:
 
     def ends(self) -> Positions:
         """The next offset per partition after these records."""
-        return {p: offset_of(message) + 1 for p, message in self.last_messages().items()}
+        return {p: offset_of(message) + 1 for p, message in self.last_messages.items()}
 
     def raw(self, row: int) -> RawRecord:
         """One record with everything."""

@@ -61,7 +61,9 @@ def translate(cause: KafkaException | KafkaError, *, doing: str) -> HeadwaterErr
     error = kafka_error(cause)
     text = f"while {doing}: {error.str()} ({error.name()})"
     code = error.code()
-    if code in FENCED or (error.fatal() and "fenced" in error.str().lower()):
+    is_fatal = error.fatal() or code == KafkaError._FATAL
+    if code in FENCED or (is_fatal and "fenced" in error.str().lower()):
+        # a fenced static member comes as plain _FATAL: only its text tells
         return FencedError(
             f"another process uses this id ({text}); stop it, or give this one its own "
             "HEADWATER_INSTANCE"
