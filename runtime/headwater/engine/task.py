@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import polars as pl
+
 from headwater.contract import Decoder, Encoded, Encoder
 from headwater.engine.dead_letters import letters
-from headwater.flow import Plan
+from headwater.flow import Plan, check_row_local
 from headwater.model import Code, Letter, Positions, Quarantine
 from headwater.ports import Records
 
@@ -67,10 +69,16 @@ class Task:
         self._routes = routes
         self._dead_letters = dead_letters
         self._skip_tombstones = skip_tombstones
+        self._is_proven = False
 
     def process(self, records: Records) -> Work:
-        """The work of these records. Raises RetriableError when a schema cannot be had now."""
+        """The work of these records.
+
+        Raises RetriableError when a schema cannot be had now, and DeclarationError
+        (`BATCH_DEPENDENT`) when the first batch shows that a step depends on batch boundaries.
+        """
         decoded = self._decoder.decode(records.values)
+        self._prove_row_local(decoded.frame)
         quarantined = list(decoded.quarantined)
         encoded: list[tuple[str, Encoded]] = []
         for route in self._routes:
@@ -91,6 +99,14 @@ class Task:
             codes=Counter({q.row: q.code for q in reversed(quarantined)}.values()),
             skipped=skipped,
         )
+
+    def _prove_row_local(self, frame: pl.DataFrame) -> None:
+        """Promise 4, on the first rows of a run: real data, and before anything is published."""
+        if self._is_proven or frame.is_empty():
+            return
+        for route in self._routes:
+            check_row_local(route.plan, frame)
+        self._is_proven = True
 
     def _without_tombstones(
         self, records: Records, quarantined: list[Quarantine]
