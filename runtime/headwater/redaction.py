@@ -41,7 +41,7 @@ class ClientProperties(dict[str, str]):
     def __repr__(self) -> str:
         return repr({name: redact(name, value) for name, value in self.items()})
 
-    def __or__(self, other: Mapping[str, str]) -> "ClientProperties":  # type: ignore[override]
+    def __or__(self, other: Mapping[str, str]) -> "ClientProperties":  # type: ignore[override]  # narrower
         """These properties overlaid by others, still redacted."""
         return ClientProperties({**self, **other})
 
