@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from headwater.adapters.kafka import consumer, producer
 from headwater.config import Settings, format_duration, load_settings, parse_duration
 from headwater.config.reference import markdown
 from headwater.config.rules import ORDERS, OWNED, REGISTRY_OWNED, SAFE_VALUES, TIMEOUTS_MS
@@ -162,6 +163,12 @@ def test_timeouts_out_of_order_are_refused(tmp_path: Path, order: object) -> Non
     too_long = TIMEOUTS_MS[longer] + 1
     problems = problems_of(tmp_path, {}, f'[kafka]\n"{shorter}" = {too_long}')
     assert ("INCONSISTENT_TIMEOUTS", 2) in [(p.code, p.line) for p in problems]
+
+
+def test_the_timeouts_judged_are_those_the_clients_start_with() -> None:
+    """What is checked at start is what runs, so the defaults are said twice but never differently."""
+    used = {**consumer.DEFAULTS, **producer.DEFAULTS}  # the producer's socket timeout is judged
+    assert {name: used[name] for name in TIMEOUTS_MS} == dict(TIMEOUTS_MS)
 
 
 def test_a_commit_interval_leaves_time_to_commit(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from headwater.cli.main import COMMANDS
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = sorted(
     path
-    for folder in ("runtime", "tests", "products", "benchmarks")
+    for folder in ("runtime", "tests", "products")
     for path in (REPOSITORY / folder).rglob("*.py")
 )
 MAX_LINES = 400

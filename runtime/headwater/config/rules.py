@@ -12,6 +12,7 @@ OWNED: Final[Mapping[str, str]] = {
     "transactional.id": "it is made of product, instance and worker; set `instance`",
     "auto.offset.reset": "where to begin is declared per stream: start=...",
     "metadata.broker.list": "write bootstrap.servers",
+    "delivery.timeout.ms": "write message.timeout.ms",
     "plugin.library.paths": "it loads foreign code into the process",
     "partitioner": "keys must land on the same partition for ever: murmur2_random",
 }
@@ -34,6 +35,7 @@ SAFE_VALUES: Final[Mapping[str, tuple[frozenset[str], str]]] = {
     "acks": (frozenset({"all", "-1"}), "an acknowledged record could be lost"),
     "request.required.acks": (frozenset({"all", "-1"}), "an acknowledged record could be lost"),
     "check.crcs": (frozenset({"true"}), "corrupted records would pass as valid"),
+    "enable.partition.eof": (frozenset({"true"}), "the end of a log would go unnoticed"),
     "allow.auto.create.topics": (
         frozenset({"false"}),
         "a topic would appear with the broker's settings",
