@@ -166,7 +166,7 @@ def test_timeouts_out_of_order_are_refused(tmp_path: Path, order: object) -> Non
 
 
 def test_the_timeouts_judged_are_those_the_clients_start_with() -> None:
-    """What is checked at start is what runs, so the defaults are said twice but never differently."""
+    """The defaults are said twice, but never differently."""
     used = {**consumer.DEFAULTS, **producer.DEFAULTS}  # the producer's socket timeout is judged
     assert {name: used[name] for name in TIMEOUTS_MS} == dict(TIMEOUTS_MS)
 
