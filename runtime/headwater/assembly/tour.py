@@ -1,9 +1,9 @@
 """The demo: real events through two products to logs and verified snapshots, on one machine."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from headwater.adapters.kafka.topics import KafkaTopics
@@ -73,8 +73,9 @@ def _lag(topics: KafkaTopics, loaded: LoadedProduct) -> int:
     return lag
 
 
-def ways_to_read(settings: Settings, snapshot: str) -> Mapping[str, str]:
+def ways_to_read(settings: Settings) -> Mapping[str, str]:
     """How to read an output with what people already have, as commands to copy."""
+    snapshot = os.path.relpath(settings.snapshots / PRODUCTS[0])
     return {
         "Snapshot with Polars": f"""\
 .venv/bin/python -c "
@@ -89,7 +90,7 @@ import duckdb, deltalake
 delays = deltalake.DeltaTable('{snapshot}').to_pyarrow_dataset()
 duckdb.sql('select carrier, count(*), avg(delay_minutes) from delays group by 1 order by 1').show()
 "\
-""",
+""",  # noqa: S608  # a command to copy, run by nobody here
         "Live log with a plain Kafka client": f"""\
 .venv/bin/python -c "
 from confluent_kafka import DeserializingConsumer
@@ -107,8 +108,3 @@ consumer.close()
 "\
 """,
     }
-
-
-def snapshot_location(settings: Settings) -> Path:
-    """Where the first product's snapshot lies."""
-    return settings.snapshots / PRODUCTS[0]

@@ -2,27 +2,34 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from headwater.assembly.addresses import resolve
+from headwater.assembly.addresses import BROKER, REGISTRY, resolve
 from headwater.assembly.feed import PARTITIONS, Fed, FeedOptions
 from headwater.assembly.feed import feed as run_feed
 from headwater.assembly.project import SCHEMAS, project_root
-from headwater.cli.progress import progress_bar
-from headwater.config import load_settings
+from headwater.assembly.tour import Told, Visited, visit, ways_to_read
+from headwater.cli.progress import StackProgress, progress_bar
+from headwater.clock import SYSTEM
+from headwater.config import Settings, load_settings
+from headwater.embedded import stack
+from headwater.errors import DifferenceError
+from headwater.observe.logs import configure_logs
 
+LIVE: Final = ".venv/bin/headwater run operations.departure-delays"
 PIPED_WIDTH: Final = 200  # columns: a name cut short in a pipe is no name
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
     help="Real flights and weather, to try Headwater with.",
@@ -36,9 +43,100 @@ class Format(StrEnum):
     JSON = "json"
 
 
-@app.callback()
-def root() -> None:
-    """Real flights and weather, to try Headwater with."""
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
+
+
+@app.callback(
+    invoke_without_command=True,
+    epilog="Example: headwater demo && headwater dev down",
+)
+def demo(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
+    """Start Kafka and a registry, feed real flights, run two products, prove their snapshots.
+
+    Run in a folder with products/ and schemas/. The stack stays up; what is done already is not
+    done again.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    began_s = SYSTEM.monotonic()
+    settings = _on_a_stack()
+    configure_logs(form=settings.log_format, level="warning", secrets=settings.secrets())
+    schemas = project_root(Path.cwd()) / SCHEMAS
+    with _step("feeding the flights of 2013"), progress_bar("feed") as tell:
+        fed = list(run_feed(settings, schemas, FeedOptions(), tell))
+    visited = [_told(each) for each in visit(settings, _step_bar)]
+    if form is Format.JSON:
+        print(json.dumps([_as_json(each) for each in visited]))
+        return
+    _print(fed)
+    _print_products(visited)
+    _print_ways(settings, began_s)
+
+
+def _on_a_stack() -> Settings:
+    """The addresses that are set, else those of the stack of this folder, started when needed."""
+    settings = load_settings()
+    if BROKER not in settings.kafka or REGISTRY not in settings.registry:
+        stack.up(Path.cwd(), progress=StackProgress(Console(stderr=True)))
+    return resolve(settings)
+
+
+@contextmanager
+def _step(text: str) -> Iterator[None]:
+    print(f"{text} …", file=sys.stderr)
+    yield
+
+
+@contextmanager
+def _step_bar(text: str) -> Iterator[Told]:
+    with _step(text), progress_bar(text) as told:
+        yield told
+
+
+def _told(each: Visited) -> Visited:
+    if each.verdict.outcome == "different":
+        raise DifferenceError(
+            f"the snapshot of {each.product} differs from its log; see "
+            f"`headwater verify {each.product}`"
+        )
+    return each
+
+
+def _as_json(each: Visited) -> dict[str, object]:
+    fields = {name: value for name, value in asdict(each).items() if name != "verdict"}
+    return {**fields, "verified": each.verdict.outcome}
+
+
+def _print_products(visited: Sequence[Visited]) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("Product")
+    for name in ("read", "log records", "dead letters", "records/s", "lag", "snapshot rows"):
+        table.add_column(name, justify="right")
+    table.add_column("verified")
+    for each in visited:
+        table.add_row(
+            each.product,
+            f"{each.read:,}",
+            f"{each.records:,}",
+            f"{each.dead_letters:,}",
+            "-" if each.rate is None else f"{each.rate:,.0f}",
+            f"{each.lag:,}",
+            f"{each.snapshot_rows:,}",
+            "yes" if each.verdict.outcome == "equal" else each.verdict.outcome,
+        )
+    _console().print(table)
+
+
+def _print_ways(settings: Settings, began_s: float) -> None:
+    for title, command in ways_to_read(settings).items():
+        print(f"# {title}\n{command}\n")
+    print(f"# Run one for good, with metrics and probes on the address it prints\n{LIVE}\n")
+    print(f"Done in {SYSTEM.monotonic() - began_s:.0f} s. Kafka and the registry stay up;")
+    print("stop them with: .venv/bin/headwater dev down")
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
 @app.command(epilog="Example: headwater demo feed --repeat 6")
@@ -53,7 +151,7 @@ def feed(
     again: Annotated[
         bool, typer.Option("--again", help="Append everything once more, whatever is there.")
     ] = False,
-    format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TEXT,
+    form: FormatOption = Format.TEXT,
 ) -> None:
     """Feed the flights and the weather of New York in 2013 into Kafka.
 
@@ -67,7 +165,7 @@ def feed(
     options = FeedOptions(repeat=repeat, partitions=partitions, again=again)
     with progress_bar("feed") as tell:
         fed = list(run_feed(settings, project_root(Path.cwd()) / SCHEMAS, options, tell))
-    if format_ is Format.JSON:
+    if form is Format.JSON:
         typer.echo(json.dumps([asdict(topic) for topic in fed], indent=2))
     else:
         _print(fed)
@@ -80,4 +178,4 @@ def _print(fed: Sequence[Fed]) -> None:
         table.add_row(
             topic.topic, str(topic.partitions), f"{topic.records:,}", told, f"{topic.seconds:.1f}"
         )
-    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+    _console().print(table)

@@ -2,8 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -11,9 +9,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 
+from headwater.cli.progress import StackProgress
 from headwater.embedded import Addresses, ServiceStatus, stack
 
 app = typer.Typer(
@@ -40,34 +37,6 @@ RegistryPort = Annotated[
 ]
 
 
-class _Progress:
-    """Steps as lines, downloads as bars, all on standard error."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def step(self, text: str) -> None:
-        self._console.print(f"{text} …", highlight=False)
-
-    def download(
-        self, name: str, total_bytes: int
-    ) -> AbstractContextManager[Callable[[int], None]]:
-        return self._bar(name, total_bytes)
-
-    @contextmanager
-    def _bar(self, name: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
-        columns = (TextColumn("  {task.description}"), BarColumn(), DownloadColumn())
-        with Bars(
-            *columns,
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,  # a log wants the steps, not the bars
-        ) as bars:
-            task = bars.add_task(name, total=total_bytes)
-            yield lambda count: bars.advance(task, count)
-
-
 @app.command(epilog="Example: headwater dev up --kafka-port 9092")
 def up(
     kafka_port: KafkaPort = None,
@@ -75,7 +44,7 @@ def up(
     form: FormatOption = Format.TEXT,
 ) -> None:
     """Start Kafka and the registry, wait until both answer, print their addresses."""
-    progress = _Progress(Console(stderr=True))
+    progress = StackProgress(Console(stderr=True))
     addresses = stack.up(
         Path.cwd(), kafka_port=kafka_port, registry_port=registry_port, progress=progress
     )

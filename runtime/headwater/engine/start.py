@@ -99,8 +99,8 @@ class StartPositions:
         if written:
             raise StartRefusedError(
                 f"group {self._policy.group} has no offsets on {topic} but {', '.join(written)} "
-                "was written before; going on would publish twice or leave a gap: restore the offsets, "
-                "or say --start",
+                "was written before; going on would publish twice or leave a gap: "
+                "restore the offsets, or say --start",
                 code="OFFSETS_LOST",
             )
 
