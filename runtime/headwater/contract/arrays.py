@@ -104,12 +104,25 @@ def map_of(keys: Any, values: Any, like: Any) -> Any:
     return pa.MapArray.from_arrays(_offsets(like), keys, values, mask=mask)
 
 
+def tight(array: Any) -> Any:
+    """A list array whose values are exactly its items, in order.
+
+    A list that is null, or cut away, may still have items behind it; nobody should see them.
+    """
+    offsets, values = array.offsets, array.values
+    if not array.null_count and offsets[0].as_py() == 0 and offsets[-1].as_py() == len(values):
+        return array
+    lengths = pc.fill_null(pc.list_value_length(array), 0).cast(pa.int32())
+    starts = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
+    return pa.ListArray.from_arrays(starts, array.flatten(), mask=array.is_null())
+
+
 def entries(array: Any) -> Any:
     """A map array as a list of structs (key, value); a list array is one already."""
     if not pa.types.is_map(array.type):
-        return array
+        return tight(array)
     pairs = pa.StructArray.from_arrays([array.keys, array.items], names=[KEY, VALUE])
-    return list_of(pairs, array)
+    return tight(list_of(pairs, array))
 
 
 def plain(array: Any) -> Any:

@@ -9,12 +9,14 @@ bad UTF-8 through. What it decoded must encode to the very bytes it was given.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyruhvro
 
-from headwater.contract.arrays import entries, repeated_keys
+from headwater.contract.arrays import KEY, entries, repeated_keys
 from headwater.contract.physical import is_columnar, physical_schema
 from headwater.contract.tree import Map, Record, Type, descend
 from headwater.contract.wire import BUDGET_PER_BYTE, widest_null
@@ -23,6 +25,14 @@ MAGIC: Final = b"\0"  # of the Confluent wire format
 ID_BYTES: Final = 4
 FRAME_BYTES: Final = len(MAGIC) + ID_BYTES
 CHUNKS: Final = 1  # more would start threads; one process is one thread of the data path
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Physical columns by name, and a mask of the rows not to be trusted; None when all are."""
+
+    arrays: dict[str, Any]
+    doubtful: Any
 
 
 class ColumnarCodec:
@@ -49,8 +59,8 @@ class ColumnarCodec:
         """Whether this codec may be used for a schema."""
         return is_columnar(type_) and widest_null(type_) <= BUDGET_PER_BYTE
 
-    def decode(self, values: Sequence[bytes | None]) -> dict[str, Any] | None:
-        """Columns by name; None when in doubt about any of the values."""
+    def decode(self, values: Sequence[bytes | None]) -> Columns | None:
+        """The columns; None when a value among them cannot be decoded at all."""
         given = pa.array(values, pa.binary())
         if given.null_count or not isinstance(given, pa.BinaryArray):
             return None
@@ -60,9 +70,12 @@ class ColumnarCodec:
         except ValueError:
             return None
         columns = batch.columns[len(self._prefix) :]
-        if not self._write(columns).equals(given) or self._repeats(columns):
+        if self._repeats(columns):
             return None
-        return dict(zip(self._names[len(self._prefix) :], columns, strict=True))
+        written = self._write(columns)
+        doubtful = None if written.equals(given) else pc.not_equal(written, given)
+        names = self._names[len(self._prefix) :]
+        return Columns(dict(zip(names, columns, strict=True)), doubtful)
 
     def encode(self, columns: Sequence[Any]) -> list[bytes]:
         """One value per row, framed; `columns` physical, in the order of the fields."""
@@ -91,7 +104,8 @@ class ColumnarCodec:
 def _repeats(array: Any) -> bool:
     kind = array.type
     if pa.types.is_map(kind):
-        return repeated_keys(entries(array), array.keys) is not None or _repeats(array.items)
+        lists = entries(array)
+        return repeated_keys(lists, lists.values.field(KEY)) is not None or _repeats(array.items)
     if pa.types.is_list(kind):
         return _repeats(array.values)
     if pa.types.is_struct(kind):

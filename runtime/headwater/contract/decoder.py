@@ -1,17 +1,19 @@
 """Framed values -> columns of the reader's contract. Never raises for bad data, it quarantines.
 
-The values of a batch mostly share one schema id and are sound: then they are decoded whole. If not,
-they are grouped by schema id, and a group that is in doubt is halved until few records are left,
-for which the row codec decides.
+The values of a batch mostly share one schema id and are sound: then they are decoded whole. What is
+left in doubt is grouped by schema id; a group in which a value cannot be decoded at all is halved
+until few records are left. The row codec decides about each record that stays in doubt.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.clock import SYSTEM, Clock
 from headwater.contract.arrays import Faults
@@ -79,26 +81,30 @@ class Decoder:
         Raises RetriableError when the registry cannot tell a schema: nothing was decoded then.
         """
         batch = _Batch(values)
+        doubtful: Sequence[int] = range(len(values))
         if (first := _schema_id(values[0]) if values else None) is not None:
             writer = self._writer(first)
-            if writer is not None and writer.decode_whole(batch, range(len(values))):
-                return self._finish(batch)
-        return self._decode_groups(values, _Writer.decode_halving)
+            left = writer.decode_columns(batch, doubtful) if writer is not None else None
+            doubtful = doubtful if left is None else left
+        self._decode_groups(batch, doubtful, _Writer.decode_halving)
+        return self._finish(batch)
 
     def decode_by_row(self, values: Sequence[bytes | None]) -> Decoded:
         """The same by the row codec alone: slow, and the proof of the other.
 
         Raises RetriableError as `decode` does.
         """
-        return self._decode_groups(values, _Writer.decode_by_row)
+        batch = _Batch(values)
+        self._decode_groups(batch, range(len(values)), _Writer.decode_by_row)
+        return self._finish(batch)
 
     def _decode_groups(
         self,
-        values: Sequence[bytes | None],
+        batch: _Batch,
+        doubtful: Sequence[int],
         decode: "Callable[[_Writer, _Batch, Sequence[int]], None]",
-    ) -> Decoded:
-        batch = _Batch(values)
-        for schema_id, rows in _by_schema_id(batch).items():
+    ) -> None:
+        for schema_id, rows in _by_schema_id(batch, doubtful).items():
             writer = self._writer(schema_id)
             if writer is not None:
                 decode(writer, batch, rows)
@@ -106,7 +112,6 @@ class Decoder:
             message = f"the registry has no schema of id {schema_id}"
             for row in rows:
                 batch.refuse(row, Code.UNKNOWN_SCHEMA_ID, message)
-        return self._finish(batch)
 
     def check(self, writer_schema: str) -> list[str]:
         """Why records of this schema (Avro JSON) can never be read under the contract."""
@@ -157,26 +162,34 @@ class _Writer:
             if ColumnarCodec.takes(schema):
                 self._columnar = ColumnarCodec(schema, schema_id)
 
-    def decode_whole(self, batch: _Batch, rows: Sequence[int]) -> bool:
-        """Decode these rows by column if there is no doubt about any; say whether."""
+    def decode_columns(self, batch: _Batch, rows: Sequence[int]) -> Sequence[int] | None:
+        """Decode these rows by column; the rows left in doubt, None for all of them."""
         if self._columnar is None:
-            return False
+            return None
         values = batch.values if len(rows) == len(batch.values) else [batch.values[r] for r in rows]
         columns = self._columnar.decode(values)
-        if columns is not None:
-            self._resolve(batch, columns, rows)
-        return columns is not None
+        if columns is None:
+            return None
+        if columns.doubtful is None:
+            self._resolve(batch, columns.arrays, rows)
+            return ()
+        sound = pc.invert(columns.doubtful)
+        arrays = {name: array.filter(sound) for name, array in columns.arrays.items()}
+        is_sound = sound.to_pylist()
+        self._resolve(batch, arrays, list(compress(rows, is_sound)))
+        return [row for row, held in zip(rows, is_sound, strict=True) if not held]
 
     def decode_halving(self, batch: _Batch, rows: Sequence[int]) -> None:
         """Decode rows of this schema id by column, but for the few around a doubtful one."""
-        if self.decode_whole(batch, rows):
-            return
-        if self._columnar is None or len(rows) <= SMALLEST_BATCH:
+        left = self.decode_columns(batch, rows)
+        if left is not None:
+            self.decode_by_row(batch, left)
+        elif self._columnar is None or len(rows) <= SMALLEST_BATCH:
             self.decode_by_row(batch, rows)
-            return
-        middle = len(rows) // 2
-        self.decode_halving(batch, rows[:middle])
-        self.decode_halving(batch, rows[middle:])
+        else:
+            middle = len(rows) // 2
+            self.decode_halving(batch, rows[:middle])
+            self.decode_halving(batch, rows[middle:])
 
     def decode_by_row(self, batch: _Batch, rows: Sequence[int]) -> None:
         """Decode rows of this schema id one by one."""
@@ -209,10 +222,11 @@ class _Writer:
         batch.frames.append(frame)
 
 
-def _by_schema_id(batch: _Batch) -> dict[int, list[int]]:
+def _by_schema_id(batch: _Batch, rows: Sequence[int]) -> dict[int, list[int]]:
     """The rows of each schema id; those with a bad frame are refused."""
     groups: dict[int, list[int]] = {}
-    for row, value in enumerate(batch.values):
+    for row in rows:
+        value = batch.values[row]
         if (schema_id := _schema_id(value)) is not None:
             groups.setdefault(schema_id, []).append(row)
         elif not value:

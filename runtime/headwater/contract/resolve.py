@@ -21,6 +21,7 @@ from headwater.contract.arrays import (
     list_of,
     null_where,
     struct,
+    tight,
     unexpected_nulls,
 )
 from headwater.contract.leaves import physical_type, to_logical
@@ -205,7 +206,8 @@ def _structs(fields: list[tuple[str, Field | None, Step]]) -> Step:
 
 def _lists(item: Step) -> Step:
     def step(array: Any, place: Place, faults: Faults) -> Any:
-        return list_of(item(array.values, place.items(array, "[]"), faults), array)
+        lists = tight(array)
+        return list_of(item(lists.values, place.items(lists, "[]"), faults), lists)
 
     return step
 
@@ -213,8 +215,9 @@ def _lists(item: Step) -> Step:
 def _maps(value: Step) -> Step:
     def step(array: Any, place: Place, faults: Faults) -> Any:
         lists = entries(array)
-        values = value(array.items, place.items(lists, "{}"), faults)
-        pairs = pa.StructArray.from_arrays([array.keys, values], names=[KEY, VALUE])
+        held = children(lists.values)
+        values = value(held[VALUE], place.items(lists, "{}"), faults)
+        pairs = pa.StructArray.from_arrays([held[KEY], values], names=[KEY, VALUE])
         return list_of(pairs, lists)
 
     return step

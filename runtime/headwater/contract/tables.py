@@ -20,6 +20,7 @@ from headwater.contract.arrays import (
     plain,
     repeated_keys,
     struct,
+    tight,
     unexpected_nulls,
 )
 from headwater.contract.leaves import from_stored, to_stored
@@ -51,8 +52,9 @@ class Rebuild:
             self.mark(unexpected_nulls(array, place), place, "is null")
         match inner or type_:
             case Array(items):
-                values = self.apply(array.values, items, place.items(array, "[]"))
-                return list_of(values, array)
+                lists = tight(array)
+                values = self.apply(lists.values, items, place.items(lists, "[]"))
+                return list_of(values, lists)
             case Map(values):
                 return self.map(array, values, place)
             case Record() as record:
