@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -165,3 +166,18 @@ def test_a_stopped_broker_is_one_sentence(project: Project) -> None:
         assert code in {2, 69}
         assert len(err.splitlines()) == 1, err
     assert not project.table.exists()
+
+
+def test_repeated_snapshots_end_with_a_stop_signal(project: Project) -> None:
+    """`--every` takes what comes, and SIGTERM ends it cleanly."""
+    process = project.start("snapshot", project.topic, "--every", "1s", "--format", "json")
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["rows"] == 2_000
+    project.publish(range(2_000, 2_100))
+    rows = 0
+    while rows == 0:
+        rows = json.loads(process.stdout.readline())["rows"]
+    assert rows == 100
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0

@@ -51,6 +51,11 @@ class Snapshots:
         self.close()
 
     @property
+    def product(self) -> str:
+        """The product's name."""
+        return self._loaded.name
+
+    @property
     def contracts(self) -> Mapping[str, Contract]:
         """The contract of every output, by topic."""
         return self._loaded.outputs

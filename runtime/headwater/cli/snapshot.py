@@ -1,27 +1,26 @@
 """`headwater snapshot`: cut columnar snapshots out of a product's logs."""
 
 import json
-import signal
-import sys
-import threading
 from dataclasses import asdict
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from headwater.assembly.addresses import resolve
-from headwater.assembly.project import LoadedProduct, load_product
+from headwater.assembly.project import load_product
+from headwater.assembly.snapshot_schedule import Schedule
 from headwater.assembly.snapshots import Snapshots
+from headwater.cli.main import report
 from headwater.cli.progress import progress_bar
 from headwater.config import load_settings, parse_duration
-from headwater.errors import AbortableError, ConfigurationError, Problem, RetriableError
+from headwater.errors import ConfigurationError, Problem
+from headwater.observe.logs import configure_logs
 from headwater.snapshot.writer import Taken
 
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 class Format(StrEnum):
@@ -56,11 +55,17 @@ def snapshot(
     """
     interval_s = None if every is None else _seconds(every)
     loaded = load_product(product)
-    with Snapshots(loaded, resolve(load_settings()), to) as snapshots:
-        if interval_s is None:
-            _take_all(snapshots, loaded, form)
-        else:
-            _keep_taking(snapshots, loaded, form, interval_s)
+    settings = resolve(load_settings())
+    configure_logs(form=settings.log_format, level=settings.log_level, secrets=settings.secrets())
+    with Snapshots(loaded, settings, to) as snapshots:
+        if interval_s is not None:
+            told = partial(_tell, form, loaded.name)
+            Schedule(snapshots, interval_s).run(settings, told, report)
+            return
+        for topic in snapshots.contracts:
+            with progress_bar(topic) as progress:
+                taken = snapshots.take(topic, progress)
+            _tell(form, loaded.name, topic, taken)
 
 
 def _seconds(text: str) -> float:
@@ -73,30 +78,11 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _keep_taking(
-    snapshots: Snapshots, loaded: LoadedProduct, form: Format, interval_s: float
-) -> None:
-    """Until a stop signal; a snapshot under way is finished first."""
-    stopped = threading.Event()
-    for number in STOP_SIGNALS:
-        signal.signal(number, lambda *_: stopped.set())
-    while not stopped.is_set():
-        try:
-            _take_all(snapshots, loaded, form)
-        except (AbortableError, RetriableError) as error:
-            # Nothing is lost: the next turn continues where the table ends.
-            print(f"{error.code}: {error}", file=sys.stderr)
-        stopped.wait(interval_s)
-
-
-def _take_all(snapshots: Snapshots, loaded: LoadedProduct, form: Format) -> None:
-    for topic in snapshots.contracts:
-        with progress_bar(topic) as progress:
-            taken = snapshots.take(topic, progress)
-        if form is Format.JSON:
-            print(json.dumps({"product": loaded.name, "topic": topic, **asdict(taken)}), flush=True)
-        else:
-            print(_sentence(topic, taken), flush=True)
+def _tell(form: Format, product: str, topic: str, taken: Taken) -> None:
+    if form is Format.JSON:
+        print(json.dumps({"product": product, "topic": topic, **asdict(taken)}), flush=True)
+    else:
+        print(_sentence(topic, taken), flush=True)
 
 
 def _sentence(topic: str, taken: Taken) -> str:

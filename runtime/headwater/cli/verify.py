@@ -16,7 +16,7 @@ from headwater.config import load_settings
 from headwater.errors import DifferenceError, UnverifiableError
 from headwater.snapshot.verdict import Verdict
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 class Format(StrEnum):

@@ -15,7 +15,7 @@ from headwater.snapshot.multiset import to_text, total
 from headwater.snapshot.rows import LogRows, NumberedRows, RowCodec
 
 READ_RECORDS: Final = 20_000  # per read: large enough for columns, small beside a commit
-COMMIT_ROWS: Final = 500_000  # a longer range becomes several commits, each a cut of its own
+COMMIT_ROWS: Final = 250_000  # a longer range becomes several commits, each a cut of its own
 COMMIT_BYTES: Final = 128 * 1024 * 1024  # of columns: bounds the memory of a commit of wide rows
 
 Progress = Callable[[int, int], None]
