@@ -3,27 +3,30 @@
 import importlib
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from headwater.errors import HeadwaterError, ProblemsError
 
-COMMANDS: Final[dict[str, str]] = {
-    # command -> module whose `app` is a typer.Typer; imported only when asked for, to start fast
-    "check": "headwater.cli.check",
-    "describe": "headwater.cli.describe",
-    "test": "headwater.cli.test",
-    "run": "headwater.cli.run",
-    "register": "headwater.cli.register",
-    "snapshot": "headwater.cli.snapshot",
-    "verify": "headwater.cli.verify",
-    "dev": "headwater.cli.dev",
-    "demo": "headwater.cli.demo",
+COMMANDS: Final[Mapping[str, str]] = {
+    "check": "Find every mistake in products, contracts and samples, without a broker.",
+    "describe": "Print a product's inputs, steps, output contracts and topics.",
+    "test": "Run a product on its samples, without a broker, and show what differs.",
+    "run": "Process products until stopped, or until the end of now.",
+    "register": "Publish output contracts to the schema registry.",
+    "snapshot": "Append what a product published since its last snapshot.",
+    "verify": "Compare a product's snapshots with its logs, row for row.",
+    "dev": "A real Kafka and schema registry on this machine.",
+    "demo": "Real flights through two products, from feed to verified snapshot.",
 }
-"""Every command and the module that holds it, in the order of `headwater --help`."""
+"""Every command and its line of `headwater --help`, in the order of a product's life.
+
+Each is a module of this room of that name, imported only when used.
+"""
 
 INTERRUPTED_EXIT: Final = 130  # 128 + SIGINT, as shells expect
 
@@ -35,14 +38,21 @@ class LazyGroup(TyperGroup):
         """All command names, in the order of COMMANDS."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: object, cmd_name: str) -> TyperCommand | TyperGroup | None:
-        """The command of this name, imported now; None when there is none."""
+    def get_command(self, ctx: object, cmd_name: str) -> TyperCommand | None:
+        """The line of a command in `headwater --help`; `resolve_command` brings the command."""
         if cmd_name not in COMMANDS:
             return None
-        loaded = typer.main.get_command(importlib.import_module(COMMANDS[cmd_name]).app)
-        command = cast(TyperCommand | TyperGroup, loaded)  # typer hides the common base
-        command.name = cmd_name
-        return command
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first argument names, imported now."""
+        name, *rest = args
+        if name not in COMMANDS:
+            return super().resolve_command(ctx, args)
+        module = importlib.import_module(f"headwater.cli.{name}")
+        command = typer.main.get_command(module.app)
+        command.name = name
+        return name, command, rest
 
 
 app = typer.Typer(

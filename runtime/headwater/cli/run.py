@@ -21,7 +21,7 @@ from headwater.observe.logs import configure_logs
 
 MS: Final = 1000
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 class Format(StrEnum):
@@ -32,7 +32,7 @@ class Format(StrEnum):
 
 
 Products = Annotated[
-    list[str], typer.Argument(metavar="PRODUCT...", help="Folders or names of products.")
+    list[str], typer.Argument(metavar="PRODUCT", help="Folders or names of products.")
 ]
 UntilEnd = Annotated[
     bool, typer.Option("--until-end", help="Stop at the read_committed end of now.")

@@ -85,6 +85,7 @@ class Loop:
         self._tally = _Tally()
         self._take = settings.poll_size
         self._assignments = 0
+        self._is_assigned = False
         self._is_restored = False
         self._stopping = False
 
@@ -179,12 +180,13 @@ class Loop:
     def _wait_s(self) -> float:
         """How long a poll may wait for more: until the next commit is due."""
         interval_s = self._settings.policy.interval_s
-        if self._transaction.is_empty:
+        left_s = interval_s - (self._clock.monotonic() - self._transaction.last_commit_s)
+        if left_s <= 0.0 and self._transaction.is_empty:
             return interval_s
-        return max(0.0, interval_s - (self._clock.monotonic() - self._transaction.last_commit_s))
+        return max(0.0, left_s)
 
     def _has_reached(self, targets: Positions | None) -> bool:
-        if targets is None or not self._assignments or not self._transaction.is_empty:
+        if targets is None or not self._is_assigned or not self._transaction.is_empty:
             return False
         passed = {**self._transaction.committed()}
         for partition, end in self._source.caught_up().items():
@@ -203,11 +205,21 @@ class Loop:
 
     def _recover(self, error: HeadwaterError) -> None:
         """Abort, recycle or stop, as the error asks; waits while the broker is away."""
+        while True:
+            self._transaction.failed(error)
+            try:
+                self._recover_from(error)
+                break
+            except (AbortableError, RecycleError) as another:
+                error = another
+        self._window.discard()  # what was not committed comes again
+        self._tally = _Tally()
+
+    def _recover_from(self, error: HeadwaterError) -> None:
         try:
             self._transaction.recover(error)
-        except RetriableError as error_again:
-            away = error_again
-            self._wait_out(lambda: self._transaction.recover(away), away)
+        except RetriableError as away:
+            self._wait_out(lambda: self._transaction.recover(error), away)
 
     def _wait_out(self, action: Callable[[], T], error: RetriableError) -> T:
         """Try again until it works, polling paused inputs so that the group membership survives.
@@ -221,12 +233,12 @@ class Loop:
         self._source.pause()
         try:
             for pause_s in chain(BACKOFF_S, repeat(BACKOFF_S[-1])):
-                if self._source.poll(1, pause_s) or self._assignments != assignments:
-                    raise AbortableError("the assignment changed while waiting")
-                self._monitor.alive()
                 if self._stopping or self._clock.monotonic() > deadline:
                     break
+                self._monitor.alive()
                 try:
+                    if self._source.poll(1, pause_s) or self._assignments != assignments:
+                        raise AbortableError("the assignment changed while waiting")
                     return action()
                 except RetriableError as again:
                     error = again
@@ -252,18 +264,21 @@ class Loop:
             self._is_restored = True
         self._transaction.assigned(positions)
         self._assignments += 1
+        self._is_assigned = True
         self._monitor.assigned(len(partitions))
         return positions
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Partitions go: end the transaction while they are ours."""
-        self._transaction.revoked(partitions)
         self._assignments += 1
+        self._is_assigned = False
+        self._transaction.revoked(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Partitions are gone already."""
-        self._transaction.lost(partitions)
         self._assignments += 1
+        self._is_assigned = False
+        self._transaction.lost(partitions)
 
     def _transaction_ended(self, ending: Ending, seconds: float) -> None:
         if ending == "committed":

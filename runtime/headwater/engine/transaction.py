@@ -89,15 +89,17 @@ class Transaction:
         self._pending.update(positions)
 
     def commit(self) -> None:
-        """Commit what is staged; on return it is committed, or rewound to the last commit.
+        """Commit what is staged; on return it is committed.
 
-        Raises FencedError, UnavailableError (call `recover` until it answers) or FatalError.
+        Raises whatever asks for `recover`, AbortableError among it: then nothing was committed, and
+        records at hand must not be staged, because the inputs go back behind them.
         """
         if self._doomed is not None:
             raise AbortableError(self._doomed)
         if self.is_empty or self._token is None:
             return
         self._begin()
+        self.last_commit_s = self._clock.monotonic()  # at its begin: the interval holds for a slow one
         reach("after_produce")
         self._log.send_offsets(self._pending, self._note(), self._token)
         reach("after_send_offsets")
@@ -107,7 +109,8 @@ class Transaction:
         except RecycleError:
             outcome = CommitOutcome.UNKNOWN
         if outcome is CommitOutcome.UNKNOWN:
-            self.recycle()
+            if not self._resolve():
+                raise AbortableError("the last transaction was not committed, and was not answered")
             return
         reach("after_commit")
         self._ended("committed")
@@ -129,7 +132,12 @@ class Transaction:
         self._rewind()
 
     def recycle(self) -> None:
-        """Replace the client, learn how the last transaction ended, and accept or rewind.
+        """Replace the client and go back to what is committed, the last transaction or not."""
+        self._resolve()
+        self._rewind()
+
+    def _resolve(self) -> bool:
+        """Replace the client, and learn whether the last transaction was committed.
 
         Initialising completes or aborts what the old client left, and the committed positions, read
         stably, tell which (KIP-98, KIP-447).
@@ -137,23 +145,26 @@ class Transaction:
         self._log.recycle()
         mine = {p: end for p, end in self._pending.items() if p in self._source.assignment()}
         found = self._source.committed(list(mine)) if mine else {}
-        if mine and all(found.get(p, -1) >= end for p, end in mine.items()):
-            self._ended("committed")
-            return
-        self._ended("recycled")
-        self._rewind()
+        is_committed = bool(mine) and all(found.get(p, -1) >= end for p, end in mine.items())
+        self._ended("committed" if is_committed else "recycled")
+        # another member may have gone further meanwhile: the group's word is the last one
+        self._committed.update({p: end for p, end in found.items() if p in self._committed})
+        return is_committed
 
-    def recover(self, error: HeadwaterError) -> None:
-        """One try to get out of a failed transaction, by what the error asks for.
-
-        Raises FencedError when another process has our ids, UnavailableError while the broker is
-        away, FatalError when the cause does not pass.
-        """
+    def failed(self, error: HeadwaterError) -> None:
+        """Count a failure. Raises FatalError when the cause does not pass."""
         self._failures += not isinstance(error, UnavailableError)
         if self._failures > MAX_FAILURES:
             raise FatalError(
                 f"{self._failures} transactions in a row failed, the last one: {error}"
             ) from error
+
+    def recover(self, error: HeadwaterError) -> None:
+        """One try to get out of a failed transaction, by what the error asks for.
+
+        On return the inputs stand at what is committed. Raises FencedError when another process has
+        our ids, RetriableError while the broker is away: try again with the same error.
+        """
         if isinstance(error, FencedError):
             self._recycle_own_timeout(error)
             return
@@ -189,9 +200,8 @@ class Transaction:
         except FencedError:
             raise
         except HeadwaterError as error:
-            self._doomed = (
-                f"partitions were revoked in a transaction that could not be committed: {error}"
-            )
+            if not self.is_empty:
+                self._doomed = f"partitions were revoked in a transaction that failed: {error}"
         self._let_go(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
@@ -224,7 +234,6 @@ class Transaction:
         if ending == "committed":
             self._committed.update({p: n for p, n in self._pending.items() if p in self._committed})
             self._failures = 0
-            self.last_commit_s = now
         self._on_end(ending, now - self._opened_s)
         self._doomed = None
         self._clear()
