@@ -1,7 +1,7 @@
 """The same job by hand, as one writes it: confluent-kafka, fastavro, one record at a time.
 
 Reads operations.departures exactly once into a topic of its own; prints one JSON line.
-Usage: baseline.py GROUP OUTPUT_TOPIC SCHEMA_FILE RECORDS, with HEADWATER_KAFKA and HEADWATER_REGISTRY set.
+Usage: baseline.py GROUP OUTPUT_TOPIC SCHEMA_FILE RECORDS; HEADWATER_KAFKA, HEADWATER_REGISTRY set.
 """
 
 import io

@@ -99,7 +99,7 @@ class Transaction:
         if self.is_empty or self._token is None:
             return
         self._begin()
-        self.last_commit_s = self._clock.monotonic()  # at its begin: the interval holds for a slow one
+        self.last_commit_s = self._clock.monotonic()  # its begin: a slow one waits less
         reach("after_produce")
         self._log.send_offsets(self._pending, self._note(), self._token)
         reach("after_send_offsets")
