@@ -1,0 +1,278 @@
+"""A world in memory for the loop: one product, its topics, and processes that run it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import pytest
+
+from headwater.adapters.memory import (
+    MemoryBroker,
+    MemoryRangeReader,
+    MemorySource,
+    MemoryTopics,
+    MemoryTransactionalLog,
+)
+from headwater.engine import (
+    BadRecordLimit,
+    BadRecordWindow,
+    CommitPolicy,
+    Loop,
+    LoopSettings,
+    Outside,
+    Publication,
+    StartPolicy,
+    StartPositions,
+    Task,
+    Work,
+)
+from headwater.engine.dead_letters import DeadLetterTail, letters, source_position
+from headwater.errors import HeadwaterError, UnavailableError
+from headwater.model import Code, Partition, Positions, Quarantine
+from headwater.ports import Ending, Records, TopicSettings
+
+GROUP, INPUT, OUTPUT, DEAD = "product", "in", "out", "out.dead-letters"
+
+
+class EchoTask(Task):
+    """Publishes `out:<value>` under the record's key; refuses `bad…`, filters `drop…`."""
+
+    def __init__(self) -> None:
+        self.away = 0  # calls on which the registry does not answer
+
+    def process(self, records: Records) -> Work:
+        if self.away:
+            self.away -= 1
+            raise UnavailableError("the registry does not answer")
+        keys: list[bytes | None] = []
+        values: list[bytes] = []
+        quarantined: list[Quarantine] = []
+        for row, (key, value) in enumerate(zip(records.keys(), records.values, strict=True)):
+            assert value is not None
+            if value.startswith(b"bad"):
+                quarantined.append(Quarantine(row, Code.STEP_FAILED, "it is bad", "echo"))
+            elif not value.startswith(b"drop"):
+                keys.append(key)
+                values.append(b"out:" + value)
+        return Work(
+            topic=records.topic,
+            read=len(records),
+            size=sum(len(value or b"") for value in records.values),
+            ends=records.ends(),
+            publications=[Publication(OUTPUT, keys, values)],
+            dead_letters=DEAD,
+            letters=letters(records, quarantined),
+            codes=Counter(quarantine.code for quarantine in quarantined),
+        )
+
+
+class Witness:
+    """A monitor that remembers."""
+
+    def __init__(self) -> None:
+        self.endings: Counter[Ending] = Counter()
+        self.read: Counter[str] = Counter()
+        self.written: Counter[str] = Counter()
+        self.codes: Counter[Code] = Counter()
+        self.reasons: list[str | None] = []
+
+    def alive(self) -> None: ...
+
+    def assigned(self, partitions: int) -> None: ...
+
+    def processed(self, topic: str, seconds: float) -> None: ...
+
+    def counted(
+        self, *, read: Mapping[str, int], written: Mapping[str, int], codes: Mapping[Code, int]
+    ) -> None:
+        self.read.update(read)
+        self.written.update(written)
+        self.codes.update(codes)
+
+    def ended(self, ending: Ending, seconds: float) -> None:
+        self.endings[ending] += 1
+
+    def stands_at(self, positions: Positions, published_ms: Mapping[Partition, int]) -> None: ...
+
+    def waiting(self, reason: str | None) -> None:
+        self.reasons.append(reason)
+
+
+class KilledError(BaseException):
+    """The process is gone in the middle of a call."""
+
+
+class Process:
+    """One run of the product. `step` is a turn of the loop, for tests that interleave several."""
+
+    def __init__(self, world: "World", instance: str, settings: LoopSettings) -> None:
+        broker = world.broker
+        self.world = world
+        self.instance = instance
+        self.source = MemorySource(broker, group=GROUP, member=instance)
+        self.log = MemoryTransactionalLog(broker, transactional_id=instance)
+        self.monitor = Witness()
+        self.task = EchoTask()
+        self.tail = DeadLetterTail(DEAD, MemoryRangeReader(broker), world.topics)
+        self.window = BadRecordWindow(world.limit)
+        outside = Outside(self.source, self.log, self.monitor, broker.clock, self.tail)
+        self.loop = Loop(
+            outside,
+            {INPUT: self.task},
+            StartPositions(world.start, world.topics),
+            window=self.window,
+            settings=settings,
+        )
+        self.ended: BaseException | Literal["killed", "stopped"] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self.ended is None
+
+    def run(self, *, hook: Callable[[int], None] | None = None) -> None:
+        """The real `run`, up to the ends of now; `hook` is called after every turn."""
+        turns = 0
+
+        def progressed(_: Positions) -> None:
+            nonlocal turns
+            turns += 1
+            assert turns < 5000, "the loop does not come to its end"
+            if hook is not None:
+                hook(turns)
+
+        self._guarded(lambda: self.loop.run(self.world.topics.ends(INPUT), on_progress=progressed))
+
+    def begin(self) -> "Process":
+        def joining() -> None:
+            self.loop._log.initialise()
+            self.loop._start.commit_before_joining(self.source, self.world.broker.clock)
+            self.source.subscribe([INPUT], self.loop)
+
+        self._guarded(joining, finally_close=False)
+        return self
+
+    def step(self) -> None:
+        self.world.broker.clock.advance(0.04)  # so that a commit falls due in the middle of batches
+        self._guarded(self.loop._guarded_turn, finally_close=False)
+
+    def stop(self) -> None:
+        self._guarded(self.loop._drain)
+        self.ended = self.ended or "stopped"
+
+    def kill(self) -> None:
+        """As `kill -9`: nothing more reaches the broker."""
+        self.source.vanish()
+        self.log.vanish()
+        self.ended = "killed"
+
+    def _guarded(self, action: Callable[[], None], *, finally_close: bool = True) -> None:
+        before, self.world.current = self.world.current, self
+        try:
+            action()
+        except KilledError:
+            return
+        except HeadwaterError as error:
+            self.ended, finally_close = error, True
+        finally:
+            self.world.current = before
+        if finally_close and self.ended != "killed":
+            self.source.close()
+            self.log.close()
+
+
+class World:
+    """The broker, what was fed, and what must come out of it."""
+
+    def __init__(self, *, partitions: int = 3) -> None:
+        self.broker = MemoryBroker()
+        self.topics = MemoryTopics(self.broker)
+        self.topics.create(
+            [
+                TopicSettings(INPUT, partitions, "source"),
+                TopicSettings(OUTPUT, 2, "log"),
+                TopicSettings(DEAD, 1, "dead-letters"),
+            ]
+        )
+        self.start = StartPolicy(GROUP, {INPUT: "earliest"}, [OUTPUT])
+        self.limit = BadRecordLimit()
+        self.current: Process | None = None
+        self.processes: list[Process] = []
+        self._fed = 0
+
+    def feed(self, *values: bytes) -> None:
+        """Write inputs, each numbered and with one of five keys."""
+        for value in values:
+            self._fed += 1
+            self.broker.append(INPUT, b"%s#%d" % (value, self._fed), key=b"k%d" % (self._fed % 5))
+
+    def process(
+        self,
+        instance: str = "one",
+        *,
+        interval_s: float = 0.1,
+        poll_size: int = 10_000,
+        outage_limit_s: float = 300.0,
+        max_records: int = 200_000,
+    ) -> Process:
+        policy = CommitPolicy(interval_s=interval_s, max_records=max_records)
+        settings = LoopSettings(policy, poll_size=poll_size, outage_limit_s=outage_limit_s)
+        found = Process(self, instance, settings)
+        self.processes.append(found)
+        return found
+
+    def kill_current(self) -> None:
+        """A fault: the process that makes this call dies in it."""
+        assert self.current is not None
+        self.current.kill()
+        raise KilledError
+
+    def outputs(self) -> list[bytes]:
+        return [record.value or b"" for record in self.broker.visible(OUTPUT)]
+
+    def positions(self) -> Positions:
+        return self.topics.group_offsets(GROUP, INPUT)
+
+    def check(self) -> None:
+        """What is visible is exactly what the committed positions say: no more, less or twice."""
+        positions = self.positions()
+        read = [
+            record
+            for record in self.broker.visible(INPUT)
+            if record.offset < positions.get(record.partition, 0)
+        ]
+        values = [record.value or b"" for record in read]
+        wanted = [v for v in values if not v.startswith((b"bad", b"drop"))]
+        assert Counter(self.outputs()) == Counter(b"out:" + value for value in wanted)
+        bad = {
+            (r.partition.topic, r.partition.index, r.offset)
+            for r in read
+            if (r.value or b"").startswith(b"bad")
+        }
+        found = [source_position(letter.headers) for letter in self.broker.visible(DEAD)]
+        assert Counter(found) == Counter(bad)
+        self._check_order()
+
+    def _check_order(self) -> None:
+        by_key: defaultdict[bytes | None, list[int]] = defaultdict(list)
+        for record in self.broker.visible(OUTPUT):
+            by_key[record.key].append(int((record.value or b"").rpartition(b"#")[2]))
+        assert all(numbers == sorted(numbers) for numbers in by_key.values())
+
+    def check_complete(self) -> None:
+        """Everything fed is through, and no log is stuck."""
+        self.check()
+        assert self.positions() == self.topics.ends(INPUT)
+        for topic in (OUTPUT, DEAD):
+            assert self.topics.ends(topic) == self.topics.high_watermarks(topic)
+
+
+@pytest.fixture
+def new_world() -> Callable[[], World]:
+    """Makes worlds; a property test wants a new one for every example."""
+    return World
+
+
+@pytest.fixture
+def world() -> World:
+    """One world."""
+    return World()
