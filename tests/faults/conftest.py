@@ -1,0 +1,46 @@
+"""Inputs and processes of the fault tests."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from tests.faults.harness import Bench
+
+from headwater.assembly.flights import data_directory, departures, repeated
+from headwater.embedded import Addresses
+
+
+@pytest.fixture(scope="session")
+def bench(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A project on the session's stack."""
+    return Bench(stack, tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture(scope="session")
+def flights() -> pl.DataFrame:
+    """336,776 departures."""
+    return departures(data_directory())
+
+
+@pytest.fixture(scope="session")
+def million(flights: pl.DataFrame) -> pl.DataFrame:
+    """1,010,328 departures: three copies of each, with ids of their own."""
+    return repeated(flights, "flight_id", 3)
+
+
+@pytest.fixture(scope="session")
+def year(bench: Bench, flights: pl.DataFrame) -> str:
+    """A topic that holds `flights`."""
+    return bench.source("year", [flights])
+
+
+@pytest.fixture(scope="session")
+def three_years(bench: Bench, million: pl.DataFrame) -> str:
+    """A topic that holds `million`."""
+    return bench.source("three-years", [million])
+
+
+@pytest.fixture
+def session_home(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the session's stack, for tests that pause its services."""
+    return tmp_path_factory.getbasetemp() / "stack0"
