@@ -236,7 +236,9 @@ def physical(schema: Any, *, but: str = "") -> Any:
         return [physical(each, but=but) for each in schema]
     if isinstance(schema, dict):
         held = {key: physical(each, but=but) for key, each in schema.items()}
-        return held if held.get("logicalType") == but else held | {"logicalType": None}
+        if held.get("logicalType", but) != but:
+            del held["logicalType"]
+        return held
     return schema
 
 

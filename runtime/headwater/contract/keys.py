@@ -4,7 +4,7 @@ import json
 import sys
 from array import array
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import polars as pl
 import pyarrow as pa
@@ -14,7 +14,10 @@ from headwater.contract.tables import exported
 from headwater.contract.tree import Decimal, Enum, Field, Fixed, Leaf, Primitive, Record
 from headwater.contract.types import KeyEncoding, key_encoding
 
-_WIDTH: Final = {"int": ("i", 4), "long": ("q", 8)}  # array typecode, bytes
+_WIDTH: Final[dict[KeyEncoding | None, tuple[Literal["i", "q"], int]]] = {
+    "int": ("i", 4),
+    "long": ("q", 8),
+}  # array typecode, bytes
 
 
 def key_record(contract: Contract) -> Record | None:
@@ -63,17 +66,20 @@ def _once(name: str, definition: Mapping[str, Any], written: set[str]) -> Any:
     return definition
 
 
-def plain_keys(series: pl.Series, type_: Leaf) -> list[bytes | None]:
-    """Keys of one field: UTF-8, or big-endian two's complement of 4 or 8 bytes."""
+def plain_keys(series: pl.Series, physical: Any, type_: Leaf) -> list[bytes | None]:
+    """Keys of one field: UTF-8, or big-endian two's complement of 4 or 8 bytes.
+
+    A text is taken from the column, a number from its physical form.
+    """
     encoding = key_encoding(type_)
-    if encoding == "utf8":
-        texts = exported(series.cast(pl.String))
-        keys: list[bytes | None] = texts.cast(pa.large_binary()).to_pylist()
-        return keys
-    return _big_endian(exported(series), encoding or "long")
+    if encoding in _WIDTH:
+        return _big_endian(physical, encoding)
+    texts = exported(series.cast(pl.String))
+    keys: list[bytes | None] = texts.cast(pa.large_binary()).to_pylist()
+    return keys
 
 
-def _big_endian(numbers: Any, encoding: KeyEncoding) -> list[bytes | None]:
+def _big_endian(numbers: Any, encoding: KeyEncoding | None) -> list[bytes | None]:
     code, width = _WIDTH[encoding]
     held = array(code, numbers.buffers()[1].to_pybytes()[: len(numbers) * width])
     if sys.byteorder == "little":
