@@ -28,7 +28,7 @@ from headwater.engine import (
 )
 from headwater.engine.dead_letters import DeadLetterTail, letters, source_position
 from headwater.errors import HeadwaterError, UnavailableError
-from headwater.model import Code, Partition, Positions, Quarantine
+from headwater.model import Code, Partition, Positions, Quarantine, RawRecord
 from headwater.ports import Ending, Records, TopicSettings
 
 GROUP, INPUT, OUTPUT, DEAD = "product", "in", "out", "out.dead-letters"
@@ -226,14 +226,18 @@ class World:
         self.current.kill()
         raise KilledError
 
+    def committed(self, topic: str) -> list[RawRecord]:
+        """What a reader sees once no open transaction lies before it."""
+        return [record for log in self.broker.topic(topic).logs for record in log.committed()]
+
     def outputs(self) -> list[bytes]:
-        return [record.value or b"" for record in self.broker.visible(OUTPUT)]
+        return [record.value or b"" for record in self.committed(OUTPUT)]
 
     def positions(self) -> Positions:
         return self.topics.group_offsets(GROUP, INPUT)
 
     def check(self) -> None:
-        """What is visible is exactly what the committed positions say: no more, less or twice."""
+        """What is committed is exactly what the positions say: no more, no less, nothing twice."""
         positions = self.positions()
         read = [
             record
@@ -248,13 +252,13 @@ class World:
             for r in read
             if (r.value or b"").startswith(b"bad")
         }
-        found = [source_position(letter.headers) for letter in self.broker.visible(DEAD)]
+        found = [source_position(letter.headers) for letter in self.committed(DEAD)]
         assert Counter(found) == Counter(bad)
         self._check_order()
 
     def _check_order(self) -> None:
         by_key: defaultdict[bytes | None, list[int]] = defaultdict(list)
-        for record in self.broker.visible(OUTPUT):
+        for record in self.committed(OUTPUT):
             by_key[record.key].append(int((record.value or b"").rpartition(b"#")[2]))
         assert all(numbers == sorted(numbers) for numbers in by_key.values())
 

@@ -168,6 +168,14 @@ class Histories(RuleBasedStateMachine):
         if isinstance(process.ended, FencedError):
             assert any(zombie.instance == process.instance for zombie in self.zombies)
 
+    def forget_the_dead(self) -> None:
+        """The sessions of processes that are gone end."""
+        group = self.world.broker.group("product")
+        alive = [p.source._member for p in self.running.values() if p.is_running]
+        for instance, member in list(group.members.items()):
+            if member not in alive:
+                group.expire(instance)
+
     def teardown(self) -> None:
         """When all is well again, everything comes out, once."""
         world = self.world
@@ -176,13 +184,13 @@ class Histories(RuleBasedStateMachine):
         world.check()
         for zombie in self.zombies:
             zombie.kill()
-        for instance in LIVES:
-            if instance not in self.running or not self.running[instance].is_running:
-                world.broker.group("product").expire(instance)
+        self.forget_the_dead()
         if not any(process.is_running for process in self.running.values()):
             self.start("one")
         world.feed(b"last", b"last", b"last")
-        for _ in range(150):
+        for _ in range(1000):
+            if world.positions() == world.topics.ends("in"):
+                break
             for instance in LIVES:
                 self.step(instance, 1)
         world.broker.clock.advance(11.0)

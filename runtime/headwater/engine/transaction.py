@@ -173,6 +173,8 @@ class Transaction:
                 self.abort()
             except RecycleError:
                 self.recycle()
+            except FencedError as fenced:
+                self._recycle_own_timeout(fenced)
             return
         self.recycle()
 

@@ -79,6 +79,10 @@ class PartitionLog:
         """Retention: offsets below `before` are gone."""
         self.beginning = max(self.beginning, before)
 
+    def committed(self) -> list[RawRecord]:
+        """Every committed record, those that wait behind an open transaction included."""
+        return [e.record for e in self._entries if e.record is not None and _is_visible(e)]
+
     def read(self, position: int, max_records: int) -> tuple[list[RawRecord], int]:
         """Committed records from `position` on, and the position behind what was looked at."""
         found: list[RawRecord] = []
