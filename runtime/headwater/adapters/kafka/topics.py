@@ -9,7 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -33,6 +33,7 @@ from headwater.ports.log import Topics, TopicSettings
 CALL_S: Final = 8.0  # seconds; a broker election takes 1-3 s, and no call may take more than 10
 GRACE_S: Final = 1.0  # seconds more for the future: the client should report its own timeout first
 QUIET: Final = 2  # syslog "critical": a broker away is told once, by our error, not on stderr
+LOADING_S: Final = 0.1  # seconds between questions; a coordinator loads its groups in about one
 BROKER_DEFAULT: Final = -1  # replication factor: the cluster's own
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
@@ -62,7 +63,19 @@ CONFIGS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """What a topic of each kind is created with, before `TopicSettings.config` is laid over it."""
 
-_AWAY: Final = frozenset(
+ASKING: Final[Mapping[str, Any]] = {
+    "enable.auto.commit": False,
+    "isolation.level": "read_uncommitted",  # read_committed would wait for pending transactions
+}
+
+_LOADING: Final = frozenset(
+    {
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
+_AWAY: Final = _LOADING | frozenset(
     {
         KafkaError._TIMED_OUT,
         KafkaError._TIMED_OUT_QUEUE,
@@ -70,6 +83,9 @@ _AWAY: Final = frozenset(
         KafkaError._RESOLVE,
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._WAIT_COORD,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REQUEST_TIMED_OUT,
     }
 )
 _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # bare in the library
@@ -119,9 +135,13 @@ class KafkaTopics:
     def __init__(self, config: Mapping[str, str], *, clock: Clock = SYSTEM) -> None:
         self._address = config.get("bootstrap.servers", "an unknown address")
         self._clock = clock
-        self._last_trouble = ""
-        properties: dict[str, Any] = {**config, "log_level": QUIET, "error_cb": self._remember}
-        self._admin = AdminClient(properties)
+        self._trouble = _Trouble()
+        self._properties: dict[str, Any] = {
+            **config,
+            "log_level": QUIET,
+            "error_cb": self._trouble.remember,
+        }
+        self._admin = AdminClient(self._properties)
 
     def partitions(self, topic: str) -> int | None:
         """The number of partitions; None when there is no such topic."""
@@ -183,17 +203,32 @@ class KafkaTopics:
         }
 
     def group_offsets(self, group: str, topic: str) -> Positions:
-        """Committed positions of a group on a topic; absent = none."""
+        """Committed positions of a group on a topic; absent = none.
+
+        A pending transaction is not waited for: the answer is what was committed before it.
+        """
         asked = [TopicPartition(topic, index) for index in range(self._count(topic))]
-        futures = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, asked)], request_timeout=CALL_S
-        )
-        answer = self._result(futures[group], f"read the positions of group {group}")
-        return {
-            Partition(found.topic, found.partition): found.offset
-            for found in answer.topic_partitions or ()
-            if found.offset >= 0
-        }
+        # A consumer that never joins, because the admin client's own call kills the process while
+        # the broker loads its groups (librdkafka#5040).
+        consumer = Consumer({**self._properties, **ASKING, "group.id": group})
+        try:
+            found = self._committed(consumer, asked, f"read the positions of group {group}")
+        finally:
+            consumer.close()
+        return {Partition(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+
+    def _committed(
+        self, consumer: Consumer, asked: list[TopicPartition], doing: str
+    ) -> list[TopicPartition]:
+        deadline_s = self._clock.monotonic() + CALL_S
+        while True:
+            try:
+                return consumer.committed(asked, timeout=CALL_S)
+            except KafkaException as error:
+                # The client waits for a coordinator, but not for one that is not ready yet.
+                if error.args[0].code() not in _LOADING or self._clock.monotonic() > deadline_s:
+                    raise self._translated(error.args[0], doing) from error
+                consumer.poll(LOADING_S)
 
     def _offsets(
         self,
@@ -268,15 +303,25 @@ class KafkaTopics:
         )
 
     def _unavailable(self, doing: str) -> UnavailableError:
-        self._admin.poll(0)  # brings `_remember` the reason, if the client has one
-        reason = f" ({self._last_trouble})" if self._last_trouble else ""
+        self._admin.poll(0)  # brings the trouble, if the client has one to tell
+        reason = f" ({self._trouble.last})" if self._trouble.last else ""
         return UnavailableError(
             f"Could not {doing}: no answer from the broker {self._address} within {CALL_S:g} s"
             f"{reason}; start it or check the address."
         )
 
-    def _remember(self, error: KafkaError) -> None:
-        self._last_trouble = error.str()
+
+class _Trouble:
+    """The client's last complaint.
+
+    It holds no client: the garbage collector would end one in a cycle, on any thread at any time.
+    """
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    def remember(self, error: KafkaError) -> None:
+        self.last = error.str()
 
 
 class _AbsentError(StartRefusedError):
