@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Producer
 
 from headwater.clock import SYSTEM, Clock
 from headwater.errors import HeadwaterError, StartRefusedError, UnavailableError
@@ -39,10 +39,16 @@ class BulkWriter:
     def __init__(self, config: Mapping[str, str], *, clock: Clock = SYSTEM) -> None:
         self._address = config.get("bootstrap.servers", "an unknown address")
         self._clock = clock
-        self._failure: KafkaError | None = None
+        # The callback holds this list, not the writer: the garbage collector would end a client in
+        # a cycle, on any thread at any time.
+        self._failures = failures = list[KafkaError]()
         properties: dict[str, Any] = {**DEFAULTS, **config}
         self._producer = Producer(
-            {**properties, "on_delivery": self._failed, "error_cb": _told_by_delivery}
+            {
+                **properties,
+                "on_delivery": lambda error, _message: failures.append(error),
+                "error_cb": _told_by_delivery,
+            }
         )
 
     def write(self, topic: str, keys: Sequence[bytes | None], values: Sequence[bytes]) -> None:
@@ -73,12 +79,9 @@ class BulkWriter:
             self._producer.poll(POLL_S)
         self._raise_failure()
 
-    def _failed(self, error: KafkaError | None, _message: Message) -> None:
-        self._failure = self._failure or error
-
     def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._error(self._failure)
+        if self._failures:
+            raise self._error(self._failures[0])
 
     def _error(self, error: KafkaError) -> HeadwaterError:
         if error.code() in {KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT}:
