@@ -16,7 +16,7 @@ from headwater.embedded import Addresses, ServiceStatus, stack
 app = typer.Typer(
     no_args_is_help=True,
     help="A real Kafka and schema registry on this machine, with data under .headwater/.",
-    epilog="Example: headwater dev up && eval $(headwater dev status --format env)",
+    epilog="Example: headwater dev up && export $(headwater dev status --format env)",
 )
 
 
@@ -58,7 +58,7 @@ def down() -> None:
     print("stopped; the data stay in .headwater/", file=sys.stderr)
 
 
-@app.command(epilog="Example: eval $(headwater dev status --format env)")
+@app.command(epilog="Example: export $(headwater dev status --format env)")
 def status(form: FormatOption = Format.TEXT) -> None:
     """Print what runs here. Exit 0 when both services answer, 1 when not."""
     now = stack.status(Path.cwd())
