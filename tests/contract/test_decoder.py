@@ -20,6 +20,7 @@ FRAME = b"\0\0\0\0\1"
 
 
 def contract(*types: Any, fields: list[Any] | None = None) -> Contract:
+    """A contract of fields f0, f1 ... of these types, or of the fields given."""
     listed = fields or [
         {"name": f"f{place}", "type": each, "doc": "d"} for place, each in enumerate(types)
     ]
@@ -28,10 +29,12 @@ def contract(*types: Any, fields: list[Any] | None = None) -> Contract:
 
 
 def decoder(tried: Contract, writer: Any = None) -> Decoder:
+    """A decoder that finds one writer's schema under every id; the contract's own by default."""
     return Decoder(tried, lambda _: json.dumps(writer) if writer else tried.text)
 
 
 def written(schema: Any, record: Any) -> bytes:
+    """A framed value as fastavro writes it."""
     out = io.BytesIO()
     fastavro.schemaless_writer(out, fastavro.parse_schema(schema), record)
     return FRAME + out.getvalue()
@@ -115,6 +118,7 @@ def test_bad_input_gets_its_code_and_place(
 
 
 def sound(tried: Contract, body: bytes) -> bool:
+    """Whether a body is a good neighbour."""
     return not decoder(tried).decode_by_row([FRAME + body]).quarantined
 
 

@@ -20,6 +20,7 @@ NESTED = {"type": "record", "name": "N", "fields": [{"name": "x", "type": "int",
 
 
 def contract(*types: Any, defaults: dict[str, Any] | None = None, key: Any = None) -> Contract:
+    """A contract of fields f0, f1 ... of these types."""
     fields = [{"name": f"f{place}", "type": each, "doc": "d"} for place, each in enumerate(types)]
     for each in fields:
         if each["name"] in (defaults or {}):
@@ -223,10 +224,8 @@ def test_every_schema_id_is_framed_byte_for_byte(schema_id: int, type_: Any) -> 
     (value,) = Encoder(contract(type_), schema_id).encode(frame).values
     assert value[:5] == b"\0" + schema_id.to_bytes(4, "big")
     tried = contract(type_)
-    asked: list[int] = []
-    decoder = Decoder(tried, lambda each: asked.append(each) or tried.text)  # type: ignore[func-returns-value]
+    decoder = Decoder(tried, {schema_id: tried.text}.__getitem__)
     assert decoder.decode([value, value]).frame.height == 2
-    assert asked == [schema_id]
 
 
 def test_bodies_have_one_encoding_per_value() -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -86,32 +87,26 @@ class Maker:
         return f"{stem}{self.names}"
 
     def type(self, depth: int) -> Any:
-        kinds = ["plain", "plain", "logical", "enum", "nullable"]
-        kinds += [] if self.columnar else ["bytes", "fixed"]
-        kinds += ["array", "map", "record"] if depth else []
-        match self.random.choice(kinds):
-            case "plain":
-                return self.random.choice(PLAIN)
-            case "logical":
-                return self.random.choice(LOGICAL)
-            case "bytes":
-                return self.random.choice(BYTES)
-            case "fixed":
-                return {"type": "fixed", "name": self.name("F"), **self.random.choice(FIXED)}
-            case "enum":
-                symbols = self.random.sample("ABCDE", self.random.randint(1, 5))
-                return {"type": "enum", "name": self.name("E"), "symbols": symbols}
-            case "nullable":
-                return self.optional(depth)
-            case "array":
-                return {"type": "array", "items": self.type(depth - 1)}
-            case "map":
-                return {"type": "map", "values": self.type(depth - 1)}
-            case _:
-                return self.record(depth - 1)
+        makers: list[Callable[[int], Any]] = [self.leaf, self.leaf, self.leaf, self.optional]
+        return self.random.choice(makers + ([self.array, self.map, self.record] if depth else []))(
+            depth - 1
+        )
+
+    def leaf(self, _depth: int) -> Any:
+        symbols = self.random.sample("ABCDE", self.random.randint(1, 5))
+        enum = {"type": "enum", "name": self.name("E"), "symbols": symbols}
+        fixed = {"type": "fixed", "name": self.name("F"), **self.random.choice(FIXED)}
+        others = [enum] if self.columnar else [enum, fixed, self.random.choice(BYTES)]
+        return self.random.choice([self.random.choice(PLAIN), self.random.choice(LOGICAL), *others])
+
+    def array(self, depth: int) -> Any:
+        return {"type": "array", "items": self.type(depth)}
+
+    def map(self, depth: int) -> Any:
+        return {"type": "map", "values": self.type(depth)}
 
     def optional(self, depth: int) -> Any:
-        while isinstance(branch := self.type(max(depth - 1, 0)), list):
+        while isinstance(branch := self.type(max(depth, 0)), list):
             pass
         return self.shuffled(["null", branch])
 
@@ -129,7 +124,7 @@ class Maker:
     def value(self, type_: Any) -> Any:
         """A physical value, as fastavro writes it."""
         if isinstance(type_, list):
-            return self.value(self.random.choice(type_))
+            type_ = self.random.choice(type_)
         if isinstance(type_, str):
             type_ = {"type": type_}
         some = range(self.random.choice([0, 1, 2, 2, 5]))
@@ -150,15 +145,20 @@ class Maker:
         if logical == "decimal":
             limit = 10 ** type_["precision"] - 1
             return unscaled(self.random.randint(-limit, limit), type_.get("size"))
-        if kind in {"int", "long"}:
-            return self.number(*INTS[(logical or kind).removeprefix("local-")])
-        if kind == "string":
-            return self.text() if logical is None else str(UUID(bytes=self.random.randbytes(16)))
-        if kind in {"fixed", "bytes"}:
-            return self.random.randbytes(type_.get("size", self.random.randrange(5)))
-        if kind in {"float", "double"}:
-            return self.random.choice([*FLOATS, self.random.uniform(-9, 9)])
-        return self.chance(0.5) if kind == "boolean" else None
+        makers: dict[str, Callable[[], Any]] = {
+            "null": lambda: None,
+            "boolean": lambda: self.chance(0.5),
+            "string": lambda: (
+                str(UUID(bytes=self.random.randbytes(16))) if logical else self.text()
+            ),
+            "float": lambda: self.random.choice([*FLOATS, float(self.random.randint(-9, 9))]),
+            "double": lambda: self.random.choice([*FLOATS, self.random.uniform(-9, 9)]),
+            "bytes": lambda: self.random.randbytes(self.random.randrange(5)),
+            "fixed": lambda: self.random.randbytes(type_["size"]),
+        }
+        if kind in makers:
+            return makers[kind]()
+        return self.number(*INTS[(logical or kind).removeprefix("local-")])
 
     def number(self, low: int, high: int) -> int:
         near = min(high, max(low, self.random.randint(-200, 200)))
@@ -226,6 +226,7 @@ class Maker:
 
 
 def unscaled(number: int, size: int | None) -> bytes:
+    """A decimal's number as Avro writes it."""
     least = (number if number >= 0 else ~number).bit_length() // 8 + 1
     return number.to_bytes(size or least, "big", signed=True)
 
@@ -243,6 +244,7 @@ def physical(schema: Any, *, but: str = "") -> Any:
 
 
 def write(schema: Any, record: Any) -> bytes:
+    """A framed value as fastavro writes it."""
     out = io.BytesIO()
     fastavro.schemaless_writer(out, fastavro.parse_schema(physical(schema)), record)
     return PREFIX + out.getvalue()
@@ -260,10 +262,12 @@ def repr_of(body: bytes, schema: Any) -> str:
 
 
 def contract(schema: Any) -> Contract:
+    """The contract of a schema."""
     return parse_contract(json.dumps(schema), topic="a.b", version=1, path=Path("v1.avsc"))
 
 
 def decoder(reader: Any, writer: Any | None = None) -> Decoder:
+    """A decoder of records written under the writer's schema."""
     return Decoder(contract(reader), lambda _: json.dumps(writer or reader))
 
 

@@ -19,6 +19,7 @@ AT: dict[str, Any] = {
 
 
 def problems(schema: Any, *, text: str | None = None) -> list[tuple[str, int | None]]:
+    """Code and line of every mistake."""
     with pytest.raises(DeclarationError) as refused:
         parse_contract(
             text or json.dumps(schema, indent=1), topic="a.b", version=1, path=Path("v1.avsc")
@@ -27,6 +28,7 @@ def problems(schema: Any, *, text: str | None = None) -> list[tuple[str, int | N
 
 
 def record(*fields: Any, **attributes: Any) -> Any:
+    """A record of these fields."""
     return {"type": "record", "name": "R", **attributes, "fields": list(fields)}
 
 

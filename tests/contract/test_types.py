@@ -66,12 +66,14 @@ EXAMPLES: dict[str, tuple[Any, Any]] = {
 
 
 def contract(type_: Any, *, key: bool = False) -> Contract:
+    """A contract of one field c."""
     schema = {"type": "record", "name": "T", "fields": [{"name": "c", "type": type_, "doc": "d"}]}
     text = json.dumps(schema | ({"key": "c"} if key else {}))
     return parse_contract(text, topic="a.b", version=1, path=Path("v1.avsc"))
 
 
 def name_of(type_: Any) -> str:
+    """What a row of the table is called in EXAMPLES."""
     if isinstance(type_, list):
         return "union"
     if isinstance(type_, str):
@@ -80,6 +82,7 @@ def name_of(type_: Any) -> str:
 
 
 def delta_name(kind: Any) -> str:
+    """A type as Delta's documents write it."""
     if isinstance(kind, deltalake.schema.ArrayType):
         return f"array<{delta_name(kind.element_type)}>"
     if isinstance(kind, deltalake.schema.MapType):
