@@ -182,7 +182,7 @@ def test_one_bad_record_among_many_costs_only_itself() -> None:
 def test_a_legal_encoding_that_nobody_writes_is_taken() -> None:
     """Negative block counts and long numbers are Avro too."""
     tried = contract({"type": "array", "items": "int"})
-    values = [FRAME + b"\4\2\4\0", FRAME + b"\3\4\2\4\0", FRAME + b"\x84\0\2\4\0"]
+    values = (FRAME + b"\4\2\4\0", FRAME + b"\3\4\2\4\0", FRAME + b"\x84\0\2\4\0")
     assert decoder(tried).decode(values).frame["f0"].to_list() == [[1, 2]] * 3
 
 
@@ -277,7 +277,7 @@ def test_a_renamed_field_is_read_by_its_alias_and_a_default_may_be_bytes() -> No
         {"name": "raw", "type": "bytes", "default": "\u00ff", "doc": "d"},
     ]
     writer = {"type": "record", "name": "R", "fields": [{"name": "old", "type": "int"}]}
-    frame = decoder(contract(fields=fields), writer).decode([FRAME + b"\2"]).frame
+    frame = decoder(contract(fields=fields), writer).decode((FRAME + b"\2",)).frame
     assert frame.row(0) == (1, b"\xff", 0)
 
 

@@ -185,18 +185,13 @@ class Maker:
         if isinstance(type_, str):
             changed = self.random.choice([type_, *PROMOTED.get(type_, [])])
             return changed if self.chance(0.7) else self.shuffled(["null", changed])
-        match type_["type"]:
-            case "array":
-                return {**type_, "items": self.written_as(type_["items"])}
-            case "map":
-                return {**type_, "values": self.written_as(type_["values"])}
-            case "enum":
-                more = ["X"] if self.chance(0.5) else []
-                return {**type_, "symbols": self.shuffled(type_["symbols"] + more)}
-            case "record":
-                return self.other_record(type_)
-            case _:
-                return type_
+        changed = dict(type_)
+        for inside in {"items", "values"} & type_.keys():
+            changed[inside] = self.written_as(type_[inside])
+        if type_["type"] == "enum":
+            more = ["X"] if self.chance(0.5) else []
+            changed["symbols"] = self.shuffled(type_["symbols"] + more)
+        return self.other_record(type_) if type_["type"] == "record" else changed
 
     def other_record(self, record: Any) -> Any:
         fields = [

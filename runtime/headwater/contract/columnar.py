@@ -66,7 +66,7 @@ class ColumnarCodec:
         if given.null_count or not isinstance(given, pa.BinaryArray):
             return None
         try:
-            batch = pyruhvro.deserialize_array(values, self._text)
+            batch = pyruhvro.deserialize_array(list(values), self._text)
             batch.validate(full=True)
         except ValueError:
             return None
