@@ -63,6 +63,11 @@ class Transaction:
         """Whether nothing is staged."""
         return not self._pending and not self._begun
 
+    @property
+    def is_doomed(self) -> bool:
+        """Whether what is staged can only be aborted."""
+        return self._doomed is not None
+
     def committed(self) -> Positions:
         """The committed positions of the partitions held."""
         return self._committed
@@ -145,9 +150,10 @@ class Transaction:
         self._log.recycle()
         mine = {p: end for p, end in self._pending.items() if p in self._source.assignment()}
         found = self._source.committed(list(mine)) if mine else {}
-        is_committed = bool(mine) and all(found.get(p, -1) >= end for p, end in mine.items())
+        # a position beyond ours is not ours either: another member did our work, and more
+        is_committed = bool(mine) and all(found.get(p) == end for p, end in mine.items())
         self._ended("committed" if is_committed else "recycled")
-        # another member may have gone further meanwhile: the group's word is the last one
+        # then the group's word is the last one
         self._committed.update({p: end for p, end in found.items() if p in self._committed})
         return is_committed
 

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from headwater.adapters.kafka.records import KafkaRecords, offset_of
 from headwater.adapters.kafka.triage import translate
@@ -21,7 +23,9 @@ from headwater.ports import GroupToken, RebalanceListener, Records
 LOGGER: Final = logging.getLogger("headwater.kafka")  # librdkafka writes to stderr otherwise
 
 CALL_S: Final = 10.0  # committed(), which waits out a zombie's pending offsets (KIP-447)
-SEEK_S: Final = 5.0
+ASK_S: Final = 5.0  # the members of the group, in the middle of a rebalance
+GRACE_S: Final = 1.0  # more for the future: the client should report its own timeout first
+QUIET: Final = 2  # syslog "critical": a broker away is told once, by our error, not on stderr
 
 FIXED: Final[Mapping[str, Any]] = {
     "enable.auto.commit": False,
@@ -69,6 +73,9 @@ class KafkaSource:
         on_statistics: Callable[[str], None] | None = None,
     ) -> None:
         settings = {**DEFAULTS, **config, **FIXED, "group.id": group, "group.instance.id": member}
+        self._group, self._member = group, member
+        self._known_as = ""  # the group's own name for us; the client forgets it when it times out
+        self._admin = {**config, "log_level": QUIET}
         if on_statistics is not None:
             settings["stats_cb"] = on_statistics
         self._consumer = Consumer(settings, logger=LOGGER)
@@ -166,20 +173,24 @@ class KafkaSource:
         return GroupToken(self._consumer.consumer_group_metadata())
 
     def check_membership(self) -> None:
-        """Ask the broker whether this member id is still ours.
+        """Ask the broker whether another process has joined with our member id since.
 
-        A commit is the one call that carries the member id: it is refused with FENCED_INSTANCE_ID
-        when another process has taken the id. It repeats what is committed, so it changes nothing.
+        Raises FencedError then. A member that the group forgot and nobody replaced may go on.
         """
-        held = self.committed(list(self._next))
-        if not held:
-            return
+        admin = AdminClient(self._admin)  # held until it has answered
+        asked = admin.describe_consumer_groups([self._group], request_timeout=ASK_S)
         try:
-            self._consumer.commit(offsets=_topic_partitions(held), asynchronous=False)
+            members = asked[self._group].result(ASK_S + GRACE_S).members
         except KafkaException as cause:
-            error = translate(cause, doing="asking for the membership")
-            if isinstance(error, FencedError):
-                raise error from cause
+            raise translate(cause, doing="asking for the members of the group") from cause
+        except FutureTimeoutError as cause:
+            raise UnavailableError("the broker does not tell the members of the group") from cause
+        ours = {self._known_as, self._consumer.memberid()}
+        if any(m.group_instance_id == self._member and m.member_id not in ours for m in members):
+            raise FencedError(
+                f"another process uses this id ({self._member} has joined {self._group} anew); "
+                "stop it, or give this one its own HEADWATER_INSTANCE"
+            )
 
     def caught_up(self) -> Positions:
         """Where the read_committed end was reached, control records passed, nothing since."""
@@ -199,6 +210,7 @@ class KafkaSource:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._rebalanced = True
         self._next, self._ends = {}, {}
+        self._known_as = consumer.memberid()
         self._arrived = [_partition(tp) for tp in partitions]
         consumer.assign([])  # else the client assigns by itself, from wherever it likes
 
@@ -222,6 +234,8 @@ class KafkaSource:
         if self._listener is not None:
             try:
                 (self._listener.lost if lost else self._listener.revoked)(gone)
+                if lost:
+                    self._stay_away_if_replaced(consumer)
             except HeadwaterError as error:
                 self._failure = error  # an exception must not cross librdkafka: poll() raises it
         self._arrived = None
@@ -229,6 +243,14 @@ class KafkaSource:
             self._next.pop(partition, None)
             self._published_ms.pop(partition, None)
         consumer.unassign()
+
+    def _stay_away_if_replaced(self, consumer: Consumer) -> None:
+        """The client joins again after this call, and would throw out whoever took our place."""
+        try:
+            self.check_membership()
+        except FencedError:
+            consumer.unsubscribe()
+            raise
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
