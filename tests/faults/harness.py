@@ -43,6 +43,7 @@ PASSING: Final = frozenset(
         KafkaError.NOT_COORDINATOR,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
         KafkaError._TIMED_OUT,
         KafkaError._TRANSPORT,
         KafkaError._WAIT_COORD,
@@ -292,10 +293,21 @@ class Gauge:
     """The committed positions of one group on one topic, as they are now."""
 
     def __init__(self, kafka: Mapping[str, str], group: str, topic: str, partitions: int) -> None:
-        # read_committed would wait until the transaction of a killed process times out
-        settings = {"group.id": group, "isolation.level": "read_uncommitted", "log_level": 2}
-        self._consumer = Consumer({**kafka, **settings})
+        settings = {**kafka, "group.id": group, "log_level": 2}
+        # the stable one waits for an open transaction that holds positions: it tells that there is
+        self._consumer = Consumer({**settings, "isolation.level": "read_uncommitted"})
+        self._stable = Consumer({**settings, "isolation.level": "read_committed"})
         self._asked = [TopicPartition(topic, index) for index in range(partitions)]
+
+    def is_stable(self) -> bool:
+        """Whether no open transaction holds positions of the group."""
+        try:
+            self._stable.committed(self._asked, timeout=1)
+        except KafkaException as error:
+            if error.args[0].code() not in PASSING:
+                raise
+            return False
+        return True
 
     def positions(self) -> dict[int, int]:
         """The position per partition; absent = none."""
@@ -321,6 +333,7 @@ class Gauge:
     def close(self) -> None:
         """Let go of the client."""
         self._consumer.close()
+        self._stable.close()
 
     def wait_beyond(self, total: int, run: Run, timeout_s: float = START_S) -> None:
         """Wait for the next commit of `run`; it must not end before."""

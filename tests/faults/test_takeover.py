@@ -1,20 +1,20 @@
 """Zombies: processes that come back to an id that another one uses now, or nobody."""
 
 import signal
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Final
 
 import polars as pl
 import pytest
 from confluent_kafka.admin import AdminClient
-from tests.faults.harness import BUSY, START_S, Bench, Run, until
+from tests.faults.harness import BUSY, START_S, Bench, Gauge, Run, until
 
 pytestmark = pytest.mark.kafka
 
 FENCED: Final = 75
 EXPIRED_S: Final = 40.0  # transaction timeout 10 s, session timeout 12 s, on a crowded machine
-STOPPED_IN_A_TRANSACTION: Final = {"HEADWATER_FAIL": "after_produce:stop@20"}
+STOPPED_IN_A_TRANSACTION: Final = {"HEADWATER_FAIL": "after_send_offsets:stop@20"}
 
 
 def _members(bench: Bench, group: str) -> int:
@@ -24,18 +24,17 @@ def _members(bench: Bench, group: str) -> int:
     return len(found.members)
 
 
-def _has_expired(bench: Bench, product: str) -> Callable[[], bool]:
-    """Whether the broker gave up a stopped process: its transaction and its membership."""
-    return lambda: bench.is_settled(product) and _members(bench, product) == 0
-
-
-def _stopped(bench: Bench, product: str) -> Run:
-    """A process that stopped itself with outputs in an open transaction."""
-    run = bench.run(product, settings={**BUSY, **STOPPED_IN_A_TRANSACTION})
-    until(lambda: run.ended() or run.is_stopped(), START_S, "the process stops itself")
-    assert not run.ended(), run.errors()
-    assert not bench.is_settled(product)
-    return run
+@contextmanager
+def _stopped(bench: Bench, product: str, source: str) -> Iterator[tuple[Run, Gauge]]:
+    """A process that stopped itself with positions in an open transaction."""
+    with (
+        closing(bench.gauge(product, source)) as gauge,
+        bench.run(product, settings={**BUSY, **STOPPED_IN_A_TRANSACTION}) as run,
+    ):
+        until(lambda: run.ended() or run.is_stopped(), START_S, "the process stops itself")
+        assert not run.ended()
+        assert not gauge.is_stable(), "no transaction is open"
+        yield run, gauge
 
 
 def test_the_older_of_two_processes_with_one_id_gives_up(
@@ -43,14 +42,16 @@ def test_the_older_of_two_processes_with_one_id_gives_up(
 ) -> None:
     """It exits 75 and says why; the younger one does the work, nothing is published twice."""
     product = bench.product("twins", year)
-    with closing(bench.gauge(product, year)) as gauge:
-        with bench.run(product, settings=BUSY) as older:
-            gauge.wait_beyond(0, older)
-            with bench.run(product) as younger:
-                assert older.exit_code() == FENCED
-                assert "another process uses" in older.errors()
-                assert "Traceback" not in older.errors()
-                assert younger.exit_code() == 0, younger.errors()
+    with (
+        closing(bench.gauge(product, year)) as gauge,
+        bench.run(product, settings=BUSY) as older,
+    ):
+        gauge.wait_beyond(0, older)
+        with bench.run(product) as younger:
+            assert older.exit_code() == FENCED
+            assert "another process uses" in older.errors()
+            assert "Traceback" not in older.errors()
+            assert younger.exit_code() == 0, younger.errors()
     bench.check(product, year, flights)
 
 
@@ -59,14 +60,8 @@ def test_a_process_that_wakes_after_a_takeover_gives_up(
 ) -> None:
     """Stopped in a transaction and replaced, it exits 75 once awake; nothing is published twice."""
     product = bench.product("zombie", year)
-    with closing(bench.gauge(product, year)) as gauge, _stopped(bench, product) as older:
-        before = gauge.total()
-        with bench.run(product, settings=BUSY) as younger:
-            gauge.wait_beyond(before, younger)
-            older.send(signal.SIGCONT)
-            assert older.exit_code() == FENCED, older.errors()
-            assert "another process uses" in older.errors()
-            assert younger.exit_code() == 0, younger.errors()
+    with _stopped(bench, product, year) as (older, gauge):
+        _replaced(bench, product, older, gauge)
     bench.check(product, year, flights)
 
 
@@ -75,33 +70,36 @@ def test_a_process_that_nobody_replaced_goes_on(
 ) -> None:
     """Stopped beyond its transaction's timeout, it starts that transaction again and finishes."""
     product = bench.product("sleeper", year)
-    with _stopped(bench, product) as run:
-        until(lambda: bench.is_settled(product), EXPIRED_S, "the broker aborts the transaction")
+    with _stopped(bench, product, year) as (run, gauge):
+        until(gauge.is_stable, EXPIRED_S, "the broker aborts the transaction")
         run.send(signal.SIGCONT)
-        assert run.exit_code() == 0, run.errors()
+        assert run.exit_code() == 0
+        assert "Traceback" not in run.errors()
     bench.check(product, year, flights)
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("is_replaced", [True, False], ids=["replaced", "alone"])
-def test_a_process_that_the_group_forgot_publishes_nothing_twice(
-    bench: Bench, year: str, flights: pl.DataFrame, is_replaced: bool
+def test_a_process_that_the_group_forgot_goes_on(
+    bench: Bench, year: str, flights: pl.DataFrame
 ) -> None:
-    """Stopped beyond transaction and session, it gives up, or goes on from the group's word."""
-    product = bench.product(f"forgotten-{is_replaced}".lower(), year)
-    with _stopped(bench, product) as older:
-        until(_has_expired(bench, product), EXPIRED_S, "the broker gives the process up")
-        if is_replaced:
-            with closing(bench.gauge(product, year)) as gauge:
-                before = gauge.total()
-                with bench.run(product, settings=BUSY) as younger:
-                    gauge.wait_beyond(before, younger)
-                    older.send(signal.SIGCONT)
-                    assert older.exit_code() == FENCED, older.errors()
-                    assert younger.exit_code() == 0, younger.errors()
-        else:
-            older.send(signal.SIGCONT)
-            assert older.exit_code() == 0, older.errors()
+    """Stopped beyond transaction and session, it joins again and goes on from what is committed."""
+    product = bench.product("forgotten", year)
+    with _stopped(bench, product, year) as (run, _):
+        until(lambda: _members(bench, product) == 0, EXPIRED_S, "the session times out")
+        run.send(signal.SIGCONT)
+        assert run.exit_code() == 0
+    bench.check(product, year, flights)
+
+
+@pytest.mark.faults
+def test_a_process_that_the_group_forgot_and_replaced_gives_up(
+    bench: Bench, year: str, flights: pl.DataFrame
+) -> None:
+    """Stopped beyond transaction and session, then replaced, it exits 75 once awake."""
+    product = bench.product("replaced", year)
+    with _stopped(bench, product, year) as (older, gauge):
+        until(lambda: _members(bench, product) == 0, EXPIRED_S, "the session times out")
+        _replaced(bench, product, older, gauge)
     bench.check(product, year, flights)
 
 
@@ -111,10 +109,21 @@ def test_a_process_that_wakes_when_all_is_done_publishes_nothing(
 ) -> None:
     """Its successor has finished and left the group: whether it gives up or not, nothing comes."""
     product = bench.product("late", year)
-    with _stopped(bench, product) as older:
+    with _stopped(bench, product, year) as (older, _):
         with bench.run(product) as younger:
-            assert younger.exit_code() == 0, younger.errors()
-        until(_has_expired(bench, product), EXPIRED_S, "the successor's session times out")
+            assert younger.exit_code() == 0
+        until(lambda: _members(bench, product) == 0, EXPIRED_S, "the successor's session ends")
         older.send(signal.SIGCONT)
-        assert older.exit_code() in {0, FENCED}, older.errors()
+        assert older.exit_code() in {0, FENCED}
     bench.check(product, year, flights)
+
+
+def _replaced(bench: Bench, product: str, older: Run, gauge: Gauge) -> None:
+    """Another process takes over, the stopped one wakes up in the middle of its work."""
+    before = gauge.total()
+    with bench.run(product, settings=BUSY) as younger:
+        gauge.wait_beyond(before, younger)
+        older.send(signal.SIGCONT)
+        assert older.exit_code() == FENCED
+        assert "another process uses" in older.errors()
+        assert younger.exit_code() == 0
