@@ -1,0 +1,96 @@
+"""The demo, as `make demo` runs it, in a folder and on a stack of its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headwater import embedded
+from headwater.assembly.addresses import resolve
+from headwater.assembly.tour import ways_to_read
+from headwater.config import load_settings
+
+ROOT = Path(__file__).parents[2]
+DEPARTED, CANCELLED = 328_521, 8_255  # of the 336,776 flights of 2013
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+
+def headwater(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command in a folder, with no address set."""
+    plain = {name: text for name, text in os.environ.items() if not name.startswith("HEADWATER_")}
+    return subprocess.run(
+        [sys.executable, "-m", "headwater", *arguments],
+        cwd=folder,
+        env=plain,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=200,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project with the two products; its stack ends with the tests."""
+    folder = tmp_path_factory.mktemp("demo")
+    for part in ("products", "schemas"):
+        shutil.copytree(ROOT / part, folder / part)
+    yield folder
+    embedded.down(folder)
+
+
+@pytest.fixture(scope="module")
+def visited(folder: Path) -> list[dict[str, Any]]:
+    """What the demo says of each product."""
+    done = headwater(folder, "demo", "--format", "json")
+    return list(json.loads(done.stdout))
+
+
+def test_one_command_leads_from_nothing_to_two_verified_snapshots(
+    visited: list[dict[str, Any]],
+) -> None:
+    """Every flight becomes one output of one product; lag is zero; snapshots equal their logs."""
+    assert [each["product"] for each in visited] == [
+        "operations.departure-delays",
+        "operations.cancellations",
+    ]
+    assert [each["read"] for each in visited] == [DEPARTED + CANCELLED] * 2
+    assert [each["snapshot_rows"] for each in visited] == [DEPARTED, CANCELLED]
+    assert [each["lag"] for each in visited] == [0, 0]
+    assert [each["dead_letters"] for each in visited] == [0, 0]
+    assert [each["verified"] for each in visited] == ["equal", "equal"]
+
+
+@pytest.mark.usefixtures("visited")
+def test_the_demo_can_be_run_again_and_changes_nothing(folder: Path) -> None:
+    """What is done already is not done again."""
+    again = json.loads(headwater(folder, "demo", "--format", "json").stdout)
+    assert [each["read"] for each in again] == [0, 0]
+    assert [each["snapshot_rows"] for each in again] == [DEPARTED, CANCELLED]
+
+
+@pytest.mark.usefixtures("visited")
+@pytest.mark.parametrize("way", ["Snapshot with Polars", "Live log with a plain Kafka client"])
+def test_a_printed_way_to_read_works_as_printed(folder: Path, way: str) -> None:
+    """People copy these lines; DuckDB, which they install first, is tried by hand."""
+    settings = resolve(load_settings(folder, {}), folder)
+    settings = settings.model_copy(update={"snapshots": folder / settings.snapshots})
+    command = ways_to_read(settings)[way].replace(".venv/bin/python", sys.executable)
+    done = subprocess.run(
+        ["bash", "-ec", command], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "delay_minutes" in done.stdout
+
+
+@pytest.mark.usefixtures("visited")
+def test_register_tells_what_was_published_already(folder: Path) -> None:
+    """Registering is idempotent and shows ids and versions."""
+    done = headwater(folder, "register", "operations.cancellations", "--format", "json")
+    assert json.loads(done.stdout)
