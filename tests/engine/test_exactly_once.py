@@ -102,6 +102,15 @@ class Histories(RuleBasedStateMachine):
                 process.step()
                 self.judge_end(process)
 
+    @rule(fault=st.sampled_from(FAULTS), values=st.lists(st.just(b"a"), min_size=8, max_size=20))
+    def fail_in_the_middle_of_work(
+        self, fault: tuple[Operation, Fault], values: list[bytes]
+    ) -> None:
+        self.world.feed(*values)
+        self.step("one", 3)
+        self.world.broker.faults.script(fault[0], fault[1])
+        self.step("one", 9)
+
     @rule(
         fault=st.sampled_from(FAULTS), after=st.integers(0, 2), times=st.sampled_from([1, 1, 2, 4])
     )
@@ -184,13 +193,13 @@ class Histories(RuleBasedStateMachine):
         world.check()
         for zombie in self.zombies:
             zombie.kill()
-        self.forget_the_dead()
-        if not any(process.is_running for process in self.running.values()):
-            self.start("one")
         world.feed(b"last", b"last", b"last")
         for _ in range(1000):
             if world.positions() == world.topics.ends("in"):
                 break
+            self.forget_the_dead()
+            if not any(process.is_running for process in self.running.values()):
+                self.start("one")  # as whoever supervises it does
             for instance in LIVES:
                 self.step(instance, 1)
         world.broker.clock.advance(11.0)

@@ -17,6 +17,7 @@ from headwater.model import Partition, Positions, RawRecord
 from headwater.ports import GroupToken, RebalanceListener, Records
 
 CALL_S: Final = 10.0  # how long `committed` waits out a pending transaction, as in Kafka's adapter
+TICK_S: Final = 0.001  # no poll takes no time: a wait for the rest of an interval ends
 REFUSAL_S: Final = 0.5  # a call takes time: whoever asks again until a deadline reaches it
 
 
@@ -58,7 +59,7 @@ class MemorySource:
             if records:
                 batches.setdefault(partition.topic, []).extend(records)
         if not batches:
-            self._broker.clock.advance(timeout_s)
+            self._broker.clock.advance(max(timeout_s, TICK_S))
         return [MemoryRecords(topic, records) for topic, records in batches.items()]
 
     def assignment(self) -> frozenset[Partition]:

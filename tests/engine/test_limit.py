@@ -1,0 +1,80 @@
+"""Promise 6: too many bad records stop the product, and a restart does not drip past it."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from headwater.adapters.memory import LostCommit
+from headwater.engine import BadRecordLimit, BadRecordWindow
+from headwater.errors import TooManyBadRecordsError
+
+if TYPE_CHECKING:
+    from tests.engine.conftest import World
+
+DEAD = "out.dead-letters"
+
+
+@pytest.mark.parametrize(
+    ("read", "bad", "is_exceeded"),
+    [
+        (10_000, 500, False),
+        (10_000, 501, True),
+        (99, 99, False),
+        (100, 100, True),
+        (5000, 99, False),
+    ],
+)
+def test_the_limit_wants_both_a_share_and_a_number(read: int, bad: int, is_exceeded: bool) -> None:
+    """A few bad records of few are no bad deployment."""
+    assert BadRecordLimit().is_exceeded(read=read, bad=bad) is is_exceeded
+
+
+def test_a_transaction_that_trips_the_limit_is_aborted(world: "World") -> None:
+    """Exit 65, naming the dead letters; nothing of the transaction is visible."""
+    world.limit = BadRecordLimit(share=0.5, window=100, at_least=10)
+    world.feed(*[b"a"] * 8)
+    world.process().run()
+    world.feed(*[b"bad"] * 20)
+    process = world.process()
+    process.run()
+    assert isinstance(process.ended, TooManyBadRecordsError)
+    assert process.ended.exit_code == 65
+    assert DEAD in str(process.ended)
+    assert world.committed(DEAD) == []
+    world.check()
+    assert world.topics.ends(DEAD) == world.topics.high_watermarks(DEAD)
+
+
+def test_a_restart_does_not_drip_past_the_limit(world: "World") -> None:
+    """The window is rebuilt from the tail of the dead letters, so the count goes on."""
+    world.limit = BadRecordLimit(share=0.3, window=300, at_least=10)
+    world.feed(*[b"bad"] * 9)
+    process = world.process()
+    process.run()
+    assert process.ended is None
+    world.feed(b"bad", b"bad")
+    again = world.process()
+    again.run()
+    assert isinstance(again.ended, TooManyBadRecordsError)
+    assert len(world.committed(DEAD)) == 9
+
+
+def test_records_that_come_again_are_counted_once(world: "World") -> None:
+    """What a failed transaction counted is forgotten with it."""
+    world.limit = BadRecordLimit(share=0.3, window=300, at_least=10)
+    world.feed(*[b"bad"] * 9)
+    world.broker.faults.script("commit", LostCommit.REQUEST, times=3)
+    process = world.process()
+    process.run()
+    assert process.ended is None
+    assert (process.window.read, process.window.bad) == (9, 9)
+    world.check_complete()
+
+
+def test_the_oldest_batches_leave_the_window() -> None:
+    """It looks back on the last records only, by whole batches."""
+    window = BadRecordWindow(BadRecordLimit(share=0.5, window=100, at_least=10))
+    for bad in (9, 0, 0, 0):
+        window.observe(read=40, bad=bad, dead_letters=DEAD)
+        window.settle()
+    assert (window.read, window.bad) == (120, 0)
