@@ -31,6 +31,7 @@ from headwater.model import Partition, Positions
 from headwater.ports.log import Topics, TopicSettings
 
 CALL_S: Final = 8.0  # seconds; a broker election takes 1-3 s, and no call may take more than 10
+RETRY_S: Final = 0.05  # seconds between questions that the broker cannot answer yet
 GRACE_S: Final = 1.0  # seconds more for the future: the client should report its own timeout first
 QUIET: Final = 2  # syslog "critical": a broker away is told once, by our error, not on stderr
 LOADING_S: Final = 0.1  # seconds between questions; a coordinator loads its groups in about one
@@ -237,11 +238,22 @@ class KafkaTopics:
         isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
     ) -> dict[Partition, int]:
         asked = {TopicPartition(topic, index): spec for index in range(self._count(topic))}
-        futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=CALL_S)
-        return {
-            Partition(topic, at.partition): self._result(future, f"find offsets of {topic}").offset
-            for at, future in futures.items()
-        }
+        doing = f"find offsets of {topic}"
+        deadline_s = self._clock.monotonic() + CALL_S
+        while True:
+            futures = self._admin.list_offsets(
+                asked, isolation_level=isolation, request_timeout=CALL_S
+            )
+            try:
+                return {
+                    Partition(topic, at.partition): self._result(future, doing).offset
+                    for at, future in futures.items()
+                }
+            except _NotYetError:
+                # a topic just created has no leader for some milliseconds; the next try tells
+                if self._clock.monotonic() > deadline_s:
+                    raise
+                self._admin.poll(RETRY_S)
 
     def _count(self, topic: str) -> int:
         return len(self._describe(topic).partitions)
@@ -290,8 +302,10 @@ class KafkaTopics:
             raise self._unavailable(doing) from error
 
     def _translated(self, error: KafkaError, doing: str) -> HeadwaterError:
-        if error.code() in _AWAY or error.retriable():
+        if error.code() in _AWAY:
             return self._unavailable(doing)
+        if error.retriable():
+            return _NotYetError(f"Could not {doing}: {error.str()}; try again in a moment.")
         if error.code() in _ABSENT:
             return _AbsentError(
                 f"Could not {doing}: no such topic on {self._address}.", code="TOPIC_MISSING"
@@ -322,6 +336,10 @@ class _Trouble:
 
     def remember(self, error: KafkaError) -> None:
         self.last = error.str()
+
+
+class _NotYetError(UnavailableError):
+    """The broker answers that it cannot say yet."""
 
 
 class _AbsentError(StartRefusedError):
