@@ -71,6 +71,19 @@ def test_records_that_come_again_are_counted_once(world: "World") -> None:
     world.check_complete()
 
 
+def test_records_without_outputs_that_come_again_are_counted_once(world: "World") -> None:
+    """Also when no transaction was begun for them yet."""
+    world.feed(*[b"drop"] * 12)
+    process = world.process(interval_s=5.0).begin()
+    process.step()
+    world.broker.group("product").expire("one")
+    for _ in range(6):
+        process.step()
+    world.check_complete()
+    assert process.window.read == 12
+    assert process.monitor.read == {"in": 12}
+
+
 def test_the_oldest_batches_leave_the_window() -> None:
     """It looks back on the last records only, by whole batches."""
     window = BadRecordWindow(BadRecordLimit(share=0.5, window=100, at_least=10))

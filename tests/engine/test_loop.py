@@ -274,15 +274,17 @@ def test_a_zombie_ends_with_75_and_publishes_nothing(world: "World") -> None:
     world.check_complete()
 
 
-@pytest.mark.parametrize("fault", ["commit", "revoked"])
-def test_an_own_transaction_that_timed_out_is_recycled(world: "World", fault: str) -> None:
+@pytest.mark.parametrize("noticed", ["in a commit", "while revoked", "in an abort"])
+def test_an_own_transaction_that_timed_out_is_recycled(world: "World", noticed: str) -> None:
     """The broker fences it like a zombie's, but nobody took its place: it goes on."""
     world.feed(*[b"a"] * 12)
     process = world.process("one", interval_s=0.5, poll_size=4).begin()
     process.step()
     world.broker.clock.advance(11.0)
-    if fault == "revoked":
+    if noticed == "while revoked":
         world.broker.group("product").rebalance()
+    if noticed == "in an abort":
+        world.broker.group("product").expire("one")
     for _ in range(60):
         process.step()
         world.check()

@@ -172,8 +172,6 @@ class Loop:
         transaction = self._transaction
         if transaction.is_empty:
             return False
-        if transaction.is_doomed:
-            return True  # the sooner it is aborted, the sooner readers get past it
         elapsed_s = self._clock.monotonic() - transaction.last_commit_s
         return self._settings.policy.is_due(
             elapsed_s=elapsed_s, records=transaction.records, size=transaction.size

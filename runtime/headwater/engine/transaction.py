@@ -63,11 +63,6 @@ class Transaction:
         """Whether nothing is staged."""
         return not self._pending and not self._begun
 
-    @property
-    def is_doomed(self) -> bool:
-        """Whether what is staged can only be aborted."""
-        return self._doomed is not None
-
     def committed(self) -> Positions:
         """The committed positions of the partitions held."""
         return self._committed
