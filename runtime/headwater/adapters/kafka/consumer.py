@@ -1,15 +1,14 @@
 """The group member (the port `RecordSource`). Never commits a position of records it returned."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from headwater.adapters.kafka.records import KafkaRecords, offset_of
-from headwater.adapters.kafka.triage import translate
+from headwater.adapters.kafka.triage import kafka_error, translate
 from headwater.errors import (
     FencedError,
     HeadwaterError,
@@ -23,9 +22,6 @@ from headwater.ports import GroupToken, RebalanceListener, Records
 LOGGER: Final = logging.getLogger("headwater.kafka")  # librdkafka writes to stderr otherwise
 
 CALL_S: Final = 10.0  # committed(), which waits out a zombie's pending offsets (KIP-447)
-ASK_S: Final = 5.0  # the members of the group, in the middle of a rebalance
-GRACE_S: Final = 1.0  # more for the future: the client should report its own timeout first
-QUIET: Final = 2  # syslog "critical": a broker away is told once, by our error, not on stderr
 
 FIXED: Final[Mapping[str, Any]] = {
     "enable.auto.commit": False,
@@ -73,9 +69,10 @@ class KafkaSource:
         on_statistics: Callable[[str], None] | None = None,
     ) -> None:
         settings = {**DEFAULTS, **config, **FIXED, "group.id": group, "group.instance.id": member}
-        self._group, self._member = group, member
-        self._known_as = ""  # the group's own name for us; the client forgets it when it times out
-        self._admin = {**config, "log_level": QUIET}
+        self._member = member
+        self._session_s = int(settings["session.timeout.ms"]) / 1000
+        self._polled_s = time.monotonic()
+        self._held: frozenset[Partition] = frozenset()  # by the last assignment, lost or not
         if on_statistics is not None:
             settings["stats_cb"] = on_statistics
         self._consumer = Consumer(settings, logger=LOGGER)
@@ -103,6 +100,7 @@ class KafkaSource:
     def poll(self, max_records: int, timeout_s: float) -> Sequence[Records]:
         """Records by topic, in log order per partition; empty when none came in time."""
         self._rebalanced = False
+        self._polled_s = time.monotonic()
         try:
             messages = self._consumer.consume(max_records, timeout_s)
         except KafkaException as cause:
@@ -175,22 +173,25 @@ class KafkaSource:
     def check_membership(self) -> None:
         """Ask the broker whether another process has joined with our member id since.
 
-        Raises FencedError then. A member that the group forgot and nobody replaced may go on.
+        A commit is the one call that carries the member id and is safe at any time (an admin call
+        about groups may kill the process, librdkafka#5040): it is refused with FENCED_INSTANCE_ID
+        when the id is another's. It repeats what is committed, so it changes nothing. A member that
+        the group forgot and nobody replaced may go on.
         """
-        admin = AdminClient(self._admin)  # held until it has answered
-        asked = admin.describe_consumer_groups([self._group], request_timeout=ASK_S)
+        held = [tp for tp in self._committed(sorted(self._held)) if tp.offset >= 0]
+        if not held:
+            return
         try:
-            members = asked[self._group].result(ASK_S + GRACE_S).members
+            self._consumer.commit(offsets=held, asynchronous=False)
         except KafkaException as cause:
-            raise translate(cause, doing="asking for the members of the group") from cause
-        except FutureTimeoutError as cause:
-            raise UnavailableError("the broker does not tell the members of the group") from cause
-        ours = {self._known_as, self._consumer.memberid()}
-        if any(m.group_instance_id == self._member and m.member_id not in ours for m in members):
-            raise FencedError(
-                f"another process uses this id ({self._member} has joined {self._group} anew); "
-                "stop it, or give this one its own HEADWATER_INSTANCE"
-            )
+            error = translate(cause, doing="asking for the membership")
+            if isinstance(error, FencedError):
+                raise error from cause
+            if kafka_error(cause).code() == KafkaError._FATAL:  # the answer before told the client
+                raise FencedError(
+                    f"another process uses this id ({self._member}); stop it, or give this one its "
+                    "own HEADWATER_INSTANCE"
+                ) from cause
 
     def caught_up(self) -> Positions:
         """Where the read_committed end was reached, control records passed, nothing since."""
@@ -210,8 +211,8 @@ class KafkaSource:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._rebalanced = True
         self._next, self._ends = {}, {}
-        self._known_as = consumer.memberid()
         self._arrived = [_partition(tp) for tp in partitions]
+        self._held = frozenset(self._arrived)
         consumer.assign([])  # else the client assigns by itself, from wherever it likes
 
     def _begin_reading(self) -> None:
@@ -245,7 +246,12 @@ class KafkaSource:
         consumer.unassign()
 
     def _stay_away_if_replaced(self, consumer: Consumer) -> None:
-        """The client joins again after this call, and would throw out whoever took our place."""
+        """The client joins again after this call, and would throw out whoever took our place.
+
+        Only a process that was asleep is replaced unnoticed; in an outage the question would wait.
+        """
+        if time.monotonic() - self._polled_s < self._session_s:
+            return
         try:
             self.check_membership()
         except FencedError:
