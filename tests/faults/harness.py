@@ -133,15 +133,23 @@ class Run:
 
     def probe(self, path: str) -> int:
         """The HTTP status of a probe; 0 while nothing listens yet."""
-        port = re.search(r'port["\']?[=:]\s*(\d+)', self.errors())
+        return self._get(path)[0]
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        lines = [line.rpartition(" ") for line in self._get("/metrics")[1].splitlines()]
+        return sum(float(value) for series, _, value in lines if series.split("{")[0] == name)
+
+    def _get(self, path: str) -> tuple[int, str]:
+        port = re.search(r'"port": (\d+)', self.errors())
         if port is None:
-            return 0
+            return 0, ""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port[1]}{path}", timeout=5) as reply:
-                return int(reply.status)
+                return reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
             with error:
-                return error.code
+                return error.code, ""
 
 
 class Bench:
@@ -257,6 +265,10 @@ class Bench:
         """Whether no transaction is open on the topic: read_committed end = high watermark."""
         return self.topics.ends(topic) == self.topics.high_watermarks(topic)
 
+    def has_read(self, product: str, source: str) -> bool:
+        """Whether the product's committed positions are the ends of its input."""
+        return self.topics.group_offsets(product, source) == self.topics.ends(source)
+
     # -- the checkers --------------------------------------------------------------------------
 
     def check(self, product: str, source: str, fed: pl.DataFrame) -> None:
@@ -277,7 +289,7 @@ class Bench:
             found.select(columns).sort("flight_id").equals(wanted.select(columns).sort("flight_id"))
         )
         self._check_order(found, wanted)
-        assert self.topics.group_offsets(product, source) == self.topics.ends(source)
+        assert self.has_read(product, source), "a lag is left"
 
     @staticmethod
     def _check_order(found: pl.DataFrame, wanted: pl.DataFrame) -> None:
