@@ -166,6 +166,17 @@ def test_a_failure_that_does_not_pass_ends_the_run(world: "World") -> None:
     assert world.outputs() == []
 
 
+def test_a_broker_that_takes_no_offsets_counts_as_away(world: "World") -> None:
+    """It answers every recovery, so only the transactions it fails can tell."""
+    world.feed(b"a")
+    world.broker.faults.script("send_offsets", UnavailableError("no answer"), times=1000)
+    process = world.process()
+    process.run()
+    assert isinstance(process.ended, UnavailableError)
+    assert "in a row failed, the last one: no answer" in str(process.ended)
+    assert world.outputs() == []
+
+
 def test_while_the_registry_is_away_inputs_wait(world: "World") -> None:
     """Nothing is dead-lettered, the membership is kept, and work goes on afterwards."""
     world.feed(*[b"a", b"bad"] * 10)

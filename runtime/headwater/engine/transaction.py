@@ -153,12 +153,15 @@ class Transaction:
         return is_committed
 
     def failed(self, error: HeadwaterError) -> None:
-        """Count a failure. Raises FatalError when the cause does not pass."""
-        self._failures += not isinstance(error, UnavailableError)
+        """Count a failure. Raises FatalError, or UnavailableError, when the cause does not pass.
+
+        An outage counts when it took a transaction with it: one long outage is one failure.
+        """
+        is_away = isinstance(error, UnavailableError)
+        self._failures += not (is_away and self.is_empty)
         if self._failures > MAX_FAILURES:
-            raise FatalError(
-                f"{self._failures} transactions in a row failed, the last one: {error}"
-            ) from error
+            text = f"{self._failures} transactions in a row failed, the last one: {error}"
+            raise (UnavailableError(text) if is_away else FatalError(text)) from error
 
     def recover(self, error: HeadwaterError) -> None:
         """One try to get out of a failed transaction, by what the error asks for.
