@@ -72,6 +72,7 @@ class KafkaSource:
         self._member = member
         self._session_s = int(settings["session.timeout.ms"]) / 1000
         self._polled_s = time.monotonic()
+        self._paused: frozenset[Partition] = frozenset()
         self._held: frozenset[Partition] = frozenset()  # by the last assignment, lost or not
         if on_statistics is not None:
             settings["stats_cb"] = on_statistics
@@ -160,11 +161,13 @@ class KafkaSource:
 
     def pause(self) -> None:
         """Stop fetching on the whole assignment while polling keeps the membership."""
-        self._consumer.pause(_topic_partitions(self._next))
+        self._paused = frozenset(self._next)
+        self._consumer.pause([TopicPartition(p.topic, p.index) for p in self._paused])
 
     def resume(self) -> None:
-        """Undo `pause`."""
-        self._consumer.resume(_topic_partitions(self._next))
+        """Undo `pause`, also for partitions that went and may come back: a pause outlives both."""
+        self._consumer.resume([TopicPartition(p.topic, p.index) for p in self._paused])
+        self._paused = frozenset()
 
     def group_token(self) -> GroupToken:
         """The membership of this moment."""

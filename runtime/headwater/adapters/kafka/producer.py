@@ -12,8 +12,14 @@ from typing import Any, Final, cast
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from headwater.adapters.kafka.triage import kafka_error, translate
-from headwater.errors import AbortableError, HeadwaterError, RetriableError, UnavailableError
+from headwater.adapters.kafka.triage import translate
+from headwater.errors import (
+    AbortableError,
+    HeadwaterError,
+    RecycleError,
+    RetriableError,
+    UnavailableError,
+)
 from headwater.model import Letter, Positions
 from headwater.ports import CommitOutcome, GroupToken
 
@@ -66,6 +72,7 @@ class KafkaTransactionalLog:
         if on_statistics is not None:
             self._config["stats_cb"] = on_statistics
         self._producer: Producer | None = None
+        self._is_initialised = False
         self._doubtful = False
         self._open = False
         self._unflushed_bytes = 0
@@ -87,6 +94,13 @@ class KafkaTransactionalLog:
         `produce_batch` reports per message, in the message's dict; a failed delivery makes the
         transaction abortable, so no callback per message is needed.
         """
+        for first in range(0, len(values), UNFLUSHED_RECORDS):
+            part = slice(first, first + UNFLUSHED_RECORDS)
+            self._produce_part(topic, keys[part], values[part])
+
+    def _produce_part(
+        self, topic: str, keys: Sequence[bytes | None], values: Sequence[bytes]
+    ) -> None:
         self._make_room(len(values), sum(map(len, values)))
         messages = [{"value": value, "key": key} for value, key in zip(values, keys, strict=True)]
         accepted = self._client().produce_batch(topic, messages)
@@ -147,11 +161,19 @@ class KafkaTransactionalLog:
         self._doubtful |= time.monotonic() - started > SLOW_END_S
 
     def recycle(self) -> None:
-        """Throw the client away, make a new one with the same id and initialise it."""
-        if self._producer is not None:
+        """Throw the client away, make a new one with the same id and initialise it.
+
+        One that could not be initialised in time goes on with that: librdkafka takes no other call.
+        """
+        if self._producer is not None and self._is_initialised:
             self._producer.purge()
             self._producer = None
         self._take_over(INIT_AGAIN_S)
+
+    def poll(self) -> None:
+        """Serve what the client has to tell: an idle one would pile up its statistics."""
+        if self._producer is not None:
+            self._producer.poll(0)
 
     def is_doubtful(self) -> bool:
         """Whether a timeout, a slow answer or a client error since `begin` asks for a recycle."""
@@ -164,28 +186,35 @@ class KafkaTransactionalLog:
         transaction.timeout.ms, or when the next process of this id initialises: nothing depends on
         this call.
         """
-        if self._producer is None:
-            return
-        self._producer.purge()
-        if self._open:
-            with contextlib.suppress(KafkaException):
-                self._producer.abort_transaction(END_TRY_S)
+        if self._producer is not None and self._is_initialised:
+            self._producer.purge()
+            if self._open:
+                with contextlib.suppress(KafkaException):
+                    self._producer.abort_transaction(END_TRY_S)
         self._producer = None
 
     def _take_over(self, total_s: float) -> None:
-        self._producer = producer = Producer(self._config, logger=LOGGER)
-        self._open = False
-        _until(
-            producer.init_transactions,
-            doing="taking over the transactional id",
-            tries_s=total_s,
-            total_s=total_s,
-        )
+        self._open = self._is_initialised = False
+        if self._producer is None:
+            self._producer = Producer(self._config, logger=LOGGER)
+        try:
+            _until(
+                self._producer.init_transactions,
+                doing="taking over the transactional id",
+                tries_s=total_s,
+                total_s=total_s,
+            )
+        except RetriableError:
+            raise
+        except HeadwaterError:
+            self._producer = None  # it would give the same answer for ever
+            raise
+        self._is_initialised = True
         self._forget()
 
     def _client(self) -> Producer:
-        if self._producer is None:
-            raise UnavailableError("the producer is not initialised")
+        if self._producer is None or not self._is_initialised:
+            raise RecycleError("the producer is not initialised")
         return self._producer
 
     def _make_room(self, records: int, size: int) -> None:
@@ -219,9 +248,8 @@ def _until(call: Callable[[float], None], *, doing: str, tries_s: float, total_s
         try:
             return call(min(tries_s, max(0.1, deadline - time.monotonic())))
         except KafkaException as cause:
-            error: HeadwaterError = translate(cause, doing=doing)
-            again = isinstance(error, RetriableError) or kafka_error(cause).retriable()
-            if not again:
+            error = translate(cause, doing=doing)
+            if not isinstance(error, RetriableError):
                 raise error from cause
             if time.monotonic() >= deadline:
                 raise UnavailableError(str(error)) from cause

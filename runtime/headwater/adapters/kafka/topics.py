@@ -9,6 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import (
+    OFFSET_INVALID,
     Consumer,
     IsolationLevel,
     KafkaError,
@@ -89,6 +90,8 @@ _AWAY: Final = _LOADING | frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
+_MOVED: Final = frozenset({KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH})
+"""What the client knows of a partition's leader is old: a restarted broker answers so."""
 _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # bare in the library
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # bare in the library
 _ABSENT: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
@@ -245,7 +248,7 @@ class KafkaTopics:
                 asked, isolation_level=isolation, request_timeout=CALL_S
             )
             try:
-                return {
+                found = {
                     Partition(topic, at.partition): self._result(future, doing).offset
                     for at, future in futures.items()
                 }
@@ -254,6 +257,11 @@ class KafkaTopics:
                 if self._clock.monotonic() > deadline_s:
                     raise
                 self._admin.poll(RETRY_S)
+                continue
+            if OFFSET_INVALID in found.values():
+                # a client that ran out of time answers so, without any error
+                raise self._unavailable(doing)
+            return found
 
     def _count(self, topic: str) -> int:
         return len(self._describe(topic).partitions)
@@ -304,7 +312,7 @@ class KafkaTopics:
     def _translated(self, error: KafkaError, doing: str) -> HeadwaterError:
         if error.code() in _AWAY:
             return self._unavailable(doing)
-        if error.retriable():
+        if error.retriable() or error.code() in _MOVED:
             return _NotYetError(f"Could not {doing}: {error.str()}; try again in a moment.")
         if error.code() in _ABSENT:
             return _AbsentError(

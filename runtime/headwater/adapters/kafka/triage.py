@@ -35,6 +35,12 @@ AWAY: Final = frozenset(
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._TIMED_OUT,
         KafkaError._RESOLVE,
+        KafkaError._WAIT_COORD,
+        # a restarted broker answers so for some seconds
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
     }
 )
 REFUSED: Final = frozenset(
@@ -91,6 +97,9 @@ def _by_consequence(error: KafkaError, text: str) -> HeadwaterError:
         return RecycleError(text)
     if error.txn_requires_abort():
         return AbortableError(text)
+    if error.code() == KafkaError._CONFLICT:
+        # an earlier call timed out and is still under way: it may be called again, nothing else
+        return RecycleError(text)
     if error.code() in AWAY:
         return UnavailableError(f"the broker does not answer {text}")
     if error.retriable():
