@@ -13,7 +13,7 @@ from headwater.adapters.memory.reader import MemoryRecords
 from headwater.contract import Decoder, Encoder, parse_contract
 from headwater.engine import Route, Task
 from headwater.engine.dead_letters import source_position
-from headwater.errors import UnavailableError
+from headwater.errors import DeclarationError, UnavailableError
 from headwater.flow import ROW, Plan
 from headwater.model import Code, Letter, Partition, RawRecord
 
@@ -162,3 +162,27 @@ def test_a_registry_that_is_away_is_no_bad_record() -> None:
     waiting = Task(Decoder(CONTRACT, away), [], dead_letters="out.dead-letters")
     with pytest.raises(UnavailableError):
         waiting.process(records(*encoded(1)))
+
+
+def test_a_larger_batch_is_proof_again() -> None:
+    """On a quiet topic the first batch is too small to show what a step does to a large one."""
+    tried = task(stream().map(lambda f: f.head(500)))
+    tried.process(records(*encoded(1)))
+    tried.process(records(*encoded(*range(300))))
+    with pytest.raises(DeclarationError, match="BATCH_DEPENDENT"):
+        tried.process(records(*encoded(*range(900))))
+
+
+def test_batches_that_do_not_grow_are_not_proved_again() -> None:
+    """The proof is not paid for by every batch."""
+    calls: list[int] = []
+
+    def watched(frame: pl.DataFrame) -> pl.DataFrame:
+        calls.append(frame.height)
+        return frame
+
+    tried = task(stream().map(watched))
+    tried.process(records(*encoded(*range(100))))
+    calls.clear()
+    tried.process(records(*encoded(*range(150))))
+    assert calls == [150]

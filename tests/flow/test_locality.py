@@ -8,7 +8,7 @@ import pytest
 
 from headwater import DataProduct, Flow
 from headwater.errors import DeclarationError
-from headwater.flow import ROW, Columns, Plan, check_row_local
+from headwater.flow import MAX_ROWS, ROW, Columns, Plan, check_row_local
 
 COLUMNS: Columns = {"n": pl.Int64(), "x": pl.Float64()}
 
@@ -48,7 +48,7 @@ DEPENDENT = {
     "length": stream().with_columns(size=pl.len()),
     "shift": stream().select(before=pl.col("n").shift(1)),
     "sum so far": stream().select(total=pl.col("n").cum_sum()),
-    "sort": stream().map(lambda f: f.sort("n", descending=True)),
+    "sort": stream().map(lambda f: f.drop(ROW).sort("n", descending=True)),
     "first only": stream().map(lambda f: f.head(1)),
     "unique": stream().map(halved_and_unique),
     "counter": stream().map(numbered),
@@ -105,14 +105,46 @@ def test_a_step_that_looks_at_its_row_alone_passes(name: str, count: int) -> Non
     check_row_local(Plan(LOCAL[name], COLUMNS, COLUMNS), rows(count))
 
 
+def late_repeats(frame: pl.DataFrame) -> pl.DataFrame:
+    """Drops repeats, which come only after the first 300 rows."""
+    return frame.with_columns(n=pl.col("n").clip(None, 300)).unique("n", maintain_order=True)
+
+
+LATE = {
+    "the first 500": stream().map(lambda f: f.head(500)),
+    "places below 300": stream().filter(pl.int_range(pl.len()) < 300),
+    "late repeats": stream().map(late_repeats),
+    "the greatest": stream().map(lambda f: f.with_columns(n=f["n"].clip(300, None).max())),
+    "sorted, of sorted rows": stream().map(lambda f: f.drop(ROW).sort("n")),
+    "a column sorted, of sorted rows": stream().select(pl.col("n").sort()),
+    "places in the batch": stream().map(lambda f: f.filter(pl.col(ROW) % 3 > 0)),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_a_dependence_that_shows_only_late_in_a_batch_is_found(name: str) -> None:
+    """The whole first batch is proof, in its own order and in another."""
+    with pytest.raises(DeclarationError, match="BATCH_DEPENDENT"):
+        check_row_local(Plan(LATE[name], COLUMNS), rows(1_200))
+
+
+def test_fan_out_before_a_step_is_no_dependence() -> None:
+    """A `_row` that stands several times leads back to the same record each time."""
+    twice = stream().map(lambda f: pl.concat([f, f]).sort(ROW, maintain_order=True))
+    check_row_local(Plan(twice.map(fails_for_some).filter(pl.col("n") > 3), COLUMNS), rows(1_000))
+
+
 def test_the_check_looks_at_a_bounded_number_of_rows() -> None:
-    """It runs on the first batch of a run: its cost must not grow with the batch."""
+    """Its cost must not grow with the batch; a driver may ask for all rows."""
     sizes: list[int] = []
 
     def watched(frame: pl.DataFrame) -> pl.DataFrame:
         sizes.append(frame.height)
         return frame
 
-    check_row_local(Plan(stream().map(watched), COLUMNS), rows(100_000))
-    assert max(sizes) <= 256
+    plan = Plan(stream().map(watched), COLUMNS)
+    check_row_local(plan, rows(MAX_ROWS * 2))
+    assert max(sizes) == MAX_ROWS
     assert len(sizes) < 100
+    check_row_local(plan, rows(MAX_ROWS * 2), max_rows=MAX_ROWS * 2)
+    assert max(sizes) == MAX_ROWS * 2

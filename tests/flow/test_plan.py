@@ -1,5 +1,6 @@
 """Steps on frames: what comes out, what is refused, who is to blame."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +267,72 @@ def test_a_predicate_that_is_no_truth_value_is_refused() -> None:
 def test_a_step_without_a_function_is_refused() -> None:
     """Told without data, not found as a column nobody knows."""
     assert refused(stream().map(takes_anything("name")))[0].startswith("INVALID_STEP map-1: takes")
+
+
+def test_a_map_that_reorders_rows_is_refused_on_every_batch() -> None:
+    """Outputs of one key keep the order of their inputs, whatever the first batch showed."""
+    plan = Plan(stream().map(lambda f: f.sort("n")), COLUMNS)
+    assert plan.process(rows(1, 2, 2, 3)).frame[ROW].to_list() == [0, 1, 2, 3]
+    with pytest.raises(DeclarationError, match=r"test_plan\.py:\d+: ROWS_REORDERED: map-1: "):
+        plan.process(rows(1, 3, 2))
+
+
+def leave(_: object) -> Any:
+    """Ends the process."""
+    raise SystemExit(3)
+
+
+def test_a_step_that_exits_is_a_step_that_fails() -> None:
+    """One record must not end the runtime; it is quarantined."""
+
+    def leave_at_two(frame: pl.DataFrame) -> pl.DataFrame:
+        return leave(frame) if 2 in frame["n"] else frame
+
+    done = run(stream().map(leave_at_two), rows(1, 2, 3))
+    assert [(q.row, q.code) for q in done.quarantined] == [(1, Code.STEP_FAILED)]
+    assert "SystemExit in step map-1" in done.quarantined[0].message
+    assert Plan(stream().map(leave), COLUMNS).columns is None
+
+
+def test_an_interrupt_in_a_step_is_not_held_back() -> None:
+    """Ctrl-C means the process, wherever it strikes."""
+
+    def interrupted(_: pl.DataFrame) -> pl.DataFrame:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Plan(stream().map(interrupted), COLUMNS)
+
+
+async def later(_: object) -> object:
+    """Nobody awaits it."""
+    return None
+
+
+async def one_by_one(_: object) -> Any:
+    """Nobody iterates it."""
+    yield None
+
+
+class Later:
+    """An object that is called like a function."""
+
+    async def __call__(self, _: object) -> object:
+        """Nobody awaits it."""
+        return None
+
+
+@pytest.mark.parametrize("function", [later, one_by_one, Later(), functools.partial(later)])
+def test_an_asynchronous_function_is_refused_at_declaration(function: Any) -> None:
+    """Its coroutine would never run; every record would be quarantined instead."""
+    for flow in (stream().map(function), stream().map_events(function)):
+        (problem,) = refused(flow, output=COLUMNS)
+        assert problem.startswith("INVALID_STEP map")
+        assert "`async def`" in problem
+
+
+@pytest.mark.parametrize("predicate", [True, 1, None, object()])
+def test_a_predicate_that_is_no_expression_is_refused(predicate: Any) -> None:
+    """`filter(True)` is a mistake of the author's, told with its line."""
+    (problem,) = refused(stream().filter(predicate))
+    assert problem.startswith("INVALID_STEP filter-1: TypeError: a predicate is an expression or")

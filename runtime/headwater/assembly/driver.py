@@ -100,7 +100,8 @@ class ProductDriver:
             if topic in inputs:
                 values = self._values(self.loaded.inputs[topic], inputs[topic])
                 frame = self._decoders[topic].decode(values).frame
-                check_row_local(self.loaded.plans[output.topic], frame)
+                plan = self.loaded.plans[output.topic]
+                check_row_local(plan, frame, max_rows=max(frame.height, 1))
 
     def _by_topic(self, inputs: Inputs | Mapping[str, Inputs]) -> Mapping[str, Inputs]:
         topics = list(self.loaded.inputs)

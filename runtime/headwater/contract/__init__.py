@@ -6,8 +6,11 @@ from headwater.contract.fitting import misfits
 from headwater.contract.keys import key_schema
 from headwater.contract.schema import Contract, contract_path, load_contract, parse_contract
 from headwater.contract.tables import arrow_schema, from_arrow, to_arrow
+from headwater.contract.types import ROW, ROW_TYPE
 
 __all__ = [
+    "ROW",
+    "ROW_TYPE",
     "Contract",
     "Decoded",
     "Decoder",

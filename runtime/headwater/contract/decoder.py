@@ -24,11 +24,10 @@ from headwater.contract.rows import RowDecoder
 from headwater.contract.schema import Contract
 from headwater.contract.tables import as_frame
 from headwater.contract.tree import NULL, Record, Type
+from headwater.contract.types import ROW, ROW_TYPE
 from headwater.errors import UnknownSchemaError
 from headwater.model import Code, Quarantine
 
-ROW: Final = "_row"
-ROW_TYPE: Final = pl.UInt32()
 ROWS_AT_ONCE: Final = 1_024  # by the row codec: bounds the Python objects alive
 SMALLEST_BATCH: Final = 64  # rows: below, halving costs more than decoding row by row
 UNKNOWN_FOR_S: Final = 60.0  # an id may be registered late; asking for each record would be a flood

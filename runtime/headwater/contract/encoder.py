@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -17,10 +17,9 @@ from headwater.contract.rows import RowEncoder
 from headwater.contract.schema import Contract
 from headwater.contract.tables import Rebuild, as_frame, exported
 from headwater.contract.tree import MISSING, Leaf, Record
+from headwater.contract.types import ROW, ROW_TYPE
 from headwater.errors import DeclarationError, Problem
 from headwater.model import Quarantine
-
-ROW: Final = "_row"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,4 +142,4 @@ def _to_canonical(array: Any, type_: Leaf, place: Place, faults: Faults) -> Any:
 
 
 def _numbered(rows: int) -> pl.Series:
-    return pl.int_range(rows, dtype=pl.UInt32(), eager=True).alias(ROW)
+    return pl.int_range(rows, dtype=ROW_TYPE, eager=True).alias(ROW)

@@ -16,6 +16,7 @@ from headwater.contract.defaults import default_mistakes
 from headwater.contract.parser import Parsed, parse
 from headwater.contract.tree import Primitive, Record, Type, optional
 from headwater.contract.types import (
+    ROW,
     column_mistakes,
     composite_part,
     key_encoding,
@@ -35,7 +36,7 @@ COMPATIBILITY: Final = (
 SENSITIVITY: Final = ("public", "internal", "personal", "secret")
 RECORD_TEXTS: Final = ("doc", "owner", "eventTime")
 FIELD_TEXTS: Final = ("unit", "rule")
-RESERVED: Final = frozenset({"_row", "_topic", "_partition", "_offset", "_timestamp", "_key"})
+RESERVED: Final = frozenset({ROW, "_topic", "_partition", "_offset", "_timestamp", "_key"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,10 @@ from headwater.contract.tree import (
     optional,
 )
 
+ROW: Final = "_row"
+"""The column beside the contract's that leads a row back to its place in the batch."""
+ROW_TYPE: Final = pl.UInt32()
+
 MAX_PRECISION: Final = 38  # digits of Arrow's, Polars' and Delta's 128-bit decimal
 
 KeyEncoding: TypeAlias = Literal["utf8", "int", "long"]

@@ -5,13 +5,16 @@ from typing import Final
 import polars as pl
 from pydantic import ValidationError
 
+from headwater.contract import ROW
 from headwater.errors import DeclarationError
-from headwater.flow.stage import ROW, Processed, Stage, cannot_run, columns_of
+from headwater.flow.stage import Processed, Stage, cannot_run, columns_of
 from headwater.model import Code, Quarantine
 from headwater.product import Map, MapEvents, Origin, Step
 from headwater.product.origin import deepest_in
 
-FAULTS: Final = (Exception, pl.exceptions.PanicException)  # polars' panics are no Exception
+FAULTS: Final = (Exception, SystemExit, pl.exceptions.PanicException)
+"""What the author's code may raise: polars' panics are no Exception, and exit() ends no runtime."""
+
 _SCHEMA_FAULTS: Final = (
     pl.exceptions.ColumnNotFoundError,
     pl.exceptions.SchemaError,

@@ -7,10 +7,11 @@ from typing import Any, Final
 import polars as pl
 from pydantic import BaseModel
 
+from headwater.contract import ROW, ROW_TYPE
 from headwater.errors import DeclarationError, Problem
 from headwater.flow.annotations import columns_of_model, model_returned, model_taken
-from headwater.flow.blame import quarantine
-from headwater.flow.stage import ROW, ROW_TYPE, Columns, Processed, refused, unknown_column
+from headwater.flow.blame import FAULTS, quarantine
+from headwater.flow.stage import Columns, Processed, refused, unknown_column
 from headwater.flow.values import from_values, loosen, to_values
 from headwater.model import Quarantine
 from headwater.product import MapEvents
@@ -66,7 +67,7 @@ class EventStage:
         for row, event in zip(frame[ROW].to_list(), values, strict=True):
             try:
                 made = as_events(call(dict(zip(names, event))))  # noqa: B905 strict costs 0.1 µs
-            except Exception as error:  # noqa: BLE001 the author's code may raise anything
+            except FAULTS as error:
                 quarantined.append(quarantine(self.step, row, error))
                 continue
             if made:

@@ -5,10 +5,10 @@ from typing import Any
 
 import polars as pl
 
+from headwater.contract import ROW, ROW_TYPE
 from headwater.errors import DeclarationError
+from headwater.flow.blame import FAULTS
 from headwater.flow.stage import (
-    ROW,
-    ROW_TYPE,
     Columns,
     Processed,
     cannot_run,
@@ -30,7 +30,7 @@ class ExpressionStage:
         """The columns that come out, learnt from a frame without rows."""
         try:
             return columns_of(self.run(empty(given)).frame)
-        except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        except FAULTS as error:
             raise cannot_run(self.step, error, given) from error
 
     def run(self, frame: pl.DataFrame) -> Processed:
@@ -66,7 +66,7 @@ class FrameStage:
             if code is not None:
                 origin = deepest_in(code.co_filename, error.__traceback__) or origin_of(code)
             raise cannot_run(self.step, error, given, origin) from error
-        except Exception:  # noqa: BLE001 the author's code may raise anything; the rows will tell
+        except FAULTS:  # the author's code may raise anything; the rows will tell
             return None
 
     def run(self, frame: pl.DataFrame) -> Processed:
@@ -80,6 +80,9 @@ class FrameStage:
         if ROW in result.columns:
             if not _is_led_back(result[ROW], frame[ROW]):
                 raise refused(self.step, "ROWS_LOST", "changed the column _row; leave it as it is")
+            if not result[ROW].is_sorted():
+                text = "returned rows in another order; keep them in the order of _row"
+                raise refused(self.step, "ROWS_REORDERED", text)
             return Processed(result, [])
         if result.height != frame.height:
             raise refused(
@@ -94,8 +97,10 @@ class FrameStage:
 def _mask(place: int, predicate: Any) -> pl.Expr:
     """A predicate as a column with a name of its own; a text is the name of a column."""
     expression = pl.col(predicate) if isinstance(predicate, str) else predicate
-    masked: pl.Expr = expression.alias(f"{ROW}_{place}")
-    return masked
+    if not isinstance(expression, pl.Expr):
+        message = f"a predicate is an expression or a column's name, not {predicate!r}"
+        raise TypeError(message)
+    return expression.alias(f"{ROW}_{place}")
 
 
 def _is_led_back(rows: pl.Series, given: pl.Series) -> bool:

@@ -2,34 +2,39 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 import polars as pl
 
+from headwater.contract import ROW, ROW_TYPE
 from headwater.errors import DeclarationError, Problem
 from headwater.flow.blame import run_without_guilty
 from headwater.flow.plan import Plan
 from headwater.flow.stage import Processed, Stage
 
-MAX_ROWS: Final = 256  # enough to hold every kind of row, few enough for the start of a run
+MAX_ROWS: Final = 20_000  # two polls: what stays unseen is only what needs a larger batch still
 MAX_SINGLES: Final = 64  # one run per row costs about 0.2 ms
-RANDOM_SPLITS: Final = 3
+PIECES: Final = 4  # of the shuffled rows: each is far from where it was, and among others
 SEED: Final = 20130101  # the same splits in every run: a finding can be had again
 
 
-def check_row_local(plan: Plan, frame: pl.DataFrame) -> None:
-    """Run each step on other splits of the first rows of `frame` and compare.
+def check_row_local(plan: Plan, frame: pl.DataFrame, *, max_rows: int = MAX_ROWS) -> None:
+    """Run each step on the first `max_rows` rows of `frame` cut otherwise, and compare.
 
-    Splits: one by one, halves, random ones. Costs some tens of milliseconds.
+    Single rows from all over the frame, its halves, and its rows shuffled and cut at random: a
+    step that looks at one row at a time gives each row the same. Costs about five runs of the plan.
     Raises DeclarationError with BATCH_DEPENDENT for the first step that gives another result.
     """
-    frame = frame.head(MAX_ROWS)
+    frame = frame.head(max_rows)
     for stage in plan.stages:
         if frame.is_empty():
             return
+        # Numbered anew: `_row` of the first batch means nothing in another, and fan-out repeats it.
+        frame = frame.with_columns(pl.int_range(frame.height, dtype=ROW_TYPE).alias(ROW))
         whole = run_without_guilty(stage, frame)
-        if any(not _equal(stage, part, pieces) for part, pieces in _splits(frame)):
+        if not all(_is_the_same(stage, whole, cut) for cut in _cuts(frame)):
             step = stage.step
             text = (
                 f"{step.name} gives other rows when the same records come in other batches;"
@@ -40,31 +45,48 @@ def check_row_local(plan: Plan, frame: pl.DataFrame) -> None:
         frame = whole.frame
 
 
-def _splits(frame: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, list[pl.DataFrame]]]:
-    """Frames with the pieces they are cut into."""
-    singles = frame.head(MAX_SINGLES)
-    yield singles, [singles.slice(row, 1) for row in range(singles.height)]
-    yield frame, [frame.head(frame.height // 2), frame.slice(frame.height // 2)]
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Rows of a frame in other batches; `rows` are their places in the frame, batch by batch."""
+
+    rows: pl.Series
+    batches: list[pl.DataFrame]
+
+
+def _cuts(frame: pl.DataFrame) -> Iterator[_Cut]:
+    singles = frame.gather_every(-(-frame.height // MAX_SINGLES))
+    yield _cut(singles, list(range(singles.height + 1)))
+    yield _cut(frame, [0, frame.height // 2, frame.height])
     choice = random.Random(SEED)  # noqa: S311 no secret: splits that repeat
-    for _ in range(RANDOM_SPLITS):
-        ends = sorted(choice.randrange(frame.height + 1) for _ in range(RANDOM_SPLITS))
-        places = [0, *ends, frame.height]
-        yield frame, [frame.slice(start, end - start) for start, end in pairwise(places)]
+    ends = sorted(choice.randrange(frame.height + 1) for _ in range(PIECES - 1))
+    yield _cut(frame.sample(fraction=1, shuffle=True, seed=SEED), [0, *ends, frame.height])
 
 
-def _equal(stage: Stage, frame: pl.DataFrame, pieces: list[pl.DataFrame]) -> bool:
-    whole = run_without_guilty(stage, frame)
-    parts = [run_without_guilty(stage, piece) for piece in pieces if not piece.is_empty()]
-    if _guilty(whole) != [row for part in parts for row in _guilty(part)]:
+def _cut(frame: pl.DataFrame, places: list[int]) -> _Cut:
+    """The frame cut at these places. `_row` ascends, as in every batch."""
+    numbered = frame.with_columns(pl.int_range(frame.height, dtype=ROW_TYPE).alias(ROW))
+    pairs = [(start, end) for start, end in pairwise(places) if start < end]
+    return _Cut(frame[ROW], [numbered.slice(start, end - start) for start, end in pairs])
+
+
+def _is_the_same(stage: Stage, whole: Processed, cut: _Cut) -> bool:
+    """Whether the rows of a cut come out, or are refused, as they are of the whole frame."""
+    parts = [run_without_guilty(stage, batch) for batch in cut.batches]
+    guilty = cut.rows.gather([row for part in parts for row in _guilty(part)])
+    tried = set(cut.rows.to_list())
+    if sorted(guilty.to_list()) != [row for row in _guilty(whole) if row in tried]:
         return False
+    expected = whole.frame.filter(pl.col(ROW).is_in(cut.rows.implode()))
     frames = [part.frame for part in parts if not part.frame.is_empty()]
-    if not frames or whole.frame.is_empty():
-        return whole.frame.is_empty() and not frames
+    if not frames or expected.is_empty():
+        return expected.is_empty() and not frames
     try:
         joined = pl.concat(frames, how="vertical_relaxed")
     except (pl.exceptions.SchemaError, pl.exceptions.ShapeError):
         return False  # other columns, or types that do not go together
-    return whole.frame.equals(joined.cast(whole.frame.schema, strict=False))
+    led_back = joined.with_columns(cut.rows.gather(joined[ROW]).alias(ROW))
+    ordered = led_back.sort(ROW, maintain_order=True)
+    return expected.equals(ordered.cast(expected.schema, strict=False))
 
 
 def _guilty(processed: Processed) -> list[int]:

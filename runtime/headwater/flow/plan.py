@@ -1,14 +1,16 @@
 """A flow compiled for the columns of its input: every mistake now, only bad rows later."""
 
+from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Final
 
 import polars as pl
 
+from headwater.contract import ROW
 from headwater.errors import DeclarationError, Problem
 from headwater.flow.blame import run_without_guilty
 from headwater.flow.events import EventStage
 from headwater.flow.frames import ExpressionStage, FrameStage
-from headwater.flow.stage import ROW, Columns, Processed, Stage, empty, refused
+from headwater.flow.stage import Columns, Processed, Stage, empty, refused
 from headwater.model import Quarantine
 from headwater.product import Filter, Flow, Map, MapEvents, Step
 
@@ -74,6 +76,9 @@ def _compile(step: Step, output: Columns | None) -> Stage:
         return ExpressionStage(step)
     if not _is_function(step.function):
         raise refused(step, "INVALID_STEP", "takes a function; give it one that can be called")
+    if _is_async(step.function):
+        text = "takes a plain function, not one of `async def`; nothing would await it"
+        raise refused(step, "INVALID_STEP", text)
     if isinstance(step, Map):
         return FrameStage(step)
     try:
@@ -85,3 +90,9 @@ def _compile(step: Step, output: Columns | None) -> Stage:
 
 def _is_function(value: object) -> bool:
     return callable(value)
+
+
+def _is_async(function: object) -> bool:
+    """Whether calling it gives a coroutine or an asynchronous generator."""
+    called = (function, getattr(function, "__call__", None))  # noqa: B004 its code, not whether
+    return any(iscoroutinefunction(each) or isasyncgenfunction(each) for each in called)

@@ -8,12 +8,10 @@ from typing import Any, Final, Protocol
 
 import polars as pl
 
+from headwater.contract import ROW, ROW_TYPE
 from headwater.errors import DeclarationError, Problem
 from headwater.model import Quarantine
 from headwater.product import Origin, Step
-
-ROW: Final = "_row"
-ROW_TYPE: Final = pl.UInt32()
 
 Columns = Mapping[str, pl.DataType]
 """Column names and types of a frame, without `_row`."""
@@ -71,7 +69,7 @@ def refused(step: Step, code: str, text: str, origin: Origin | None = None) -> D
 
 
 def cannot_run(
-    step: Step, error: Exception, given: Columns, origin: Origin | None = None
+    step: Step, error: BaseException, given: Columns, origin: Origin | None = None
 ) -> DeclarationError:
     """Why a step fails on a frame without rows; no payload can be in such an error."""
     if isinstance(error, _MISSING):

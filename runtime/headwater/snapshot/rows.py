@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 import polars as pl
 import pyarrow as pa
 
-from headwater.contract import Contract, Decoder, Encoder, from_arrow, to_arrow
+from headwater.contract import ROW, Contract, Decoder, Encoder, from_arrow, to_arrow
 from headwater.model import Quarantine
 from headwater.ports import Records
 from headwater.snapshot.multiset import digests
@@ -24,7 +24,6 @@ PLACE: Final = pa.schema(
 )
 """The columns a snapshot has beside the contract's: a row's place and its publish time."""
 
-ROW: Final = "_row"
 NO_BODY: Final = 0  # the digest of a row the contract cannot encode: it equals no row of the log
 
 
