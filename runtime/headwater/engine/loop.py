@@ -205,13 +205,18 @@ class Loop:
 
     def _recover(self, error: HeadwaterError) -> None:
         """Abort, recycle or stop, as the error asks; waits while the broker is away."""
+        is_away = False
         while True:
             self._transaction.failed(error)
+            is_away |= isinstance(error, RetriableError)
+            if is_away:
+                self._monitor.waiting(str(error))  # before the first try, which takes seconds
             try:
                 self._recover_from(error)
                 break
             except (AbortableError, RecycleError) as another:
                 error = another
+        self._monitor.waiting(None)
         self._window.discard()  # what was not committed comes again
         self._tally = _Tally()
 
