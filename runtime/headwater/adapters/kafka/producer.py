@@ -28,7 +28,7 @@ LOGGER: Final = logging.getLogger("headwater.kafka")  # librdkafka writes to std
 INIT_S: Final = (
     30.0  # a predecessor's transaction may have to time out first (transaction.timeout.ms, 10 s)
 )
-INIT_AGAIN_S: Final = 8.0  # in mid-run: the loop must poll in between to keep its membership
+INIT_AGAIN_S: Final = 2.0  # in mid-run: the next try goes on, and the loop must poll in between
 SEND_OFFSETS_S: Final = 8.0  # below message.timeout.ms, which would abort the transaction anyway
 END_TRY_S: Final = 2.0  # one try: commit_transaction() without a timeout ignores every limit
 END_S: Final = (
