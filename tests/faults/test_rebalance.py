@@ -15,7 +15,7 @@ from headwater.observe import catalogue
 
 pytestmark = pytest.mark.kafka
 
-RECORDS_IN: Final = f"{catalogue.RECORDS_IN.name}_total"
+RECORDS_IN: Final = catalogue.RECORDS_IN.name
 QUICK_SESSION: Final = {
     # the shortest session a broker takes: a stopped static member keeps its partitions that long
     "HEADWATER_KAFKA__SESSION_TIMEOUT_MS": "6000",
