@@ -1,6 +1,7 @@
 """Reading a contract: what it holds, and every mistake at once."""
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,117 @@ def test_a_key_of_several_fields_has_a_schema_of_its_own() -> None:
         "name": "RKey",
         "fields": [{"name": "day", "type": day["type"]}, {"name": "id", "type": "string"}],
     }
+
+
+def default(type_: Any, value: Any) -> Any:
+    """A record with one field that has a default."""
+    return record({"name": "f", "type": type_, "doc": "d", "default": value})
+
+
+def logical(kind: str, name: str, **more: Any) -> dict[str, Any]:
+    """A logical type."""
+    return {"type": kind, "logicalType": name, **more}
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        (logical("string", "uuid"), ""),
+        (logical("int", "date"), 2**31 - 1),
+        (logical("int", "time-millis"), -1),
+        (logical("long", "time-micros"), 86_400_000_000),
+        (logical("long", "timestamp-millis"), 2**62),
+        (logical("bytes", "decimal", precision=2), "\x7f"),
+        (logical("bytes", "decimal", precision=2), "\x7f" * 40),
+        ("float", 1e300),
+        ("float", 10**400),
+        ("double", 10**400),
+        (["null", logical("string", "uuid")], "nope"),
+        ({"type": "array", "items": logical("int", "date")}, [0, 2**31 - 1]),
+    ],
+)  # fmt: skip
+def test_a_default_that_no_column_can_hold_is_refused(type_: Any, value: Any) -> None:
+    """It goes through the same conversion as a value from the wire, long before the first."""
+    assert problems(default(type_, value)) == [("BAD_DEFAULT", 6)]
+
+
+def test_a_default_inside_a_record_is_checked() -> None:
+    """At any depth, whether or not the record around it has a default."""
+    inner = {**default(logical("string", "uuid"), "no"), "name": "N"}
+    field = {"name": "outer", "type": inner, "doc": "d"}
+    assert [code for code, _ in problems(record(field))] == ["BAD_DEFAULT"]
+
+
+def test_defaults_are_columns_of_one_value() -> None:
+    """As a reader gets them."""
+    fields = [
+        {"name": "d", "type": logical("int", "date"), "doc": "d", "default": 1},
+        {"name": "n", "type": ["null", "int"], "doc": "d", "default": None},
+        ID,
+    ]
+    text = json.dumps(record(*fields))
+    contract = parse_contract(text, topic="a.b", version=1, path=Path("v1.avsc"))
+    held = {name: series.to_list() for name, series in contract.defaults.items()}
+    assert held == {"d": [date(1970, 1, 2)], "n": [None]}
+    assert contract.defaults["n"].dtype == pl.Int32
+
+
+HALF = (
+    '{"type": "record", "name": "R",\n"doc": "\\ud83d\\ude00",\n"fields": [\n{"doc": "\\ud800"}]}'
+)
+DIGITS = '{"type": "record",\n"name": ' + "1" * 5_000 + "}"
+INFINITE = '{"type": "record",\n"name": 1e999}'
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [(HALF, 4), (DIGITS, 2), (INFINITE, 2), ('{\n"a": NaN}', 2), ("{\n\n", 3)]
+)  # fmt: skip
+def test_what_cannot_be_written_as_json_again_is_refused_with_its_line(
+    text: str, line: int
+) -> None:
+    """Python reads more than others do; the registry would refuse it, or a consumer choke on it."""
+    assert problems(None, text=text) == [("BAD_JSON", line)]
+
+
+@pytest.mark.parametrize("logical_type", [["x"], {}, 5, True])
+def test_a_logical_type_that_is_no_text_is_a_mistake_of_a_contract(logical_type: Any) -> None:
+    """Avro ignores what it does not know; an author should know that."""
+    type_ = {"type": "int", "logicalType": logical_type}
+    assert problems(record({**ID, "type": type_})) == [("UNSUPPORTED_TYPE", 6)]
+
+
+@pytest.mark.parametrize("size", [0, 4, 2**31, 10**4_000], ids=range(4))
+def test_an_absurd_precision_or_size_costs_nothing(size: int) -> None:
+    """Neither a power of ten nor one of two is computed to find that it is too large."""
+    type_ = {**logical("fixed", "decimal", precision=10**4_000), "name": "F", "size": size}
+    assert problems(record({**ID, "type": type_}))
+
+
+@pytest.mark.parametrize("space", [5, {}, [], False])
+def test_a_namespace_is_a_text(space: Any) -> None:
+    """Anything else would become part of a name."""
+    assert problems(record(ID, namespace=space)) == [("BAD_SCHEMA", 1)]
+
+
+def test_a_deep_schema_is_refused_not_walked() -> None:
+    """A schema nests as deep as its author likes; the check does not follow."""
+    type_: Any = "int"
+    for _ in range(300):
+        type_ = {"type": "array", "items": type_}
+    assert problems(record({**ID, "type": type_})) == [("BAD_SCHEMA", 6)]
+
+
+def test_attributes_that_are_nearly_known_are_reported() -> None:
+    """`sensitivty` would silently protect nothing; other attributes are free."""
+    field = {**ID, "sensitivty": "secret", "role": "x", "example": 1}
+    found = problems(record(field, evenTime="id", event_time="id", contact="me"))
+    assert found == [("UNKNOWN_ATTRIBUTE", 4), ("UNKNOWN_ATTRIBUTE", 5), ("UNKNOWN_ATTRIBUTE", 12)]
+    with pytest.raises(DeclarationError, match=r'"sensitivty" of id is .* mean "sensitivity"\?'):
+        parse_contract(json.dumps(record(field)), topic="a.b", version=1, path=Path("v1.avsc"))
+
+
+def test_reserved_names_and_repeated_names_ignore_case_everywhere() -> None:
+    """Tables do, inside structures too."""
+    inner = {**record({**ID, "name": "p"}, {**ID, "name": "P"}), "name": "N"}
+    found = problems(record({**ID, "name": "_Offset"}, {"name": "n", "type": inner, "doc": "d"}))
+    assert [code for code, _ in found] == ["RESERVED_NAME"] * 3

@@ -31,6 +31,7 @@ from headwater.model import Code, Quarantine
 ROWS_AT_ONCE: Final = 1_024  # by the row codec: bounds the Python objects alive
 SMALLEST_BATCH: Final = 64  # rows: below, halving costs more than decoding row by row
 UNKNOWN_FOR_S: Final = 60.0  # an id may be registered late; asking for each record would be a flood
+MAX_MESSAGE: Final = 1_000  # characters: it becomes a header, and a schema may be any size
 MOST_UNKNOWN: Final = 1_024  # ids remembered as unknown: hostile input must not fill the memory
 
 
@@ -193,7 +194,7 @@ class _Writer:
     def decode_by_row(self, batch: _Batch, rows: Sequence[int]) -> None:
         """Decode rows of this schema id one by one."""
         if self._rows is None:
-            message = f"schema {self._schema_id}: {'; '.join(self.reasons)}"
+            message = f"schema {self._schema_id}: {'; '.join(self.reasons)}"[:MAX_MESSAGE]
             for row in rows:
                 batch.refuse(row, Code.INCOMPATIBLE_SCHEMA, message)
             return
@@ -242,8 +243,8 @@ def _parsed(text: str) -> tuple[Type, list[str]]:
     """A writer's schema as a tree, and what is wrong with it."""
     try:
         parsed = parse(json.loads(text))
-    except (json.JSONDecodeError, RecursionError):
-        return NULL, ["the writer's schema is not JSON"]
+    except (ValueError, RecursionError):  # ValueError also for a number of too many digits
+        return NULL, ["the writer's schema is not JSON that can be read"]
     return parsed.type, [str(each) for each in parsed.mistakes]
 
 

@@ -1,7 +1,7 @@
 """Defaults of a schema: JSON as the author wrote it -> the physical value it stands for."""
 
 import math
-from collections.abc import Iterator
+import struct
 from typing import Any, Final
 
 from headwater.contract.tree import (
@@ -11,31 +11,20 @@ from headwater.contract.tree import (
     Enum,
     Fixed,
     Map,
-    Mistake,
     Primitive,
     Record,
     Type,
     Union,
-    descend,
 )
 
 _BITS: Final = {"int": 31, "long": 63}  # without the sign
+_FLOATING: Final = {"float": "<f", "double": "<d"}  # of struct
+_STRING: Final = Primitive("string")
 _NON_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class BadDefaultError(ValueError):
     """A default does not fit its type."""
-
-
-def default_mistakes(record: Type) -> Iterator[Mistake]:
-    """Every default inside a record that does not fit its field."""
-    for path, type_ in descend(record):
-        for each in type_.fields if isinstance(type_, Record) else ():
-            if each.default is not MISSING:
-                try:
-                    physical(each.default, each.type)
-                except BadDefaultError as error:
-                    yield Mistake(f"{path}.{each.name}".lstrip("."), str(error), "BAD_DEFAULT")
 
 
 def physical(value: Any, type_: Type) -> Any:
@@ -49,7 +38,8 @@ def physical(value: Any, type_: Type) -> Any:
         case Array(items) if isinstance(value, list):
             return [physical(each, items) for each in value]
         case Map(values) if isinstance(value, dict):
-            return [(key, physical(each, values)) for key, each in value.items()]
+            pairs = value.items()
+            return [(_primitive(key, _STRING), physical(each, values)) for key, each in pairs]
         case Record() if isinstance(value, dict):
             return {each.name: _of_field(each.name, value, each) for each in type_.fields}
         case Primitive() | Decimal() | Fixed() | Enum():
@@ -85,8 +75,8 @@ def _leaf(value: Any, type_: Primitive | Decimal | Fixed | Enum) -> Any:
             return _bytes(value, type_, size)
         case Enum(symbols=symbols) if value in symbols:
             return value
-        case Primitive(kind):
-            return _primitive(value, kind, type_)
+        case Primitive():
+            return _primitive(value, type_)
         case _:
             raise _misfit(type_)
 
@@ -102,24 +92,46 @@ def _bytes(value: Any, type_: Type, size: int | None) -> bytes:
     return data
 
 
-def _primitive(value: Any, kind: str, type_: Type) -> Any:
+def _primitive(value: Any, type_: Primitive) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    fits = {
-        "null": value is None,
-        "boolean": isinstance(value, bool),
-        "string": isinstance(value, str),
-        "float": is_number,
-        "double": is_number,
-    }
-    if kind in _BITS:
-        bound = 1 << _BITS[kind]
-        if is_number and isinstance(value, int) and -bound <= value < bound:
-            return value
-    elif kind in {"float", "double"} and isinstance(value, str) and value in _NON_FINITE:
+    match type_.kind:
+        case "int" | "long" as kind:
+            bound = 1 << _BITS[kind]
+            fits = is_number and isinstance(value, int) and -bound <= value < bound
+        case "float" | "double":
+            return _floating(value, type_)
+        case "string":
+            fits = isinstance(value, str) and _is_unicode(value)
+        case "boolean":
+            fits = isinstance(value, bool)
+        case _:
+            fits = value is None
+    if not fits:
+        raise _misfit(type_)
+    return value
+
+
+def _floating(value: Any, type_: Primitive) -> float:
+    """A number that the type's 4 or 8 bytes can hold, or the name of one that is not finite."""
+    if isinstance(value, str) and value in _NON_FINITE:
         return _NON_FINITE[value]
-    elif fits.get(kind, False):
-        return float(value) if kind in {"float", "double"} else value
-    raise _misfit(type_)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _misfit(type_)
+    try:
+        number = float(value)
+        struct.pack(_FLOATING[type_.kind], number)
+    except OverflowError:
+        raise _misfit(type_) from None
+    return number
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can write half a surrogate pair, which no encoding can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _misfit(type_: Type) -> BadDefaultError:

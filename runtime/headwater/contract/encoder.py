@@ -5,18 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
 from headwater.contract.arrays import Faults, Place
 from headwater.contract.columnar import ID_BYTES, MAGIC, ColumnarCodec
 from headwater.contract.fitting import fitted, misfits
 from headwater.contract.keys import key_record, plain_keys
 from headwater.contract.leaves import to_canonical, to_physical
-from headwater.contract.resolve import Resolution
 from headwater.contract.rows import RowEncoder
 from headwater.contract.schema import Contract
-from headwater.contract.tables import Rebuild, as_frame, exported
-from headwater.contract.tree import MISSING, Leaf, Record
+from headwater.contract.tables import Rebuild, exported
+from headwater.contract.tree import Leaf, Record
 from headwater.contract.types import ROW, ROW_TYPE
 from headwater.errors import DeclarationError, Problem
 from headwater.model import Quarantine
@@ -45,7 +43,6 @@ class Encoder:
         self._fields = contract.record.fields
         self._framed = _codec(contract.record, schema_id)
         self._plain = _codec(contract.record, None)
-        self._defaults = _defaults(contract)
         self._fitting: pl.Schema | None = None
         key = key_record(contract)
         self._key = _codec(key, key_schema_id) if key is not None else None
@@ -104,7 +101,7 @@ class Encoder:
 
     def _column(self, frame: pl.DataFrame, name: str, faults: Faults) -> pl.Series:
         if name not in frame:
-            return self._defaults[name].new_from_index(0, frame.height)
+            return self.contract.defaults[name].new_from_index(0, frame.height)
         return fitted(frame[name], self.contract.columns[name], faults)
 
     def _keys(
@@ -125,16 +122,6 @@ def _codec(record: Record, schema_id: int | None) -> Callable[[Sequence[Any]], l
         return ColumnarCodec(record, schema_id).encode
     prefix = b"" if schema_id is None else MAGIC + schema_id.to_bytes(ID_BYTES, "big")
     return RowEncoder(record, prefix).encode
-
-
-def _defaults(contract: Contract) -> dict[str, pl.Series]:
-    """The default of every field that has one, as a series of one value."""
-    fields = [each for each in contract.record.fields if each.default is not MISSING]
-    record = Record(contract.record.name, tuple(fields))
-    resolved = Resolution(Record(record.name, ()), record).resolve({}, 1, Faults())
-    table = pa.Table.from_arrays(resolved, names=[each.name for each in fields])
-    frame = as_frame(table, contract.columns)
-    return {each.name: each for each in frame.get_columns()}
 
 
 def _to_canonical(array: Any, type_: Leaf, place: Place, faults: Faults) -> Any:

@@ -9,8 +9,9 @@ from typing import Final, TypeAlias
 import polars as pl
 
 from headwater.contract.arrays import Faults
-from headwater.contract.schema import RESERVED, Contract
+from headwater.contract.schema import Contract
 from headwater.contract.tree import MISSING
+from headwater.contract.types import ROW
 from headwater.model import Code
 
 PolarsType: TypeAlias = pl.DataType | pl.datatypes.DataTypeClass
@@ -21,12 +22,12 @@ TEXTS: Final = (pl.String, pl.Categorical, pl.Enum)
 def misfits(contract: Contract, columns: Mapping[str, pl.DataType]) -> list[str]:
     """Why columns of these types cannot be published under the contract; empty when they can.
 
-    A column the contract has a default for may be missing. Headwater's own columns are passed over.
+    A column the contract has a default for may be missing. The column `_row` is passed over.
     """
     reasons = [
         f"the column {name} is not in the contract; drop it, or add it to a new version"
         for name in columns
-        if name not in contract.columns and name not in RESERVED
+        if name not in contract.columns and name != ROW
     ]
     for field in contract.record.fields:
         wanted = contract.columns[field.name]

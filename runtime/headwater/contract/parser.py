@@ -1,5 +1,6 @@
 """Avro JSON -> tree. Takes any legal schema, however unusual, and finds every mistake."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from headwater.contract.tree import (
 
 MAX_DEPTH: Final = 32  # nested types; deeper ones are written by nobody but an attacker
 MAX_FIELDS: Final = 1_000  # of a whole schema, for the same reason
+MAX_FIXED: Final = (1 << 31) - 1  # bytes: what other implementations can hold
+DIGITS_PER_BIT: Final = math.log10(2)
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 PRIMITIVES: Final = frozenset(
@@ -120,7 +123,7 @@ class _Parser:
         logical = schema.get("logicalType")
         if logical is None:
             return Primitive(kind)
-        if logical in LOGICAL.get(kind, ()):
+        if isinstance(logical, str) and logical in LOGICAL.get(kind, ()):
             return Primitive(kind, logical)
         if kind == "bytes" and logical == "decimal":
             return self.decimal(schema, path, None) or Primitive(kind)
@@ -133,7 +136,7 @@ class _Parser:
     def decimal(self, schema: Mapping[str, Any], path: str, size: int | None) -> Decimal | None:
         precision, scale = schema.get("precision"), schema.get("scale", 0)
         if _is_int(precision) and _is_int(scale) and 0 <= scale <= precision and precision > 0:
-            if size is None or 10**precision <= 1 << (8 * size - 1):
+            if size is None or precision <= (8 * size - 1) * DIGITS_PER_BIT:
                 return Decimal(precision, scale, size)
             self.ignore(path, f"a decimal of {precision} digits over {size} bytes")
             return None
@@ -144,7 +147,10 @@ class _Parser:
         name = schema.get("name")
         if not isinstance(name, str) or not all(NAME.match(part) for part in name.split(".")):
             return self.wrong(path, f"{schema['type']} needs a name of letters, digits and _")
-        full = _full(name, schema.get("namespace", space) or "")
+        own: object = schema.get("namespace", space)
+        if own is not None and not isinstance(own, str):
+            return self.wrong(path, f"the namespace of {name} is a text")
+        full = _full(name, own or "")
         if full in self.named or full in PRIMITIVES:
             return self.wrong(path, f"the name {full!r} is defined twice")
         aliases = tuple(_full(each, full.rpartition(".")[0]) for each in self.aliases(schema, path))
@@ -169,8 +175,8 @@ class _Parser:
         self, schema: Mapping[str, Any], name: str, aliases: tuple[str, ...], path: str
     ) -> Type:
         size, logical = schema.get("size"), schema.get("logicalType")
-        if not _is_int(size) or size < 0:
-            return self.wrong(path, "fixed needs a size in bytes")
+        if not _is_int(size) or not 0 <= size <= MAX_FIXED:
+            return self.wrong(path, f"fixed needs a size of 0 to {MAX_FIXED} bytes")
         if logical == "decimal":
             return self.decimal(schema, path, size) or Fixed(name, size, None, aliases)
         if logical == "uuid" and size == UUID_SIZE:

@@ -4,7 +4,7 @@ Promotions, defaults, aliases, dropped and reordered fields, enum defaults, null
 What can never resolve is a reason of the plan; what cannot in one row marks that row.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
@@ -110,7 +110,7 @@ class Resolution:
         one = self._value(wanted.type, wanted.type, path)(
             pa.array([value], fold(wanted.type, PHYSICAL)), Place(path), faults
         )
-        self.reasons.extend(message for _, message in faults.found.values())
+        self.reasons.extend(f"the default of {message}" for _, message in faults.found.values())
         return lambda array, _place, _faults: pa.repeat(one[0], len(array))
 
     def _value(self, writer: Type, reader: Type, path: str) -> Step:
@@ -161,19 +161,40 @@ def used(writer: Type, reader: Type) -> Type:
     written, wanted = optional(writer) or writer, optional(reader) or reader
     match written, wanted:
         case Record(), Record():
-            pairs = [(source_of(each, written), each) for each in wanted.fields]
-            kept = {
-                source.name: Field(source.name, used(source.type, each.type))
-                for source, each in pairs
-                if source is not None
-            }
-            return Record(written.name, tuple(kept.values()))
+            kept = (
+                Field(source.name, used(source.type, each.type))
+                for each in wanted.fields
+                if (source := source_of(each, written)) is not None
+            )
+            return Record(written.name, _joined(kept))
         case Array(), Array():
             return Array(used(written.items, wanted.items))
         case Map(), Map():
             return Map(used(written.values, wanted.values))
         case _:
             return written
+
+
+def _joined(fields: Iterable[Field]) -> tuple[Field, ...]:
+    """Each field once: what several readers' fields use of one writer's field is used."""
+    by_name: dict[str, Field] = {}
+    for each in fields:
+        known = by_name.setdefault(each.name, each)
+        by_name[each.name] = Field(each.name, _union(known.type, each.type))
+    return tuple(by_name.values())
+
+
+def _union(one: Type, other: Type) -> Type:
+    """Both parts of the same writer's type."""
+    match one, other:
+        case Record(), Record():
+            return Record(one.name, _joined((*one.fields, *other.fields)))
+        case Array(), Array():
+            return Array(_union(one.items, other.items))
+        case Map(), Map():
+            return Map(_union(one.values, other.values))
+        case _:
+            return one
 
 
 def _run(

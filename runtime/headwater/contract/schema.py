@@ -3,18 +3,21 @@
 Reports every mistake of a file at once, with its line where the file has one.
 """
 
+import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
-from headwater.contract.defaults import default_mistakes
-from headwater.contract.parser import Parsed, parse
-from headwater.contract.tree import Primitive, Record, Type, optional
+from headwater.contract.absent import default_columns, default_mistakes
+from headwater.contract.document import BadDocumentError, line_of, read_document
+from headwater.contract.parser import MAX_DEPTH, Parsed, parse
+from headwater.contract.tree import Primitive, Record, Type, descend, optional
 from headwater.contract.types import (
     ROW,
     column_mistakes,
@@ -36,6 +39,15 @@ COMPATIBILITY: Final = (
 SENSITIVITY: Final = ("public", "internal", "personal", "secret")
 RECORD_TEXTS: Final = ("doc", "owner", "eventTime")
 FIELD_TEXTS: Final = ("unit", "rule")
+RECORD_ATTRIBUTES: Final = (
+    *("type", "name", "namespace", "aliases", "fields"),
+    *(*RECORD_TEXTS, "key", "compatibility"),
+)
+FIELD_ATTRIBUTES: Final = (
+    *("type", "name", "doc", "default", "aliases", "order"),
+    *(*FIELD_TEXTS, "sensitivity"),
+)
+NEARLY: Final = 0.8  # of difflib's 0 to 1: "sensitivty" is 0.95 like, "role" and "rule" 0.75
 RESERVED: Final = frozenset({ROW, "_topic", "_partition", "_offset", "_timestamp", "_key"})
 
 
@@ -44,7 +56,8 @@ class Contract:
     """One version of one product's contract, validated.
 
     `text` is the JSON to register, custom attributes included; `columns` are the Polars types of
-    the fields, in order; `record` is the same schema as a tree; `key` is empty where there is none.
+    the fields, in order; `record` is the same schema as a tree; `key` is empty where there is none;
+    `defaults` holds the default of each field that has one, as a series of one value.
     """
 
     topic: str
@@ -58,6 +71,7 @@ class Contract:
     columns: dict[str, pl.DataType]
     path: Path
     record: Record = field(repr=False)
+    defaults: Mapping[str, pl.Series] = field(repr=False, compare=False)
 
 
 def contract_path(root: Path, topic: str, version: int) -> Path:
@@ -83,11 +97,10 @@ def load_contract(root: Path, topic: str, version: int) -> Contract:
 def parse_contract(text: str, *, topic: str, version: int, path: Path) -> Contract:
     """The contract in `text`, which stands at `path`. Raises DeclarationError."""
     try:
-        schema = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        line = error.lineno if isinstance(error, json.JSONDecodeError) else None
-        message = f"the contract is not JSON: {getattr(error, 'msg', 'it nests too deep')}"
-        raise DeclarationError([Problem("BAD_JSON", message, str(path), line)]) from error
+        schema = read_document(text)
+    except BadDocumentError as error:
+        message = f"the contract is not JSON: {error}"
+        raise DeclarationError([Problem("BAD_JSON", message, str(path), error.line)]) from error
     found = parse(schema)
     check = _Check(text, path, schema, found)
     problems = check.problems()
@@ -105,6 +118,7 @@ def parse_contract(text: str, *, topic: str, version: int, path: Path) -> Contra
         columns={each.name: polars_type(each.type) for each in found.type.fields},
         path=path,
         record=found.type,
+        defaults=default_columns(found.type),
     )
 
 
@@ -140,20 +154,23 @@ class _Check:
         fields = {each.name: each.type for each in record.fields}
         for each in (*column_mistakes(record), *default_mistakes(record)):
             yield self.problem(each.code, str(each), each.path)
-        yield from self.of_names(list(fields))
+        yield from self.of_names(record)
         yield from self.of_key(fields)
         yield from self.of_event_time(fields)
 
-    def of_names(self, names: list[str]) -> Iterator[Problem]:
-        for name in names:
-            if name in RESERVED:
-                message = f"the name {name} is Headwater's own column; choose another"
-                yield self.problem("RESERVED_NAME", message, name)
-        folded = [name.lower() for name in names]
-        for name in names:
-            if folded.count(name.lower()) > 1:
-                message = f"the name {name} differs from another only in case; tables ignore case"
-                yield self.problem("RESERVED_NAME", message, name)
+    def of_names(self, record: Record) -> Iterator[Problem]:
+        for each in record.fields:
+            if is_reserved(each.name):
+                message = f"the name {each.name} is Headwater's own column; choose another"
+                yield self.problem("RESERVED_NAME", message, each.name)
+        for path, inside in descend(record):
+            names = [each.name for each in inside.fields] if isinstance(inside, Record) else []
+            folded = Counter(name.lower() for name in names)
+            for name in names:
+                if folded[name.lower()] > 1:
+                    at = f"{path}.{name}".lstrip(".")
+                    message = f"the name {at} differs from another only in case; tables ignore case"
+                    yield self.problem("RESERVED_NAME", message, at)
 
     def of_key(self, fields: Mapping[str, Type]) -> Iterator[Problem]:
         if not self.key_is_valid or len(set(self.key)) < len(self.key):
@@ -188,13 +205,27 @@ class _Check:
     def of_attributes(self) -> Iterator[Problem]:
         for name in RECORD_TEXTS:
             if not isinstance(self.schema.get(name, ""), str):
-                yield self.problem("BAD_ATTRIBUTE", f'"{name}" is a text')
+                yield self.problem("BAD_ATTRIBUTE", f'"{name}" is a text', f'"{name}"')
         given = self.schema.get("compatibility", COMPATIBILITY[0])
         if given not in COMPATIBILITY:
             message = f'"compatibility" is one of {", ".join(COMPATIBILITY)}'
             yield self.problem("BAD_ATTRIBUTE", message, '"compatibility"')
+        yield from self.of_spelling(self.schema, RECORD_ATTRIBUTES, "")
         for path, each in _fields(self.schema, ""):
             yield from self.of_field(path, each)
+            yield from self.of_spelling(each, FIELD_ATTRIBUTES, path)
+
+    def of_spelling(
+        self, given: Mapping[str, Any], known: Sequence[str], path: str
+    ) -> Iterator[Problem]:
+        """Any attribute may be added; one that is nearly ours would silently do nothing."""
+        for name in given.keys() - set(known):
+            near = difflib.get_close_matches(_folded(name), map(_folded, known), 1, NEARLY)
+            if near:
+                meant = next(each for each in known if _folded(each) == near[0])
+                place = f" of {path}" if path else ""
+                message = f'"{name}"{place} is not known; did you mean "{meant}"?'
+                yield self.problem("UNKNOWN_ATTRIBUTE", message, f'"{name}"')
 
     def of_field(self, path: str, attributes: Mapping[str, Any]) -> Iterator[Problem]:
         doc = attributes.get("doc")
@@ -211,11 +242,19 @@ class _Check:
         return Problem(code, message, str(self.path), self.line(at))
 
     def line(self, at: str) -> int | None:
-        """The line of a quoted word, or of the field at a path; the first field of that name."""
+        """The line of a quoted word, or of the first field of a path's name; else the first."""
         name = at.replace("[]", "").replace("{}", "").rpartition(".")[2]
         pattern = re.escape(at) if at.startswith('"') else rf'"name"\s*:\s*"{re.escape(name)}"'
-        found = re.search(pattern, self.text) if name else None
-        return self.text.count("\n", 0, found.start()) + 1 if found else None
+        return line_of(self.text, re.compile(pattern)) if name else 1
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a name is one of Headwater's own columns; tables ignore case."""
+    return name.lower() in RESERVED
 
 
 def is_instant(type_: Type) -> bool:
@@ -227,18 +266,30 @@ def is_instant(type_: Type) -> bool:
             return False
 
 
-def _fields(schema: object, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every field definition inside a schema, with its path."""
+def _fields(schema: object, path: str, depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every field definition inside a schema, with its path, as deep as the parser looks."""
+    for each in _listed(schema):
+        yield f"{path}.{each['name']}".lstrip("."), each
+    if depth < MAX_DEPTH:
+        for step, inside in _types_in(schema):
+            yield from _fields(inside, path + step, depth + 1)
+
+
+def _listed(schema: object) -> list[Mapping[str, Any]]:
+    """The fields of a record, as far as they are fields."""
+    listed = schema.get("fields") if isinstance(schema, Mapping) else None
+    return [
+        each
+        for each in (listed if isinstance(listed, list) else ())
+        if isinstance(each, Mapping) and isinstance(each.get("name"), str)
+    ]
+
+
+def _types_in(schema: object) -> Iterator[tuple[str, object]]:
+    """The types directly inside a schema, each with its step of a path."""
     if isinstance(schema, list):
-        for each in schema:
-            yield from _fields(each, path)
+        yield from (("", each) for each in schema)
     elif isinstance(schema, Mapping):
-        listed = schema.get("fields", [])
-        for each in listed if isinstance(listed, list) else []:
-            if isinstance(each, Mapping) and isinstance(each.get("name"), str):
-                inside = f"{path}.{each['name']}".lstrip(".")
-                yield inside, each
-                yield from _fields(each.get("type"), inside)
+        yield from ((f".{each['name']}", each.get("type")) for each in _listed(schema))
         for key, step in (("type", ""), ("items", "[]"), ("values", "{}")):
-            if isinstance(schema.get(key), Mapping | list):
-                yield from _fields(schema[key], path + step)
+            yield step, schema.get(key)
