@@ -34,6 +34,9 @@ class Stopwatch:
     def assigned(self, partitions: int) -> None:
         pass
 
+    def unassigned(self) -> None:
+        pass
+
     def processed(self, topic: str, seconds: float) -> None:
         if self.began_s is None:
             # the batch itself counts: processing is CPU bound, so its time is taken off both

@@ -80,6 +80,8 @@ class Witness:
 
     def assigned(self, partitions: int) -> None: ...
 
+    def unassigned(self) -> None: ...
+
     def processed(self, topic: str, seconds: float) -> None: ...
 
     def counted(
@@ -144,7 +146,6 @@ class Process:
 
     def begin(self) -> "Process":
         def joining() -> None:
-            self.loop._log.initialise()
             self.loop._start.commit_before_joining(self.source, self.world.broker.clock)
             self.source.subscribe([INPUT], self.loop)
 

@@ -67,7 +67,7 @@ def test_records_that_come_again_are_counted_once(world: "World") -> None:
     process = world.process()
     process.run()
     assert process.ended is None
-    assert (process.window.read, process.window.bad) == (9, 9)
+    assert process.window.counts() == (9, 9)
     world.check_complete()
 
 
@@ -80,14 +80,26 @@ def test_records_without_outputs_that_come_again_are_counted_once(world: "World"
     for _ in range(6):
         process.step()
     world.check_complete()
-    assert process.window.read == 12
+    assert process.window.counts()[0] == 12
     assert process.monitor.read == {"in": 12}
 
 
 def test_the_oldest_batches_leave_the_window() -> None:
-    """It looks back on the last records only, by whole batches."""
+    """It looks back on the last records only."""
     window = BadRecordWindow(BadRecordLimit(share=0.5, window=100, at_least=10))
     for bad in (9, 0, 0, 0):
         window.observe(read=40, bad=bad, dead_letters=DEAD)
         window.settle()
-    assert (window.read, window.bad) == (120, 0)
+    assert window.counts() == (100, 0)
+
+
+@pytest.mark.parametrize("batches", [[(9_999, 0)], [(10_000, 0)] * 19])
+def test_what_was_clean_before_does_not_hide_a_bad_deployment(
+    batches: list[tuple[int, int]],
+) -> None:
+    """Neither a batch that reaches out of the window nor a long open transaction thins it out."""
+    window = BadRecordWindow(BadRecordLimit())
+    for read, bad in batches:
+        window.observe(read=read, bad=bad, dead_letters=DEAD)
+    with pytest.raises(TooManyBadRecordsError, match="950 of the last 10000"):
+        window.observe(read=10_000, bad=950, dead_letters=DEAD)

@@ -114,6 +114,25 @@ def test_lag_is_the_distance_to_the_committed_end(metrics: Metrics, clock: Manua
     assert value(metrics, "headwater_lag_seconds", topic="in", partition="0") == 70
 
 
+def test_a_product_stuck_before_its_first_record_lags(metrics: Metrics, clock: ManualClock) -> None:
+    """Else no alert could fire."""
+    metrics.ends({INPUT: 100})
+    metrics.positions({INPUT: 0}, {})
+    clock.advance(60)
+    assert value(metrics, "headwater_lag_seconds", topic="in", partition="0") == 60
+
+
+def test_a_record_after_a_quiet_day_is_not_a_day_late(metrics: Metrics, clock: ManualClock) -> None:
+    """Nothing was unread before it came."""
+    metrics.ends({INPUT: 100})
+    metrics.positions({INPUT: 100}, {INPUT: 990_000})
+    clock.advance(86_400)
+    assert value(metrics, "headwater_lag_seconds", topic="in", partition="0") == 0
+    metrics.ends({INPUT: 101})
+    clock.advance(2)
+    assert value(metrics, "headwater_lag_seconds", topic="in", partition="0") == 2
+
+
 def test_a_product_at_the_end_has_no_lag(metrics: Metrics, clock: ManualClock) -> None:
     """An idle input is not late, and a position beyond an older end is no negative lag."""
     metrics.ends({INPUT: 100})

@@ -16,6 +16,7 @@ from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.clock import SYSTEM
 from headwater.config import Settings
+from headwater.config.rules import TIMEOUTS_MS
 from headwater.contract import Contract, Decoder, Encoder
 from headwater.engine import (
     BadRecordLimit,
@@ -82,6 +83,7 @@ class Processor:
                 poll_size=settings.poll_size,
                 batch_bytes=settings.batch_bytes,
                 outage_limit_s=settings.outage_limit.total_seconds(),
+                transaction_timeout_s=_transaction_timeout_s(settings),
             ),
         )
 
@@ -199,6 +201,11 @@ class Processor:
             outputs=[output.topic for output in product.outputs],
             explicit=explicit,
         )
+
+
+def _transaction_timeout_s(settings: Settings) -> float:
+    name = "transaction.timeout.ms"
+    return int(settings.kafka.get(name, TIMEOUTS_MS[name])) / 1000
 
 
 def _start(stream: Stream) -> Start:

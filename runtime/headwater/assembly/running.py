@@ -1,17 +1,18 @@
 """Runs a product in this process: signals, probes and metrics around the loop."""
 
+import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Self
 
 from headwater.assembly.processor import Processor, Telling
 from headwater.assembly.project import LoadedProduct
+from headwater.assembly.supervisor import SUPERVISOR
 from headwater.clock import SYSTEM
 from headwater.config import Settings
-from headwater.engine import Start
+from headwater.engine import Loop, Start
 from headwater.errors import FencedError
 from headwater.model import Code, Positions
 from headwater.observe.health import Health
@@ -37,7 +38,10 @@ class RunOptions:
 
 @dataclass(slots=True)
 class Summary:
-    """What one run committed: records read, written per topic, quarantined per code."""
+    """What one run committed: records read, written per topic, quarantined per code.
+
+    `was_stopped` when a signal ended it, be it before the end or not.
+    """
 
     product: str
     read: int = 0
@@ -45,6 +49,7 @@ class Summary:
     codes: Counter[Code] = field(default_factory=Counter)
     transactions: int = 0
     seconds: float = 0.0
+    was_stopped: bool = False
 
 
 class _SummingMonitor(ProcessMonitor):
@@ -82,7 +87,10 @@ def run_product(
     bind_process(product=product, instance=settings.instance)
     metrics, health, summary = Metrics(product), Health(), Summary(product)
     monitor = _SummingMonitor(metrics, health, summary)
-    with serve(health, metrics.registry, settings.metrics.host, settings.metrics.port) as server:
+    with (
+        _Stop(health) as stop,
+        serve(health, metrics.registry, settings.metrics.host, settings.metrics.port) as server,
+    ):
         log.info("run.serving", host=settings.metrics.host, port=server.port)
         processor = Processor(
             loaded,
@@ -92,41 +100,74 @@ def run_product(
             start=options.start,
         )
         targets = processor.targets() if options.until_end else None
+        tell = _progress(processor, targets, on_progress)
+
+        def turned(committed: Positions) -> None:
+            stop.when_orphaned()
+            tell(committed)
+
         began_s = SYSTEM.monotonic()
         try:
-            with _stopping_on_signals(processor, health):
-                health.started()
-                processor.loop.run(targets, on_progress=_progress(processor, targets, on_progress))
+            stop.hand_over_to(processor.loop)
+            health.started()
+            processor.loop.run(targets, on_progress=turned)
         except FencedError:
             metrics.fenced()
             raise
         finally:
             processor.close()
             summary.seconds = SYSTEM.monotonic() - began_s
+            summary.was_stopped = stop.was_asked
     log.info("run.drained", read=summary.read, written=summary.written.total())
     return summary
 
 
-@contextmanager
-def _stopping_on_signals(processor: Processor, health: Health) -> Iterator[None]:
-    def stop(number: int, _frame: object) -> None:
-        log.info("run.draining", signal=signal.Signals(number).name)
-        health.draining()
-        processor.loop.stop()
+class _Stop:
+    """Hears SIGTERM and Ctrl-C from before the first connection on, and drains the loop then."""
 
-    previous = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self._loop: Loop | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+        self._supervisor = os.environ.get(SUPERVISOR)
+        self.was_asked = False
+
+    def __enter__(self) -> Self:
+        self._previous = {number: signal.signal(number, self._hear) for number in STOP_SIGNALS}
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    def hand_over_to(self, loop: Loop) -> None:
+        """Stop this loop from now on; at once when the signal came before."""
+        self._loop = loop
+        if self.was_asked:
+            loop.stop()
+
+    def when_orphaned(self) -> None:
+        """A child whose supervisor was killed drains: nobody watches it any more."""
+        if self._supervisor is not None and str(os.getppid()) != self._supervisor:
+            self._ask("the supervisor is gone")
+
+    def _hear(self, number: int, _frame: object) -> None:
+        self._ask(signal.Signals(number).name)
+
+    def _ask(self, reason: str) -> None:
+        if not self.was_asked:
+            log.info("run.draining", reason=reason)
+        self.was_asked = True
+        self._health.draining()
+        if self._loop is not None:
+            self._loop.stop()
 
 
 def _progress(
     processor: Processor, targets: Positions | None, on_progress: OnProgress | None
-) -> Callable[[Positions], None] | None:
+) -> Callable[[Positions], None]:
     if on_progress is None or targets is None:
-        return None
+        return lambda _: None
     begun = processor.standing()
     total = sum(max(0, end - begun[p]) for p, end in targets.items())
 

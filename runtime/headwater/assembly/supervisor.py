@@ -16,6 +16,7 @@ from typing import Final
 from headwater.errors import FatalError
 from headwater.observe.logs import get_logger
 
+SUPERVISOR: Final = "_HEADWATER_SUPERVISOR"  # in a child's environment: the pid it answers to
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 log = get_logger("supervisor")
@@ -29,6 +30,7 @@ class Supervisor:
 
     def __init__(self, commands: Mapping[str, Command]) -> None:
         self._commands = commands
+        self._is_draining = False
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._ended: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
 
@@ -51,13 +53,15 @@ class Supervisor:
 
     def drain(self) -> None:
         """Ask every child to finish what it holds and exit."""
+        self._is_draining = True
         for child in self._children.values():
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
 
     def _start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         child = subprocess.Popen(
-            [sys.executable, "-m", "headwater", *arguments], env={**os.environ, **environment}
+            [sys.executable, "-m", "headwater", *arguments],
+            env={**os.environ, SUPERVISOR: str(os.getpid()), **environment},
         )
         self._children[name] = child
         threading.Thread(target=self._watch, args=(name, child), daemon=True).start()
@@ -71,6 +75,8 @@ class Supervisor:
         for _ in self._children:
             name, code = self._ended.get()
             log.info("supervisor.child_ended", child=name, exit_code=code)
+            if code == -signal.SIGTERM and self._is_draining:
+                continue  # it was asked before it could listen: it had not begun
             if code != 0 and failed is None:
                 failed = (name, code)
                 self.drain()

@@ -36,6 +36,14 @@ SAFE_VALUES: Final[Mapping[str, tuple[frozenset[str], str]]] = {
     "request.required.acks": (frozenset({"all", "-1"}), "an acknowledged record could be lost"),
     "check.crcs": (frozenset({"true"}), "corrupted records would pass as valid"),
     "enable.partition.eof": (frozenset({"true"}), "the end of a log would go unnoticed"),
+    "partition.assignment.strategy": (
+        frozenset({"range"}),
+        "a rebalance is taken as a whole: all partitions go, then some come",
+    ),
+    "group.protocol": (
+        frozenset({"classic"}),
+        "a rebalance is taken as a whole, and members are static",
+    ),
     "allow.auto.create.topics": (
         frozenset({"false"}),
         "a topic would appear with the broker's settings",

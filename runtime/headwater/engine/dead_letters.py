@@ -29,13 +29,32 @@ def letters(records: Records, quarantined: Sequence[Quarantine]) -> list[Letter]
 
 
 def _letter(record: RawRecord, quarantine: Quarantine) -> Letter:
-    value = record.value
-    headers = [*record.headers, *_error_headers(record, quarantine)]
-    if value is not None and len(value) > MAX_LETTER_BYTES:
-        # a reference is all that fits: topic, partition and offset lead to the record
-        headers.append((PREFIX + "value", b"omitted, too large"))
-        value = None
-    return Letter(key=record.key, value=value, headers=headers)
+    """Whole when it fits; else without value, key or headers, the largest first given up.
+
+    Topic, partition and offset among the error headers lead to the record all the same.
+    """
+    parts = {
+        "value": len(record.value or b""),
+        "key": len(record.key or b""),
+        "headers": _size(record.headers),
+    }
+    errors = list(_error_headers(record, quarantine))
+    omitted = set()
+    for name in sorted(parts, key=parts.__getitem__, reverse=True):
+        if sum(parts.values()) <= MAX_LETTER_BYTES:
+            break
+        parts[name] = 0
+        omitted.add(name)
+        errors.append((PREFIX + name, b"omitted, too large"))
+    return Letter(
+        key=None if "key" in omitted else record.key,
+        value=None if "value" in omitted else record.value,
+        headers=errors if "headers" in omitted else [*record.headers, *errors],
+    )
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name) + len(text or b"") for name, text in headers)
 
 
 def _error_headers(record: RawRecord, quarantine: Quarantine) -> Headers:
@@ -60,7 +79,10 @@ def source_position(headers: Headers) -> tuple[str, int, int] | None:
     topic, partition, offset = found.get(TOPIC), found.get(PARTITION), found.get(OFFSET)
     if topic is None or partition is None or offset is None:
         return None
-    return topic.decode(), int(partition), int(offset)
+    try:
+        return topic.decode(), int(partition), int(offset)
+    except ValueError:  # written by somebody else
+        return None
 
 
 class DeadLetterTail:

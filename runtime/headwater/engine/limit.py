@@ -20,9 +20,10 @@ class BadRecordLimit:
 
 
 class BadRecordWindow:
-    """Counts of the last records, batch by batch; the oldest batches leave when the window is full.
+    """Counts of the last records, batch by batch, as far back as the window reaches.
 
-    What is staged counts at once, and is forgotten again when its transaction does not commit.
+    Of the oldest batch that it reaches into, a share of the bad ones counts. What is staged counts
+    at once, and is forgotten again when its transaction does not commit.
     """
 
     def __init__(self, limit: BadRecordLimit) -> None:
@@ -30,15 +31,14 @@ class BadRecordWindow:
         self._settled: deque[tuple[int, int]] = deque()
         self._staged: list[tuple[int, int]] = []
 
-    @property
-    def read(self) -> int:
-        """Records in the window."""
-        return sum(read for read, _ in (*self._settled, *self._staged))
-
-    @property
-    def bad(self) -> int:
-        """Bad ones of them."""
-        return sum(bad for _, bad in (*self._settled, *self._staged))
+    def counts(self) -> tuple[int, int]:
+        """Records in the window, and the bad ones of them."""
+        seen, bad = 0, 0.0
+        for read, bad_of_batch in reversed((*self._settled, *self._staged)):
+            if read:
+                taken = min(read, self._limit.window - seen)
+                seen, bad = seen + taken, bad + bad_of_batch * taken / read
+        return seen, round(bad)
 
     @property
     def size(self) -> int:
@@ -52,9 +52,10 @@ class BadRecordWindow:
     def observe(self, *, read: int, bad: int, dead_letters: str) -> None:
         """Count a batch before it is staged. Raises TooManyBadRecordsError when the limit trips."""
         self._staged.append((read, bad))
-        if bad and self._limit.is_exceeded(read=self.read, bad=self.bad):
+        seen, bad_of_seen = self.counts()
+        if bad and self._limit.is_exceeded(read=seen, bad=bad_of_seen):
             raise TooManyBadRecordsError(
-                f"{self.bad} of the last {self.read} records were bad, the limit is "
+                f"{bad_of_seen} of the last {seen} records were bad, the limit is "
                 f"{self._limit.share:.0%} and at least {self._limit.at_least}; look at "
                 f"{dead_letters} and at what changed upstream, then start again"
             )

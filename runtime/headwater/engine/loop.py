@@ -15,7 +15,7 @@ from headwater.engine.dead_letters import DeadLetterTail
 from headwater.engine.limit import BadRecordWindow
 from headwater.engine.start import StartPositions
 from headwater.engine.task import Task, Work
-from headwater.engine.transaction import Transaction
+from headwater.engine.transaction import Terms, Transaction
 from headwater.errors import (
     AbortableError,
     FencedError,
@@ -25,7 +25,7 @@ from headwater.errors import (
     UnavailableError,
 )
 from headwater.model import Code, Partition, Positions
-from headwater.ports import Ending, Monitor, Records, RecordSource, TransactionalLog
+from headwater.ports import Ending, GroupToken, Monitor, Records, RecordSource, TransactionalLog
 
 T = TypeVar("T")
 
@@ -41,6 +41,7 @@ class LoopSettings:
     poll_size: int = 10_000
     batch_bytes: int = 16 * 2**20
     outage_limit_s: float = 300.0
+    transaction_timeout_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +80,14 @@ class Loop:
             outside.log,
             outside.source,
             outside.clock,
-            note=start.note,
+            terms=Terms(start.note, settings.transaction_timeout_s),
             on_end=self._transaction_ended,
         )
         self._tally = _Tally()
         self._take = settings.poll_size
         self._assignments = 0
         self._is_assigned = False
+        self._is_initialised = False
         self._is_restored = False
         self._stopping = False
 
@@ -105,7 +107,6 @@ class Loop:
         FatalError; whatever was not committed then is aborted, by us or by the broker.
         """
         try:
-            self._log.initialise()
             self._start.commit_before_joining(self._source, self._clock)
             self._source.subscribe(list(self._tasks), self)
             while not self._stopping and not self._has_reached(targets):
@@ -123,15 +124,17 @@ class Loop:
     def turn(self) -> None:
         """The way of the data, once round."""
         batches = self._source.poll(self._take, self._wait_s())
+        group = self._source.group_token()  # of these records; later it may be another's
+        self._log.poll()
         for records in batches:
             work = self._process(records)
             if self._is_due():  # the batch took longer than the interval
                 self._transaction.commit()
-            self._stage(work)
+            self._stage(work, group)
         if self._is_due():
             self._transaction.commit()
         elif not batches:
-            self._pass_control_records()
+            self._pass_control_records(group)
 
     # -- steps ---------------------------------------------------------------------------------
 
@@ -146,22 +149,22 @@ class Loop:
         self._monitor.processed(records.topic, self._clock.monotonic() - began)
         return work
 
-    def _stage(self, work: Work) -> None:
+    def _stage(self, work: Work, group: GroupToken) -> None:
         self._window.observe(
             read=work.read, bad=sum(work.codes.values()), dead_letters=work.dead_letters
         )
-        self._transaction.stage(work)
+        self._transaction.stage(work, group)
         self._tally.add(work)
         self._take = self._records_within_batch_bytes(work)
 
-    def _pass_control_records(self) -> None:
+    def _pass_control_records(self, group: GroupToken) -> None:
         """When idle, commit the position behind control records once, so that the lag is zero."""
         committed = self._transaction.committed()
         passed = {
             p: end for p, end in self._source.caught_up().items() if end > committed.get(p, end)
         }
         if passed and self._transaction.is_empty:
-            self._transaction.stage_positions(passed)
+            self._transaction.stage_positions(passed, group)
             self._transaction.commit()
 
     def _records_within_batch_bytes(self, work: Work) -> int:
@@ -262,7 +265,14 @@ class Loop:
     # -- called inside poll --------------------------------------------------------------------
 
     def assigned(self, partitions: Sequence[Partition]) -> Positions:
-        """Partitions are ours now: check where to begin."""
+        """Partitions are ours now: check where to begin.
+
+        The producer takes its id over after the group took the member in: whoever had both before
+        learns from the group that it was replaced, and does not take the id back.
+        """
+        if not self._is_initialised:
+            self._log.initialise()
+            self._is_initialised = True
         positions = self._start.check(partitions, self._source)
         if not self._is_restored and positions:
             self._tail.restore(self._window, positions)
@@ -277,12 +287,14 @@ class Loop:
         """Partitions go: end the transaction while they are ours."""
         self._assignments += 1
         self._is_assigned = False
+        self._monitor.unassigned()
         self._transaction.revoked(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Partitions are gone already."""
         self._assignments += 1
         self._is_assigned = False
+        self._monitor.unassigned()
         self._transaction.lost(partitions)
 
     def _transaction_ended(self, ending: Ending, seconds: float) -> None:

@@ -5,6 +5,7 @@ each has its own reason to change (design: the cautionary twin).
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from headwater.clock import Clock
@@ -21,10 +22,15 @@ from headwater.errors import (
 from headwater.model import Partition, Positions
 from headwater.ports import CommitOutcome, Ending, GroupToken, RecordSource, TransactionalLog
 
-TRANSACTION_TIMEOUT_S: Final = (
-    10.0  # transaction.timeout.ms: the broker aborts an older one and bumps its epoch
-)
 MAX_FAILURES: Final = 10  # in a row without a commit: then the cause is not passing by
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`note` gives the metadata of the offsets; the broker aborts after `timeout_s` by itself."""
+
+    note: Callable[[], str]
+    timeout_s: float
 
 
 class Transaction:
@@ -36,13 +42,13 @@ class Transaction:
         source: RecordSource,
         clock: Clock,
         *,
-        note: Callable[[], str],
+        terms: Terms,
         on_end: Callable[[Ending, float], None],
     ) -> None:
         self._log = log
         self._source = source
         self._clock = clock
-        self._note = note
+        self._terms = terms
         self._on_end = on_end
         self._committed: dict[Partition, int] = {}  # of the partitions held, as far as we know
         self._failures = 0
@@ -69,9 +75,13 @@ class Transaction:
 
     # -- the way of the data -------------------------------------------------------------------
 
-    def stage(self, work: Work) -> None:
-        """Publish the outputs and letters of `work` into the transaction; opens it when needed."""
-        self._open()
+    def stage(self, work: Work, group: GroupToken) -> None:
+        """Publish the outputs and letters of `work` into the transaction; opens it when needed.
+
+        `group` is the membership that the records were polled under: captured before a long batch,
+        so that an eviction meanwhile is not taken for "no fencing".
+        """
+        self._open(group)
         for publication in work.publications:
             if publication.values:
                 self._begin()
@@ -83,9 +93,9 @@ class Transaction:
         self.records += work.read
         self.size += work.size
 
-    def stage_positions(self, positions: Positions) -> None:
+    def stage_positions(self, positions: Positions, group: GroupToken) -> None:
         """Move on past control records, without outputs."""
-        self._open()
+        self._open(group)
         self._pending.update(positions)
 
     def commit(self) -> None:
@@ -101,7 +111,7 @@ class Transaction:
         self._begin()
         self.last_commit_s = self._clock.monotonic()  # its begin: a slow one waits less
         reach("after_produce")
-        self._log.send_offsets(self._pending, self._note(), self._token)
+        self._log.send_offsets(self._pending, self._terms.note(), self._token)
         reach("after_send_offsets")
         reach("during_commit")
         try:
@@ -188,7 +198,7 @@ class Transaction:
         Only the former may go on, and only after the group says that our member id is still ours.
         """
         age_s = self._clock.monotonic() - self._opened_s
-        if not self._begun or age_s < TRANSACTION_TIMEOUT_S:
+        if not self._begun or age_s < self._terms.timeout_s:
             raise error
         self._source.check_membership()
         self.recycle()
@@ -222,12 +232,11 @@ class Transaction:
 
     # -- steps ---------------------------------------------------------------------------------
 
-    def _open(self) -> None:
+    def _open(self, group: GroupToken) -> None:
         if self._doomed is not None:
             raise AbortableError(self._doomed)
         if self._token is None:
-            # captured now and never again: after an eviction it would read as "no fencing"
-            self._token = self._source.group_token()
+            self._token = group  # and never another: one transaction, one membership
             self._opened_s = self._clock.monotonic()
 
     def _begin(self) -> None:

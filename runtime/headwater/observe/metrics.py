@@ -36,6 +36,8 @@ class Metrics(Collector):
         self._positions: Positions = {}
         self._published_ms: Mapping[Partition, int] = {}
         self._ends: dict[Partition, int] = {}
+        self._began_ms = clock.wall_ms()
+        self._caught_up_ms: dict[Partition, int] = {}
         self._committed_at_s: float | None = None
         self._snapshot: tuple[int, int] | None = None
         self._clients: dict[str, ClientStatistics] = {}
@@ -149,9 +151,12 @@ class Metrics(Collector):
             behind = max(0, self._ends[partition] - position)
             records.add_metric(labels, behind)
             if behind == 0:
-                seconds.add_metric(labels, 0)
-            elif partition in published_ms:
-                seconds.add_metric(labels, max(0, now_ms - published_ms[partition]) / 1000)
+                self._caught_up_ms[partition] = now_ms
+            # unread records came after the last one read, and after nothing was unread
+            since_ms = max(
+                published_ms.get(partition, self._began_ms), self._caught_up_ms.get(partition, 0)
+            )
+            seconds.add_metric(labels, 0 if behind == 0 else max(0, now_ms - since_ms) / 1000)
         yield records
         yield seconds
 

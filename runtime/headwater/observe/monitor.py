@@ -23,6 +23,10 @@ class ProcessMonitor:
         self._health.assigned()
         self._metrics.rebalanced()
 
+    def unassigned(self) -> None:
+        """The partitions are gone until the group assigns anew."""
+        self._health.unassigned()
+
     def processed(self, topic: str, seconds: float) -> None:
         """A batch of a topic was decoded, run and encoded."""
         self._metrics.batch(topic, seconds)

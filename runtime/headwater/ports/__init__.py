@@ -16,7 +16,7 @@ from headwater.ports.log import (
 )
 from headwater.ports.monitor import Ending, Monitor
 from headwater.ports.registry import RegisteredSchema, Registry
-from headwater.ports.table import CommitRecord, CutRange, Table
+from headwater.ports.table import CommitRecord, CutRange, Table, TableFile, UnreadableRecord
 
 __all__ = [
     "CommitOutcome",
@@ -32,7 +32,9 @@ __all__ = [
     "RegisteredSchema",
     "Registry",
     "Table",
+    "TableFile",
     "TopicSettings",
     "Topics",
     "TransactionalLog",
+    "UnreadableRecord",
 ]

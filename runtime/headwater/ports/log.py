@@ -185,6 +185,10 @@ class TransactionalLog(Protocol):
         """Throw the client away, make a new one with the same id and initialise it."""
         ...
 
+    def poll(self) -> None:
+        """Serve what the client has to tell (statistics, errors); at once, once a turn."""
+        ...
+
     def is_doubtful(self) -> bool:
         """Whether a timeout or client error since `begin` asks for a recycle before the next."""
         ...

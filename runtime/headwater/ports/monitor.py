@@ -19,6 +19,10 @@ class Monitor(Protocol):
         """This many partitions are held after a rebalance."""
         ...
 
+    def unassigned(self) -> None:
+        """The partitions are gone until the group assigns anew."""
+        ...
+
     def processed(self, topic: str, seconds: float) -> None:
         """A batch of a topic was decoded, run and encoded."""
         ...

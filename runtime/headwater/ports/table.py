@@ -31,6 +31,26 @@ class CommitRecord:
     committed_at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadableRecord:
+    """A commit of ours whose record cannot be read, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """A file of a table's newest version, with what the table says of its rows.
+
+    `partitions` and `offsets` are the least and the greatest. None is what the table does not say.
+    """
+
+    name: str
+    rows: int | None = None
+    partitions: tuple[int, int] | None = None
+    offsets: tuple[int, int] | None = None
+
+
 class Table(Protocol):
     """A table that is the only truth about how far its snapshots got."""
 
@@ -44,25 +64,45 @@ class Table(Protocol):
         ...
 
     def topic_ids(self) -> frozenset[str]:
-        """Every incarnation of a topic this table holds rows of."""
+        """Every incarnation of a topic this table holds rows of.
+
+        Raises DamagedError when a commit record cannot be read.
+        """
+        ...
+
+    def differing_columns(self, wanted: pa.Schema) -> str:
+        """How stored columns differ from others in name or type, as a phrase.
+
+        Empty when they do not differ, and before the first commit.
+        """
         ...
 
     def append(self, rows: pa.Table, record: CommitRecord) -> int:
         """Append rows and their cut in one commit; returns the table version.
 
-        Raises AbortableError when another writer was first (nothing was written then),
-        RetriableError when the storage refuses.
+        Raises OvertakenError when another writer was first, StartRefusedError (SNAPSHOT_COLUMNS)
+        for other columns than the stored ones, RetriableError when the storage refuses; nothing
+        was written then.
         """
         ...
 
-    def commits(self) -> Sequence[tuple[int, CommitRecord]]:
-        """Our commits, oldest first, with their table versions."""
+    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
+        """Our commits, oldest first, with their table versions. Raises DamagedError."""
         ...
 
-    def read(self, partition: int, start: int, end: int) -> Iterator[pa.RecordBatch]:
-        """The rows of `[start, end)` of one partition of the newest version, ordered by offset."""
+    def files(self) -> Sequence[TableFile]:
+        """What the newest version consists of. Raises DamagedError, and UnverifiableError when
+        the table uses a feature that makes its files mean something else.
+        """
+        ...
+
+    def scan(self, name: str) -> Iterator[pa.RecordBatch]:
+        """Every row of a file, in the table's types, whatever the table says of the file.
+
+        Raises DamagedError when it is gone, or its bytes are not what a writer wrote.
+        """
         ...
 
     def rows(self) -> int:
-        """Rows in the newest version."""
+        """Rows in the newest version, as the table counts them without reading its files."""
         ...

@@ -1,6 +1,5 @@
 """The group member (the port `RecordSource`). Never commits a position of records it returned."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
@@ -8,7 +7,7 @@ from typing import Any, Final, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from headwater.adapters.kafka.records import KafkaRecords, offset_of
-from headwater.adapters.kafka.triage import kafka_error, translate
+from headwater.adapters.kafka.triage import LOGGER, configured, kafka_error, translate
 from headwater.errors import (
     FencedError,
     HeadwaterError,
@@ -18,8 +17,6 @@ from headwater.errors import (
 )
 from headwater.model import Partition, Positions
 from headwater.ports import GroupToken, RebalanceListener, Records
-
-LOGGER: Final = logging.getLogger("headwater.kafka")  # librdkafka writes to stderr otherwise
 
 CALL_S: Final = 10.0  # committed(), which waits out a zombie's pending offsets (KIP-447)
 
@@ -76,7 +73,7 @@ class KafkaSource:
         self._held: frozenset[Partition] = frozenset()  # by the last assignment, lost or not
         if on_statistics is not None:
             settings["stats_cb"] = on_statistics
-        self._consumer = Consumer(settings, logger=LOGGER)
+        self._consumer = configured(lambda: Consumer(settings, logger=LOGGER))
         self._topics: tuple[str, ...] = ()
         self._listener: RebalanceListener | None = None
         self._next: dict[

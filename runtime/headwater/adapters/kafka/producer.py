@@ -5,14 +5,13 @@ after a timeout, a slow answer or a client error the client is doubtful and is r
 """
 
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from headwater.adapters.kafka.triage import translate
+from headwater.adapters.kafka.triage import LOGGER, configured, translate
 from headwater.errors import (
     AbortableError,
     HeadwaterError,
@@ -22,8 +21,6 @@ from headwater.errors import (
 )
 from headwater.model import Letter, Positions
 from headwater.ports import CommitOutcome, GroupToken
-
-LOGGER: Final = logging.getLogger("headwater.kafka")  # librdkafka writes to stderr otherwise
 
 INIT_S: Final = (
     30.0  # a predecessor's transaction may have to time out first (transaction.timeout.ms, 10 s)
@@ -196,7 +193,7 @@ class KafkaTransactionalLog:
     def _take_over(self, total_s: float) -> None:
         self._open = self._is_initialised = False
         if self._producer is None:
-            self._producer = Producer(self._config, logger=LOGGER)
+            self._producer = configured(lambda: Producer(self._config, logger=LOGGER))
         try:
             _until(
                 self._producer.init_transactions,

@@ -26,6 +26,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
     TopicDescription,
 )
 
+from headwater.adapters.kafka.triage import configured
 from headwater.clock import SYSTEM, Clock
 from headwater.errors import HeadwaterError, StartRefusedError, UnavailableError
 from headwater.model import Partition, Positions
@@ -145,7 +146,7 @@ class KafkaTopics:
             "log_level": QUIET,
             "error_cb": self._trouble.remember,
         }
-        self._admin = AdminClient(self._properties)
+        self._admin = configured(lambda: AdminClient(self._properties))
 
     def partitions(self, topic: str) -> int | None:
         """The number of partitions; None when there is no such topic."""

@@ -4,15 +4,19 @@ The order is librdkafka's own advice for transactions (`INTRODUCTION.md`, "Trans
 fatal, then abort, then retry; an error of no class is treated as fatal to the client.
 """
 
-from typing import Final, cast
+import logging
+from collections.abc import Callable
+from typing import Final, TypeVar, cast
 
 from confluent_kafka import KafkaError, KafkaException
 
 from headwater.errors import (
     AbortableError,
+    ConfigurationError,
     FatalError,
     FencedError,
     HeadwaterError,
+    Problem,
     RecycleError,
     RetriableError,
     StartRefusedError,
@@ -53,6 +57,33 @@ REFUSED: Final = frozenset(
         KafkaError.UNSUPPORTED_VERSION,
     }
 )
+
+
+T = TypeVar("T")
+
+LOGGER: Final = logging.getLogger("headwater.kafka")
+"""Where the clients log; librdkafka writes to stderr otherwise."""
+
+
+def configured(make: Callable[[], T]) -> T:
+    """A client made of the properties of the settings. Raises ConfigurationError."""
+    try:
+        return make()
+    except KafkaException as cause:
+        text = f"kafka: {kafka_error(cause).str()}"
+        raise ConfigurationError([Problem("BAD_CLIENT_PROPERTY", text)]) from cause
+
+
+class OtherKindFilter(logging.Filter):
+    """Takes out the warning that a property is for the other kind of client: both get them all."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to keep the line."""
+        text = record.getMessage()
+        return not (text.startswith("CONFWARN") and "will be ignored by this" in text)
+
+
+LOGGER.addFilter(OtherKindFilter())
 
 
 def kafka_error(cause: KafkaException | KafkaError) -> KafkaError:

@@ -89,6 +89,9 @@ class MemoryTransactionalLog:
         self._epoch = None
         self.initialise()
 
+    def poll(self) -> None:
+        """Nothing to tell."""
+
     def is_doubtful(self) -> bool:
         """Whether a call since `begin` was not answered."""
         return self._doubtful

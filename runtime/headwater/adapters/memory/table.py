@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from headwater.ports import CommitRecord
+from headwater.ports import CommitRecord, TableFile, UnreadableRecord
+from headwater.snapshot.columns import differing, refused
 from headwater.snapshot.cut import require_next, taken_by_another
 
 
@@ -48,27 +48,34 @@ class MemoryTable:
         """Every incarnation of a topic this table holds rows of."""
         return frozenset(record.topic_id for record in self._storage.commits)
 
+    def differing_columns(self, wanted: pa.Schema) -> str:
+        """How stored columns differ from others in name or type; empty when they do not."""
+        return differing(self._storage.parts[0].schema, wanted) if self._storage.parts else ""
+
     def append(self, rows: pa.Table, record: CommitRecord) -> int:
         """Append rows and their cut in one commit; returns the table version."""
         if self._seen != len(self._storage.commits):
             raise taken_by_another(record, self.location)
         require_next(self._storage.offsets(record.topic_id), record, self.location)
+        if phrase := self.differing_columns(rows.schema):
+            raise refused(record.topic, self.location, phrase)
         self._storage.commits.append(record)
         self._storage.parts.append(rows)
         return len(self._storage.commits)
 
-    def commits(self) -> Sequence[tuple[int, CommitRecord]]:
+    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
         """Our commits, oldest first, with their table versions."""
         return list(enumerate(self._storage.commits, start=1))
 
-    def read(self, partition: int, start: int, end: int) -> Iterator[pa.RecordBatch]:
-        """The rows of `[start, end)` of one partition, ordered by offset."""
-        if not self._storage.parts:
-            return
-        rows = pa.concat_tables(self._storage.parts)
-        offset = pc.field("_offset")
-        wanted = (pc.field("_partition") == partition) & (offset >= start) & (offset < end)
-        yield from rows.filter(wanted).sort_by("_offset").to_batches()
+    def files(self) -> Sequence[TableFile]:
+        """One per commit."""
+        return [
+            TableFile(str(number), part.num_rows) for number, part in enumerate(self._storage.parts)
+        ]
+
+    def scan(self, name: str) -> Iterator[pa.RecordBatch]:
+        """Every row of a file."""
+        yield from self._storage.parts[int(name)].to_batches()
 
     def rows(self) -> int:
         """Rows in the newest version."""

@@ -1,0 +1,58 @@
+"""What a dead letter holds, and what it gives up when it does not fit."""
+
+import pytest
+
+from headwater.adapters.memory.reader import MemoryRecords
+from headwater.engine.dead_letters import MAX_LETTER_BYTES, letters, source_position
+from headwater.model import Code, Headers, Partition, Quarantine, RawRecord
+
+HUGE = b"x" * (MAX_LETTER_BYTES + 1)
+SMALL = b"s"
+
+
+def letter_of(key: bytes | None, value: bytes | None, headers: Headers = ()) -> dict[str, object]:
+    """The letter of one bad record, taken apart."""
+    record = RawRecord(Partition("in", 2), 41, 7, key, value, headers)
+    [letter] = letters(
+        MemoryRecords("in", [record]), [Quarantine(0, Code.STEP_FAILED, "m", "map-1")]
+    )
+    return {"key": letter.key, "value": letter.value, "headers": dict(letter.headers)}
+
+
+def test_a_letter_is_the_record_with_the_error_beside_it() -> None:
+    """Raw key, value and headers; code, message, step and place as headers."""
+    letter = letter_of(b"k", b"\x00\x00\x00\x00\x09body", [("trace", b"1")])
+    assert (letter["key"], letter["value"]) == (b"k", b"\x00\x00\x00\x00\x09body")
+    assert letter["headers"] == {
+        "trace": b"1",
+        "headwater.error.code": b"STEP_FAILED",
+        "headwater.error.message": b"m",
+        "headwater.error.step": b"map-1",
+        "headwater.error.topic": b"in",
+        "headwater.error.partition": b"2",
+        "headwater.error.offset": b"41",
+        "headwater.error.timestamp": b"7",
+        "headwater.error.schema.id": b"9",
+    }
+
+
+@pytest.mark.parametrize("part", ["key", "value", "headers"])
+def test_a_record_too_large_for_a_letter_leaves_a_reference(part: str) -> None:
+    """Only what is too large is given up, and the letter says so."""
+    letter = letter_of(
+        HUGE if part == "key" else SMALL,
+        HUGE if part == "value" else SMALL,
+        [("h", HUGE if part == "headers" else SMALL)],
+    )
+    headers = letter["headers"]
+    assert isinstance(headers, dict)
+    kept = {"key": letter["key"], "value": letter["value"], "headers": headers.get("h")}
+    assert kept == {name: None if name == part else SMALL for name in kept}
+    assert headers[f"headwater.error.{part}"] == b"omitted, too large"
+    assert source_position(list(headers.items())) == ("in", 2, 41)
+
+
+def test_headers_of_somebody_else_lead_nowhere() -> None:
+    """A stranger's letter does not stop a start."""
+    strange = [(f"headwater.error.{name}", b"?") for name in ("topic", "partition", "offset")]
+    assert source_position(strange) is None
