@@ -290,3 +290,42 @@ def test_a_model_sees_only_the_columns_it_names() -> None:
     flow = stream().map_events(function)
     stage = EventStage(flow.steps[0], OUTPUT)  # type: ignore[arg-type]
     assert stage._values(rows(1))[0] == ["id", "n"]
+
+
+def test_a_field_left_out_is_the_contracts_default() -> None:
+    """As a column left out of `select` is; by row, since each event may leave out others."""
+    left_out = {0: {"n", "at"}, 1: {"at"}, 2: set[str]()}
+
+    def function(event: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in event.items() if k not in left_out[event["n"]]}
+
+    defaults = {
+        "n": pl.Series("n", [7], pl.Int32),
+        "at": pl.Series("at", [NOON + timedelta(hours=1)], INSTANT),
+    }
+    plan = Plan(stream().map_events(function), COLUMNS, OUTPUT, defaults)
+    done = plan.process(rows(0, 1, 2))
+    assert done.quarantined == []
+    assert done.frame["n"].to_list() == [7, 1, 2]
+    assert [at.hour for at in done.frame["at"]] == [13, 13, 12]
+
+
+def test_a_field_left_out_without_a_default_quarantines_its_event() -> None:
+    """And the field is named: it is the contract's, no payload."""
+    plan = Plan(stream().map_events(lambda event: {"id": event["id"]}), COLUMNS, OUTPUT, {})
+    done = plan.process(rows(1))
+    assert done.frame.is_empty()
+    assert done.quarantined[0].message.startswith("MissingFieldError (at) in step map-events-1")
+
+
+def test_a_function_that_exits_fails_for_that_event_alone() -> None:
+    """`exit()` in a library must not end the runtime."""
+
+    def function(event: dict[str, Any]) -> dict[str, Any]:
+        if event["n"] == 2:
+            raise SystemExit(3)
+        return event
+
+    done = Plan(stream().map_events(function), COLUMNS, OUTPUT).process(rows(1, 2))
+    assert done.frame[ROW].to_list() == [0]
+    assert done.quarantined[0].message.startswith("SystemExit in step map-events-1 (function)")

@@ -336,3 +336,14 @@ def test_a_predicate_that_is_no_expression_is_refused(predicate: Any) -> None:
     """`filter(True)` is a mistake of the author's, told with its line."""
     (problem,) = refused(stream().filter(predicate))
     assert problem.startswith("INVALID_STEP filter-1: TypeError: a predicate is an expression or")
+
+
+@pytest.mark.parametrize("name", ["_offset", "_Partition", "_key"])
+def test_a_step_cannot_make_a_column_of_headwaters_own(name: str) -> None:
+    """It would be dropped in silence; tables ignore case."""
+    for flow in (
+        stream().with_columns(pl.lit(0).alias(name)),
+        stream().map(lambda f: f.with_columns(pl.lit(0).alias(name))),
+    ):
+        (problem,) = refused(flow)
+        assert problem.startswith(f"RESERVED_NAME {flow.steps[0].name}: the name {name}")

@@ -168,7 +168,8 @@ def _plan(
     if source is None:
         return None
     try:
-        plan = Plan(output.flow, source.columns, target.columns if target else None)
+        outcome = (target.columns, target.defaults) if target else (None, None)
+        plan = Plan(output.flow, source.columns, *outcome)
     except DeclarationError as error:
         untyped = target is None
         problems += [p for p in error.problems if not (untyped and p.code == "UNTYPED_EVENTS")]

@@ -4,7 +4,13 @@ from headwater.contract.decoder import Decoded, Decoder
 from headwater.contract.encoder import Encoded, Encoder
 from headwater.contract.fitting import misfits
 from headwater.contract.keys import key_schema
-from headwater.contract.schema import Contract, contract_path, load_contract, parse_contract
+from headwater.contract.schema import (
+    Contract,
+    contract_path,
+    is_reserved,
+    load_contract,
+    parse_contract,
+)
 from headwater.contract.tables import arrow_schema, from_arrow, to_arrow
 from headwater.contract.types import ROW, ROW_TYPE
 
@@ -19,6 +25,7 @@ __all__ = [
     "arrow_schema",
     "contract_path",
     "from_arrow",
+    "is_reserved",
     "key_schema",
     "load_contract",
     "misfits",

@@ -23,6 +23,10 @@ _SCHEMA_FAULTS: Final = (
 )
 
 
+class MissingFieldError(TypeError):
+    """A returned event leaves out a field that has no default; the text is the field's name."""
+
+
 def quarantine(step: Step, row: int, error: BaseException) -> Quarantine:
     """The record of a step that raised: exception type, step, and the author's file and line."""
     function = f" ({name})" if (name := _function_name(step)) else ""
@@ -106,6 +110,8 @@ def _function_name(step: Step) -> str | None:
 def _kind(error: BaseException) -> str:
     """The exception's type; for a model that refuses, also the fields and the rules they broke."""
     name = type(error).__name__
+    if isinstance(error, MissingFieldError):
+        return f"{name} ({error})"
     if not isinstance(error, ValidationError):
         return name
     # Locations below the first may be keys of the data; the first is a field of the model.

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from headwater.contract import ROW, ROW_TYPE
 from headwater.errors import DeclarationError, Problem
 from headwater.flow.annotations import columns_of_model, model_returned, model_taken
-from headwater.flow.blame import FAULTS, quarantine
-from headwater.flow.stage import Columns, Processed, refused, unknown_column
+from headwater.flow.blame import FAULTS, MissingFieldError, quarantine
+from headwater.flow.stage import Columns, Defaults, Processed, refused, unknown_column
 from headwater.flow.values import from_values, loosen, to_values
 from headwater.model import Quarantine
 from headwater.product import MapEvents
@@ -30,14 +30,23 @@ class NotAnEventError(TypeError):
 class EventStage:
     """Runs a function on each event; what it returns is typed by its model, else the contract.
 
+    A field left out is the contract's default; without one the event is quarantined.
+
     Raises DeclarationError when neither tells the columns that come out.
     """
 
-    def __init__(self, step: MapEvents, output: Columns | None) -> None:
+    def __init__(
+        self, step: MapEvents, output: Columns | None, defaults: Defaults | None = None
+    ) -> None:
         self.step: Final = step
         self._model: Final = model_taken(step.function)
         self._returned: Final = _columns_returned(step, output)
         self._names: Final = frozenset(self._returned)
+        self._defaults: Final[Event] = {
+            name: to_values(default)[0]
+            for name, default in (defaults or {}).items()
+            if name in self._returned
+        }
         self._call: Final = _validating(step.function, self._model)
 
     def columns(self, given: Columns) -> Columns | None:
@@ -104,11 +113,17 @@ class EventStage:
             raise NotAnEventError
         if not self._names.issuperset(event):
             raise UnknownFieldError
-        return event
+        return event if len(event) == len(self._names) else self._complete(event)
+
+    def _complete(self, event: Event) -> Event:
+        missing = self._names - event.keys() - self._defaults.keys()
+        if missing:
+            raise MissingFieldError(min(missing))
+        return self._defaults | event
 
     def _frame(self, rows: list[int], out: list[Event]) -> pl.DataFrame:
         columns = [
-            from_values(name, [event.get(name) for event in out], dtype)
+            from_values(name, [event[name] for event in out], dtype)
             for name, dtype in self._returned.items()
         ]
         return pl.DataFrame([pl.Series(ROW, rows, dtype=ROW_TYPE), *columns])

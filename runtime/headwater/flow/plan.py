@@ -5,12 +5,12 @@ from typing import Final
 
 import polars as pl
 
-from headwater.contract import ROW
+from headwater.contract import ROW, is_reserved
 from headwater.errors import DeclarationError, Problem
 from headwater.flow.blame import run_without_guilty
 from headwater.flow.events import EventStage
 from headwater.flow.frames import ExpressionStage, FrameStage
-from headwater.flow.stage import Columns, Processed, Stage, empty, refused
+from headwater.flow.stage import Columns, Defaults, Processed, Stage, empty, refused
 from headwater.model import Quarantine
 from headwater.product import Filter, Flow, Map, MapEvents, Step
 
@@ -19,11 +19,17 @@ class Plan:
     """The stages of a flow, run in order on each batch.
 
     `columns` are those of the input contract; `output` those of the output contract, which type
-    what a last `map_events` returns.
+    what a last `map_events` returns, and `defaults` its defaults, for the fields left out of that.
     Raises DeclarationError with every mistake that shows without data.
     """
 
-    def __init__(self, flow: Flow, columns: Columns, output: Columns | None = None) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        columns: Columns,
+        output: Columns | None = None,
+        defaults: Defaults | None = None,
+    ) -> None:
         self.flow: Final = flow
         self.stages: Final[list[Stage]] = []
         self._output: Final = output
@@ -32,10 +38,11 @@ class Plan:
         problems: list[Problem] = []
         for place, step in enumerate(flow.steps, start=1):
             try:
-                stage = _compile(step, output if place == len(flow.steps) else None)
+                is_last = place == len(flow.steps)
+                stage = _compile(step, output if is_last else None, defaults or {})
                 self.stages.append(stage)
                 if self.columns is not None:
-                    self.columns = stage.columns(self.columns)
+                    self.columns = _unreserved(step, stage.columns(self.columns))
             except DeclarationError as error:
                 problems.extend(error.problems)
                 # Only a filter leaves the columns known, so that later steps can still be checked.
@@ -71,7 +78,7 @@ class Plan:
         return frame.clear() if columns is None else empty(columns)
 
 
-def _compile(step: Step, output: Columns | None) -> Stage:
+def _compile(step: Step, output: Columns | None, defaults: Defaults) -> Stage:
     if not isinstance(step, (Map, MapEvents)):
         return ExpressionStage(step)
     if not _is_function(step.function):
@@ -82,10 +89,19 @@ def _compile(step: Step, output: Columns | None) -> Stage:
     if isinstance(step, Map):
         return FrameStage(step)
     try:
-        return EventStage(step, output)
+        return EventStage(step, output, defaults if output is not None else {})
     except (NameError, TypeError, ValueError) as error:
         # Annotations that cannot be resolved, or a callable without a signature.
         raise refused(step, "INVALID_STEP", f"{type(error).__name__}: {error}") from error
+
+
+def _unreserved(step: Step, columns: Columns | None) -> Columns | None:
+    """The columns that come out of a step. Raises DeclarationError when one is Headwater's own."""
+    for name in columns or ():
+        if is_reserved(name):
+            text = f"the name {name} is Headwater's own column; choose another"
+            raise refused(step, "RESERVED_NAME", text)
+    return columns
 
 
 def _is_function(value: object) -> bool:

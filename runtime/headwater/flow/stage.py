@@ -16,6 +16,9 @@ from headwater.product import Origin, Step
 Columns = Mapping[str, pl.DataType]
 """Column names and types of a frame, without `_row`."""
 
+Defaults = Mapping[str, pl.Series]
+"""The default of each column that has one, as a series of one value."""
+
 _QUOTED: Final = re.compile(r'"([^"]+)"')
 _MISSING: Final = (
     pl.exceptions.ColumnNotFoundError,
