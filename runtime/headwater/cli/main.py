@@ -3,13 +3,16 @@
 import importlib
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from headwater.cli.interruption import Interrupted
 from headwater.errors import HeadwaterError, ProblemsError
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -28,11 +31,20 @@ COMMANDS: Final[Mapping[str, str]] = {
 Each is a module of this room of that name, imported only when used.
 """
 
-INTERRUPTED_EXIT: Final = 130  # 128 + SIGINT, as shells expect
 
 
 class LazyGroup(TyperGroup):
     """Imports a command's module when the command is used."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """As typer does it, but Ctrl-C is told; typer would exit without a word."""
+        with _told_interruption():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As typer does it, but Ctrl-C is told; typer would exit without a word."""
+        with _told_interruption():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: object) -> list[str]:
         """All command names, in the order of COMMANDS."""
@@ -55,6 +67,14 @@ class LazyGroup(TyperGroup):
         return name, command, rest
 
 
+@contextmanager
+def _told_interruption() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(*error.args) from error
+
+
 app = typer.Typer(
     cls=LazyGroup,
     no_args_is_help=True,
@@ -63,8 +83,24 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def root() -> None:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"headwater {version('headwater')}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="Example: headwater dev up && headwater demo feed && "
+    "headwater run operations.departure-delays --until-end"
+)
+def root(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
     """Run domain data products on event streams, exactly once."""
 
 
@@ -89,12 +125,12 @@ def main() -> None:
     """Run the command line; the exit codes are those of `headwater.errors`."""
     try:
         app()
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        sys.exit(Interrupted.exit_code)
     except HeadwaterError as error:
         report(error)
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001  # the last place before the user
         report_defect(error)
         sys.exit(HeadwaterError.exit_code)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(INTERRUPTED_EXIT)
