@@ -4,11 +4,13 @@ HeadwaterError                 what, where, what to do next; a stable code; an e
 ├── RetriableError             call again with the same arguments, within a bound
 │   └── UnavailableError       broker or registry does not answer            exit 69
 ├── AbortableError             abort the transaction, rewind, go on
+│   └── OvertakenError         another process committed it first            exit 75
 ├── RecycleError               the client is not to be trusted: make a new one
 ├── FatalError                 stop this process                             exit 70
 │   ├── FencedError            another process uses this id                  exit 75
 │   ├── TooManyBadRecordsError the dead-letter limit tripped                 exit 65
 │   └── StartRefusedError      the topics do not fit the declaration         exit 78
+│       └── DamagedError       what a snapshot stored cannot be read again   exit 78
 ├── UnknownSchemaError         the registry says: no such id (definite)
 ├── DeclarationError           mistakes in products or contracts, all at once exit 78
 ├── ConfigurationError         mistakes in settings, all at once             exit 78
@@ -54,6 +56,13 @@ class AbortableError(HeadwaterError):
     code = "ABORTED"
 
 
+class OvertakenError(AbortableError):
+    """Another process was first; nothing of ours is visible. Look again and take what is left."""
+
+    exit_code = 75
+    code = "SNAPSHOT_TAKEN"
+
+
 class RecycleError(HeadwaterError):
     """The client's state is unknown: replace it by a new one with the same id."""
 
@@ -85,6 +94,12 @@ class StartRefusedError(FatalError):
 
     exit_code = 78
     code = "START_REFUSED"
+
+
+class DamagedError(StartRefusedError):
+    """What a snapshot stored (a file, its log, a commit record) cannot be read again."""
+
+    code = "SNAPSHOT_DAMAGED"
 
 
 class UnknownSchemaError(HeadwaterError):

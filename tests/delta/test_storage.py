@@ -159,7 +159,7 @@ def test_a_lost_answer_to_a_commit_is_recognised(
     monkeypatch.setattr(DeltaTable, "create_write_transaction", loses_the_answer)
     opened(tmp_path).append(rows(0, 10), record(0, 10))
     assert opened(tmp_path).offsets("one") == {0: 10}
-    assert sum(1 for _ in opened(tmp_path).read(0, 0, 10)) == 1
+    assert len(opened(tmp_path).files()) == 1
 
 
 def test_compaction_keeps_offsets_and_cuts(tmp_path: Path) -> None:
@@ -173,7 +173,8 @@ def test_compaction_keeps_offsets_and_cuts(tmp_path: Path) -> None:
     DeltaTable(tmp_path).cleanup_metadata()
     again = opened(tmp_path)
     assert again.offsets("one") == {0: 50}
-    assert [r.ranges[0].end for _, r in again.commits()] == [10, 20, 30, 40, 50]
+    ends = [r.ranges[0].end for _, r in again.commits() if isinstance(r, CommitRecord)]
+    assert ends == [10, 20, 30, 40, 50]
     assert again.rows() == 50
 
 

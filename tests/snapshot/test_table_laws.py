@@ -8,7 +8,7 @@ import pytest
 
 from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.adapters.memory.table import MemoryStorage, MemoryTable
-from headwater.errors import AbortableError
+from headwater.errors import AbortableError, StartRefusedError
 from headwater.ports import CommitRecord, CutRange, Table
 from headwater.snapshot.cut import commit_id
 
@@ -60,12 +60,14 @@ def record(*ranges: tuple[int, int, int], topic_id: str = "one") -> CommitRecord
 
 
 def everything(table: Table, partition: int) -> list[int]:
-    """All offsets of a partition, as read."""
-    return [
-        offset
-        for batch in table.read(partition, 0, 1 << 62)
-        for offset in batch["_offset"].to_pylist()
-    ]
+    """All offsets of a partition, as its files hold them."""
+    return sorted(
+        row["_offset"]
+        for file in table.files()
+        for batch in table.scan(file.name)
+        for row in batch.to_pylist()
+        if row["_partition"] == partition
+    )
 
 
 def test_a_new_table_holds_nothing(opened: Opener) -> None:
@@ -95,15 +97,34 @@ def test_offsets_of_another_incarnation_are_its_own(opened: Opener) -> None:
     assert opened().offsets("two") == {}
 
 
-def test_reads_are_ordered_by_offset_and_cut_exactly(opened: Opener) -> None:
-    """`[start, end)` of one partition, over commits and files."""
+def test_every_row_stands_in_one_file(opened: Opener) -> None:
+    """The files of the newest version hold the rows of all commits, and are counted right."""
     table = opened()
     table.append(rows((0, 0), (0, 1), (1, 0)), record((0, 0, 2), (1, 0, 1)))
     table.offsets("one")
     table.append(rows((0, 2), (0, 3)), record((0, 2, 4), (1, 1, 1)))
     assert everything(opened(), 0) == [0, 1, 2, 3]
-    assert [o for b in opened().read(0, 1, 3) for o in b["_offset"].to_pylist()] == [1, 2]
     assert everything(opened(), 1) == [0]
+    assert sum(file.rows or 0 for file in opened().files()) == opened().rows() == 5
+
+
+def test_other_columns_than_the_stored_ones_are_refused(opened: Opener) -> None:
+    """Name or type: what would be narrowed or dropped is never written."""
+    table = opened()
+    first = rows((0, 0))
+    assert table.differing_columns(first.schema) == ""
+    table.append(first, record((0, 0, 1)))
+    table.offsets("one")
+    assert table.differing_columns(first.schema) == ""
+    for other in (
+        first.set_column(0, "id", pa.array([1], pa.int32())),
+        first.rename_columns(["name", "_partition", "_offset", "_timestamp"]),
+        first.append_column("note", pa.array(["x"])),
+    ):
+        with pytest.raises(StartRefusedError) as refused:
+            table.append(other, record((0, 1, 2)))
+        assert refused.value.code == "SNAPSHOT_COLUMNS"
+    assert opened().rows() == 1
 
 
 def test_a_writer_that_did_not_see_the_newest_commit_writes_nothing(opened: Opener) -> None:
@@ -117,6 +138,7 @@ def test_a_writer_that_did_not_see_the_newest_commit_writes_nothing(opened: Open
     with pytest.raises(AbortableError) as refused:
         other.append(rows((0, 2)), following)
     assert refused.value.code == "SNAPSHOT_TAKEN"
+    assert refused.value.exit_code == 75
     assert everything(opened(), 0) == [0, 1, 2]
     assert [r for _, r in opened().commits()] == [first, following]
 

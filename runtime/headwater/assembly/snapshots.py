@@ -87,7 +87,7 @@ class Snapshots:
             topic=topic,
             topics=self._topics,
             reader=self._reader,
-            table=self._table(topic),
+            open_table=lambda: self._table(topic),
             codecs=lambda schema_id: self._codec(topic, schema_id),
             full=full,
         ).verify(progress)

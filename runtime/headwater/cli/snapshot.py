@@ -32,9 +32,9 @@ class Format(StrEnum):
 
 @app.command(
     epilog="Example: headwater snapshot operations.departure-delays --every 15m."
-    " Exit codes: 0 done, 69 broker, registry or storage away, 70 another process was first or the"
-    " log holds a record that cannot be read, 78 configuration, declaration, or a log that no"
-    " longer fits the snapshot."
+    " Exit codes: 0 done, 69 broker, registry or storage away, 70 the log holds a record that"
+    " cannot be read, 75 another process was first, 78 configuration, declaration, or a log or"
+    " contract that no longer fits the snapshot."
 )
 def snapshot(
     product: Annotated[str, typer.Argument(help="Name or folder of a product.")],

@@ -28,7 +28,8 @@ class Format(StrEnum):
 
 @app.command(
     epilog="Example: headwater verify operations.departure-delays --full."
-    " Exit codes: 0 equal, 1 different, 2 cannot be decided."
+    " Exit codes: 0 equal, 1 different or damaged, 2 cannot be decided, 69 broker, registry or"
+    " storage away, 78 configuration or declaration."
 )
 def verify(
     product: Annotated[str, typer.Argument(help="Name or folder of a product.")],
@@ -41,10 +42,14 @@ def verify(
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
 ) -> None:
-    """Compare a product's snapshots with its logs, row for row.
+    """Prove that what a product's snapshots hold equals its logs, row for row.
 
-    Reads the log of every commit again, and the rows of the table, and compares both with what the
-    commit recorded: number of rows and hash per partition. A difference names partition and offset.
+    Reads the log of every commit again, and every row of every file of the table, and compares both
+    with what the commit recorded: number of rows and hash per partition. A difference names
+    partition and offset; a file or record that cannot be read is a difference.
+
+    It proves what the table holds, not that the table is the newest there was: one whose last
+    commits were cut off is an older snapshot, and equal.
     """
     loaded = load_product(product)
     verdicts: dict[str, Verdict] = {}
@@ -65,8 +70,9 @@ def _fields(product: str, topic: str, verdict: Verdict) -> dict[str, object]:
 
 
 def _tell(topic: str, verdict: Verdict) -> None:
+    commits = "1 commit" if verdict.commits == 1 else f"{verdict.commits:,} commits"
     print(
-        f"{topic}: {verdict.outcome}; {verdict.commits} commits, {verdict.rows:,} rows recorded,"
+        f"{topic}: {verdict.outcome}; {commits}, {verdict.rows:,} rows recorded,"
         f" {verdict.sampled:,} records read by the row codec too"
     )
     for difference in verdict.differences:

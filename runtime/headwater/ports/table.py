@@ -91,8 +91,10 @@ class Table(Protocol):
         ...
 
     def files(self) -> Sequence[TableFile]:
-        """What the newest version consists of. Raises DamagedError, and UnverifiableError when
-        the table uses a feature that makes its files mean something else.
+        """What the newest version consists of.
+
+        Raises DamagedError, and UnverifiableError when the table uses a feature of its format
+        that makes the files alone not its rows.
         """
         ...
 

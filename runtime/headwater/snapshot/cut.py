@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from headwater.errors import AbortableError, StartRefusedError
+from headwater.errors import OvertakenError, StartRefusedError
 from headwater.model import Partition, Positions
 from headwater.ports import CommitRecord, CutRange, Table, Topics
 
@@ -45,7 +45,8 @@ def cut(topics: Topics, table: Table, topic: str) -> Cut:
     """The ranges from the table's last commit to the read_committed end of now.
 
     A first snapshot begins at the first offset still in the log.
-    Raises StartRefusedError: TOPIC_MISSING, COMPACTED_TOPIC, SOURCE_RECREATED or RANGE_LOST.
+    Raises StartRefusedError: TOPIC_MISSING, COMPACTED_TOPIC, SOURCE_RECREATED, RANGE_LOST or
+    SNAPSHOT_DAMAGED.
     """
     if topics.partitions(topic) is None:
         raise StartRefusedError(
@@ -95,7 +96,7 @@ def commit_id(product: str, topic_id: str, ranges: Sequence[CutRange]) -> str:
 def require_next(done: Mapping[int, int], record: CommitRecord, location: str) -> None:
     """Check that a commit continues where the table ends; `done` is `Table.offsets` of its topic.
 
-    Raises AbortableError (SNAPSHOT_TAKEN) when another writer already committed these offsets.
+    Raises OvertakenError (SNAPSHOT_TAKEN) when another writer already committed these offsets.
     """
     for taken in record.ranges:
         end = done.get(taken.partition, taken.start)
@@ -103,10 +104,9 @@ def require_next(done: Mapping[int, int], record: CommitRecord, location: str) -
             raise taken_by_another(record, location)
 
 
-def taken_by_another(record: CommitRecord, location: str) -> AbortableError:
+def taken_by_another(record: CommitRecord, location: str) -> OvertakenError:
     """The error of the writer that came second. Nothing of its commit is visible."""
-    return AbortableError(
+    return OvertakenError(
         f"Another process was first to snapshot {record.topic} into {location};"
-        f" nothing was written twice. Run the command again to take what is left.",
-        code="SNAPSHOT_TAKEN",
+        f" nothing was written twice. Run the command again to take what is left."
     )

@@ -7,7 +7,15 @@ from typing import Final, TypeVar
 import polars as pl
 import pyarrow as pa
 
-from headwater.contract import ROW, Contract, Decoder, Encoder, from_arrow, to_arrow
+from headwater.contract import (
+    ROW,
+    Contract,
+    Decoder,
+    Encoder,
+    arrow_schema,
+    from_arrow,
+    to_arrow,
+)
 from headwater.model import Quarantine
 from headwater.ports import Records
 from headwater.snapshot.multiset import digests
@@ -24,6 +32,7 @@ PLACE: Final = pa.schema(
 )
 """The columns a snapshot has beside the contract's: a row's place and its publish time."""
 
+NO_TIME: Final = -1  # of a row without publish time: no row of the log is that old
 NO_BODY: Final = 0  # the digest of a row the contract cannot encode: it equals no row of the log
 
 
@@ -71,6 +80,11 @@ class RowCodec:
         self._decoder = Decoder(contract, lookup)
         self._encoder = Encoder(contract, schema_id, key_schema_id=key_schema_id)
 
+    @property
+    def columns(self) -> pa.Schema:
+        """The columns of a snapshot under this contract."""
+        return pa.schema([*arrow_schema(self.contract), *PLACE])
+
     def from_log(self, records: Records) -> LogRows:
         """Decode records of one partition with the columnar codec."""
         decoded = self._decoder.decode(records.values)
@@ -88,11 +102,15 @@ class RowCodec:
         numbers = digests(partition, offsets, keys, encoded.values)
         return LogRows(NumberedRows(partition, offsets, stamps, numbers), frame, refused)
 
-    def from_table(self, rows: pa.RecordBatch) -> NumberedRows:
-        """Number rows of one partition as a table holds them. Never empty."""
-        table = pa.Table.from_batches([rows])
+    def from_table(self, table: pa.Table) -> NumberedRows:
+        """Number rows of one partition as a table holds them, which has our columns. Never empty.
+
+        A row whose values the contract cannot take gets a number that equals no row of the log.
+        """
         offsets = _integers(table["_offset"])
-        stamps = _integers(table["_timestamp"].cast(_MICROSECONDS).cast(pa.int64()))
+        stamps = _integers(
+            table["_timestamp"].cast(_MICROSECONDS).cast(pa.int64()).fill_null(NO_TIME)
+        )
         frame = from_arrow(table.select(list(self.contract.columns)), self.contract)
         encoded = self._encoder.bodies(frame)
         kept = encoded.rows.to_list()

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import mul
 from typing import Final
 
@@ -14,6 +14,42 @@ from headwater.snapshot.verdict import Difference
 SPAN_ROWS: Final = 500_000  # rows of one stretch; one commit is never divided
 
 
+@dataclass(slots=True)
+class Tally:
+    """Rows of one range: their number, their multiset hash, and a sum that watches `_timestamp`."""
+
+    rows: int = 0
+    hash: int = 0
+    stamps: int = 0
+
+    def add(self, rows: NumberedRows, first: int, last: int) -> None:
+        """Count the rows at `[first, last)`."""
+        offsets, stamps = rows.offsets[first:last], rows.timestamps_us[first:last]
+        self.rows += last - first
+        self.hash = total((self.hash, *rows.digests[first:last]))
+        self.stamps += sum(map(mul, offsets, stamps)) + sum(stamps)
+
+
+@dataclass(slots=True)
+class Booked:
+    """A range of one commit, and what the table holds of it."""
+
+    topic_id: str
+    schema_id: int
+    taken: CutRange
+    table: Tally = field(default_factory=Tally)
+    is_damaged: bool = False  # a file that should hold rows of it cannot be read
+
+
+def booked(commits: Iterable[CommitRecord]) -> list[Booked]:
+    """Every range of every commit, oldest first, with nothing counted yet."""
+    return [
+        Booked(record.topic_id, record.schema_id, taken)
+        for record in commits
+        for taken in record.ranges
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Consecutive ranges of one partition, taken under one schema from one topic."""
@@ -21,45 +57,50 @@ class Span:
     topic_id: str
     schema_id: int
     partition: int
-    ranges: Sequence[CutRange]
+    booked: Sequence[Booked]
+
+    @property
+    def ranges(self) -> Sequence[CutRange]:
+        """What the commits say."""
+        return [each.taken for each in self.booked]
 
     @property
     def start(self) -> int:
         """The first offset."""
-        return self.ranges[0].start
+        return self.booked[0].taken.start
 
     @property
     def end(self) -> int:
         """The offset after the last."""
-        return self.ranges[-1].end
+        return self.booked[-1].taken.end
 
     @property
     def rows(self) -> int:
         """Rows as recorded."""
-        return sum(taken.rows for taken in self.ranges)
+        return sum(each.taken.rows for each in self.booked)
 
 
-def spans(commits: Iterable[CommitRecord]) -> Iterator[Span]:
-    """Every range of every commit that is not empty, partition by partition, in log order."""
-    chains: dict[tuple[str, int, int], list[CutRange]] = {}
-    for record in commits:
-        for taken in record.ranges:
-            if taken.start < taken.end:
-                place = (record.topic_id, record.schema_id, taken.partition)
-                chains.setdefault(place, []).append(taken)
-    for (topic_id, schema_id, partition), ranges in chains.items():
-        for part in _short(ranges):
+def spans(ranges: Iterable[Booked]) -> Iterator[Span]:
+    """Every range that is not empty, partition by partition, in log order."""
+    chains: dict[tuple[str, int, int], list[Booked]] = {}
+    for each in ranges:
+        if each.taken.start < each.taken.end:
+            place = (each.topic_id, each.schema_id, each.taken.partition)
+            chains.setdefault(place, []).append(each)
+    for (topic_id, schema_id, partition), chain in chains.items():
+        for part in _short(chain):
             yield Span(topic_id, schema_id, partition, part)
 
 
-def _short(ranges: Sequence[CutRange]) -> Iterator[list[CutRange]]:
-    part: list[CutRange] = []
+def _short(chain: Sequence[Booked]) -> Iterator[list[Booked]]:
+    part: list[Booked] = []
     rows = 0
-    for taken in ranges:
-        if part and (rows + taken.rows > SPAN_ROWS or taken.start != part[-1].end):
+    for each in chain:
+        taken = each.taken
+        if part and (rows + taken.rows > SPAN_ROWS or taken.start != part[-1].taken.end):
             yield part
             part, rows = [], 0
-        part.append(taken)
+        part.append(each)
         rows += taken.rows
     yield part
 
@@ -77,15 +118,6 @@ def gaps(commits: Iterable[CommitRecord]) -> Iterator[Difference]:
             ends[place] = taken.end
 
 
-@dataclass(slots=True)
-class Tally:
-    """Rows of one range: their number, their multiset hash, and a sum that watches `_timestamp`."""
-
-    rows: int = 0
-    hash: int = 0
-    stamps: int = 0
-
-
 def tally(ranges: Sequence[CutRange], chunks: Iterable[NumberedRows]) -> list[Tally]:
     """One tally per range, over rows in offset order."""
     tallies = [Tally() for _ in ranges]
@@ -94,8 +126,5 @@ def tally(ranges: Sequence[CutRange], chunks: Iterable[NumberedRows]) -> list[Ta
             first = bisect_left(chunk.offsets, taken.start)
             last = bisect_left(chunk.offsets, taken.end, first)
             if first < last:
-                offsets, stamps = chunk.offsets[first:last], chunk.timestamps_us[first:last]
-                found.rows += last - first
-                found.hash = total((found.hash, *chunk.digests[first:last]))
-                found.stamps += sum(map(mul, offsets, stamps)) + sum(stamps)
+                found.add(chunk, first, last)
     return tallies

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Kind = Literal["missing", "extra", "changed", "unreadable", "recorded", "gap"]
+Kind = Literal[
+    "missing", "extra", "changed", "unreadable", "recorded", "gap", "unaccounted", "damaged"
+]
 Outcome = Literal["equal", "different", "unverifiable"]
 
 SHOWN: Final = 20  # differences told one by one; the rest are counted
@@ -16,6 +18,8 @@ _SENTENCES: Final[dict[Kind, str]] = {
     "unreadable": "in the log, but no row of the contract",
     "recorded": "not what the commit recorded",
     "gap": "the commits do not follow each other",
+    "unaccounted": "in the snapshot, in no commit's range",
+    "damaged": "of the snapshot, cannot be read",
 }
 
 

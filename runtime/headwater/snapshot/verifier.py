@@ -2,81 +2,131 @@
 
 Three things must agree for every commit and partition: the log, read and decoded again; what the
 commit recorded; and the rows of the table, encoded again. Only where they disagree are rows looked
-at one by one.
+at one by one. What cannot be read is a difference too: nobody else could read it either.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from headwater.errors import UnverifiableError
+from headwater.errors import (
+    DamagedError,
+    DeclarationError,
+    UnknownSchemaError,
+    UnverifiableError,
+)
 from headwater.model import Partition
-from headwater.ports import CommitRecord, CutRange, LogReader, Records, Table, Topics
+from headwater.ports import CommitRecord, LogReader, Records, Table, Topics, UnreadableRecord
 from headwater.snapshot.cut import is_compacted
+from headwater.snapshot.inventory import Inventory
+from headwater.snapshot.multiset import to_text
 from headwater.snapshot.rows import NumberedRows, RowCodec
-from headwater.snapshot.spans import Span, Tally, gaps, spans, tally
+from headwater.snapshot.spans import Booked, Span, Tally, booked, gaps, spans, tally
 from headwater.snapshot.verdict import Difference, Findings, Kind, Verdict
 from headwater.snapshot.writer import READ_RECORDS, Progress
 
 SAMPLE: Final = 100  # of so many records one is read by the row codec too; 1 with `full`
-LAST_OFFSET: Final = (1 << 63) - 1
-
-Codecs = Callable[[int], RowCodec]
-"""The codec of the contract that the registry knows under a schema id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """Verifies the snapshot of one topic. Writes nothing."""
+    """Verifies the snapshot of one topic. Writes nothing.
+
+    `codecs` gives the codec of the contract that the registry knows under a schema id, and raises
+    UnknownSchemaError or DeclarationError when there is no such contract.
+    """
 
     topic: str
     topics: Topics
     reader: LogReader
-    table: Table
-    codecs: Codecs
+    open_table: Callable[[], Table]
+    codecs: Callable[[int], RowCodec]
     full: bool = False
 
     def verify(self, progress: Progress = lambda _done, _total: None) -> Verdict:
-        """Compare every commit of the table. `progress` counts rows.
+        """Compare what the table holds with the log. `progress` counts rows, of table and log.
 
-        Raises UnavailableError when broker or registry do not answer, RetriableError when the
-        storage does not.
+        A table whose newest commits were cut off is an older snapshot, and equal. Raises
+        UnavailableError when broker or registry do not answer, RetriableError when the storage
+        does not, UnverifiableError when the table uses what we cannot read.
         """
-        commits = [record for _, record in self.table.commits()]
         findings = Findings()
+        try:
+            table = self.open_table()
+            commits, files = table.commits(), table.files()
+        except DamagedError as error:
+            findings.differs(Difference("damaged", None, None, str(error)))
+            return findings.verdict(commits=0, rows=0)
+        records = list(_readable(commits, findings))
         if not commits:
-            findings.undecided(f"there is no snapshot of {self.topic} in {self.table.location}")
-        for gap in gaps(commits):
+            findings.undecided(f"there is no snapshot of {self.topic} in {table.location}")
+        for gap in gaps(records):
             findings.differs(gap)
-        total = sum(taken.rows for record in commits for taken in record.ranges)
-        done = in_ranges = 0
+        ranges = booked(records)
+        rows = sum(each.taken.rows for each in ranges)
+        done = 0
+        codecs = _Codecs(self.codecs, table, findings)
+        inventory = Inventory(table, ranges, codecs.find, findings)
+        for number in inventory.count(files):
+            done += number
+            progress(done, 2 * rows)
         held = _Held.of(self.topics, self.topic)
-        for span in spans(commits):
-            in_ranges += _Comparison(self, span, findings).run(held.why_not(self.topic, span))
+        for span in spans(ranges):
+            codec = codecs.find(span.schema_id)
+            _Comparison(self, span, findings, inventory, codec).run(held.why_not(self.topic, span))
             done += span.rows
-            progress(done, total)
-        if self.table.rows() != in_ranges:
-            self._name_outside(commits, findings, self.table.rows() - in_ranges)
-        return findings.verdict(commits=len(commits), rows=total)
+            progress(done, 2 * rows)
+        for each in ranges:
+            _compare_empty(each, findings)
+        return findings.verdict(commits=len(commits), rows=rows)
 
-    def _name_outside(
-        self, commits: Sequence[CommitRecord], findings: Findings, number: int
-    ) -> None:
-        """Rows that no commit accounts for."""
-        bounds: dict[int, tuple[int, int]] = {}
-        for taken in (taken for record in commits for taken in record.ranges):
-            start, end = bounds.get(taken.partition, (taken.start, taken.end))
-            bounds[taken.partition] = min(start, taken.start), max(end, taken.end)
-        named = 0
-        for partition, (start, end) in bounds.items():
-            for first, last in ((0, start), (end, LAST_OFFSET)):
-                for batch in self.table.read(partition, first, last):
-                    for offset in batch["_offset"].to_pylist():
-                        findings.differs(Difference("extra", partition, offset, "after no commit"))
-                        named += 1
-        if named != number:
-            detail = f"{number - named} rows in no commit's range"
-            findings.differs(Difference("extra", None, None, detail))
+
+def _readable(
+    commits: Iterable[tuple[int, CommitRecord | UnreadableRecord]], findings: Findings
+) -> Iterator[CommitRecord]:
+    for version, record in commits:
+        if isinstance(record, UnreadableRecord):
+            detail = f"the record of version {version}: {record.reason}"
+            findings.differs(Difference("damaged", None, None, detail))
+        else:
+            yield record
+
+
+def _compare_empty(each: Booked, findings: Findings) -> None:
+    """A range without offsets has no rows; no span holds it."""
+    if each.taken.start >= each.taken.end and not _is_recorded(each, Tally()):
+        findings.differs(_other_record(each, "an empty range"))
+
+
+class _Codecs:
+    """The codecs of the schemas in a table's commits; each is asked for once."""
+
+    def __init__(self, make: Callable[[int], RowCodec], table: Table, findings: Findings) -> None:
+        self._make = make
+        self._table = table
+        self._findings = findings
+        self._found: dict[int, RowCodec | None] = {}
+
+    def find(self, schema_id: int) -> RowCodec | None:
+        """The codec of a schema, or None, and why is told: its rows can only be counted then."""
+        if schema_id not in self._found:
+            self._found[schema_id] = self._fitting(schema_id)
+        return self._found[schema_id]
+
+    def _fitting(self, schema_id: int) -> RowCodec | None:
+        try:
+            codec = self._make(schema_id)
+        except UnknownSchemaError as error:
+            self._findings.undecided(str(error))
+            return None
+        except DeclarationError:
+            self._findings.undecided(f"schema {schema_id} of the registry is no contract")
+            return None
+        if phrase := self._table.differing_columns(codec.columns):
+            detail = f"the columns are not those of schema {schema_id}: {phrase}"
+            self._findings.differs(Difference("recorded", None, None, detail))
+            return None
+        return codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,54 +161,71 @@ class _Held:
 
 
 class _Comparison:
-    """Log, table and record of one span."""
+    """Log, table and record of one span. Without a codec, rows are counted only."""
 
-    def __init__(self, verifier: Verifier, span: Span, findings: Findings) -> None:
+    def __init__(
+        self,
+        verifier: Verifier,
+        span: Span,
+        findings: Findings,
+        inventory: Inventory,
+        codec: RowCodec | None,
+    ) -> None:
         self._verifier = verifier
         self._span = span
         self._findings = findings
-        self._codec = verifier.codecs(span.schema_id)
+        self._inventory = inventory
+        self._codec = codec
 
-    def run(self, why_not: str) -> int:
-        """Tell the findings; returns how many rows the table holds in these ranges."""
-        span = self._span
-        in_table = tally(span.ranges, self._table_rows(span.start, span.end))
-        in_log: Sequence[Tally | None] = [None] * len(span.ranges)
+    def run(self, why_not: str) -> None:
+        """Tell the findings; `why_not` is why the log cannot be asked, empty when it can."""
+        if self._codec is None:
+            for each in self._span.booked:
+                self._compare_number(each)
+            return
+        in_log: Sequence[Tally | None] = [None] * len(self._span.booked)
         try:
             if not why_not:
-                in_log = tally(span.ranges, self._checked_log_rows())
+                in_log = tally(self._span.ranges, self._checked_log_rows(self._codec))
         except UnverifiableError as error:
             why_not = str(error)
         if why_not:
             self._findings.undecided(why_not)
-        for taken, table, log in zip(span.ranges, in_table, in_log, strict=True):
-            self._compare(taken, table, log)
-        return sum(found.rows for found in in_table)
+        for each, log in zip(self._span.booked, in_log, strict=True):
+            self._compare(each, log, self._codec)
 
-    def _compare(self, taken: CutRange, table: Tally, log: Tally | None) -> None:
-        if log is not None and log != table:
-            self._name_rows(taken)
-        elif (table.rows, table.hash) != (taken.rows, int(taken.hash, 16)):
-            detail = f"[{taken.start}, {taken.end}) of the table"
-            self._findings.differs(Difference("recorded", taken.partition, None, detail))
+    def _compare_number(self, each: Booked) -> None:
+        if not each.is_damaged and each.table.rows != each.taken.rows:
+            self._findings.differs(_other_record(each, "the table"))
 
-    def _name_rows(self, taken: CutRange) -> None:
+    def _compare(self, each: Booked, log: Tally | None, codec: RowCodec) -> None:
+        if each.is_damaged:
+            if log is not None and not _is_recorded(each, log):
+                self._findings.differs(_other_record(each, "the log"))
+        elif log is not None and log != each.table:
+            self._name_rows(each, codec)
+        elif not _is_recorded(each, each.table):
+            self._findings.differs(_other_record(each, "the table"))
+
+    def _name_rows(self, each: Booked, codec: RowCodec) -> None:
         """Look at both sides of a range row by row."""
-        log = _by_offset(self._log_rows(taken.start, taken.end))
-        table = _by_offset(self._table_rows(taken.start, taken.end))
+        taken = each.taken
+        records = self._log(taken.start, taken.end)
+        log = _by_offset(codec.from_log(part).numbered for part in records)
+        table = _by_offset(self._inventory.rows(each))
         for offset in sorted(log.keys() | table.keys()):
-            if log.get(offset) != table.get(offset):
+            if sorted(log.get(offset, ())) != sorted(table.get(offset, ())):
                 kind = _kind(len(log.get(offset, ())), len(table.get(offset, ())))
                 self._findings.differs(Difference(kind, taken.partition, offset))
 
-    def _checked_log_rows(self) -> Iterator[NumberedRows]:
+    def _checked_log_rows(self, codec: RowCodec) -> Iterator[NumberedRows]:
         """The log's rows; what is wrong with a record of the log is told on the way."""
         every = 1 if self._verifier.full else SAMPLE
         for records in self._log(self._span.start, self._span.end):
-            rows = self._codec.from_log(records)
+            rows = codec.from_log(records)
             for offset, bad in rows.refused:
                 self._unreadable(offset, str(bad.code))
-            sampled, otherwise = self._codec.recheck(records, rows.numbered, every)
+            sampled, otherwise = codec.recheck(records, rows.numbered, every)
             self._findings.sampled += sampled
             for offset in otherwise:
                 self._unreadable(offset, "the row codec reads it otherwise")
@@ -168,18 +235,20 @@ class _Comparison:
         difference = Difference("unreadable", self._span.partition, offset, detail)
         self._findings.differs(difference)
 
-    def _log_rows(self, start: int, end: int) -> Iterator[NumberedRows]:
-        for records in self._log(start, end):
-            yield self._codec.from_log(records).numbered
-
     def _log(self, start: int, end: int) -> Iterator[Records]:
         partition = Partition(self._verifier.topic, self._span.partition)
         return self._verifier.reader.read({partition: (start, end)}, max_records=READ_RECORDS)
 
-    def _table_rows(self, start: int, end: int) -> Iterator[NumberedRows]:
-        for batch in self._verifier.table.read(self._span.partition, start, end):
-            for first in range(0, batch.num_rows, READ_RECORDS):
-                yield self._codec.from_table(batch.slice(first, READ_RECORDS))
+
+def _is_recorded(each: Booked, found: Tally) -> bool:
+    """Whether rows are as many and as the commit recorded."""
+    # As text: whatever stands there in place of a hash is not the hash.
+    return (found.rows, to_text(found.hash)) == (each.taken.rows, each.taken.hash)
+
+
+def _other_record(each: Booked, where: str) -> Difference:
+    taken = each.taken
+    return Difference("recorded", taken.partition, None, f"[{taken.start}, {taken.end}) of {where}")
 
 
 def _by_offset(chunks: Iterable[NumberedRows]) -> dict[int, list[tuple[int, int]]]:

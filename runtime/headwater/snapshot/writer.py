@@ -10,6 +10,7 @@ from headwater.clock import SYSTEM, Clock
 from headwater.errors import FatalError, StartRefusedError
 from headwater.model import Partition, Position
 from headwater.ports import CommitRecord, CutRange, LogReader, Table, Topics
+from headwater.snapshot.columns import refused
 from headwater.snapshot.cut import Cut, commit_id, cut
 from headwater.snapshot.multiset import to_text, total
 from headwater.snapshot.rows import LogRows, NumberedRows, RowCodec
@@ -50,10 +51,13 @@ class Snapshotter:
         """Commit everything published up to the read_committed end of now.
 
         Each commit is a cut by itself, so an interruption leaves a whole snapshot that the next run
-        continues. Raises StartRefusedError (see `cut`), AbortableError (SNAPSHOT_TAKEN) when
-        another process was first, FatalError (UNREADABLE_RECORD) for a record that is no row of
-        the contract, RetriableError when the storage or the broker refuses.
+        continues. Raises StartRefusedError (SNAPSHOT_COLUMNS when the contract's columns are not
+        the table's, even with nothing new; else see `cut`), OvertakenError when another process was
+        first, FatalError (UNREADABLE_RECORD) for a record that is no row of the contract,
+        RetriableError when the storage or the broker refuses.
         """
+        if phrase := self.table.differing_columns(self.codec.columns):
+            raise refused(self.topic, self.table.location, phrase)
         found = cut(self.topics, self.table, self.topic)
         versions, rows = [], 0
         for part in self._parts(found, progress):

@@ -52,7 +52,13 @@ def write_files(directory: Path, rows: pa.Table, record: CommitRecord) -> Writte
 
 def _write_file(path: Path, rows: pa.Table, written_at_ms: int) -> AddAction:
     with path.open("xb") as file:
-        pq.write_table(rows, file, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+        pq.write_table(
+            rows,
+            file,
+            compression="zstd",
+            row_group_size=ROW_GROUP_ROWS,
+            write_page_checksum=True,  # a bit that rots is damage, never another value
+        )
         file.flush()
         os.fsync(file.fileno())  # a commit must never outlive the data it names
     return AddAction(path.name, path.stat().st_size, {}, written_at_ms, True, _statistics(rows))  # noqa: FBT003 (a positional flag of the library)

@@ -1,12 +1,15 @@
 """A commit record as text, in the custom metadata of a Delta commit."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
-from headwater.ports import CommitRecord, CutRange
+from pydantic import TypeAdapter, ValidationError
+
+from headwater.ports import CommitRecord, UnreadableRecord
 
 KEY: Final = "headwater"  # the name of our metadata; compaction and other writers have none
+_RECORD: Final = TypeAdapter(CommitRecord)  # ignores what a newer Headwater may have added
 
 
 def to_text(record: CommitRecord) -> str:
@@ -14,11 +17,15 @@ def to_text(record: CommitRecord) -> str:
     return json.dumps(asdict(record), separators=(",", ":"))
 
 
-def from_history(entry: dict[str, Any]) -> CommitRecord | None:
+def from_history(entry: dict[str, Any]) -> CommitRecord | UnreadableRecord | None:
     """The record of one entry of a table's history; None when the commit is not a snapshot."""
     text = entry.get(KEY)
     if text is None:
         return None
-    fields = json.loads(text)
-    fields["ranges"] = tuple(CutRange(**taken) for taken in fields["ranges"])
-    return CommitRecord(**fields)
+    try:
+        record = _RECORD.validate_json(text if isinstance(text, str) else "", strict=True)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = "".join(f"{step}: " for step in first["loc"])
+        return UnreadableRecord(f"{place}{first['msg']}")
+    return replace(record, ranges=tuple(record.ranges))

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.dataset as ds
-from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from headwater.adapters.delta.files import WrittenFiles, write_files
+from headwater.adapters.delta.reading import files, missing_versions, reason, scan
 from headwater.adapters.delta.record import KEY, from_history, to_text
-from headwater.errors import RetriableError, StartRefusedError
-from headwater.ports import CommitRecord
+from headwater.errors import DamagedError, RetriableError, StartRefusedError
+from headwater.ports import CommitRecord, TableFile, UnreadableRecord
+from headwater.snapshot.columns import differing, refused
 from headwater.snapshot.cut import require_next, taken_by_another
 
 _PRODUCT: Final = "headwater.product"
@@ -32,15 +33,15 @@ class DeltaSnapshotTable:
     """One handle on the table of one topic; the directory is made by the first `append`.
 
     `append` is judged by what the last `offsets` of this handle saw. Every method raises
-    StartRefusedError (NOT_OUR_TABLE) when the directory holds something else, and RetriableError
-    (SNAPSHOT_STORAGE) when the storage refuses.
+    StartRefusedError (NOT_OUR_TABLE) when the directory holds something else, DamagedError when
+    its Delta log cannot be read, and RetriableError (SNAPSHOT_STORAGE) when the storage refuses.
     """
 
     def __init__(self, directory: Path, *, product: str, topic: str) -> None:
         self._directory = directory
         self._product = product
         self._topic = topic
-        with self._storage("open"):
+        with self._reading():
             self._table = self._open()
 
     @property
@@ -55,14 +56,28 @@ class DeltaSnapshotTable:
 
     def topic_ids(self) -> frozenset[str]:
         """Every incarnation of a topic this table holds rows of."""
-        return frozenset(record.topic_id for _, record in self.commits())
+        found = set()
+        for version, record in self.commits():
+            if isinstance(record, UnreadableRecord):
+                raise self._damaged(f"the record of version {version}: {record.reason}")
+            found.add(record.topic_id)
+        return frozenset(found)
+
+    def differing_columns(self, wanted: pa.Schema) -> str:
+        """How stored columns differ from others in name or type; empty when they do not."""
+        if self._table is None:
+            return ""
+        # Through Delta's own types: it knows neither milliseconds nor fixed widths.
+        delta = pa.schema(Schema.from_arrow(wanted).to_arrow())
+        return differing(pa.schema(self._table.schema().to_arrow()), delta)
 
     def append(self, rows: pa.Table, record: CommitRecord) -> int:
         """Append rows and their cut in one commit; returns the table version.
 
-        Raises AbortableError (SNAPSHOT_TAKEN) when another writer was first.
+        Raises OvertakenError (SNAPSHOT_TAKEN) when another writer was first, StartRefusedError
+        (SNAPSHOT_COLUMNS) for other columns than the stored ones.
         """
-        with self._storage("write"):
+        with self._writing():
             table = self._table or self._create(rows.schema, record)
             require_next(self._offsets(record.topic_id), record, self.location)
             files = write_files(self._directory, self._shaped(rows, table), record)
@@ -70,32 +85,37 @@ class DeltaSnapshotTable:
         self._reload()
         return table.version()
 
-    def commits(self) -> Sequence[tuple[int, CommitRecord]]:
+    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
         """Our commits, oldest first, with their table versions."""
         self._reload()
         if self._table is None:
             return []
-        entries = [(entry["version"], from_history(entry)) for entry in self._table.history()]
+        with self._reading():
+            history = self._table.history()
+        entries = [(entry["version"], from_history(entry)) for entry in history]
         return [(version, record) for version, record in reversed(entries) if record is not None]
 
-    def read(self, partition: int, start: int, end: int) -> Iterator[pa.RecordBatch]:
-        """The rows of `[start, end)` of one partition, ordered by offset; held in memory."""
+    def files(self) -> Sequence[TableFile]:
+        """What the newest version consists of, and what the Delta log says of it."""
         if self._table is None:
-            return
-        offset = ds.field("_offset")
-        wanted = (ds.field("_partition") == partition) & (offset >= start) & (offset < end)
-        with self._storage("read"):
-            rows = self._table.to_pyarrow_dataset().to_table(filter=wanted)
-        yield from rows.sort_by("_offset").to_batches()
+            return []
+        with self._reading():
+            return files(self._table, self.location)
+
+    def scan(self, name: str) -> Iterator[pa.RecordBatch]:
+        """Every row of a file, in the table's types, whatever the Delta log says of it."""
+        if self._table is not None:
+            with self._reading():
+                yield from scan(self._directory / name, pa.schema(self._table.schema().to_arrow()))
 
     def rows(self) -> int:
-        """Rows in the newest version."""
+        """Rows in the newest version, as the Delta log counts them."""
         return 0 if self._table is None else self._table.count()
 
     # -- opening ---------------------------------------------------------------------------------
 
     def _reload(self) -> None:
-        with self._storage("read"):
+        with self._reading():
             if self._table is None:
                 self._table = self._open()
             else:
@@ -158,14 +178,9 @@ class DeltaSnapshotTable:
 
     def _shaped(self, rows: pa.Table, table: DeltaTable) -> pa.Table:
         """The rows in the table's own types (Delta knows microseconds only)."""
-        schema = pa.schema(table.schema().to_arrow())
-        if schema.names != rows.schema.names:
-            raise StartRefusedError(
-                f"The columns of {self._topic} are no longer those of the snapshot in"
-                f" {self.location}; choose another directory with --to.",
-                code="SNAPSHOT_COLUMNS",
-            )
-        return rows.cast(schema)
+        if phrase := self.differing_columns(rows.schema):
+            raise refused(self._topic, self.location, phrase)
+        return rows.cast(pa.schema(table.schema().to_arrow()))
 
     def _commit(self, table: DeltaTable, files: WrittenFiles, record: CommitRecord) -> None:
         transactions = [
@@ -196,25 +211,41 @@ class DeltaSnapshotTable:
             raise taken_by_another(record, self.location) from cause
         raise cause
 
+    # -- errors ----------------------------------------------------------------------------------
+
     @contextmanager
-    def _storage(self, doing: str) -> Iterator[None]:
+    def _writing(self) -> Iterator[None]:
         """Errors of the storage, as one sentence."""
         try:
             yield
         except (OSError, DeltaError, pa.ArrowException) as cause:
-            raise RetriableError(
-                f"Could not {doing} the snapshot in {self.location}: {_reason(cause)};"
-                f" what was committed before is whole. Mend that and run the command again.",
-                code="SNAPSHOT_STORAGE",
-            ) from cause
+            raise self._refuses("write", cause) from cause
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Errors of the storage, and what it holds that Delta cannot read, as one sentence."""
+        try:
+            yield
+        except OSError as cause:
+            raise self._refuses("read", cause) from cause
+        except (DeltaError, pa.ArrowException) as cause:
+            missing = ", ".join(map(str, missing_versions(self._directory)))
+            why = f"its log lacks version {missing}" if missing else reason(cause)
+            raise self._damaged(why) from cause
+
+    def _refuses(self, doing: str, cause: Exception) -> RetriableError:
+        return RetriableError(
+            f"Could not {doing} the snapshot in {self.location}: {reason(cause)};"
+            f" what was committed before is whole. Mend that and run the command again.",
+            code="SNAPSHOT_STORAGE",
+        )
+
+    def _damaged(self, why: str) -> DamagedError:
+        return DamagedError(
+            f"The snapshot in {self.location} is damaged: {why}; nothing was written. Restore the"
+            f" directory from a copy, or begin a new snapshot with --to."
+        )
 
 
 def _names(table: DeltaTable) -> set[str]:
     return {Path(uri).name for uri in table.file_uris()}
-
-
-def _reason(cause: Exception) -> str:
-    """The last and most concrete line of a nested message."""
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return str(cause).strip().splitlines()[-1].split("Error: ")[-1].strip(" ↳\x1b[]031m")
