@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -11,6 +12,7 @@ from headwater import DataProduct, Snapshot
 from headwater.product.names import folder_of, name_of
 
 HERE = str(Path(__file__))
+VAGUE: Any = "Often"  # of no use to any argument
 
 
 def declared(**attributes: object) -> DataProduct:
@@ -116,6 +118,37 @@ def test_all_mistakes_are_told_at_once_with_their_lines() -> None:
     lines = [problem.line for problem in product.problems]
     assert lines == sorted(lines, key=lambda line: line or 0)
     assert {problem.file for problem in product.problems} == {HERE}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"owner": None}, {"owner": 7}, {"snapshot": "hourly"}, {"snapshot": Snapshot(every=15)}],  # type: ignore[arg-type]
+    ids=str,
+)
+def test_an_attribute_of_a_wrong_type_is_one_mistake_of_all(attributes: dict[str, object]) -> None:
+    """It is told with its line, and what is declared after it is judged too."""
+    product = declared(**attributes)
+    product.publish(product.stream("a.b", contract=1), contract=0)
+    assert codes(product) == ["INVALID_VALUE", "INVALID_VALUE"]
+
+
+@pytest.mark.parametrize("wrong", [None, 7, [], {}, b"a.b"], ids=str)
+def test_every_argument_may_be_of_a_wrong_type(wrong: Any) -> None:
+    """No value makes the declaration raise; each is a mistake of its own."""
+    product = DataProduct(wrong, owner=wrong, snapshot=wrong or VAGUE)
+    flow = product.stream(wrong, contract=wrong or VAGUE, start=wrong)
+    product.publish(flow, contract=wrong or VAGUE, port=wrong or VAGUE)
+    valid = wrong == 7  # as a contract's version
+    numbers = [problem.line or 0 for problem in product.problems]
+    assert [numbers.count(number) for number in sorted(set(numbers))] == [3, 3 - valid, 2 - valid]
+
+
+def test_a_flow_that_is_none_does_not_hide_a_wrong_version() -> None:
+    """Both are told, and not that there is no output."""
+    product = declared()
+    product.stream("a.b", contract=1)
+    product.publish(3, contract="1")  # type: ignore[arg-type]
+    assert codes(product) == ["INVALID_VALUE", "INVALID_VALUE"]
 
 
 def test_a_product_without_inputs_or_outputs_is_a_mistake() -> None:

@@ -37,16 +37,16 @@ class DataProduct:
     """
 
     def __init__(self, name: str, *, owner: str, snapshot: Snapshot | None = None) -> None:
-        self.name = name
-        self.owner = owner
-        self.snapshot = snapshot
+        self.name = str(name)
+        self.owner = str(owner)
+        self.snapshot = snapshot if isinstance(snapshot, Snapshot) else None
         self.origin = caller()
         self._inputs: list[Stream] = []
         self._outputs: list[Output] = []
+        self._is_publishing = False  # an output that is a mistake is not a missing one too
         self._problems: list[Problem] = []
         self._report(INVALID_NAME, product_name_mistake(name))
-        if not owner.strip():
-            self._report(INVALID_VALUE, "owner is empty; name the team or the address that answers")
+        self._report(INVALID_VALUE, _owner_mistake(owner))
         for mistake in snapshot_mistakes(snapshot) if snapshot is not None else ():
             self._report(INVALID_VALUE, mistake)
 
@@ -69,8 +69,16 @@ class DataProduct:
         missing = [
             Problem(code, f"{self.name}: {text}", self.origin.file, self.origin.line)
             for found, code, text in (
-                (self._inputs, "NO_INPUT", "no input; call product.stream(topic, contract=N)"),
-                (self._outputs, "NO_OUTPUT", "no output; call product.publish(flow, contract=N)"),
+                (
+                    bool(self._inputs),
+                    "NO_INPUT",
+                    "no input; call product.stream(topic, contract=N)",
+                ),
+                (
+                    self._is_publishing,
+                    "NO_OUTPUT",
+                    "no output; call product.publish(flow, contract=N)",
+                ),
             )
             if not found
         ]
@@ -81,11 +89,11 @@ class DataProduct:
 
         `start` is where the first run begins: "earliest", "latest", or an ISO 8601 time with zone.
         """
-        stream = Stream(topic, contract, start, caller())
+        stream = Stream(str(topic), contract, str(start), caller())
         self._report(INVALID_NAME, topic_name_mistake(topic))
         self._report(INVALID_VALUE, contract_mistake(contract))
         self._report(INVALID_VALUE, _start_mistake(start))
-        earlier = next((other for other in self._inputs if other.topic == topic), None)
+        earlier = next((other for other in self._inputs if other.topic == stream.topic), None)
         if earlier is not None:
             self._report(
                 "INPUT_TWICE",
@@ -100,13 +108,14 @@ class DataProduct:
 
         The topic is the product's name; a further output has a `port`: `<name>.<port>`.
         """
-        if not _is_flow(flow):
-            self._report(INVALID_VALUE, "publish takes a flow, as product.stream(...) returns it")
-            return
+        self._is_publishing = True
         topic = self.name if port is None else f"{self.name}.{port}"
         if port is not None:
             self._report(INVALID_NAME, port_name_mistake(port))
         self._report(INVALID_VALUE, contract_mistake(contract))
+        if not _is_flow(flow):
+            self._report(INVALID_VALUE, "publish takes a flow, as product.stream(...) returns it")
+            return
         if not any(flow.stream is stream for stream in self._inputs):
             self._report("FOREIGN_FLOW", f"the flow of {topic} reads a stream of another product")
         earlier = next((other for other in self._outputs if other.topic == topic), None)
@@ -127,11 +136,21 @@ def _is_flow(value: object) -> bool:
     return isinstance(value, Flow)
 
 
+def _owner_mistake(owner: object) -> str | None:
+    if not isinstance(owner, str):
+        return f"owner={owner!r} is no text; name the team or the address that answers"
+    if not owner.strip():
+        return "owner is empty; name the team or the address that answers"
+    return None
+
+
 def _start_mistake(start: object) -> str | None:
+    if not isinstance(start, str):
+        return f"start={start!r} is no text; write 'earliest', 'latest' or an ISO 8601 time"
     if start in {"earliest", "latest"}:
         return None
     try:
-        time = datetime.fromisoformat(str(start))
+        time = datetime.fromisoformat(start)
     except ValueError:
         return f"start={start!r} is neither 'earliest', 'latest' nor an ISO 8601 time"
     if time.tzinfo is None:

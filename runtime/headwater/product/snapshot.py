@@ -24,8 +24,10 @@ class Snapshot:
         return int(match[1]) * _SECONDS[match[2]]
 
 
-def snapshot_mistakes(snapshot: Snapshot) -> list[str]:
+def snapshot_mistakes(snapshot: object) -> list[str]:
     """What is wrong with a policy; empty when it is right."""
+    if not isinstance(snapshot, Snapshot):
+        return [f"snapshot={snapshot!r} is no policy; write such as Snapshot(every='15m')"]
     mistakes = []
     match = _DURATION.fullmatch(str(snapshot.every))
     if match is None or int(match[1]) == 0:
