@@ -2,7 +2,8 @@
 
 The values of a batch mostly share one schema id and are sound: then they are decoded whole. What is
 left in doubt is grouped by schema id; a group in which a value cannot be decoded at all is halved
-until few records are left. The row codec decides about each record that stays in doubt.
+until few records are left. A strict walk finds the bad ones among them, and the others are decoded
+whole again. The row codec decides about each record that stays in doubt.
 """
 
 import json
@@ -29,7 +30,7 @@ from headwater.errors import UnknownSchemaError
 from headwater.model import Code, Quarantine
 
 ROWS_AT_ONCE: Final = 1_024  # by the row codec: bounds the Python objects alive
-SMALLEST_BATCH: Final = 64  # rows: below, halving costs more than decoding row by row
+SMALLEST_BATCH: Final = 256  # rows: below, halving costs more than the strict walk of each row
 UNKNOWN_FOR_S: Final = 60.0  # an id may be registered late; asking for each record would be a flood
 MAX_MESSAGE: Final = 1_000  # characters: it becomes a header, and a schema may be any size
 MOST_UNKNOWN: Final = 1_024  # ids remembered as unknown: hostile input must not fill the memory
@@ -180,16 +181,27 @@ class _Writer:
         return [row for row, held in zip(rows, is_sound, strict=True) if not held]
 
     def decode_halving(self, batch: _Batch, rows: Sequence[int]) -> None:
-        """Decode rows of this schema id by column, but for the few around a doubtful one."""
+        """Decode rows of this schema id by column, but for those the strict walk refuses."""
+        if self._columnar is None or self._rows is None:
+            self.decode_by_row(batch, rows)
+            return
+        doubtful = self._halved(batch, rows)
+        errors = self._rows.errors([batch.values[row] or b"" for row in doubtful], FRAME_BYTES)
+        for place, error in errors.items():
+            batch.refuse(doubtful[place], error.code, str(error))
+        sound = [row for place, row in enumerate(doubtful) if place not in errors]
+        left = self.decode_columns(batch, sound) if sound else ()
+        self.decode_by_row(batch, sound if left is None else left)
+
+    def _halved(self, batch: _Batch, rows: Sequence[int]) -> Sequence[int]:
+        """Decode by column what can be; returns the rows near one that cannot."""
         left = self.decode_columns(batch, rows)
         if left is not None:
-            self.decode_by_row(batch, left)
-        elif self._columnar is None or len(rows) <= SMALLEST_BATCH:
-            self.decode_by_row(batch, rows)
-        else:
-            middle = len(rows) // 2
-            self.decode_halving(batch, rows[:middle])
-            self.decode_halving(batch, rows[middle:])
+            return left
+        if len(rows) <= SMALLEST_BATCH:
+            return rows
+        middle = len(rows) // 2
+        return [*self._halved(batch, rows[:middle]), *self._halved(batch, rows[middle:])]
 
     def decode_by_row(self, batch: _Batch, rows: Sequence[int]) -> None:
         """Decode rows of this schema id one by one."""

@@ -29,24 +29,28 @@ class RowDecoder:
 
         A body begins `start` bytes into its value.
         """
+        errors = self.errors(values, start)
+        sound = [row for row in range(len(values)) if row not in errors]
         records: list[Any] = []
-        sound: list[int] = []
+        for row in sound:
+            stream = io.BytesIO(values[row])
+            stream.seek(start)
+            records.append(fastavro.schemaless_reader(stream, self._schema, None))
+        columns = {
+            name: pa.array([record[name] for record in records], kind)
+            for name, kind in zip(self._names, self._types, strict=True)
+        }
+        return columns, sound, errors
+
+    def errors(self, values: Sequence[bytes], start: int) -> dict[int, WireError]:
+        """What is wrong with values, by their places; at half the cost of decoding them."""
         errors: dict[int, WireError] = {}
         for row, value in enumerate(values):
             try:
                 self._check(value, start)
             except WireError as error:
                 errors[row] = error
-                continue
-            stream = io.BytesIO(value)
-            stream.seek(start)
-            records.append(fastavro.schemaless_reader(stream, self._schema, None))
-            sound.append(row)
-        columns = {
-            name: pa.array([record[name] for record in records], kind)
-            for name, kind in zip(self._names, self._types, strict=True)
-        }
-        return columns, sound, errors
+        return errors
 
 
 class RowEncoder:
