@@ -164,6 +164,7 @@ def logical(kind: str, name: str, **more: Any) -> dict[str, Any]:
         (["null", logical("string", "uuid")], "nope"),
         ({"type": "array", "items": logical("int", "date")}, [0, 2**31 - 1]),
     ],
+    ids=range(12),
 )  # fmt: skip
 def test_a_default_that_no_column_can_hold_is_refused(type_: Any, value: Any) -> None:
     """It goes through the same conversion as a value from the wire, long before the first."""
@@ -199,7 +200,9 @@ INFINITE = '{"type": "record",\n"name": 1e999}'
 
 
 @pytest.mark.parametrize(
-    ("text", "line"), [(HALF, 4), (DIGITS, 2), (INFINITE, 2), ('{\n"a": NaN}', 2), ("{\n\n", 3)]
+    ("text", "line"), [(HALF, 4), (DIGITS, 2), (INFINITE, 2), ('{\n"a": NaN}', 2), ("{\n\n", 3)],
+    ids=range(5),
+
 )  # fmt: skip
 def test_what_cannot_be_written_as_json_again_is_refused_with_its_line(
     text: str, line: int
@@ -237,11 +240,11 @@ def test_a_deep_schema_is_refused_not_walked() -> None:
 
 
 def test_attributes_that_are_nearly_known_are_reported() -> None:
-    """`sensitivty` would silently protect nothing; other attributes are free."""
-    field = {**ID, "sensitivty": "secret", "role": "x", "example": 1}
+    """`sensitivitee` would silently protect nothing; other attributes are free."""
+    field = {**ID, "sensitivitee": "secret", "role": "x", "example": 1}
     found = problems(record(field, evenTime="id", event_time="id", contact="me"))
     assert found == [("UNKNOWN_ATTRIBUTE", 4), ("UNKNOWN_ATTRIBUTE", 5), ("UNKNOWN_ATTRIBUTE", 12)]
-    with pytest.raises(DeclarationError, match=r'"sensitivty" of id is .* mean "sensitivity"\?'):
+    with pytest.raises(DeclarationError, match=r'"sensitivitee" of id is .* mean "sensitivity"\?'):
         parse_contract(json.dumps(record(field)), topic="a.b", version=1, path=Path("v1.avsc"))
 
 

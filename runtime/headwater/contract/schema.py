@@ -47,7 +47,7 @@ FIELD_ATTRIBUTES: Final = (
     *("type", "name", "doc", "default", "aliases", "order"),
     *(*FIELD_TEXTS, "sensitivity"),
 )
-NEARLY: Final = 0.8  # of difflib's 0 to 1: "sensitivty" is 0.95 like, "role" and "rule" 0.75
+NEARLY: Final = 0.8  # of difflib's 0 to 1: "sensitivitee" is 0.87 like, "role" and "rule" 0.75
 RESERVED: Final = frozenset({ROW, "_topic", "_partition", "_offset", "_timestamp", "_key"})
 
 
