@@ -147,6 +147,7 @@ def test_a_step_that_depends_on_batches_is_found_with_samples(project: Any) -> N
         ("\nproduct.table('shop.orders')\n", "6: PRODUCT_RAISED: AttributeError"),
         ("p2 = DataProduct('a.b', owner='x', promises=[])\n", "5: PRODUCT_RAISED: TypeError"),
         ("p2 = DataProduct('a.b', owner='x')\n", " NO_PRODUCT: declares 2 products"),
+        ("import sys\nsys.exit(0)\n", "6: PRODUCT_RAISED: ends the process"),
         ("product = None\n", " NO_PRODUCT: declares 0 products"),
         ("product.publish('flow', contract=1)\n", "5: INVALID_VALUE: publish takes a flow"),
     ],
@@ -157,6 +158,18 @@ def test_a_product_file_that_cannot_be_run_names_its_line(
     """Python's own complaint, with the author's line."""
     project.product("shop.bad", body)
     assert f"products/shop/bad/product.py:{expected}" in sentences("shop.bad")
+
+
+def test_what_a_product_prints_while_it_is_read_is_no_answer(
+    project: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Standard output is the command's alone, so that JSON can be read."""
+    file = project.passing("shop.copies")
+    file.write_text("print('looking')\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
+    assert run(monkeypatch, "check", "--format", "json") == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["products"] == ["shop.copies"]
+    assert told.err == "looking\n"
 
 
 def test_a_contract_in_the_wrong_place_is_told(project: Any) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 import traceback
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -16,7 +17,8 @@ FILE_NAME: Final = "product.py"
 def read_product(file: Path) -> DataProduct:
     """The one DataProduct that `file` declares at its top level. May have problems of its own.
 
-    The file can import modules beside it. Raises DeclarationError when it cannot be run.
+    The file can import modules beside it; what it prints goes to standard error, because standard
+    output belongs to the command that asks. Raises DeclarationError when it cannot be run.
     """
     module = _execute(file)
     products = [value for value in vars(module).values() if isinstance(value, DataProduct)]
@@ -36,13 +38,17 @@ def _execute(file: Path) -> ModuleType:
     sys.modules[name] = module  # models and annotations are resolved through it
     sys.path.insert(0, str(file.parent))
     try:
-        spec.loader.exec_module(module)
+        with redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
     except DeclarationError:
         raise
     except SyntaxError as error:
         raise _unreadable(file, f"SyntaxError: {error.msg}", error.lineno) from error
     except OSError as error:
         raise _unreadable(file, f"cannot be read: {error.strerror}", None) from error
+    except SystemExit as error:
+        text = "ends the process (sys.exit); a product only declares"
+        raise _unreadable(file, text, _line(file, error)) from error
     except Exception as error:
         raise _unreadable(file, f"{type(error).__name__}: {error}", _line(file, error)) from error
     finally:
@@ -55,7 +61,7 @@ def _unreadable(file: Path, text: str, line: int | None) -> DeclarationError:
     return DeclarationError([Problem("PRODUCT_RAISED", text, str(file), line)])
 
 
-def _line(file: Path, error: Exception) -> int | None:
+def _line(file: Path, error: BaseException) -> int | None:
     frames = traceback.extract_tb(error.__traceback__)
     return next((frame.lineno for frame in reversed(frames) if frame.filename == str(file)), None)
 
