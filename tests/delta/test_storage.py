@@ -10,7 +10,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from headwater.adapters.delta.table import DeltaSnapshotTable
-from headwater.errors import RetriableError, StartRefusedError
+from headwater.errors import DamagedError, RetriableError, StartRefusedError
 from headwater.ports import CommitRecord, CutRange
 
 TOPIC = "shop.orders"
@@ -176,6 +176,22 @@ def test_compaction_keeps_offsets_and_cuts(tmp_path: Path) -> None:
     ends = [r.ranges[0].end for _, r in again.commits() if isinstance(r, CommitRecord)]
     assert ends == [10, 20, 30, 40, 50]
     assert again.rows() == 50
+
+
+def test_a_bit_that_rots_in_a_row_is_damage_never_another_value(tmp_path: Path) -> None:
+    """Pages carry checksums, and they are looked at."""
+    table = opened(tmp_path)
+    table.append(rows(0, 5_000), record(0, 5_000))
+    (path,) = tmp_path.glob("*.parquet")
+    content = path.read_bytes()
+    for place in range(100, len(content) * 9 // 10, 4_999):  # the footer is behind
+        rotten = bytearray(content)
+        rotten[place] ^= 1 << (place % 8)
+        path.write_bytes(rotten)
+        with pytest.raises(DamagedError, match=path.name):
+            list(table.scan(path.name))
+    path.write_bytes(content)
+    assert sum(batch.num_rows for batch in table.scan(path.name)) == 5_000
 
 
 def test_the_record_of_a_cut_stands_in_the_delta_log(tmp_path: Path) -> None:
