@@ -20,8 +20,8 @@ from confluent_kafka import Consumer, Producer
 
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.addresses import resolve
-from headwater.assembly.project import project_root
 from headwater.assembly.registration import lookup_ids
+from headwater.assembly.root import project_root
 from headwater.config import Settings, load_settings
 from headwater.contract import Decoder, Encoder, load_contract
 

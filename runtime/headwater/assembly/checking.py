@@ -6,14 +6,8 @@ from pathlib import Path
 
 from headwater.assembly.driver import ProductDriver
 from headwater.assembly.graph import between
-from headwater.assembly.project import (
-    SCHEMAS,
-    complete,
-    find_product,
-    product_files,
-    project_root,
-    told,
-)
+from headwater.assembly.project import complete, find_product, product_files, told
+from headwater.assembly.root import SCHEMAS, project_root
 from headwater.assembly.samples import cases, inputs_of
 from headwater.assembly.source import FILE_NAME, read_product
 from headwater.contract import load_contract

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
+from headwater.assembly.root import PRODUCTS, SCHEMAS, project_root
 from headwater.assembly.source import FILE_NAME, read_product
 from headwater.contract import Contract, load_contract, misfits
 from headwater.errors import DeclarationError, Problem
@@ -22,9 +22,6 @@ from headwater.product.names import (
     name_of,
     topic_name_mistake,
 )
-
-PRODUCTS: Final = "products"
-SCHEMAS: Final = "schemas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +49,6 @@ class LoadedProduct:
         return self.file.parent / "samples"
 
 
-def project_root(start: Path) -> Path:
-    """The nearest folder at or above `start` that holds `products` or `schemas`.
-
-    Raises DeclarationError when there is none.
-    """
-    for folder in (start.absolute(), *start.absolute().parents):
-        if (folder / PRODUCTS).is_dir() or (folder / SCHEMAS).is_dir():
-            return folder
-    text = f"no folder '{PRODUCTS}' or '{SCHEMAS}' here or above; go to your project"
-    raise DeclarationError([Problem("NO_PROJECT", text, str(start))])
-
-
 def product_files(root: Path) -> list[Path]:
     """Every product.py of a project, sorted."""
     return sorted((root / PRODUCTS).glob(f"*/*/{FILE_NAME}"))
@@ -85,7 +70,7 @@ def find_product(target: str | Path, directory: Path) -> Path:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
         text = f"there is no product {target}; {hint}"
     else:
-        text = f"{target} is neither a product's name nor a folder with a {FILE_NAME}"
+        text = f"{str(target)!r} is neither a product's name nor a folder with a {FILE_NAME}"
     raise DeclarationError([Problem("NO_PRODUCT", text)])
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from headwater.assembly.addresses import BROKER, REGISTRY, resolve
 from headwater.assembly.feed import PARTITIONS, Fed, FeedOptions
 from headwater.assembly.feed import feed as run_feed
-from headwater.assembly.project import SCHEMAS, project_root
+from headwater.assembly.root import SCHEMAS, project_root
 from headwater.assembly.tour import Told, Visited, visit, ways_to_read
 from headwater.cli.progress import StackProgress, progress_bar
 from headwater.clock import SYSTEM
