@@ -10,9 +10,11 @@ from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.assembly.project import LoadedProduct, load_product
 from headwater.assembly.running import RunOptions, run_product
 from headwater.assembly.snapshots import Snapshots
+from headwater.clock import SYSTEM
 from headwater.config import Settings
 from headwater.snapshot.verdict import Verdict
 
+MARKERS_S: Final = 10.0  # transaction.timeout.ms: then no transaction of ours is open
 PRODUCTS: Final = ("operations.departure-delays", "operations.cancellations")
 
 Told = Callable[[int, int], None]
@@ -44,12 +46,13 @@ def visit(settings: Settings, bar: Bar) -> Iterator[Visited]:
         loaded = load_product(name)
         with bar(f"run {name}") as told:
             summary = run_product(loaded, settings, RunOptions(until_end=True), told)
+        topics = KafkaTopics(settings.kafka)
+        _await_markers(topics, name)
         with Snapshots(loaded, settings) as snapshots:
             with bar(f"snapshot {name}") as told:
                 taken = snapshots.take(name, told)
             with bar(f"verify {name}") as told:
                 verdict = snapshots.verify(name, told, full=False)
-        topics = KafkaTopics(settings.kafka)
         yield Visited(
             product=name,
             read=summary.read,
@@ -61,6 +64,13 @@ def visit(settings: Settings, bar: Bar) -> Iterator[Visited]:
             snapshot=taken.location,
             verdict=verdict,
         )
+
+
+def _await_markers(topics: KafkaTopics, topic: str) -> None:
+    """A commit is answered before its markers are written; until then readers do not see it."""
+    deadline_s = SYSTEM.monotonic() + MARKERS_S
+    while topics.ends(topic) != topics.high_watermarks(topic) and SYSTEM.monotonic() < deadline_s:
+        pass
 
 
 def _lag(topics: KafkaTopics, loaded: LoadedProduct) -> int:
