@@ -117,7 +117,7 @@ def test_a_service_that_died_is_started_again(directory: Path, running: Addresse
     kafka, registry = pids(directory)
     assert kafka is not None
     os.kill(kafka, signal.SIGKILL)
-    assert process.wait_until(lambda: addresses(directory) is None, 5)
+    assert process.wait_until(lambda: not status(directory).kafka.running, 5)
     assert up(directory) == running
     replaced, untouched = pids(directory)
     assert replaced != kafka

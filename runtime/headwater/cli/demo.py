@@ -14,11 +14,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from headwater.assembly.addresses import BROKER, REGISTRY, resolve
+from headwater.assembly.addresses import BROKER, REGISTRY, resolve, stack_folder
 from headwater.assembly.feed import PARTITIONS, Fed, FeedOptions
 from headwater.assembly.feed import feed as run_feed
 from headwater.assembly.root import SCHEMAS, project_root
 from headwater.assembly.tour import Told, Visited, visit, ways_to_read
+from headwater.cli.interruption import keeping
 from headwater.cli.progress import StackProgress, progress_bar
 from headwater.clock import SYSTEM
 from headwater.config import Settings, load_settings
@@ -27,6 +28,10 @@ from headwater.errors import DifferenceError
 from headwater.observe.logs import configure_logs
 
 LIVE: Final = ".venv/bin/headwater run operations.departure-delays"
+STAYS_UP: Final = (
+    "what was done stays and the next run goes on; Kafka and the registry stay up if this command"
+    " started them, `headwater dev down` stops them"
+)
 PIPED_WIDTH: Final = 200  # columns: a name cut short in a pipe is no name
 
 app = typer.Typer(
@@ -62,9 +67,10 @@ def demo(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
     settings = _on_a_stack()
     configure_logs(form=settings.log_format, level="warning", secrets=settings.secrets())
     schemas = project_root(Path.cwd()) / SCHEMAS
-    with _step("feeding the flights of 2013"), progress_bar("feed") as tell:
-        fed = list(run_feed(settings, schemas, FeedOptions(), tell))
-    visited = [_told(each) for each in visit(settings, _step_bar)]
+    with keeping(STAYS_UP):
+        with _step("feeding the flights of 2013"), progress_bar("feed") as tell:
+            fed = list(run_feed(settings, schemas, FeedOptions(), tell))
+        visited = [_told(each) for each in visit(settings, _step_bar)]
     if form is Format.JSON:
         print(json.dumps([_as_json(each) for each in visited]))
         return
@@ -76,8 +82,9 @@ def demo(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
 def _on_a_stack() -> Settings:
     """The addresses that are set, else those of the stack of this folder, started when needed."""
     settings = load_settings()
-    if BROKER not in settings.kafka or REGISTRY not in settings.registry:
-        stack.up(Path.cwd(), progress=StackProgress(Console(stderr=True)))
+    if BROKER not in settings.kafka and REGISTRY not in settings.registry:
+        with keeping("what this command started is stopped again, run it again to go on"):
+            stack.up(stack_folder(Path.cwd()), progress=StackProgress(Console(stderr=True)))
     return resolve(settings)
 
 
@@ -163,8 +170,9 @@ def feed(
     """
     settings = resolve(load_settings())
     options = FeedOptions(repeat=repeat, partitions=partitions, again=again)
-    with progress_bar("feed") as tell:
-        fed = list(run_feed(settings, project_root(Path.cwd()) / SCHEMAS, options, tell))
+    schemas = project_root(Path.cwd()) / SCHEMAS
+    with keeping("what was fed stays, run it again to complete it"), progress_bar("feed") as tell:
+        fed = list(run_feed(settings, schemas, options, tell))
     if form is Format.JSON:
         typer.echo(json.dumps([asdict(topic) for topic in fed], indent=2))
     else:

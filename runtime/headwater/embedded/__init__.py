@@ -4,7 +4,16 @@ Never speaks for a cluster: loopback only, one broker, data under the given dire
 """
 
 from headwater.embedded.artefacts import SILENT, Progress
-from headwater.embedded.stack import Addresses, ServiceStatus, Status, addresses, down, status, up
+from headwater.embedded.stack import (
+    Addresses,
+    ServiceStatus,
+    Status,
+    addresses,
+    down,
+    is_known,
+    status,
+    up,
+)
 
 __all__ = [
     "SILENT",
@@ -14,6 +23,7 @@ __all__ = [
     "Status",
     "addresses",
     "down",
+    "is_known",
     "status",
     "up",
 ]

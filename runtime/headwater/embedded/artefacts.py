@@ -74,12 +74,12 @@ class Installation:
 def install(progress: Progress) -> Installation:
     """The programs, downloaded now if this user does not have them yet.
 
-    Raises ConfigurationError when the extra `dev` is missing, UnavailableError when the
-    download fails or does not match its checksum.
+    Raises ConfigurationError when the extra `dev` is missing or the cache cannot be written,
+    UnavailableError when the download fails or does not match its checksum.
     """
     java = _java()
     cache = _cache_directory()
-    cache.mkdir(parents=True, exist_ok=True)
+    _make(cache)
     with _only_one(cache / "lock"):
         kafka = _installed(cache / f"kafka-{KAFKA_VERSION}", _fill_kafka, progress)
         registry = _installed(cache / f"registry-{REGISTRY_VERSION}", _fill_registry, progress)
@@ -104,6 +104,17 @@ def _java() -> Path:
 def _cache_directory() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "headwater"
+
+
+def _make(cache: Path) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        (cache / "lock").touch()
+    except OSError as error:
+        text = (
+            f"{cache} cannot be written ({error.strerror}); set XDG_CACHE_HOME to a folder of yours"
+        )
+        raise ConfigurationError([Problem("NO_CACHE", text)]) from error
 
 
 @contextmanager

@@ -67,11 +67,19 @@ def spawn(
 
 
 def read_record(path: Path) -> Record | None:
-    """The record at `path`; None when there is none."""
+    """The record at `path`; None when there is none.
+
+    Raises ValueError when it is no record, OSError when it cannot be read.
+    """
     try:
-        return Record(**json.loads(path.read_text()))
+        held = json.loads(path.read_text())
     except FileNotFoundError:
         return None
+    match held:
+        # pids below 2 are whole groups of processes and the first process: never ours to signal
+        case {"pid": int(pid), "started": str(started), "port": int(port)} if pid > 1 and started:
+            return Record(pid, started, port)
+    raise ValueError("it is no record of a process")
 
 
 def is_running(record: Record) -> bool:

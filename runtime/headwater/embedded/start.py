@@ -6,7 +6,7 @@ from typing import Final
 
 from headwater.embedded import process
 from headwater.embedded.artefacts import Progress
-from headwater.embedded.home import Home
+from headwater.embedded.home import Home, stop
 from headwater.embedded.services import Service, free_port, is_free, java_environment
 from headwater.errors import UnavailableError
 
@@ -69,7 +69,7 @@ class Start:
         process.wait_until(lambda: self._own_record() is not None or self._has_ended(), RECORD_S)
         record = self._own_record()
         if record is not None:
-            process.stop(record)
+            stop(record, self._service.title)
 
     def _own_record(self) -> process.Record | None:
         record = self._home.record(self._service.name)
