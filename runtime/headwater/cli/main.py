@@ -32,7 +32,6 @@ Each is a module of this room of that name, imported only when used.
 """
 
 
-
 class LazyGroup(TyperGroup):
     """Imports a command's module when the command is used."""
 

@@ -1,22 +1,23 @@
 """`headwater run`: process one or many products, exactly once."""
 
 import json
-import sys
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from headwater.assembly.addresses import resolve
-from headwater.assembly.project import load_product
+from headwater.assembly.project import LoadedProduct, load_product, told
 from headwater.assembly.running import RunOptions, Summary, run_product
-from headwater.assembly.supervisor import Supervisor
+from headwater.assembly.supervisor import Command, Supervisor
 from headwater.cli.progress import progress_bar
 from headwater.config import Settings, load_settings
 from headwater.engine import Start
-from headwater.errors import ConfigurationError, Problem
+from headwater.errors import ConfigurationError, DeclarationError, Problem
 from headwater.observe.logs import configure_logs
 
 MS: Final = 1000
@@ -69,25 +70,55 @@ def run(
     settings = resolve(load_settings())
     configure_logs(form=settings.log_format, level=settings.log_level, secrets=settings.secrets())
     options = RunOptions(until_end, register, None if start is None else _start(start))
-    if len(products) > 1:
-        _run_many(products, sys.argv, settings)
+    loaded = _loaded(products)
+    if len(loaded) > 1:
+        shared = _arguments(options, start, form)
+        Supervisor(_children(loaded, shared, settings)).run()
         return
-    loaded = load_product(products[0])
-    with progress_bar(loaded.name) if until_end else nullcontext() as on_progress:
-        summary = run_product(loaded, settings, options, on_progress)
-    _print(summary, form)
+    (product,) = loaded.values()
+    with progress_bar(product.name) if until_end else nullcontext() as on_progress:
+        summary = run_product(product, settings, options, on_progress)
+    _print(summary, form, until_end=until_end)
 
 
-def _run_many(products: list[str], arguments: list[str], settings: Settings) -> None:
+def _loaded(targets: Sequence[str]) -> dict[str, LoadedProduct]:
+    """Each product once, by the first target that names it. Raises the mistakes of all at once."""
+    found: dict[Path, tuple[str, LoadedProduct]] = {}
+    problems: list[Problem] = []
+    for target in targets:
+        try:
+            product = load_product(target)
+        except DeclarationError as error:
+            problems += error.problems
+        else:
+            found.setdefault(product.file.resolve(), (target, product))
+    if problems:
+        raise told(problems)
+    return dict(found.values())
+
+
+def _arguments(options: RunOptions, start: str | None, form: Format) -> list[str]:
+    """The options of this command for its children, as they are written."""
+    return [
+        *(["--until-end"] if options.until_end else []),
+        *(["--register"] if options.is_registering else []),
+        *([] if start is None else ["--start", start]),
+        *["--format", form],
+    ]
+
+
+def _children(
+    targets: Iterable[str], shared: Sequence[str], settings: Settings
+) -> dict[str, Command]:
     """One child per product, with the same options; a fixed metrics port counts up from child 1."""
-    names = set(products)
-    shared = [each for each in arguments[arguments.index("run") + 1 :] if each not in names]
     port = settings.metrics.port
-    commands = {}
-    for place, product in enumerate(dict.fromkeys(products)):
-        environment = {"HEADWATER_METRICS__PORT": str(port + place)} if port else {}
-        commands[product] = (["run", product, *shared], environment)
-    Supervisor(commands).run()
+    return {
+        target: (
+            ["run", *shared, "--", target],
+            {"HEADWATER_METRICS__PORT": str(port + place)} if port else {},
+        )
+        for place, target in enumerate(targets)
+    }
 
 
 def _start(text: str) -> Start:
@@ -110,7 +141,8 @@ def _start(text: str) -> Start:
     return int(moment.timestamp() * MS)
 
 
-def _print(summary: Summary, form: Format) -> None:
+def _print(summary: Summary, form: Format, *, until_end: bool) -> None:
+    is_early = until_end and summary.was_stopped
     rate = summary.read / summary.seconds if summary.seconds else 0.0
     if form is Format.JSON:
         print(
@@ -123,6 +155,7 @@ def _print(summary: Summary, form: Format) -> None:
                     "transactions": summary.transactions,
                     "seconds": round(summary.seconds, 3),
                     "records_per_second": round(rate),
+                    "stopped_before_the_end": is_early,
                 }
             )
         )
@@ -133,4 +166,5 @@ def _print(summary: Summary, form: Format) -> None:
         f"{summary.product}: read {summary.read:,}, wrote {written or 'nothing'}, "
         f"{bad:,} to dead letters, {summary.transactions:,} transactions in "
         f"{summary.seconds:.1f} s ({rate:,.0f} records/s)"
+        f"{'; stopped before the end, the next run goes on' if is_early else ''}"
     )

@@ -1,0 +1,123 @@
+"""What `headwater run` decides before and after the loop."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.testing.conftest import Project
+
+from headwater.assembly.running import Summary
+from headwater.cli import run as command
+from headwater.cli.main import main
+from headwater.config import Settings
+
+Started = list[Mapping[str, tuple[Sequence[str], Mapping[str, str]]]]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Two products, in the current directory; the addresses are somebody else's concern."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "resolve", lambda settings: settings)
+    monkeypatch.setattr(command, "configure_logs", lambda **_: None)
+    project = Project(tmp_path)
+    project.passing("shop.a")
+    project.passing("shop.b")
+    return project
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    """The children that were started."""
+    children: Started = []
+
+    class Recorder:
+        def __init__(self, commands: Mapping[str, Any]) -> None:
+            self._commands = commands
+
+        def run(self) -> None:
+            children.append(self._commands)
+
+    monkeypatch.setattr(command, "Supervisor", Recorder)
+    return children
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The command line; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["headwater", "run", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+def test_nothing_starts_while_one_product_is_wrong(
+    project: Project,
+    started: Started,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The mistakes of all are told at once, and no child begins."""
+    project.product("shop.bad", "1 / 0\n")
+    project.product("shop.worse", "product.publish(3, contract=0)\n")
+    assert run(monkeypatch, "shop.a", "shop.bad", "shop.worse") == 78
+    told = capsys.readouterr().err
+    assert "products/shop/bad/product.py:5: PRODUCT_RAISED" in told
+    assert "products/shop/worse/product.py:5: INVALID_VALUE" in told
+    assert started == []
+
+
+def test_a_product_named_twice_runs_once(
+    project: Project, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its name, its folder and its file; every child has the options of the command."""
+    monkeypatch.setenv("HEADWATER_METRICS__PORT", "9000")
+    names = ("shop.a", "products/shop/a", "shop.b", "products/shop/b/product.py")
+    assert run(monkeypatch, "--until-end", *names, "--start", "latest") == 0
+    shared = ["run", "--until-end", "--start", "latest", "--format", "text", "--"]
+    assert started == [
+        {
+            "shop.a": ([*shared, "shop.a"], {"HEADWATER_METRICS__PORT": "9000"}),
+            "shop.b": ([*shared, "shop.b"], {"HEADWATER_METRICS__PORT": "9001"}),
+        }
+    ]
+
+
+def test_one_product_named_twice_needs_no_children(
+    project: Project,
+    started: Started,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It runs in the process of the command."""
+    monkeypatch.setattr(command, "run_product", ended)
+    assert run(monkeypatch, "shop.a", "products/shop/a") == 0
+    assert capsys.readouterr().out.startswith("shop.a: read 0")
+    assert started == []
+
+
+@pytest.mark.parametrize(("was_stopped", "until_end"), [(True, True), (False, True), (True, False)])
+def test_a_run_that_was_stopped_before_its_end_says_so(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    was_stopped: bool,
+    until_end: bool,
+) -> None:
+    """In words and as JSON; without an end to reach there is nothing to say."""
+    monkeypatch.setattr(
+        command, "run_product", lambda *_: Summary("shop.a", was_stopped=was_stopped)
+    )
+    arguments = ["shop.a", *(["--until-end"] if until_end else [])]
+    assert run(monkeypatch, *arguments) == 0
+    assert ("stopped before the end" in capsys.readouterr().out) is (was_stopped and until_end)
+    assert run(monkeypatch, *arguments, "--format", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["stopped_before_the_end"] is (was_stopped and until_end)
+
+
+def ended(loaded: Any, settings: Settings, *_: object) -> Summary:
+    """A run that had nothing to do."""
+    return Summary(loaded.name)
