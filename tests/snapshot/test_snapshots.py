@@ -340,6 +340,15 @@ def test_a_row_beyond_every_commit_is_named(lake: Shop) -> None:
     assert told(lake.verify()) == {("unaccounted", 1, 999), ("unaccounted", 77, 0)}
 
 
+def test_a_value_finer_than_the_contract_is_a_change(lake: Shop) -> None:
+    """The contract's timestamps have milliseconds, the table's column has room for more."""
+    DeltaTable(lake.directory or "").update(
+        predicate="id in ('order-7', 'order-8')", updates={"at": "at + INTERVAL '1' MICROSECOND"}
+    )
+    places = (place(lake, "order-7"), place(lake, "order-8"))
+    assert told(lake.verify()) == {("changed", *each) for each in places}
+
+
 def test_a_required_value_set_to_null_is_a_change(lake: Shop) -> None:
     """A row that the contract cannot encode is no row of the log."""
     DeltaTable(lake.directory or "").update(predicate="id = 'order-7'", updates={"amount": "NULL"})

@@ -141,13 +141,11 @@ class Inventory:
         for each in self._ranges:
             if _touches(file, each):
                 each.is_damaged = True
-        partition = offset = None
-        if file.partitions is not None and file.partitions[0] == file.partitions[1]:
-            partition = file.partitions[0]
+        offset = None
         if file.offsets is not None:
             offset = file.offsets[0]
             why = f"{why}: it should hold offsets {offset} to {file.offsets[1]}"
-        self._findings.differs(Difference("damaged", partition, offset, why))
+        self._findings.differs(Difference("damaged", _partition(file), offset, why))
 
     def _tell(self, file: TableFile, content: _Content) -> None:
         for partition, stray in sorted(content.stray.items()):
@@ -156,15 +154,21 @@ class Inventory:
         if content.without_place:
             detail = f"{content.without_place:,} rows without partition or offset, in {file.name}"
             self._findings.differs(Difference("unaccounted", None, None, detail))
-        for what, said, found in _claims(file, content):
-            detail = f"{file.name} holds {what} {found}, its commit says {said}"
-            self._findings.differs(Difference("recorded", None, None, detail))
+        for said, found in _claims(file, content):
+            detail = f"{file.name} holds {found}, its commit says {said}"
+            self._findings.differs(Difference("recorded", _partition(file), None, detail))
 
 
 def _grow(stretches: dict[int, _Stretch], partition: int, offsets: Sequence[int]) -> None:
     """Take in ascending offsets of a partition."""
     first, last = offsets[0], offsets[-1]
     stretches.setdefault(partition, _Stretch(first, last)).grow(first, last, len(offsets))
+
+
+def _partition(file: TableFile) -> int | None:
+    """The one partition a file should hold; None when it should hold several."""
+    first, last = file.partitions or (0, 1)
+    return first if first == last else None
 
 
 def _touches(file: TableFile, each: Booked) -> bool:
@@ -179,10 +183,10 @@ def _touches(file: TableFile, each: Booked) -> bool:
     return first < taken.end and taken.start <= last
 
 
-def _claims(file: TableFile, content: _Content) -> Iterator[tuple[str, str, str]]:
-    """What the table says of a file and readers skip by, but is not so: what, said, found."""
+def _claims(file: TableFile, content: _Content) -> Iterator[tuple[str, str]]:
+    """What the table says of a file and readers go by, but is not so: said, found."""
     if file.rows is not None and file.rows != content.rows:
-        yield "rows", f"{file.rows:,}", f"{content.rows:,}"
+        yield f"{file.rows:,}", f"{content.rows:,} rows"
     held = content.held
     if not held:
         return
@@ -192,4 +196,4 @@ def _claims(file: TableFile, content: _Content) -> Iterator[tuple[str, str, str]
         ("offsets", file.offsets, offsets),
     ):
         if said is not None and not (said[0] <= found[0] and found[1] <= said[1]):
-            yield what, f"{said[0]} to {said[1]}", f"{found[0]} to {found[1]}"
+            yield f"{said[0]} to {said[1]}", f"{what} {found[0]} to {found[1]}"

@@ -111,15 +111,27 @@ class RowCodec:
         stamps = _integers(
             table["_timestamp"].cast(_MICROSECONDS).cast(pa.int64()).fill_null(NO_TIME)
         )
-        frame = from_arrow(table.select(list(self.contract.columns)), self.contract)
+        partition = table["_partition"][0].as_py()
+        return NumberedRows(partition, offsets, stamps, self._numbers(table, partition, offsets))
+
+    def _numbers(self, table: pa.Table, partition: int, offsets: Sequence[int]) -> list[int]:
+        numbers = [NO_BODY] * len(offsets)
+        try:
+            frame = from_arrow(table.select(list(self.contract.columns)), self.contract)
+        except pa.ArrowInvalid:  # a value finer or larger than the contract's type
+            if len(offsets) == 1:
+                return numbers
+            half = len(offsets) // 2  # down to the rows that hold one
+            return [
+                *self._numbers(table.slice(0, half), partition, offsets[:half]),
+                *self._numbers(table.slice(half), partition, offsets[half:]),
+            ]
         encoded = self._encoder.bodies(frame)
         kept = encoded.rows.to_list()
-        partition = table["_partition"][0].as_py()
-        numbers = [NO_BODY] * len(offsets)
         found = digests(partition, _taken(offsets, kept), encoded.keys, encoded.values)
         for row, number in zip(kept, found, strict=True):
             numbers[row] = number
-        return NumberedRows(partition, offsets, stamps, numbers)
+        return numbers
 
     def recheck(
         self, records: Records, rows: NumberedRows, every: int

@@ -19,13 +19,13 @@ _SENTENCES: Final[dict[Kind, str]] = {
     "recorded": "not what the commit recorded",
     "gap": "the commits do not follow each other",
     "unaccounted": "in the snapshot, in no commit's range",
-    "damaged": "of the snapshot, cannot be read",
+    "damaged": "cannot be read",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One place where log, table and record disagree; `offset` is None for a whole partition."""
+    """One place where log, table and record disagree; without a place it is all of it."""
 
     kind: Kind
     partition: int | None
@@ -33,7 +33,7 @@ class Difference:
     detail: str = ""
 
     def __str__(self) -> str:
-        place = "anywhere" if self.partition is None else f"[{self.partition}]"
+        place = "" if self.partition is None else f"[{self.partition}]"
         offset = "" if self.offset is None else f"@{self.offset}"
         detail = f" ({self.detail})" if self.detail else ""
         return f"{place}{offset} {self.kind}: {_SENTENCES[self.kind]}{detail}"
