@@ -44,7 +44,7 @@ def test_a_project_without_mistakes_is_told_what_was_checked(
     project.passing("shop.copies")
     project.sample("shop.copies", "one.in.jsonl", [ORDER])
     assert run(monkeypatch, "check") == 0
-    assert "Nothing wrong in 1 products, 2 contracts and 1 samples." in capsys.readouterr().out
+    assert "Nothing wrong in 1 product, 2 contracts and 1 sample." in capsys.readouterr().out
     assert run(monkeypatch, "check", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out) == {
         "products": ["shop.copies"],
@@ -85,6 +85,33 @@ def test_all_mistakes_of_a_project_are_printed_at_once(
     assert "BAD_ATTRIBUTE" in told
     assert "Traceback" not in told
     assert str(project.root) not in told
+
+
+@pytest.mark.parametrize("asked", [["--format", "json"], ["--format=json"]])
+@pytest.mark.parametrize("command", [["check"], ["describe", "shop.bad"], ["test", "shop.bad"]])
+def test_mistakes_are_told_to_programs_too(
+    project: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: list[str],
+    command: list[str],
+) -> None:
+    """With code, sentence, file and line; people read the same on standard error."""
+    project.product(
+        "shop.bad", "product.publish(3, contract=0)\nproduct.stream('a.b', contract=1)\n"
+    )
+    assert run(monkeypatch, *command, *asked) == 78
+    told = capsys.readouterr()
+    problems = json.loads(told.out)["problems"]
+    assert [(p["code"], p["line"]) for p in problems] == [
+        ("INVALID_VALUE", 5),
+        ("INVALID_VALUE", 5),
+        ("NO_CONTRACT", 6),
+    ]
+    assert {p["file"] for p in problems} == {"products/shop/bad/product.py"}
+    assert [line.split(": ")[1] for line in told.err.splitlines()] == [p["code"] for p in problems]
+    assert run(monkeypatch, *command) == 78
+    assert capsys.readouterr().out == ""
 
 
 def test_a_missing_required_field_is_told(project: Any) -> None:

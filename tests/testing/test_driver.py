@@ -201,7 +201,7 @@ def test_samples_that_hold_exit_with_0(
     sample("shop.positive", "mix.out.notes.jsonl", [{"id": "a", "note": "x"}])
     sample("shop.positive", "mix.dead-letters.jsonl", [{"event": 2, "code": "STEP_FAILED"}])
     assert run(monkeypatch, "test", "shop.positive") == 0
-    assert "mix: ok (2 in, 2 out, 1 dead letters)" in capsys.readouterr().out
+    assert "mix: ok (2 in, 2 out, 1 dead letter)" in capsys.readouterr().out
 
 
 def test_samples_that_differ_show_a_diff_and_exit_with_1(

@@ -40,12 +40,15 @@ class Visited:
 def visit(settings: Settings, bar: Bar) -> Iterator[Visited]:
     """Run each product to the end of now, snapshot it and verify the snapshot.
 
-    Raises what `run_product`, `Snapshots.take` and `Snapshots.verify` raise.
+    Raises what `run_product`, `Snapshots.take` and `Snapshots.verify` raise, and KeyboardInterrupt
+    when a run was stopped.
     """
     for name in PRODUCTS:
         loaded = load_product(name)
         with bar(f"run {name}") as told:
             summary = run_product(loaded, settings, RunOptions(until_end=True), told)
+        if summary.was_stopped:  # it drained, and whoever stopped it meant the tour
+            raise KeyboardInterrupt
         topics = KafkaTopics(settings.kafka)
         _await_markers(topics, name)
         with Snapshots(loaded, settings) as snapshots:

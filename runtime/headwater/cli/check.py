@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from headwater.assembly.checking import check as check_project
+from headwater.cli.words import counted
 
 app = typer.Typer(add_completion=False)
 
@@ -31,7 +32,8 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How to print wha
 
 @app.command(
     epilog="Example: headwater check products/operations/departure_delays. "
-    "Exit codes: 0 nothing wrong, 78 mistakes, one per line with file and line."
+    "Exit codes: 0 nothing wrong, 78 mistakes, one per line with file and line; with --format json"
+    " also as {problems: [{code, message, file, line}]}."
 )
 def check(targets: Targets = None, form: FormatOption = Format.TEXT) -> None:
     """Find every mistake in products, contracts and samples, without a broker."""
@@ -52,6 +54,7 @@ def check(targets: Targets = None, form: FormatOption = Format.TEXT) -> None:
     for name in checked.contracts:
         print(f"contract  {name}")
     print(
-        f"Nothing wrong in {len(checked.products)} products, {len(checked.contracts)} contracts"
-        f" and {checked.samples} samples."
+        f"Nothing wrong in {counted(len(checked.products), 'product')},"
+        f" {counted(len(checked.contracts), 'contract')}"
+        f" and {counted(checked.samples, 'sample')}."
     )

@@ -1,11 +1,14 @@
 """The command `headwater`: finds commands, prints errors as one sentence, exits by their code."""
 
 import importlib
+import json
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from headwater.cli.interruption import Interrupted
-from headwater.errors import HeadwaterError, ProblemsError
+from headwater.errors import HeadwaterError, Problem, ProblemsError
 
 COMMANDS: Final[Mapping[str, str]] = {
     "check": "Find every mistake in products, contracts and samples, without a broker.",
@@ -105,9 +108,23 @@ def root(
 
 def report(error: HeadwaterError) -> None:
     """Print an error as one sentence (or one line per problem) on standard error."""
-    lines = error.problems if isinstance(error, ProblemsError) else [f"{error.code}: {error}"]
-    for line in lines:
-        print(line, file=sys.stderr)
+    for problem in _problems(error):
+        print(problem, file=sys.stderr)
+
+
+def report_as_json(error: HeadwaterError) -> None:
+    """Print the problems on standard output: `{"problems": [{code, message, file, line}]}`."""
+    print(json.dumps({"problems": [asdict(problem) for problem in _problems(error)]}))
+
+
+def _problems(error: HeadwaterError) -> Sequence[Problem]:
+    if isinstance(error, ProblemsError):
+        return error.problems
+    return [Problem(error.code, str(error))]
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    return "--format=json" in arguments or ("--format", "json") in pairwise(arguments)
 
 
 def report_defect(error: Exception) -> None:
@@ -129,6 +146,9 @@ def main() -> None:
         sys.exit(Interrupted.exit_code)
     except HeadwaterError as error:
         report(error)
+        # a refusal is all the answer there is; any other error may follow half an answer
+        if error.exit_code == ProblemsError.exit_code and _wants_json(sys.argv):
+            report_as_json(error)
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001  # the last place before the user
         report_defect(error)

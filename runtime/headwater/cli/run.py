@@ -15,6 +15,7 @@ from headwater.assembly.project import LoadedProduct, load_product, told
 from headwater.assembly.running import RunOptions, Summary, run_product
 from headwater.assembly.supervisor import Command, Supervisor
 from headwater.cli.progress import progress_bar
+from headwater.cli.words import counted
 from headwater.config import Settings, load_settings
 from headwater.engine import Start
 from headwater.errors import ConfigurationError, DeclarationError, Problem
@@ -164,7 +165,7 @@ def _print(summary: Summary, form: Format, *, until_end: bool) -> None:
     bad = sum(summary.codes.values())
     print(
         f"{summary.product}: read {summary.read:,}, wrote {written or 'nothing'}, "
-        f"{bad:,} to dead letters, {summary.transactions:,} transactions in "
+        f"{bad:,} to dead letters, {counted(summary.transactions, 'transaction')} in "
         f"{summary.seconds:.1f} s ({rate:,.0f} records/s)"
         f"{'; stopped before the end, the next run goes on' if is_early else ''}"
     )

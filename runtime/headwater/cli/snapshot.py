@@ -5,7 +5,7 @@ from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,12 +13,15 @@ from headwater.assembly.addresses import resolve
 from headwater.assembly.project import load_product
 from headwater.assembly.snapshot_schedule import Schedule
 from headwater.assembly.snapshots import Snapshots
+from headwater.cli.interruption import keeping
 from headwater.cli.main import report
 from headwater.cli.progress import progress_bar
 from headwater.config import load_settings, parse_duration
 from headwater.errors import ConfigurationError, Problem
 from headwater.observe.logs import configure_logs
 from headwater.snapshot.writer import Taken
+
+KEPT: Final = "what was committed stays a whole snapshot, the next run goes on from there"
 
 app = typer.Typer(add_completion=False)
 
@@ -63,7 +66,7 @@ def snapshot(
             Schedule(snapshots, interval_s).run(settings, told, report)
             return
         for topic in snapshots.contracts:
-            with progress_bar(topic) as progress:
+            with keeping(KEPT), progress_bar(topic) as progress:
                 taken = snapshots.take(topic, progress)
             _tell(form, loaded.name, topic, taken)
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from headwater.assembly.driver import ProductDriver
 from headwater.assembly.project import load_product, told
 from headwater.assembly.samples import Result, cases, run_case
+from headwater.cli.words import counted
 from headwater.errors import DeclarationError, DifferenceError, Problem
 
 app = typer.Typer(add_completion=False)
@@ -71,7 +72,7 @@ def _show(results: list[Result]) -> None:
             verdict,
             Text(
                 f" ({result.events_in} in, {result.events_out} out,"
-                f" {result.dead_letters} dead letters)"
+                f" {counted(result.dead_letters, 'dead letter')})"
             ),
             sep="",
         )

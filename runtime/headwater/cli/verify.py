@@ -11,6 +11,7 @@ import typer
 from headwater.assembly.addresses import resolve
 from headwater.assembly.project import load_product
 from headwater.assembly.snapshots import Snapshots
+from headwater.cli.interruption import keeping
 from headwater.cli.progress import progress_bar
 from headwater.config import load_settings
 from headwater.errors import DifferenceError, UnverifiableError
@@ -55,7 +56,10 @@ def verify(
     verdicts: dict[str, Verdict] = {}
     with Snapshots(loaded, resolve(load_settings()), to) as snapshots:
         for topic in snapshots.contracts:
-            with progress_bar(topic) as progress:
+            with (
+                keeping("nothing was decided, and nothing changed"),
+                progress_bar(topic) as progress,
+            ):
                 verdicts[topic] = snapshots.verify(topic, progress, full=full)
             if form is Format.JSON:
                 print(json.dumps(_fields(loaded.name, topic, verdicts[topic])), flush=True)
