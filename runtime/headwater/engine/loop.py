@@ -245,7 +245,7 @@ class Loop:
                     break
                 self._monitor.alive()
                 try:
-                    if self._source.poll(1, pause_s) or self._assignments != assignments:
+                    if self._has_moved(assignments, pause_s):
                         raise AbortableError("the assignment changed while waiting")
                     return action()
                 except RetriableError as again:
@@ -254,6 +254,18 @@ class Loop:
             self._source.resume()
             self._monitor.waiting(None)
         raise UnavailableError(f"gave up waiting: {error}") from error
+
+    def _has_moved(self, assignments: int, pause_s: float) -> bool:
+        """Poll paused inputs for `pause_s`; whether the assignment is another one by now.
+
+        Where to begin on new partitions cannot be told while a transaction of our own is open in
+        the broker: the next try is what ends it, so this must not stand in its way.
+        """
+        try:
+            polled = self._source.poll(1, pause_s)
+        except RetriableError:
+            polled = ()
+        return bool(polled) or self._assignments != assignments
 
     def _drain(self) -> None:
         """Commit what is staged, once; what cannot be committed comes again after a start."""
