@@ -28,10 +28,8 @@ from headwater.errors import DifferenceError
 from headwater.observe.logs import configure_logs
 
 LIVE: Final = ".venv/bin/headwater run operations.departure-delays"
-STAYS_UP: Final = (
-    "what was done stays and the next run goes on; Kafka and the registry stay up if this command"
-    " started them, `headwater dev down` stops them"
-)
+KEPT: Final = "what was done stays, the next run goes on"
+STAYS_UP: Final = f"{KEPT}; Kafka and the registry stay up, `headwater dev down` stops them"
 PIPED_WIDTH: Final = 200  # columns: a name cut short in a pipe is no name
 
 app = typer.Typer(
@@ -64,10 +62,11 @@ def demo(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
     if context.invoked_subcommand is not None:
         return
     began_s = SYSTEM.monotonic()
-    settings = _on_a_stack()
+    given = load_settings()
+    settings = _on_a_stack(given)
     configure_logs(form=settings.log_format, level="warning", secrets=settings.secrets())
     schemas = project_root(Path.cwd()) / SCHEMAS
-    with keeping(STAYS_UP):
+    with keeping(KEPT if BROKER in given.kafka else STAYS_UP):
         with _step("feeding the flights of 2013"), progress_bar("feed") as tell:
             fed = list(run_feed(settings, schemas, FeedOptions(), tell))
         visited = [_told(each) for each in visit(settings, _step_bar)]
@@ -79,9 +78,8 @@ def demo(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
     _print_ways(settings, began_s)
 
 
-def _on_a_stack() -> Settings:
+def _on_a_stack(settings: Settings) -> Settings:
     """The addresses that are set, else those of the stack of this folder, started when needed."""
-    settings = load_settings()
     if BROKER not in settings.kafka and REGISTRY not in settings.registry:
         with keeping("what this command started is stopped again, run it again to go on"):
             stack.up(stack_folder(Path.cwd()), progress=StackProgress(Console(stderr=True)))
