@@ -48,6 +48,7 @@ def test_a_project_without_mistakes_is_told_what_was_checked(
     assert run(monkeypatch, "check", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out) == {
         "products": ["shop.copies"],
+        "unproved": [],
         "contracts": ["shop.copies v1", "shop.orders v1"],
         "samples": 1,
     }
@@ -112,6 +113,50 @@ def test_mistakes_are_told_to_programs_too(
     assert [line.split(": ")[1] for line in told.err.splitlines()] == [p["code"] for p in problems]
     assert run(monkeypatch, *command) == 78
     assert capsys.readouterr().out == ""
+
+
+def test_a_product_without_samples_is_not_proved_on_data(
+    project: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing wrong was found without rows; it is said that there were none."""
+    project.passing("shop.copies")
+    project.passing("shop.tried")
+    project.sample("shop.tried", "one.in.jsonl", [ORDER])
+    assert run(monkeypatch, "check") == 0
+    told = capsys.readouterr().out
+    assert "product   shop.copies, not proved on data: no samples\n" in told
+    assert "product   shop.tried\n" in told
+    assert run(monkeypatch, "check", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["unproved"] == ["shop.copies"]
+
+
+def test_nothing_but_null_for_a_required_field_is_told(project: Any) -> None:
+    """A nullable field takes it, and what a map makes of no rows is not judged."""
+    project.passing("shop.copies")
+    flow = 'product.stream("shop.orders", contract=1)'
+    lines = (
+        f"product.publish({flow}.with_columns(n=pl.lit(None), note=pl.lit(None)), contract=1)\n",
+        f"product.publish({flow}.map(lambda f: f.with_columns(pl.Series('n', []))), contract=1)\n",
+    )
+    project.product("shop.copies", lines[0])
+    assert mistakes() == ["products/shop/copies/product.py:5: OUTPUT_MISFIT"]
+    assert "shop.copies: n is always null, the contract wants a value" in sentences()
+    project.product("shop.copies", lines[1])
+    assert check([], Path.cwd()).problems == []
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["shop/orders/v0", "shop/orders/v01", "shop/orders/V1", "shop/orders/v²", "shop/Orders/v1",
+     "shop/old-orders/v1", "shop/old__orders/v1", "shop/v1", "v1"],
+)  # fmt: skip
+def test_a_contract_that_no_product_can_name_is_told(project: Any, place: str) -> None:
+    """Versions begin with 1, and folders are names with underscores inside."""
+    stray = project.contract("shop.orders", version=2)
+    path = Path("schemas", f"{place}.avsc")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stray.rename(path)
+    assert mistakes() == [f"{path}: STRAY_CONTRACT"]
 
 
 def test_a_missing_required_field_is_told(project: Any) -> None:

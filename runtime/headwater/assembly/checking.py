@@ -1,8 +1,10 @@
 """Everything that can be wrong in a project, found before anything touches Kafka."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from headwater.assembly.driver import ProductDriver
 from headwater.assembly.graph import between
@@ -13,14 +15,17 @@ from headwater.assembly.source import FILE_NAME, read_product
 from headwater.contract import load_contract
 from headwater.errors import DeclarationError, Problem
 from headwater.product import DataProduct
-from headwater.product.names import name_of
+from headwater.product.names import folder_of, name_of, topic_name_mistake
+
+VERSION: Final = re.compile(r"v([1-9][0-9]*)")
 
 
 @dataclass(slots=True)
 class Checked:
-    """What was checked, and every mistake found."""
+    """What was checked, and every mistake found. `unproved` are products without samples."""
 
     products: list[str] = field(default_factory=list)
+    unproved: list[str] = field(default_factory=list)
     contracts: list[str] = field(default_factory=list)
     samples: int = 0
     problems: list[Problem] = field(default_factory=list)
@@ -80,18 +85,29 @@ class _Targets:
 
 
 def _check_contract(path: Path, checked: Checked) -> None:
-    folder, version = path.parent, path.stem.removeprefix("v")
-    root = project_root(folder) / SCHEMAS
-    if not folder.is_relative_to(root) or not version.isdigit() or not path.stem.startswith("v"):
-        text = f"a contract stands at {SCHEMAS}/<domain>/<product>/v<N>.avsc; move or rename it"
+    root = project_root(path.parent) / SCHEMAS
+    topic, version = _named(path, root), VERSION.fullmatch(path.stem)
+    if topic is None or version is None:
+        text = (
+            f"a contract stands at {SCHEMAS}/<domain>/<product>/v<N>.avsc, N from 1, the folders in"
+            " lower case with underscores inside; move or rename it"
+        )
         checked.problems.append(Problem("STRAY_CONTRACT", text, str(path)))
         return
-    topic = name_of(folder.relative_to(root).as_posix())
-    checked.contracts.append(f"{topic} v{version}")
+    checked.contracts.append(f"{topic} v{version[1]}")
     try:
-        load_contract(root, topic, int(version))
+        load_contract(root, topic, int(version[1]))
     except DeclarationError as error:
         checked.problems += error.problems
+
+
+def _named(path: Path, root: Path) -> str | None:
+    """The topic whose contracts stand in the folder of `path`; None when that names none."""
+    if not path.is_relative_to(root):
+        return None
+    folder = path.parent.relative_to(root).as_posix()
+    topic = name_of(folder)
+    return None if topic_name_mistake(topic) or folder_of(topic) != folder else topic
 
 
 def _read(file: Path, checked: Checked) -> DataProduct | None:
@@ -107,7 +123,10 @@ def _check_product(product: DataProduct, file: Path, checked: Checked) -> None:
     try:
         loaded = complete(product, file)
         driver = ProductDriver(loaded)
-        for case in cases(loaded.samples):
+        found = cases(loaded.samples)
+        if not found:
+            checked.unproved.append(product.name)
+        for case in found:
             checked.samples += 1
             driver.check_row_local(inputs_of(case, driver))
     except DeclarationError as error:

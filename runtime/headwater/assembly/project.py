@@ -11,10 +11,10 @@ from pathlib import Path
 
 from headwater.assembly.root import PRODUCTS, SCHEMAS, project_root
 from headwater.assembly.source import FILE_NAME, read_product
-from headwater.contract import Contract, load_contract, misfits
+from headwater.contract import Contract, always_null, load_contract, misfits
 from headwater.errors import DeclarationError, Problem
-from headwater.flow import Plan
-from headwater.product import DataProduct, Origin, Output
+from headwater.flow import Columns, Plan
+from headwater.product import DataProduct, Map, Origin, Output
 from headwater.product.names import (
     PRODUCT_NAME,
     contract_mistake,
@@ -163,6 +163,13 @@ def _plan(
     if target is not None and plan.columns is not None:
         problems += [
             Problem("OUTPUT_MISFIT", f"{output.topic}: {reason}", origin.file, origin.line)
-            for reason in misfits(target, plan.columns)
+            for reason in _misfits(output, target, plan.columns)
         ]
     return plan
+
+
+def _misfits(output: Output, target: Contract, columns: Columns) -> list[str]:
+    reasons = misfits(target, columns)
+    if any(isinstance(step, Map) for step in output.flow.steps):
+        return reasons  # an author's `map` may make a column typed by its rows alone
+    return [*reasons, *always_null(target, columns)]

@@ -43,6 +43,7 @@ def check(targets: Targets = None, form: FormatOption = Format.TEXT) -> None:
             json.dumps(
                 {
                     "products": checked.products,
+                    "unproved": checked.unproved,
                     "contracts": checked.contracts,
                     "samples": checked.samples,
                 }
@@ -50,7 +51,8 @@ def check(targets: Targets = None, form: FormatOption = Format.TEXT) -> None:
         )
         return
     for name in checked.products:
-        print(f"product   {name}")
+        proved = ", not proved on data: no samples" if name in checked.unproved else ""
+        print(f"product   {name}{proved}")
     for name in checked.contracts:
         print(f"contract  {name}")
     print(

@@ -2,7 +2,7 @@
 
 from headwater.contract.decoder import Decoded, Decoder
 from headwater.contract.encoder import Encoded, Encoder
-from headwater.contract.fitting import misfits
+from headwater.contract.fitting import always_null, misfits
 from headwater.contract.keys import key_schema
 from headwater.contract.schema import (
     Contract,
@@ -22,6 +22,7 @@ __all__ = [
     "Decoder",
     "Encoded",
     "Encoder",
+    "always_null",
     "arrow_schema",
     "contract_path",
     "from_arrow",

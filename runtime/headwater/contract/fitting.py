@@ -10,7 +10,7 @@ import polars as pl
 
 from headwater.contract.arrays import Faults
 from headwater.contract.schema import Contract
-from headwater.contract.tree import MISSING
+from headwater.contract.tree import MISSING, optional
 from headwater.contract.types import ROW
 from headwater.model import Code
 
@@ -37,6 +37,19 @@ def misfits(contract: Contract, columns: Mapping[str, pl.DataType]) -> list[str]
         else:
             reasons.extend(_misfits(columns[field.name], wanted, field.name))
     return reasons
+
+
+def always_null(contract: Contract, columns: Mapping[str, pl.DataType]) -> list[str]:
+    """Why no row of these columns can be published: a column of nothing for a field of values.
+
+    Only for columns whose types are certain: of a frame without rows, null may become any type.
+    """
+    return [
+        f"{field.name} is always null, the contract wants a value; compute one, or make the field"
+        " nullable in a new version"
+        for field in contract.record.fields
+        if columns.get(field.name) == pl.Null() and optional(field.type) is None
+    ]
 
 
 def _misfits(given: PolarsType, wanted: PolarsType, path: str) -> Iterator[str]:
