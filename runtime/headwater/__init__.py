@@ -3,9 +3,7 @@
 All an author of a product needs is here; the rooms below are ours.
 """
 
-import importlib
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as in `typing`, without its import: the command line starts at once
 if TYPE_CHECKING:
     from headwater.product import DataProduct, Flow, Snapshot
 
@@ -13,7 +11,10 @@ __all__ = ["DataProduct", "Flow", "Snapshot"]
 
 
 def __getattr__(name: str) -> object:
-    """A public name, imported when first used: the command line must start at once."""
+    """A public name, imported when first used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("headwater.product"), name)
+    from headwater import product  # noqa: PLC0415  # only products need it
+
+    value: object = getattr(product, name)
+    return value
