@@ -17,6 +17,7 @@ from headwater.errors import FatalError
 from headwater.observe.logs import get_logger
 
 SUPERVISOR: Final = "_HEADWATER_SUPERVISOR"  # in a child's environment: the pid it answers to
+UNHEARD: Final = (-signal.SIGTERM, 128 + signal.SIGINT)  # how a child ends that was not ready
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 log = get_logger("supervisor")
@@ -75,7 +76,7 @@ class Supervisor:
         for _ in self._children:
             name, code = self._ended.get()
             log.info("supervisor.child_ended", child=name, exit_code=code)
-            if code == -signal.SIGTERM and self._is_draining:
+            if self._is_draining and code in UNHEARD:
                 continue  # it was asked before it could listen: it had not begun
             if code != 0 and failed is None:
                 failed = (name, code)

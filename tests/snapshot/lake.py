@@ -1,0 +1,151 @@
+"""A snapshot of three hundred orders, for tests to meddle with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headwater.adapters.delta.table import DeltaSnapshotTable
+from headwater.adapters.memory import MemoryBroker, MemoryRangeReader, MemoryTopics
+from headwater.clock import ManualClock
+from headwater.contract import Contract, Encoder, parse_contract
+from headwater.errors import UnknownSchemaError
+from headwater.ports import TopicSettings
+from headwater.snapshot.rows import RowCodec
+from headwater.snapshot.verdict import Verdict
+from headwater.snapshot.verifier import Verifier
+from headwater.snapshot.writer import Snapshotter, Taken
+
+TOPIC = "shop.orders"
+SCHEMA_ID = 7
+OTHER_ID = 8
+FIELDS: list[dict[str, Any]] = [
+    {"name": "id", "type": "string", "doc": "The order."},
+    {"name": "amount", "type": "double", "doc": "What it costs."},
+]
+NOTE = {"name": "note", "type": ["null", "string"], "default": None, "doc": "What was said."}
+
+
+def contract(fields: list[dict[str, Any]]) -> Contract:
+    """A contract of the orders."""
+    schema = {"type": "record", "name": "Order", "namespace": "shop", "doc": "One order."}
+    text = json.dumps({**schema, "key": "id", "fields": fields})
+    return parse_contract(text, topic=TOPIC, version=1, path=Path("v1.avsc"))
+
+
+SCHEMAS = {SCHEMA_ID: contract(FIELDS), OTHER_ID: contract([*FIELDS, NOTE])}
+
+
+def lookup(schema_id: int) -> str:
+    """The registry's schemas."""
+    if schema_id not in SCHEMAS:
+        raise UnknownSchemaError(f"no schema {schema_id}")
+    return SCHEMAS[schema_id].text
+
+
+def codec(schema_id: int) -> RowCodec:
+    """The codec of a registered contract."""
+    lookup(schema_id)
+    return RowCodec(SCHEMAS[schema_id], schema_id, lookup=lookup)
+
+
+class Lake:
+    """Three hundred orders of three partitions, in a snapshot of two commits."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.broker = MemoryBroker()
+        self.broker.create(TopicSettings(TOPIC, 3, "log", {"cleanup.policy": "delete"}))
+        for begin in (0, 200):
+            self.publish(begin, 200 if begin == 0 else 300)
+            self.take()
+
+    def publish(self, begin: int, end: int) -> None:
+        """Orders, as the engine would publish them."""
+        frame = {"id": [f"order-{n}" for n in range(begin, end)]}
+        rows = pl.DataFrame({**frame, "amount": [n / 4 for n in range(begin, end)]})
+        encoded = Encoder(SCHEMAS[SCHEMA_ID], SCHEMA_ID).encode(rows.with_row_index("_row"))
+        for key, value in zip(encoded.keys, encoded.values, strict=True):
+            self.broker.append(TOPIC, value, key=key)
+
+    def take(self, rows: RowCodec | None = None) -> Taken:
+        """Take a snapshot, under a contract."""
+        return Snapshotter(
+            product=TOPIC,
+            topic=TOPIC,
+            topics=MemoryTopics(self.broker),
+            reader=MemoryRangeReader(self.broker),
+            table=self.table(),
+            codec=rows or codec(SCHEMA_ID),
+            clock=ManualClock(at_s=100),
+        ).take()
+
+    def verify(self) -> Verdict:
+        """Verify it, as a process of its own would."""
+        return Verifier(
+            topic=TOPIC,
+            topics=MemoryTopics(self.broker),
+            reader=MemoryRangeReader(self.broker),
+            open_table=self.table,
+            codecs=codec,
+        ).verify()
+
+    def table(self) -> DeltaSnapshotTable:
+        """A new handle."""
+        return DeltaSnapshotTable(self.directory, product=TOPIC, topic=TOPIC)
+
+    def file(self, partition: int) -> Path:
+        """The first data file of a partition."""
+        return min(self.directory.glob(f"part-{partition}-0-*.parquet"))
+
+    def entry(self, version: int) -> Path:
+        """An entry of the Delta log."""
+        return self.directory / "_delta_log" / f"{version:020}.json"
+
+    def rewrite(self, partition: int, change: Callable[[pa.Table], pa.Table]) -> Path:
+        """Change a file's rows, and its size in the Delta log: readers open it without complaint.
+
+        Its statistics in the log stay those of the rows that were written.
+        """
+        path = self.file(partition)
+        pq.write_table(change(pq.read_table(path)), path)
+        self.edit(1, lambda line: line.get("add", {}).get("path") == path.name, _sized(path))
+        return path
+
+    def edit_record(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Change what the first commit says of itself."""
+
+        def changed(line: dict[str, Any]) -> None:
+            record = change(json.loads(line["commitInfo"]["headwater"]))
+            text = record if isinstance(record, str) else json.dumps(record)
+            line["commitInfo"]["headwater"] = text
+
+        self.edit(1, lambda line: "commitInfo" in line, changed)
+
+    def edit(
+        self,
+        version: int,
+        is_wanted: Callable[[dict[str, Any]], bool],
+        change: Callable[[dict[str, Any]], None],
+    ) -> None:
+        """Change lines of an entry of the Delta log."""
+        lines = [json.loads(line) for line in self.entry(version).read_text().splitlines()]
+        for line in filter(is_wanted, lines):
+            change(line)
+        self.entry(version).write_text("\n".join(map(json.dumps, lines)) + "\n")
+
+
+def _sized(path: Path) -> Callable[[dict[str, Any]], None]:
+    def change(line: dict[str, Any]) -> None:
+        line["add"]["size"] = path.stat().st_size
+
+    return change
+
+
+def told(verdict: Verdict) -> list[str]:
+    """What is said of the differences."""
+    return [str(difference) for difference in verdict.differences]
