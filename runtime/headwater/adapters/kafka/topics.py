@@ -86,13 +86,19 @@ _AWAY: Final = _LOADING | frozenset(
         KafkaError._RESOLVE,
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._WAIT_COORD,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
-_MOVED: Final = frozenset({KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH})
-"""What the client knows of a partition's leader is old: a restarted broker answers so."""
+_MOVED: Final = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
+"""What the client knows of a partition's leader is old, or there is none yet: a restarted broker
+answers so, and any broker for a topic just created."""
 _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # bare in the library
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # bare in the library
 _ABSENT: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
