@@ -24,8 +24,8 @@ class KafkaRecords:
     @cached_property
     def last_messages(self) -> dict[Partition, Message]:
         """The last message per partition."""
-        last = dict(zip(self.partitions(), self._messages, strict=True))
-        return {Partition(self.topic, index): message for index, message in last.items()}
+        last = dict(zip(map(Message.partition, self._messages), self._messages, strict=True))
+        return {Partition(self.topic, partition_of(each)): each for each in last.values()}
 
     def ends(self) -> Positions:
         """The next offset per partition after these records."""
