@@ -98,4 +98,4 @@ class ChildFailedError(FatalError):
             "the others were drained"
         )
         # a child killed by signal n counts as 128 + n, as shells have it
-        self.exit_code = exit_code if exit_code > 0 else 128 - exit_code  # type: ignore[misc]
+        self.exit_code = exit_code if exit_code > 0 else 128 - exit_code  # type: ignore[misc]  # of its class else

@@ -141,7 +141,7 @@ def repeated_keys(lists: Any, keys: Any) -> Any:
         return None
     seen: set[tuple[int, str | None]] = set()
     pairs = zip(table["map"].to_pylist(), table["key"].to_pylist(), strict=True)
-    return pa.array([pair in seen or bool(seen.add(pair)) for pair in pairs])  # type: ignore[func-returns-value]
+    return pa.array([pair in seen or bool(seen.add(pair)) for pair in pairs])  # type: ignore[func-returns-value]  # None is meant
 
 
 def _offsets(array: Any) -> Any:

@@ -113,7 +113,7 @@ class Encoder:
         if self._key is not None:
             return list(self._key([physical[place] for place in places]))
         (place,) = places
-        return plain_keys(logical[place], physical[place], self._fields[place].type)  # type: ignore[arg-type]
+        return plain_keys(logical[place], physical[place], self._fields[place].type)  # type: ignore[arg-type]  # keys are leaves
 
 
 def _codec(record: Record, schema_id: int | None) -> Callable[[Sequence[Any]], list[bytes]]:

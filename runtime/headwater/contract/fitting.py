@@ -72,7 +72,7 @@ def _may_cast(given: PolarsType, wanted: PolarsType) -> bool:
     if wanted.is_integer():
         return given.is_integer()
     if wanted in FLOAT_BITS:
-        return given.is_integer() or FLOAT_BITS.get(given, 64) < FLOAT_BITS[wanted]  # type: ignore[call-overload, index]
+        return given.is_integer() or FLOAT_BITS.get(given, 64) < FLOAT_BITS[wanted]  # type: ignore[call-overload, index]  # a class or an instance
     if isinstance(wanted, pl.Datetime):
         zoned = isinstance(given, pl.Datetime) and given.time_zone is not None
         return isinstance(given, pl.Datetime) and zoned == (wanted.time_zone is not None)

@@ -34,7 +34,7 @@ def key_schema(contract: Contract) -> str | None:
     if (record := key_record(contract)) is None:
         return None
     written: set[str] = set()
-    fields = [{"name": each.name, "type": _json(each.type, written)} for each in record.fields]  # type: ignore[arg-type]
+    fields = [{"name": each.name, "type": _json(each.type, written)} for each in record.fields]  # type: ignore[arg-type]  # keys are leaves
     schema = {"type": "record", "name": record.name, "fields": fields}
     return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
 

@@ -60,7 +60,7 @@ class Rebuild:
             case Record() as record:
                 return self.record(array, record, place)
             case leaf:
-                return self.leaf(array, leaf, place, self.faults)  # type: ignore[arg-type]
+                return self.leaf(array, leaf, place, self.faults)  # type: ignore[arg-type]  # matched above
 
     def record(self, array: Any, record: Record, place: Place) -> Any:
         """A struct array rebuilt; its fields are found by name."""
@@ -133,7 +133,7 @@ def as_frame(table: Any, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
     other = {
         name: kind for name, kind in columns.items() if name in frame and frame[name].dtype != kind
     }
-    return frame.cast(other) if other else frame  # type: ignore[arg-type]
+    return frame.cast(other) if other else frame  # type: ignore[arg-type]  # stub too narrow
 
 
 def exported(series: pl.Series) -> Any:

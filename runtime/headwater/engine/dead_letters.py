@@ -11,7 +11,6 @@ from headwater.model import Headers, Letter, Partition, Positions, Quarantine, R
 from headwater.ports import LogReader, Records, Topics
 
 PREFIX: Final = "headwater.error."
-CODE: Final = PREFIX + "code"
 TOPIC: Final = PREFIX + "topic"
 PARTITION: Final = PREFIX + "partition"
 OFFSET: Final = PREFIX + "offset"
