@@ -9,6 +9,8 @@ HeadwaterError                 what, where, what to do next; a stable code; an e
 ├── FatalError                 stop this process                             exit 70
 │   ├── FencedError            another process uses this id                  exit 75
 │   ├── TooManyBadRecordsError the dead-letter limit tripped                 exit 65
+│   ├── RuleBrokenError        a rule of severity `stop` was broken          exit 65
+│   ├── HaltedError            a partition cannot be read on                 exit 65
 │   └── StartRefusedError      the topics do not fit the declaration         exit 78
 │       └── DamagedError       what a snapshot stored cannot be read again   exit 78
 ├── UnknownSchemaError         the registry says: no such id (definite)
@@ -87,6 +89,20 @@ class TooManyBadRecordsError(FatalError):
 
     exit_code = 65
     code = "TOO_MANY_BAD_RECORDS"
+
+
+class RuleBrokenError(FatalError):
+    """A record broke a rule of the contract whose severity is `stop`; nothing of it is published."""
+
+    exit_code = 65
+    code = "RULE_BROKEN"
+
+
+class HaltedError(FatalError):
+    """Partitions are halted, and nothing else is left to do; the code says why they are."""
+
+    exit_code = 65
+    code = "PARTITION_HALTED"
 
 
 class StartRefusedError(FatalError):
