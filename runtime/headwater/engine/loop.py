@@ -3,19 +3,19 @@
 Read `turn` top to bottom for the way of the data, and `_recover` for what happens when it fails.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
-from typing import Final, TypeVar
+from typing import Final
 
 from headwater.clock import Clock
 from headwater.engine.commit_policy import CommitPolicy
 from headwater.engine.dead_letters import DeadLetterTail
 from headwater.engine.limit import BadRecordWindow
 from headwater.engine.start import StartPositions
+from headwater.engine.tally import Tally
 from headwater.engine.task import Task, Work
 from headwater.engine.transaction import Terms, Transaction
+from headwater.engine.waiting import Waiting
 from headwater.errors import (
     AbortableError,
     FencedError,
@@ -24,12 +24,9 @@ from headwater.errors import (
     RetriableError,
     UnavailableError,
 )
-from headwater.model import Code, Partition, Positions
+from headwater.model import Partition, Positions
 from headwater.ports import Ending, GroupToken, Monitor, Records, RecordSource, TransactionalLog
 
-T = TypeVar("T")
-
-BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)  # between tries while something outside is away
 DRAIN_FAILURES: Final = (AbortableError, RecycleError, RetriableError)
 
 
@@ -83,17 +80,20 @@ class Loop:
             terms=Terms(start.note, settings.transaction_timeout_s),
             on_end=self._transaction_ended,
         )
-        self._tally = _Tally()
+        self._waiting = Waiting(
+            outside.source, outside.monitor, outside.clock, limit_s=settings.outage_limit_s
+        )
+        self._tally = Tally()
         self._take = settings.poll_size
-        self._assignments = 0
+        self.assignments = 0  # rises with every change
         self._is_assigned = False
         self._is_initialised = False
         self._is_restored = False
-        self._stopping = False
+        self.is_stopping = False
 
     def stop(self) -> None:
         """Ask for a drain: safe from a signal handler."""
-        self._stopping = True
+        self.is_stopping = True
 
     def run(
         self,
@@ -109,13 +109,13 @@ class Loop:
         try:
             self._start.commit_before_joining(self._source, self._clock)
             self._source.subscribe(list(self._tasks), self)
-            while not self._stopping and not self._has_reached(targets):
+            while not self.is_stopping and not self._has_reached(targets):
                 self._guarded_turn()
                 if on_progress is not None:
                     on_progress(self._transaction.committed())
             self._drain()
         except UnavailableError:
-            if not self._stopping:
+            if not self.is_stopping:
                 raise
         finally:
             self._source.close()
@@ -145,7 +145,9 @@ class Loop:
             work = self._tasks[records.topic].process(records)
         except RetriableError as error:
             self._transaction.commit()  # an open transaction would time out meanwhile
-            work = self._wait_out(lambda: self._tasks[records.topic].process(records), error)
+            work = self._waiting.out(
+                lambda: self._tasks[records.topic].process(records), error, self
+            )
         self._monitor.processed(records.topic, self._clock.monotonic() - began)
         return work
 
@@ -221,51 +223,13 @@ class Loop:
                 error = another
         self._monitor.waiting(None)
         self._window.discard()  # what was not committed comes again
-        self._tally = _Tally()
+        self._tally = Tally()
 
     def _recover_from(self, error: HeadwaterError) -> None:
         try:
             self._transaction.recover(error)
         except RetriableError as away:
-            self._wait_out(lambda: self._transaction.recover(error), away)
-
-    def _wait_out(self, action: Callable[[], T], error: RetriableError) -> T:
-        """Try again until it works, polling paused inputs so that the group membership survives.
-
-        Raises UnavailableError beyond the outage limit, AbortableError when the assignment changed
-        meanwhile: then the records in hand are no longer ours.
-        """
-        deadline = self._clock.monotonic() + self._settings.outage_limit_s
-        assignments = self._assignments
-        self._monitor.waiting(str(error))
-        self._source.pause()
-        try:
-            for pause_s in chain(BACKOFF_S, repeat(BACKOFF_S[-1])):
-                if self._stopping or self._clock.monotonic() > deadline:
-                    break
-                self._monitor.alive()
-                try:
-                    if self._has_moved(assignments, pause_s):
-                        raise AbortableError("the assignment changed while waiting")
-                    return action()
-                except RetriableError as again:
-                    error = again
-        finally:
-            self._source.resume()
-            self._monitor.waiting(None)
-        raise UnavailableError(f"gave up waiting: {error}") from error
-
-    def _has_moved(self, assignments: int, pause_s: float) -> bool:
-        """Poll paused inputs for `pause_s`; whether the assignment is another one by now.
-
-        Where to begin on new partitions cannot be told while a transaction of our own is open in
-        the broker: the next try is what ends it, so this must not stand in its way.
-        """
-        try:
-            polled = self._source.poll(1, pause_s)
-        except RetriableError:
-            polled = ()
-        return bool(polled) or self._assignments != assignments
+            self._waiting.out(lambda: self._transaction.recover(error), away, self)
 
     def _drain(self) -> None:
         """Commit what is staged, once; what cannot be committed comes again after a start."""
@@ -290,21 +254,21 @@ class Loop:
             self._tail.restore(self._window, positions)
             self._is_restored = True
         self._transaction.assigned(positions)
-        self._assignments += 1
+        self.assignments += 1
         self._is_assigned = True
         self._monitor.assigned(len(partitions))
         return positions
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Partitions go: end the transaction while they are ours."""
-        self._assignments += 1
+        self.assignments += 1
         self._is_assigned = False
         self._monitor.unassigned()
         self._transaction.revoked(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Partitions are gone already."""
-        self._assignments += 1
+        self.assignments += 1
         self._is_assigned = False
         self._monitor.unassigned()
         self._transaction.lost(partitions)
@@ -317,20 +281,5 @@ class Loop:
             )
         else:
             self._window.discard()
-        self._tally = _Tally()
+        self._tally = Tally()
         self._monitor.ended(ending, seconds)
-
-
-class _Tally:
-    """What the open transaction holds, counted."""
-
-    def __init__(self) -> None:
-        self.read: Counter[str] = Counter()
-        self.written: Counter[str] = Counter()
-        self.codes: Counter[Code] = Counter()
-
-    def add(self, work: Work) -> None:
-        self.read[work.topic] += work.read
-        for publication in work.publications:
-            self.written[publication.topic] += len(publication.values)
-        self.codes.update(work.codes)

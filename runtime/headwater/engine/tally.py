@@ -1,0 +1,22 @@
+"""Counts of the open transaction."""
+
+from collections import Counter
+
+from headwater.engine.task import Work
+from headwater.model import Code
+
+
+class Tally:
+    """What the open transaction holds: records read and written per topic, and codes."""
+
+    def __init__(self) -> None:
+        self.read: Counter[str] = Counter()
+        self.written: Counter[str] = Counter()
+        self.codes: Counter[Code] = Counter()
+
+    def add(self, work: Work) -> None:
+        """Count a batch that was staged."""
+        self.read[work.topic] += work.read
+        for publication in work.publications:
+            self.written[publication.topic] += len(publication.values)
+        self.codes.update(work.codes)
