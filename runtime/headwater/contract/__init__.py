@@ -3,6 +3,7 @@
 from headwater.contract.decoder import Decoded, Decoder
 from headwater.contract.encoder import Encoded, Encoder
 from headwater.contract.fitting import always_null, misfits
+from headwater.contract.key_reader import KeyReader
 from headwater.contract.keys import key_schema
 from headwater.contract.schema import (
     Contract,
@@ -22,6 +23,7 @@ __all__ = [
     "Decoder",
     "Encoded",
     "Encoder",
+    "KeyReader",
     "always_null",
     "arrow_schema",
     "contract_path",

@@ -14,10 +14,14 @@ from headwater.contract.tables import exported
 from headwater.contract.tree import Decimal, Enum, Field, Fixed, Leaf, Primitive, Record
 from headwater.contract.types import KeyEncoding, key_encoding
 
-_WIDTH: Final[dict[KeyEncoding | None, tuple[Literal["i", "q"], int]]] = {
+_FORMATS: Final[dict[KeyEncoding | None, tuple[Literal["i", "q"], int]]] = {
     "int": ("i", 4),
     "long": ("q", 8),
 }  # array typecode, bytes
+WIDTHS: Final[Mapping[KeyEncoding | None, int]] = {
+    encoding: width for encoding, (_, width) in _FORMATS.items()
+}
+"""Bytes of a key that is a number."""
 
 
 def key_record(contract: Contract) -> Record | None:
@@ -72,7 +76,7 @@ def plain_keys(series: pl.Series, physical: Any, type_: Leaf) -> list[bytes | No
     A text is taken from the column, a number from its physical form.
     """
     encoding = key_encoding(type_)
-    if encoding in _WIDTH:
+    if encoding in _FORMATS:
         return _big_endian(physical, encoding)
     texts = exported(series.cast(pl.String))
     keys: list[bytes | None] = texts.cast(pa.large_binary()).to_pylist()
@@ -80,7 +84,7 @@ def plain_keys(series: pl.Series, physical: Any, type_: Leaf) -> list[bytes | No
 
 
 def _big_endian(numbers: Any, encoding: KeyEncoding | None) -> list[bytes | None]:
-    code, width = _WIDTH[encoding]
+    code, width = _FORMATS[encoding]
     held = array(code, numbers.buffers()[1].to_pybytes()[: len(numbers) * width])
     if sys.byteorder == "little":
         held.byteswap()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, NewType, Protocol
 
-from headwater.model import Letter, Partition, Positions, RawRecord
+from headwater.model import Headers, Letter, Partition, Positions, RawRecord
 
 GroupToken = NewType("GroupToken", object)
 """Group membership as captured at a transaction's start; opaque, handed back to `send_offsets`."""
@@ -40,6 +40,10 @@ class Records(Protocol):
 
     def keys(self) -> Sequence[bytes | None]:
         """The keys."""
+        ...
+
+    def headers(self) -> Mapping[int, Headers]:
+        """The headers of the rows that have some; on most topics none has."""
         ...
 
     def partitions(self) -> Sequence[int]:

@@ -1,6 +1,6 @@
 """Messages of librdkafka as columns. Touches a single message only when asked for that row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import cast
 
@@ -46,6 +46,13 @@ class KafkaRecords:
     def keys(self) -> Sequence[bytes | None]:
         """The keys."""
         return list(map(Message.key, self._messages))
+
+    def headers(self) -> Mapping[int, Headers]:
+        """The headers of the rows that have some."""
+        found = cast("list[Headers | None]", list(map(Message.headers, self._messages)))
+        if not any(found):
+            return {}
+        return {row: each for row, each in enumerate(found) if each}
 
     def partitions(self) -> Sequence[int]:
         """The partition index of each record."""

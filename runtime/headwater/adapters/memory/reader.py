@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headwater.errors import UnverifiableError
-from headwater.model import Partition, Positions, RawRecord
+from headwater.model import Headers, Partition, Positions, RawRecord
 from headwater.ports import Records
 
 
@@ -38,6 +38,10 @@ class MemoryRecords:
     def keys(self) -> Sequence[bytes | None]:
         """The keys."""
         return [record.key for record in self.records]
+
+    def headers(self) -> Mapping[int, Headers]:
+        """The headers of the rows that have some."""
+        return {row: each.headers for row, each in enumerate(self.records) if each.headers}
 
     def partitions(self) -> Sequence[int]:
         """The partition index of each record."""

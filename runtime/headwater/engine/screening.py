@@ -1,0 +1,73 @@
+"""Which records are refused before a library sees a byte of them.
+
+Runs on every batch, so a clean one costs a few passes in C and no Python per record.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Final
+
+from headwater.contract import KeyReader
+from headwater.model import Code, Headers, Quarantine
+from headwater.ports import Records
+
+MAX_RECORD_BYTES: Final = 1_000_000
+"""Of a value read, or of a key and value to publish.
+
+Below the broker's default limit for one batch of 1,048,588: what is larger could neither be passed
+on nor be set aside whole.
+"""
+MAX_HEADERS: Final = 1_000  # tracing and routing take some ten
+MAX_HEADER_BYTES: Final = 262_144  # 256 KiB: leaves most of a dead letter to the value
+STEP: Final = "screening"
+
+
+def screen(records: Records, keys: KeyReader | None) -> list[Quarantine]:
+    """The records to keep away from the decoder, at most one reason each, in no order.
+
+    `keys` reads the keys of the topic; None when they mean nothing.
+    Raises RetriableError when the schema of a framed key cannot be had now.
+    """
+    found = [*_oversized(records), *_crowded(records.headers())]
+    if keys is not None:
+        found += [
+            Quarantine(row, Code.BAD_KEY, fault, STEP)
+            for row, fault in keys.faults(records.keys()).items()
+        ]
+    return list({each.row: each for each in reversed(found)}.values())
+
+
+def _oversized(records: Records) -> Iterator[Quarantine]:
+    if max(map(len, filter(None, records.values)), default=0) <= MAX_RECORD_BYTES:
+        return
+    for row, value in enumerate(records.values):
+        if value is not None and len(value) > MAX_RECORD_BYTES:
+            message = f"a value of {len(value)} bytes; more than {MAX_RECORD_BYTES} are refused"
+            yield Quarantine(row, Code.OVERSIZED_IN, message, STEP)
+
+
+def _crowded(headers: Mapping[int, Headers]) -> Iterator[Quarantine]:
+    if not headers or _are_few(headers):
+        return
+    for row, each in headers.items():
+        if (fault := too_many(each)) is not None:
+            yield Quarantine(row, Code.TOO_MANY_HEADERS, fault, STEP)
+
+
+def _are_few(headers: Mapping[int, Headers]) -> bool:
+    """Whether the most headers of a record times the longest name or value is within the bound."""
+    most = max(map(len, headers.values()))
+    if most > MAX_HEADERS:
+        return False
+    parts = chain.from_iterable(chain.from_iterable(headers.values()))
+    return 2 * most * max(map(len, filter(None, parts)), default=0) <= MAX_HEADER_BYTES
+
+
+def too_many(headers: Headers) -> str | None:
+    """Why the headers of a record are too many or too large; None when they are not."""
+    if len(headers) > MAX_HEADERS:
+        return f"{len(headers)} headers; more than {MAX_HEADERS} are refused"
+    size = sum(len(name) + len(text or b"") for name, text in headers)
+    if size > MAX_HEADER_BYTES:
+        return f"headers of {size} bytes; more than {MAX_HEADER_BYTES} are refused"
+    return None
