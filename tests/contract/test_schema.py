@@ -253,3 +253,31 @@ def test_reserved_names_and_repeated_names_ignore_case_everywhere() -> None:
     inner = {**record({**ID, "name": "p"}, {**ID, "name": "P"}), "name": "N"}
     found = problems(record({**ID, "name": "_Offset"}, {"name": "n", "type": inner, "doc": "d"}))
     assert [code for code, _ in found] == ["RESERVED_NAME"] * 3
+
+
+def test_what_becomes_of_a_contract_is_no_part_of_what_it_promises() -> None:
+    """A published version is deprecated without changing the text that is registered."""
+    published = parse_contract(json.dumps(record(ID)), topic="a.b", version=1, path=Path("v1.avsc"))
+    text = json.dumps(record(ID, deprecated="use a.b.v2", sunset="2027-06-30"))
+    contract = parse_contract(text, topic="a.b", version=1, path=Path("v1.avsc"))
+    assert (contract.deprecated, contract.sunset) == ("use a.b.v2", date(2027, 6, 30))
+    assert contract.text == published.text
+    assert (published.deprecated, published.sunset) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "line"),
+    [
+        ({"sunset": "2027-06-30"}, 4),
+        ({"deprecated": "use a.b.v2", "sunset": "30.6.2027"}, 5),
+        ({"deprecated": "use a.b.v2", "sunset": "20270630"}, 5),
+        ({"deprecated": "use a.b.v2", "sunset": 2027}, 5),
+        ({"deprecated": " "}, 4),
+        ({"deprecated": True}, 4),
+    ],
+)
+def test_a_sunset_is_a_day_and_says_what_to_use_instead(
+    attributes: dict[str, Any], line: int
+) -> None:
+    """Whoever must move needs both: until when, and where to."""
+    assert problems(record(ID, **attributes)) == [("BAD_ATTRIBUTE", line)]

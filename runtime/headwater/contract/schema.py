@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +38,8 @@ COMPATIBILITY: Final = (
     "NONE",
 )
 SENSITIVITY: Final = ("public", "internal", "personal", "secret")
-RECORD_TEXTS: Final = ("doc", "owner", "eventTime")
+FATE: Final = ("deprecated", "sunset")  # may be set on a published version: not registered
+RECORD_TEXTS: Final = ("doc", "owner", "eventTime", *FATE)
 FIELD_TEXTS: Final = ("unit", "rule")
 RECORD_ATTRIBUTES: Final = (
     *("type", "name", "namespace", "aliases", "fields"),
@@ -58,6 +60,8 @@ class Contract:
     `text` is the JSON to register, custom attributes included; `columns` are the Polars types of
     the fields, in order; `record` is the same schema as a tree; `key` is empty where there is none;
     `defaults` holds the default of each field that has one, as a series of one value.
+    `deprecated` says what to use instead, `sunset` from which day on nobody should read it; both
+    tell what becomes of a contract, not what it promises, and are no part of `text`.
     """
 
     topic: str
@@ -72,6 +76,8 @@ class Contract:
     path: Path
     record: Record = field(repr=False)
     defaults: Mapping[str, pl.Series] = field(repr=False, compare=False)
+    deprecated: str | None = None
+    sunset: date | None = None
 
 
 def contract_path(root: Path, topic: str, version: int) -> Path:
@@ -110,7 +116,7 @@ def parse_contract(text: str, *, topic: str, version: int, path: Path) -> Contra
         topic=topic,
         version=version,
         schema=schema,
-        text=json.dumps(schema, ensure_ascii=False, separators=(",", ":")),
+        text=registered_text(schema),
         key=check.key,
         event_time=schema.get("eventTime"),
         owner=schema.get("owner"),
@@ -119,7 +125,15 @@ def parse_contract(text: str, *, topic: str, version: int, path: Path) -> Contra
         path=path,
         record=found.type,
         defaults=default_columns(found.type),
+        deprecated=schema.get("deprecated"),
+        sunset=date.fromisoformat(schema["sunset"]) if "sunset" in schema else None,
     )
+
+
+def registered_text(schema: Mapping[str, Any]) -> str:
+    """The JSON of a contract that is registered, and frozen with it."""
+    promised = {name: value for name, value in schema.items() if name not in FATE}
+    return json.dumps(promised, ensure_ascii=False, separators=(",", ":"))
 
 
 class _Check:
@@ -210,10 +224,26 @@ class _Check:
         if given not in COMPATIBILITY:
             message = f'"compatibility" is one of {", ".join(COMPATIBILITY)}'
             yield self.problem("BAD_ATTRIBUTE", message, '"compatibility"')
+        yield from self.of_fate()
         yield from self.of_spelling(self.schema, RECORD_ATTRIBUTES, "")
         for path, each in _fields(self.schema, ""):
             yield from self.of_field(path, each)
             yield from self.of_spelling(each, FIELD_ATTRIBUTES, path)
+
+    def of_fate(self) -> Iterator[Problem]:
+        """A day of sunset needs a word on what to use instead."""
+        sunset, deprecated = self.schema.get("sunset"), self.schema.get("deprecated")
+        if isinstance(deprecated, str) and not deprecated.strip():
+            message = '"deprecated" is empty; say what to use instead'
+            yield self.problem("BAD_ATTRIBUTE", message, '"deprecated"')
+        if not isinstance(sunset, str):
+            return
+        if deprecated is None:
+            message = '"sunset" needs "deprecated", a text that says what to use instead'
+            yield self.problem("BAD_ATTRIBUTE", message, '"sunset"')
+        if not _is_day(sunset):
+            message = '"sunset" is a day such as "2027-06-30"'
+            yield self.problem("BAD_ATTRIBUTE", message, '"sunset"')
 
     def of_spelling(
         self, given: Mapping[str, Any], known: Sequence[str], path: str
@@ -246,6 +276,13 @@ class _Check:
         name = at.replace("[]", "").replace("{}", "").rpartition(".")[2]
         pattern = re.escape(at) if at.startswith('"') else rf'"name"\s*:\s*"{re.escape(name)}"'
         return line_of(self.text, re.compile(pattern)) if name else 1
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _folded(name: str) -> str:
