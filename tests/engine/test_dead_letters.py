@@ -3,19 +3,24 @@
 import pytest
 
 from headwater.adapters.memory.reader import MemoryRecords
-from headwater.engine.dead_letters import MAX_LETTER_BYTES, letters, source_position
+from headwater.clock import ManualClock
+from headwater.engine.dead_letters import MAX_LETTER_BYTES, LetterWriter, source_position
 from headwater.model import Code, Headers, Partition, Quarantine, RawRecord
 
 HUGE = b"x" * (MAX_LETTER_BYTES + 1)
 SMALL = b"s"
 
 
-def letter_of(key: bytes | None, value: bytes | None, headers: Headers = ()) -> dict[str, object]:
+def letter_of(
+    key: bytes | None,
+    value: bytes | None,
+    headers: Headers = (),
+    code: Code = Code.STEP_FAILED,
+) -> dict[str, object]:
     """The letter of one bad record, taken apart."""
     record = RawRecord(Partition("in", 2), 41, 7, key, value, headers)
-    [letter] = letters(
-        MemoryRecords("in", [record]), [Quarantine(0, Code.STEP_FAILED, "m", "map-1")]
-    )
+    writer = LetterWriter("out.dead-letters", "r7", ManualClock(at_s=2.5))
+    [letter] = writer.letters(MemoryRecords("in", [record]), [Quarantine(0, code, "m", "map-1")])
     return {"key": letter.key, "value": letter.value, "headers": dict(letter.headers)}
 
 
@@ -33,6 +38,9 @@ def test_a_letter_is_the_record_with_the_error_beside_it() -> None:
         "headwater.error.offset": b"41",
         "headwater.error.timestamp": b"7",
         "headwater.error.schema.id": b"9",
+        "headwater.error.release": b"r7",
+        "headwater.error.first.seen": b"2500",
+        "headwater.error.attempts": b"1",
     }
 
 

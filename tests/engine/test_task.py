@@ -78,7 +78,7 @@ def task(*flows: Flow, skip_tombstones: bool = False) -> Task:
         for place, flow in enumerate(flows)
     ]
     decoder = Decoder(CONTRACT, {SCHEMA_ID: SCHEMA}.__getitem__)
-    return Task(decoder, routes, dead_letters="out.dead-letters", skip_tombstones=skip_tombstones)
+    return Task(decoder, routes, dead_letters=LetterWriter("out.dead-letters"), skip_tombstones=skip_tombstones)
 
 
 def codes(found: Sequence[Letter]) -> list[tuple[int, str]]:
@@ -159,7 +159,7 @@ def test_a_registry_that_is_away_is_no_bad_record() -> None:
     def away(schema_id: int) -> str:
         raise UnavailableError(f"no answer for {schema_id}")
 
-    waiting = Task(Decoder(CONTRACT, away), [], dead_letters="out.dead-letters")
+    waiting = Task(Decoder(CONTRACT, away), [], dead_letters=LetterWriter("out.dead-letters"))
     with pytest.raises(UnavailableError):
         waiting.process(records(*encoded(1)))
 

@@ -12,7 +12,7 @@ from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.plain import Event, PlainValueError, frames_of, plain_events
 from headwater.assembly.project import LoadedProduct, complete, load_product
 from headwater.contract import Contract, Decoder, Encoder, key_schema
-from headwater.engine import Route, Task
+from headwater.engine import LetterWriter, Route, Task
 from headwater.engine.dead_letters import PREFIX
 from headwater.errors import DeclarationError, Problem
 from headwater.flow import ROW, check_row_local
@@ -145,7 +145,7 @@ class ProductDriver:
             for output in self.loaded.product.outputs
             if output.flow.stream.topic == topic
         ]
-        letters = f"{self.loaded.name}.dead-letters"
+        letters = LetterWriter(f"{self.loaded.name}.dead-letters")
         return Task(self._decoders[topic], routes, dead_letters=letters)
 
     def _nothing(self, topic: str) -> pl.DataFrame:

@@ -17,12 +17,13 @@ from headwater.assembly.registration import registered_ids
 from headwater.clock import SYSTEM
 from headwater.config import Settings
 from headwater.config.rules import TIMEOUTS_MS
-from headwater.contract import Contract, Decoder, Encoder
+from headwater.contract import Contract, Decoder, Encoder, KeyReader
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
     CommitPolicy,
     DeadLetterTail,
+    LetterWriter,
     Loop,
     LoopSettings,
     Outside,
@@ -158,7 +159,11 @@ class Processor:
         ]
         policy = self._topics.config(stream.topic).get("cleanup.policy", "")
         return Task(
-            decoder, routes, dead_letters=self.dead_letters, skip_tombstones="compact" in policy
+            decoder,
+            routes,
+            dead_letters=LetterWriter(self.dead_letters),
+            keys=KeyReader(contract, self._registry.schema),
+            skip_tombstones="compact" in policy,
         )
 
     def _refuse_unreadable(self, stream: Stream, contract: Contract, decoder: Decoder) -> None:

@@ -1,7 +1,7 @@
 """The loop and the transaction: from records to exactly-once outputs. Never imports an adapter."""
 
 from headwater.engine.commit_policy import CommitPolicy
-from headwater.engine.dead_letters import DeadLetterTail
+from headwater.engine.dead_letters import DeadLetterTail, LetterWriter
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop, LoopSettings, Outside
 from headwater.engine.start import Start, StartPolicy, StartPositions
@@ -13,6 +13,7 @@ __all__ = [
     "BadRecordWindow",
     "CommitPolicy",
     "DeadLetterTail",
+    "LetterWriter",
     "Loop",
     "LoopSettings",
     "Outside",

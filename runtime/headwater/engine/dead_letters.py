@@ -4,47 +4,66 @@ The headers mirror Kafka Connect's `__connect.errors.*` (KIP-298) under our own 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
+from headwater.clock import SYSTEM, Clock
 from headwater.engine.limit import BadRecordWindow
-from headwater.model import Headers, Letter, Partition, Positions, Quarantine, RawRecord
+from headwater.model import Code, Headers, Letter, Partition, Positions, Quarantine, RawRecord
 from headwater.ports import LogReader, Records, Topics
 
 PREFIX: Final = "headwater.error."
 TOPIC: Final = PREFIX + "topic"
 PARTITION: Final = PREFIX + "partition"
 OFFSET: Final = PREFIX + "offset"
+OMITTED: Final = b"omitted, too large"
 FRAME_BYTES: Final = 5
 MAX_LETTER_BYTES: Final = 1_000_000
 """Below the broker's default of 1,048,588 for one batch, with room for headers."""
 
 
-def letters(records: Records, quarantined: Sequence[Quarantine]) -> list[Letter]:
-    """One letter per quarantined record, in log order; of several errors the first tells."""
-    first: dict[int, Quarantine] = {}
-    for quarantine in quarantined:
-        first.setdefault(quarantine.row, quarantine)
-    return [_letter(records.raw(row), first[row]) for row in sorted(first)]
+@dataclass(frozen=True, slots=True)
+class LetterWriter:
+    """Writes the letters of one release of a product, for the topic they go to."""
+
+    topic: str
+    release: str = ""
+    clock: Clock = field(default=SYSTEM, compare=False)
+
+    def letters(self, records: Records, quarantined: Sequence[Quarantine]) -> list[Letter]:
+        """One letter per quarantined record, in log order; of several errors the first tells."""
+        first: dict[int, Quarantine] = {}
+        for quarantine in quarantined:
+            first.setdefault(quarantine.row, quarantine)
+        history = {
+            "release": self.release,
+            "first.seen": str(self.clock.wall_ms()),
+            "attempts": "1",
+        }
+        return [_letter(records.raw(row), first[row], history) for row in sorted(first)]
 
 
-def _letter(record: RawRecord, quarantine: Quarantine) -> Letter:
+def _letter(record: RawRecord, quarantine: Quarantine, history: Mapping[str, str]) -> Letter:
     """Whole when it fits; else without value, key or headers, the largest first given up.
 
-    Topic, partition and offset among the error headers lead to the record all the same.
+    Topic, partition and offset among the error headers lead to the record all the same. A record
+    that was refused for its size alone is a reference from the start.
     """
     parts = {
         "value": len(record.value or b""),
         "key": len(record.key or b""),
         "headers": _size(record.headers),
     }
-    errors = list(_error_headers(record, quarantine))
+    errors = [*_error_headers(record, quarantine), *_encoded(history)]
     omitted = set()
+    is_reference = quarantine.code is Code.OVERSIZED_IN and record.value is not None
     for name in sorted(parts, key=parts.__getitem__, reverse=True):
-        if sum(parts.values()) <= MAX_LETTER_BYTES:
-            break
+        is_fitting = sum(parts.values()) <= MAX_LETTER_BYTES
+        if is_fitting and not (is_reference and name == "value"):
+            continue
         parts[name] = 0
         omitted.add(name)
-        errors.append((PREFIX + name, b"omitted, too large"))
+        errors.append((PREFIX + name, OMITTED))
     return Letter(
         key=None if "key" in omitted else record.key,
         value=None if "value" in omitted else record.value,
@@ -69,6 +88,10 @@ def _error_headers(record: RawRecord, quarantine: Quarantine) -> Headers:
     value = record.value
     if value is not None and len(value) >= FRAME_BYTES and value[0] == 0:
         fields["schema.id"] = str(int.from_bytes(value[1:FRAME_BYTES], "big"))
+    return _encoded(fields)
+
+
+def _encoded(fields: Mapping[str, str]) -> Headers:
     return [(PREFIX + name, text.encode()) for name, text in fields.items()]
 
 

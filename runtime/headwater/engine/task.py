@@ -1,4 +1,4 @@
-"""From records to what a transaction publishes: decode, run the flow, encode.
+"""From records to what a transaction publishes: screen, decode, run the flow, encode.
 
 All or nothing per input record.
 
@@ -6,20 +6,20 @@ Never touches Kafka, never raises for bad data.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
 
-from headwater.contract import Decoder, Encoded, Encoder
-from headwater.engine.dead_letters import letters
+from headwater.contract import Decoder, Encoded, Encoder, KeyReader
+from headwater.engine.dead_letters import LetterWriter
+from headwater.engine.screening import MAX_RECORD_BYTES, screen
 from headwater.flow import MAX_ROWS, Plan, check_row_local
 from headwater.model import Code, Letter, Positions, Quarantine
 from headwater.ports import Records
 
 GROWTH: Final = 2  # doublings: all proofs together cost about two of the largest
-MAX_RECORD_BYTES: Final = 1_000_000  # below the broker's default limit for one batch of 1,048,588
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,12 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Columns to publish on one topic."""
+    """Columns to publish on one topic; `rows` are the rows of the batch they were made of."""
 
     topic: str
     keys: Sequence[bytes | None]
     values: Sequence[bytes]
+    rows: pl.Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +57,24 @@ class Work:
 
 
 class Task:
-    """Processes the records of one input topic."""
+    """Processes the records of one input topic.
+
+    `keys` reads the topic's keys; None where they mean nothing.
+    """
 
     def __init__(
         self,
         decoder: Decoder,
         routes: Sequence[Route],
         *,
-        dead_letters: str,
+        dead_letters: LetterWriter,
+        keys: KeyReader | None = None,
         skip_tombstones: bool = False,
     ) -> None:
         self._decoder = decoder
         self._routes = routes
         self._dead_letters = dead_letters
+        self._keys = keys
         self._skip_tombstones = skip_tombstones
         self._rows_proven = 0
 
@@ -78,27 +84,38 @@ class Task:
         Raises RetriableError when a schema cannot be had now, and DeclarationError
         (`BATCH_DEPENDENT`) when a batch shows that a step depends on batch boundaries.
         """
-        decoded = self._decoder.decode(records.values)
+        refused = screen(records, self._keys)
+        decoded = self._decoder.decode(_without(records.values, refused))
         self._prove_row_local(decoded.frame)
-        quarantined = list(decoded.quarantined)
+        quarantined = [*refused, *decoded.quarantined]
         encoded: list[tuple[str, Encoded]] = []
         for route in self._routes:
             processed = route.plan.process(decoded.frame)
             published = route.encoder.encode(processed.frame)
             quarantined += [*processed.quarantined, *published.quarantined, *_oversized(published)]
             encoded.append((route.topic, published))
-        quarantined, skipped = self._without_tombstones(records, quarantined)
-        bad = frozenset(quarantine.row for quarantine in quarantined)
+        return self._work(records, encoded, quarantined)
+
+    def _work(
+        self,
+        records: Records,
+        encoded: Sequence[tuple[str, Encoded]],
+        quarantined: Sequence[Quarantine],
+    ) -> Work:
+        """All or nothing: of a record that anything refused, no output; of several reasons one."""
+        bad = {each.row: each for each in reversed(quarantined)}
+        skipped = self._tombstones(records, bad) if bad else ()
+        found = [each for row, each in bad.items() if row not in skipped]
         return Work(
             topic=records.topic,
             read=len(records),
             size=sum(map(len, filter(None, records.values))),
             ends=records.ends(),
             publications=[_publication(topic, published, bad) for topic, published in encoded],
-            dead_letters=self._dead_letters,
-            letters=letters(records, quarantined) if quarantined else (),
-            codes=Counter({q.row: q.code for q in reversed(quarantined)}.values()),
-            skipped=skipped,
+            dead_letters=self._dead_letters.topic,
+            letters=self._dead_letters.letters(records, found) if found else (),
+            codes=Counter(each.code for each in found),
+            skipped=len(skipped),
         )
 
     def _prove_row_local(self, frame: pl.DataFrame) -> None:
@@ -112,14 +129,24 @@ class Task:
             check_row_local(route.plan, frame)
         self._rows_proven = frame.height
 
-    def _without_tombstones(
-        self, records: Records, quarantined: list[Quarantine]
-    ) -> tuple[list[Quarantine], int]:
-        """A stream over a compacted topic counts and skips tombstones."""
+    def _tombstones(self, records: Records, bad: Mapping[int, Quarantine]) -> Collection[int]:
+        """The rows of null values, where a stream over a compacted topic counts and skips them."""
         if not self._skip_tombstones:
-            return quarantined, 0
-        kept = [q for q in quarantined if records.values[q.row] is not None]
-        return kept, len(quarantined) - len(kept)
+            return ()
+        values = records.values
+        return frozenset(row for row in bad if values[row] is None)
+
+
+def _without(
+    values: Sequence[bytes | None], refused: Sequence[Quarantine]
+) -> Sequence[bytes | None]:
+    """The values with null in the place of those refused: the decoder sees none of their bytes."""
+    if not refused:
+        return values
+    kept = list(values)
+    for each in refused:
+        kept[each.row] = None
+    return kept
 
 
 def _oversized(encoded: Encoded) -> list[Quarantine]:
@@ -142,9 +169,10 @@ def _length(key: bytes | None) -> int:
     return 0 if key is None else len(key)
 
 
-def _publication(topic: str, encoded: Encoded, bad: frozenset[int]) -> Publication:
+def _publication(topic: str, encoded: Encoded, bad: Mapping[int, Quarantine]) -> Publication:
     """All or nothing: no output of a record that any output refused (promise 1)."""
     if not bad:
-        return Publication(topic, encoded.keys, encoded.values)
+        return Publication(topic, encoded.keys, encoded.values, encoded.rows)
     keep = [place for place, row in enumerate(encoded.rows) if row not in bad]
-    return Publication(topic, [encoded.keys[i] for i in keep], [encoded.values[i] for i in keep])
+    keys, values = [encoded.keys[i] for i in keep], [encoded.values[i] for i in keep]
+    return Publication(topic, keys, values, encoded.rows[keep])
