@@ -17,6 +17,7 @@ TOPIC: Final = PREFIX + "topic"
 PARTITION: Final = PREFIX + "partition"
 OFFSET: Final = PREFIX + "offset"
 OMITTED: Final = b"omitted, too large"
+REFUSED_FOR: Final = {Code.OVERSIZED_IN: "value", Code.TOO_MANY_HEADERS: "headers"}
 FRAME_BYTES: Final = 5
 MAX_LETTER_BYTES: Final = 1_000_000
 """Below the broker's default of 1,048,588 for one batch, with room for headers."""
@@ -46,8 +47,8 @@ class LetterWriter:
 def _letter(record: RawRecord, quarantine: Quarantine, history: Mapping[str, str]) -> Letter:
     """Whole when it fits; else without value, key or headers, the largest first given up.
 
-    Topic, partition and offset among the error headers lead to the record all the same. A record
-    that was refused for its size alone is a reference from the start.
+    Topic, partition and offset among the error headers lead to the record all the same. What a
+    record was refused for, its value's size or its headers, is never carried on.
     """
     parts = {
         "value": len(record.value or b""),
@@ -56,10 +57,9 @@ def _letter(record: RawRecord, quarantine: Quarantine, history: Mapping[str, str
     }
     errors = [*_error_headers(record, quarantine), *_encoded(history)]
     omitted = set()
-    is_reference = quarantine.code is Code.OVERSIZED_IN and record.value is not None
     for name in sorted(parts, key=parts.__getitem__, reverse=True):
         is_fitting = sum(parts.values()) <= MAX_LETTER_BYTES
-        if is_fitting and not (is_reference and name == "value"):
+        if is_fitting and name != REFUSED_FOR.get(quarantine.code):
             continue
         parts[name] = 0
         omitted.add(name)
