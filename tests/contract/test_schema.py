@@ -78,8 +78,8 @@ def test_all_mistakes_are_told_at_once_with_their_lines() -> None:
         ("BAD_EVENT_TIME", 5),
         ("BAD_ATTRIBUTE", 6),
         ("UNSUPPORTED_TYPE", 6),
-        ("BAD_ATTRIBUTE", 7),
         ("BAD_DEFAULT", 7),
+        ("BAD_RULE", 7),
     ]
 
 

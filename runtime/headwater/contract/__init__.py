@@ -1,10 +1,18 @@
 """Contracts: schema, column types, codec. Never touches Kafka, never raises for bad data."""
 
+from headwater.contract.compatibility import (
+    Incompatibility,
+    incompatibilities,
+    next_major,
+    predecessors,
+    renamed,
+)
 from headwater.contract.decoder import Decoded, Decoder
 from headwater.contract.encoder import Encoded, Encoder
 from headwater.contract.fitting import always_null, misfits
 from headwater.contract.key_reader import KeyReader
 from headwater.contract.keys import key_schema
+from headwater.contract.rule import Rule, Severity
 from headwater.contract.schema import (
     Contract,
     contract_path,
@@ -23,15 +31,22 @@ __all__ = [
     "Decoder",
     "Encoded",
     "Encoder",
+    "Incompatibility",
     "KeyReader",
+    "Rule",
+    "Severity",
     "always_null",
     "arrow_schema",
     "contract_path",
     "from_arrow",
+    "incompatibilities",
     "is_reserved",
     "key_schema",
     "load_contract",
     "misfits",
+    "next_major",
     "parse_contract",
+    "predecessors",
+    "renamed",
     "to_arrow",
 ]

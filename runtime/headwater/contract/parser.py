@@ -234,6 +234,7 @@ class _Parser:
             self.parse(schema["type"], space, inside, depth + 1),
             schema.get("default", MISSING),
             self.aliases(schema, inside),
+            schema,
         )
 
 

@@ -3,11 +3,10 @@
 Reports every mistake of a file at once, with its line where the file has one.
 """
 
-import difflib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -16,8 +15,10 @@ from typing import Any, Final
 import polars as pl
 
 from headwater.contract.absent import default_columns, default_mistakes
+from headwater.contract.attributes import COMPATIBILITY, FATE, attribute_mistakes, sensitivities
 from headwater.contract.document import BadDocumentError, line_of, read_document
-from headwater.contract.parser import MAX_DEPTH, Parsed, parse
+from headwater.contract.parser import Parsed, parse
+from headwater.contract.rule import Rule, RuleReader
 from headwater.contract.tree import Primitive, Record, Type, descend, optional
 from headwater.contract.types import (
     ROW,
@@ -28,29 +29,7 @@ from headwater.contract.types import (
 )
 from headwater.errors import DeclarationError, Problem
 
-COMPATIBILITY: Final = (
-    "FULL_TRANSITIVE",
-    "FULL",
-    "BACKWARD_TRANSITIVE",
-    "BACKWARD",
-    "FORWARD_TRANSITIVE",
-    "FORWARD",
-    "NONE",
-)
-SENSITIVITY: Final = ("public", "internal", "personal", "secret")
-FATE: Final = ("deprecated", "sunset")  # may be set on a published version: not registered
-RECORD_TEXTS: Final = ("doc", "owner", "eventTime", *FATE)
-FIELD_TEXTS: Final = ("unit", "rule")
-RECORD_ATTRIBUTES: Final = (
-    *("type", "name", "namespace", "aliases", "fields"),
-    *(*RECORD_TEXTS, "key", "compatibility"),
-)
-FIELD_ATTRIBUTES: Final = (
-    *("type", "name", "doc", "default", "aliases", "order"),
-    *(*FIELD_TEXTS, "sensitivity"),
-)
-NEARLY: Final = 0.8  # of difflib's 0 to 1: "sensitivitee" is 0.87 like, "role" and "rule" 0.75
-RESERVED: Final = frozenset({ROW, "_topic", "_partition", "_offset", "_timestamp", "_key"})
+RESERVED: Final = frozenset({ROW, "_topic", "_partition", "_offset", "_timestamp", "_key", "_age"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +41,8 @@ class Contract:
     `defaults` holds the default of each field that has one, as a series of one value.
     `deprecated` says what to use instead, `sunset` from which day on nobody should read it; both
     tell what becomes of a contract, not what it promises, and are no part of `text`.
+    `rules` are what it asks of each row; `sensitivity` is "personal", "secret", "internal" or
+    "public" by the path of a field, for the fields that say so.
     """
 
     topic: str
@@ -78,6 +59,8 @@ class Contract:
     defaults: Mapping[str, pl.Series] = field(repr=False, compare=False)
     deprecated: str | None = None
     sunset: date | None = None
+    rules: tuple[Rule, ...] = ()
+    sensitivity: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def contract_path(root: Path, topic: str, version: int) -> Path:
@@ -127,6 +110,8 @@ def parse_contract(text: str, *, topic: str, version: int, path: Path) -> Contra
         defaults=default_columns(found.type),
         deprecated=schema.get("deprecated"),
         sunset=date.fromisoformat(schema["sunset"]) if "sunset" in schema else None,
+        rules=check.rules,
+        sensitivity=sensitivities(found.type),
     )
 
 
@@ -144,6 +129,7 @@ class _Check:
         self.path = path
         self.schema = schema if isinstance(schema, dict) else {}
         self.found = found
+        self.rules: tuple[Rule, ...] = ()
         key = self.schema.get("key", [])
         self.key_is_valid = isinstance(key, str) or (
             isinstance(key, list) and all(isinstance(each, str) for each in key)
@@ -171,6 +157,7 @@ class _Check:
         yield from self.of_names(record)
         yield from self.of_key(fields)
         yield from self.of_event_time(fields)
+        yield from self.of_rules(record)
 
     def of_names(self, record: Record) -> Iterator[Problem]:
         for each in record.fields:
@@ -217,56 +204,14 @@ class _Check:
             yield self.problem("BAD_EVENT_TIME", message, name)
 
     def of_attributes(self) -> Iterator[Problem]:
-        for name in RECORD_TEXTS:
-            if not isinstance(self.schema.get(name, ""), str):
-                yield self.problem("BAD_ATTRIBUTE", f'"{name}" is a text', f'"{name}"')
-        given = self.schema.get("compatibility", COMPATIBILITY[0])
-        if given not in COMPATIBILITY:
-            message = f'"compatibility" is one of {", ".join(COMPATIBILITY)}'
-            yield self.problem("BAD_ATTRIBUTE", message, '"compatibility"')
-        yield from self.of_fate()
-        yield from self.of_spelling(self.schema, RECORD_ATTRIBUTES, "")
-        for path, each in _fields(self.schema, ""):
-            yield from self.of_field(path, each)
-            yield from self.of_spelling(each, FIELD_ATTRIBUTES, path)
+        for each in attribute_mistakes(self.schema):
+            yield self.problem(each.code, each.message, each.path)
 
-    def of_fate(self) -> Iterator[Problem]:
-        """A day of sunset needs a word on what to use instead."""
-        sunset, deprecated = self.schema.get("sunset"), self.schema.get("deprecated")
-        if isinstance(deprecated, str) and not deprecated.strip():
-            message = '"deprecated" is empty; say what to use instead'
-            yield self.problem("BAD_ATTRIBUTE", message, '"deprecated"')
-        if not isinstance(sunset, str):
-            return
-        if deprecated is None:
-            message = '"sunset" needs "deprecated", a text that says what to use instead'
-            yield self.problem("BAD_ATTRIBUTE", message, '"sunset"')
-        if not _is_day(sunset):
-            message = '"sunset" is a day such as "2027-06-30"'
-            yield self.problem("BAD_ATTRIBUTE", message, '"sunset"')
-
-    def of_spelling(
-        self, given: Mapping[str, Any], known: Sequence[str], path: str
-    ) -> Iterator[Problem]:
-        """Any attribute may be added; one that is nearly ours would silently do nothing."""
-        for name in given.keys() - set(known):
-            near = difflib.get_close_matches(_folded(name), map(_folded, known), 1, NEARLY)
-            if near:
-                meant = next(each for each in known if _folded(each) == near[0])
-                place = f" of {path}" if path else ""
-                message = f'"{name}"{place} is not known; did you mean "{meant}"?'
-                yield self.problem("UNKNOWN_ATTRIBUTE", message, f'"{name}"')
-
-    def of_field(self, path: str, attributes: Mapping[str, Any]) -> Iterator[Problem]:
-        doc = attributes.get("doc")
-        if not isinstance(doc, str) or not doc.strip():
-            yield self.problem("NO_DOC", f'{path} needs a "doc": what it means', path)
-        for name in FIELD_TEXTS:
-            if not isinstance(attributes.get(name, ""), str):
-                yield self.problem("BAD_ATTRIBUTE", f'"{name}" of {path} is a text', path)
-        if attributes.get("sensitivity", SENSITIVITY[0]) not in SENSITIVITY:
-            message = f'"sensitivity" of {path} is one of {", ".join(SENSITIVITY)}'
-            yield self.problem("BAD_ATTRIBUTE", message, path)
+    def of_rules(self, record: Record) -> Iterator[Problem]:
+        reader = RuleReader(self.schema, record)
+        self.rules = reader.rules
+        for each in reader.mistakes:
+            yield self.problem(each.code, each.message, each.path)
 
     def problem(self, code: str, message: str, at: str = "") -> Problem:
         return Problem(code, message, str(self.path), self.line(at))
@@ -276,17 +221,6 @@ class _Check:
         name = at.replace("[]", "").replace("{}", "").rpartition(".")[2]
         pattern = re.escape(at) if at.startswith('"') else rf'"name"\s*:\s*"{re.escape(name)}"'
         return line_of(self.text, re.compile(pattern)) if name else 1
-
-
-def _is_day(text: str) -> bool:
-    try:
-        return date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
-
-
-def _folded(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
 
 
 def is_reserved(name: str) -> bool:
@@ -301,32 +235,3 @@ def is_instant(type_: Type) -> bool:
             return "timestamp" in logical or logical == "date"
         case _:
             return False
-
-
-def _fields(schema: object, path: str, depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every field definition inside a schema, with its path, as deep as the parser looks."""
-    for each in _listed(schema):
-        yield f"{path}.{each['name']}".lstrip("."), each
-    if depth < MAX_DEPTH:
-        for step, inside in _types_in(schema):
-            yield from _fields(inside, path + step, depth + 1)
-
-
-def _listed(schema: object) -> list[Mapping[str, Any]]:
-    """The fields of a record, as far as they are fields."""
-    listed = schema.get("fields") if isinstance(schema, Mapping) else None
-    return [
-        each
-        for each in (listed if isinstance(listed, list) else ())
-        if isinstance(each, Mapping) and isinstance(each.get("name"), str)
-    ]
-
-
-def _types_in(schema: object) -> Iterator[tuple[str, object]]:
-    """The types directly inside a schema, each with its step of a path."""
-    if isinstance(schema, list):
-        yield from (("", each) for each in schema)
-    elif isinstance(schema, Mapping):
-        yield from ((f".{each['name']}", each.get("type")) for each in _listed(schema))
-        for key, step in (("type", ""), ("items", "[]"), ("values", "{}")):
-            yield step, schema.get(key)

@@ -4,8 +4,8 @@ Names are resolved: a named type stands in full wherever it is used, except insi
 is a `Reference`. Logical types the specification does not know are ignored, as it asks for.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 
@@ -73,12 +73,16 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a record; `default` is JSON as written in the schema, or MISSING."""
+    """A field of a record; `default` is JSON as written in the schema, or MISSING.
+
+    `attributes` is all that stands at the field in the schema; equality does not look at it.
+    """
 
     name: str
     type: "Type"
     default: Any = MISSING
     aliases: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
