@@ -3,8 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
 Headers = Sequence[tuple[str, bytes | None]]
+
+SchemaRef = int | UUID
+"""How a record names its writer's schema: by the registry's id, or by its GUID (in a header)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -77,6 +81,38 @@ class Quarantine:
     code: Code
     message: str
     step: str = "decode"
+
+
+class HaltCode(StrEnum):
+    """Why a partition stands still: this release cannot read what follows there, or nobody can."""
+
+    INCOMPATIBLE_SCHEMA = "INCOMPATIBLE_SCHEMA"
+    CORRUPT_RECORD = "CORRUPT_RECORD"
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """A partition that stands still at `offset`, and why; `message` never holds a payload."""
+
+    partition: Partition
+    offset: int
+    code: HaltCode
+    message: str
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        skip = "skip it with `headwater dead-letters skip`"
+        if self.code is HaltCode.CORRUPT_RECORD:
+            return f"restore the partition from a sound replica, or {skip}"
+        return (
+            "run a release whose contract can read it, or start with --on-incompatible "
+            f"dead-letter, or {skip}"
+        )
+
+    def __str__(self) -> str:
+        where = f"{self.partition} is halted at offset {self.offset}"
+        return f"{where} ({self.code}): {self.message}; {self.advice}"
 
 
 @dataclass(frozen=True, slots=True)

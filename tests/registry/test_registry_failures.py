@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from uuid import UUID
 
 import pytest
 
@@ -23,6 +24,10 @@ CALLS: dict[str, Callable[[SchemaRegistry], object]] = {
     "register": lambda registry: registry.register("s", '"string"', compatibility="FULL"),
     "lookup": lambda registry: registry.lookup("s", '"string"'),
     "latest": lambda registry: registry.latest("s"),
+    "guid": lambda registry: registry.schema(UUID(int=7)),
+    "subjects": lambda registry: registry.subjects(7),
+    "versions": lambda registry: registry.versions("s"),
+    "compatibility": lambda registry: registry.compatibility("s"),
 }
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 
@@ -77,7 +82,7 @@ def serve() -> Iterator[Serve]:
         (404, b"<html>no such page</html>"),
         (404, b'{"message":"no error code"}'),
         (200, b"<html>welcome</html>"),
-        (200, b"[]"),
+        (200, b"[{}]"),
         (200, b"{}"),
     ],
 )

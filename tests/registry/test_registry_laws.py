@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator, Mapping
+from uuid import UUID
 
 import pytest
 
@@ -124,3 +125,39 @@ def test_a_schema_that_differs_in_its_words_alone_is_another_one(
     changed = record({**ID, "unit": "s"})
     assert registry.lookup(subject, changed) is None
     assert registry.register(subject, changed, compatibility="FULL_TRANSITIVE").version == 2
+
+
+def test_the_versions_of_a_subject_come_oldest_first(registry: Registry, subject: str) -> None:
+    """Whoever compares files with what is published sees all of it."""
+    texts = [record(ID), record(ID, OPTIONAL)]
+    for text in texts:
+        registry.register(subject, text, compatibility="FULL_TRANSITIVE")
+    found = registry.versions(subject)
+    assert [each.version for each in found] == [1, 2]
+    assert [json.loads(each.schema) for each in found] == [json.loads(text) for text in texts]
+    assert {each.subject for each in found} == {subject}
+    assert registry.versions(f"{subject}-of-nobody") == type(found)()
+
+
+def test_an_id_knows_its_subjects_of_now(registry: Registry, subject: str) -> None:
+    """A schema may be registered under another subject later; ids are shared."""
+    name = f"R{uuid.uuid4().hex}"  # an id nobody else shares
+    text = json.dumps({"type": "record", "name": name, "fields": [ID]})
+    schema_id = registry.register(subject, text, compatibility="NONE").schema_id
+    assert registry.subjects(schema_id) == {subject}
+    assert registry.register(name, text, compatibility="NONE").schema_id == schema_id
+    assert registry.subjects(schema_id) == {subject, name}
+    assert registry.subjects(1_234_567) == frozenset()
+
+
+def test_a_subject_has_the_mode_it_was_registered_with(registry: Registry, subject: str) -> None:
+    """Another has the registry's own."""
+    registry.register(subject, record(ID), compatibility="BACKWARD")
+    assert registry.compatibility(subject) == "BACKWARD"
+    assert registry.compatibility(f"{subject}-of-nobody") == "NONE"
+
+
+def test_an_unknown_guid_is_a_definite_no(registry: Registry) -> None:
+    """So it is where the registry knows no GUIDs at all: a header must not stop a product."""
+    with pytest.raises(UnknownSchemaError, match="00000000-0000-0000-0000-000000000007"):
+        registry.schema(UUID(int=7))

@@ -1,11 +1,15 @@
 """A schema registry in memory that obeys the laws of the real one."""
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from headwater.errors import RegistrationRefusedError, UnknownSchemaError
+from headwater.model import SchemaRef
 from headwater.ports.registry import RegisteredSchema
+
+DEFAULT_MODE: Final = "NONE"  # as Apicurio's
 
 
 class MemoryRegistry:
@@ -18,18 +22,29 @@ class MemoryRegistry:
     def __init__(self) -> None:
         self._schemas: list[str] = []
         self._subjects: dict[str, list[RegisteredSchema]] = {}
+        self._modes: dict[str, str] = {}
 
-    def schema(self, schema_id: int) -> str:
-        """The Avro JSON text of an id. Raises UnknownSchemaError when there is none."""
-        if not 1 <= schema_id <= len(self._schemas):
-            raise UnknownSchemaError(f"The registry in memory has no schema {schema_id}.")
-        return self._schemas[schema_id - 1]
+    def schema(self, reference: SchemaRef) -> str:
+        """The Avro JSON text of an id or GUID. Raises UnknownSchemaError when there is none."""
+        for place, text in enumerate(self._schemas, start=1):
+            if reference in {place, _guid(text)}:
+                return text
+        raise UnknownSchemaError(f"The registry in memory has no schema {reference}.")
+
+    def subjects(self, schema_id: int) -> frozenset[str]:
+        """The subjects this id is registered under; empty when there is no such id."""
+        return frozenset(
+            subject
+            for subject, versions in self._subjects.items()
+            if any(each.schema_id == schema_id for each in versions)
+        )
 
     def register(self, subject: str, schema: str, *, compatibility: str) -> RegisteredSchema:
         """Publish under the subject; idempotent for an equal schema.
 
         Raises RegistrationRefusedError with the reasons.
         """
+        self._modes[subject] = compatibility
         known = self.lookup(subject, schema)
         if known is not None:
             return known
@@ -39,7 +54,9 @@ class MemoryRegistry:
             raise RegistrationRefusedError(
                 f"The registry in memory refuses the schema of {subject}: {'; '.join(reasons)}."
             )
-        registered = RegisteredSchema(self._id(schema), schema, subject, len(versions) + 1)
+        registered = RegisteredSchema(
+            self._id(schema), schema, subject, len(versions) + 1, _guid(schema)
+        )
         self._subjects[subject] = [*versions, registered]
         return registered
 
@@ -55,10 +72,22 @@ class MemoryRegistry:
         """The newest version of the subject; None when there is none."""
         return self._subjects.get(subject, [None])[-1]
 
+    def versions(self, subject: str) -> Sequence[RegisteredSchema]:
+        """Every version of the subject, oldest first; empty when there is none."""
+        return tuple(self._subjects.get(subject, ()))
+
+    def compatibility(self, subject: str) -> str:
+        """The mode in force for the subject."""
+        return self._modes.get(subject, DEFAULT_MODE)
+
     def _id(self, schema: str) -> int:
         if schema not in self._schemas:
             self._schemas.append(schema)
         return self._schemas.index(schema) + 1
+
+
+def _guid(schema: str) -> UUID:
+    return uuid5(NAMESPACE_OID, schema)
 
 
 def _breaks(old: str, new: str) -> Iterator[str]:

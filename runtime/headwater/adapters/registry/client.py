@@ -5,10 +5,11 @@ from a wrong address or a proxy, and waits like every other bad answer.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
 
 from confluent_kafka.schema_registry import RegisteredSchema as ForeignSchema
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
@@ -20,6 +21,7 @@ from headwater.errors import (
     UnavailableError,
     UnknownSchemaError,
 )
+from headwater.model import SchemaRef
 from headwater.ports.registry import RegisteredSchema
 
 DEFAULTS: Final[Mapping[str, float]] = {
@@ -34,7 +36,9 @@ DEFAULTS: Final[Mapping[str, float]] = {
 NUMBERS: Final = frozenset({*DEFAULTS, "cache.capacity", "cache.latest.ttl.sec"})
 """Client properties that are numbers; settings arrive as text."""
 
-_ABSENT: Final = frozenset({40401, 40402, 40403})  # no such subject, version, schema
+_ABSENT: Final = frozenset(
+    {40401, 40402, 40403, 40408}
+)  # no such subject, version, schema; no mode of the subject's own
 _REFUSED: Final = frozenset(
     {HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
 )  # incompatible; not a schema
@@ -44,6 +48,7 @@ JAVA_CLASS: Final = re.compile(
 )  # Apicurio begins a refusal with an exception's name
 
 Answer = TypeVar("Answer")
+Item = TypeVar("Item", int, str)
 
 
 class SchemaRegistry:
@@ -55,7 +60,7 @@ class SchemaRegistry:
 
     def __init__(self, config: Mapping[str, str]) -> None:
         self._address = _without_credentials(config.get("url", "an unknown address"))
-        self._schemas: dict[int, str] = {}
+        self._schemas: dict[SchemaRef, str] = {}
         properties: dict[str, Any] = {**DEFAULTS, **config}
         try:
             for name in NUMBERS & properties.keys():
@@ -65,16 +70,27 @@ class SchemaRegistry:
             message = f"the schema registry's client refuses its settings: {error}"
             raise ConfigurationError([Problem("REGISTRY_SETTINGS", message)]) from error
 
-    def schema(self, schema_id: int) -> str:
-        """The Avro JSON text of an id, cached for ever. Raises UnknownSchemaError on a no."""
-        if schema_id not in self._schemas:
-            found = self._ask(lambda: self._client.get_schema(schema_id))
+    def schema(self, reference: SchemaRef) -> str:
+        """The Avro JSON text of an id or GUID, cached for ever. Raises UnknownSchemaError on a no.
+
+        A registry that knows no GUIDs at all has none of this one.
+        """
+        if reference not in self._schemas:
+            if isinstance(reference, UUID):
+                found = self._of_guid(str(reference))
+            else:
+                found = self._ask(lambda: self._client.get_schema(reference))
             if found is None:
                 raise UnknownSchemaError(
-                    f"The schema registry at {self._address} has no schema {schema_id}."
+                    f"The schema registry at {self._address} has no schema {reference}."
                 )
-            self._schemas[schema_id] = self._text(found)
-        return self._schemas[schema_id]
+            self._schemas[reference] = self._text(found)
+        return self._schemas[reference]
+
+    def subjects(self, schema_id: int) -> frozenset[str]:
+        """The subjects this id is registered under; empty when there is no such id."""
+        found = self._ask(lambda: self._client.get_subjects_by_schema_id(schema_id))
+        return frozenset(self._listed(found, str))
 
     def register(self, subject: str, schema: str, *, compatibility: str) -> RegisteredSchema:
         """Publish under the subject with its compatibility set; idempotent for an equal schema.
@@ -100,6 +116,43 @@ class SchemaRegistry:
         """The newest version of the subject; None when there is none."""
         found = self._ask(lambda: self._client.get_latest_version(subject))
         return None if found is None else self._registered(found)
+
+    def versions(self, subject: str) -> Sequence[RegisteredSchema]:
+        """Every version of the subject, oldest first; empty when there is none."""
+        numbers = self._ask(lambda: self._client.get_versions(subject))
+        found = [self._version(subject, each) for each in sorted(self._listed(numbers, int))]
+        return [each for each in found if each is not None]
+
+    def compatibility(self, subject: str) -> str:
+        """The mode in force for the subject: its own, else the registry's default."""
+        found = self._ask(lambda: self._client.get_compatibility(subject))
+        return self._default_mode() if found is None else str(found)
+
+    def _version(self, subject: str, number: int) -> RegisteredSchema | None:
+        found = self._ask(lambda: self._client.get_version(subject, number))
+        return None if found is None else self._registered(found)
+
+    def _of_guid(self, guid: str) -> Schema | None:
+        """The schema of a GUID; None also from a registry that does not know what that is.
+
+        Such a one has no page for GUIDs. That its address is right shows where it has another.
+        """
+        try:
+            return self._client.get_schema_by_guid(guid)
+        except SchemaRegistryError as error:
+            if error.http_status_code != HTTPStatus.NOT_FOUND:
+                raise self._unavailable(f"HTTP {error.http_status_code}") from error
+        except Exception as error:  # whatever its HTTP or JSON library raised
+            raise self._unavailable(type(error).__name__) from error
+        self._default_mode()
+        return None
+
+    def _default_mode(self) -> str:
+        """The registry's own mode, which every registry has."""
+        found = self._ask(self._client.get_compatibility)
+        if not isinstance(found, str):
+            raise self._unavailable("a mode that is no text")
+        return found
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -135,8 +188,19 @@ class SchemaRegistry:
         if found.schema_id is None:
             raise self._unavailable("a schema without an id")
         return RegisteredSchema(
-            found.schema_id, self._text(found.schema), found.subject, found.version
+            found.schema_id,
+            self._text(found.schema),
+            found.subject,
+            found.version,
+            None if found.guid is None else UUID(found.guid),
         )
+
+    def _listed(self, found: object, kind: type[Item]) -> list[Item]:
+        if found is None:
+            return []
+        if not isinstance(found, list) or not all(isinstance(each, kind) for each in found):
+            raise self._unavailable("an answer that is no list")
+        return found
 
     def _text(self, found: Schema) -> str:
         if not isinstance(found.schema_str, str):
