@@ -14,10 +14,11 @@ from headwater.adapters.kafka.topics import KafkaTopics, check_topic
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
+from headwater.assembly.release import release_of
+from headwater.assembly.tasks import TaskMaker
 from headwater.clock import SYSTEM
 from headwater.config import Settings
 from headwater.config.rules import TIMEOUTS_MS
-from headwater.contract import Contract, Decoder, Encoder, KeyReader
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
@@ -27,13 +28,11 @@ from headwater.engine import (
     Loop,
     LoopSettings,
     Outside,
-    Route,
     Start,
     StartPolicy,
     StartPositions,
-    Task,
 )
-from headwater.errors import DeclarationError, Problem, StartRefusedError
+from headwater.errors import StartRefusedError
 from headwater.model import Partition, Positions
 from headwater.ports import Monitor, TopicSettings
 from headwater.product import Stream
@@ -73,7 +72,9 @@ class Processor:
         self._ids = registered_ids(
             loaded, self._registry, is_registering=is_registering or self._is_dev
         )
-        tasks = {stream.topic: self._task(stream) for stream in loaded.product.inputs}
+        letters = LetterWriter(self.dead_letters, release_of(loaded.root, settings))
+        maker = TaskMaker(loaded, self._ids, self._registry, self._topics, letters)
+        tasks = {stream.topic: maker.task(stream) for stream in loaded.product.inputs}
         self.loop: Final = Loop(
             self._outside(telling),
             tasks,
@@ -143,45 +144,6 @@ class Processor:
             )
 
     # -- data path -----------------------------------------------------------------------------
-
-    def _task(self, stream: Stream) -> Task:
-        contract = self._loaded.inputs[stream.topic]
-        decoder = Decoder(contract, self._registry.schema)
-        self._refuse_unreadable(stream, contract, decoder)
-        routes = [
-            Route(
-                output.topic,
-                self._loaded.plans[output.topic],
-                Encoder(self._loaded.outputs[output.topic], *self._ids[output.topic]),
-            )
-            for output in self._loaded.product.outputs
-            if output.flow.stream is stream
-        ]
-        policy = self._topics.config(stream.topic).get("cleanup.policy", "")
-        return Task(
-            decoder,
-            routes,
-            dead_letters=LetterWriter(self.dead_letters),
-            keys=KeyReader(contract, self._registry.schema),
-            skip_tombstones="compact" in policy,
-        )
-
-    def _refuse_unreadable(self, stream: Stream, contract: Contract, decoder: Decoder) -> None:
-        """Promise 5: an incompatible upstream stops at the door."""
-        latest = self._registry.latest(f"{stream.topic}-value")
-        reasons = decoder.check(latest.schema) if latest is not None else []
-        if reasons and latest is not None:
-            raise DeclarationError(
-                [
-                    Problem(
-                        "INCOMPATIBLE_SCHEMA",
-                        f"version {latest.version} of {latest.subject} cannot be read with "
-                        f"contract {contract.version}: {reason}",
-                        str(contract.path),
-                    )
-                    for reason in reasons
-                ]
-            )
 
     def _outside(self, telling: Telling) -> Outside:
         settings = self._settings

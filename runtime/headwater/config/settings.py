@@ -85,6 +85,15 @@ class Settings(BaseSettings):
             "Part of the transactional id and of the group instance id."
         ),
     )
+    release: str = Field(
+        default="",
+        pattern=r"^[\x21-\x7e]{0,100}$",
+        description=(
+            "Which release of the project this is, for dead letters and the audit log. Empty: what "
+            "`git describe` says of the project, or else the version of Headwater; an image has no "
+            "git, so its build sets it."
+        ),
+    )
     commit_interval: Duration = Field(
         default=timedelta(milliseconds=100),
         ge=timedelta(milliseconds=1),
@@ -107,6 +116,14 @@ class Settings(BaseSettings):
     )
     dead_letters: DeadLetterLimit = Field(
         default=DeadLetterLimit(), description="How many bad records stop the product with exit 65."
+    )
+    on_incompatible: Literal["pause", "dead-letter", "stop"] = Field(
+        default="pause",
+        description=(
+            "What a record does whose writer's schema the contract can never resolve: `pause` "
+            "halts its partition there and alerts, `dead-letter` sets it aside like a bad record, "
+            "`stop` ends the process with exit 65. `--on-incompatible` of `headwater run` wins."
+        ),
     )
     metrics: MetricsAddress = Field(
         default=MetricsAddress(),

@@ -1,0 +1,68 @@
+"""The tasks of a product, one per input: what `run` and a replay of dead letters both do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headwater.assembly.project import LoadedProduct
+from headwater.assembly.registration import SchemaIds
+from headwater.contract import Contract, Decoder, Encoder, KeyReader
+from headwater.engine import LetterWriter, Route, Task
+from headwater.errors import DeclarationError, Problem
+from headwater.ports import Registry, Topics
+from headwater.product import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMaker:
+    """Makes the task of an input. `ids` are the schema ids of the outputs, by topic."""
+
+    loaded: LoadedProduct
+    ids: Mapping[str, SchemaIds]
+    registry: Registry
+    topics: Topics
+    letters: LetterWriter
+
+    def task(self, stream: Stream) -> Task:
+        """Decode, run and encode the records of one input.
+
+        Raises DeclarationError (INCOMPATIBLE_SCHEMA) when its newest schema cannot be read.
+        """
+        contract = self.loaded.inputs[stream.topic]
+        decoder = Decoder(contract, self.registry.schema)
+        self._refuse_unreadable(stream, contract, decoder)
+        policy = self.topics.config(stream.topic).get("cleanup.policy", "")
+        return Task(
+            decoder,
+            self._routes(stream),
+            dead_letters=self.letters,
+            keys=KeyReader(contract, self.registry.schema),
+            skip_tombstones="compact" in policy,
+        )
+
+    def _routes(self, stream: Stream) -> list[Route]:
+        return [
+            Route(
+                output.topic,
+                self.loaded.plans[output.topic],
+                Encoder(self.loaded.outputs[output.topic], *self.ids[output.topic]),
+            )
+            for output in self.loaded.product.outputs
+            if output.flow.stream is stream
+        ]
+
+    def _refuse_unreadable(self, stream: Stream, contract: Contract, decoder: Decoder) -> None:
+        """Promise 5: an incompatible upstream stops at the door."""
+        latest = self.registry.latest(f"{stream.topic}-value")
+        reasons = decoder.check(latest.schema) if latest is not None else []
+        if reasons and latest is not None:
+            raise DeclarationError(
+                [
+                    Problem(
+                        "INCOMPATIBLE_SCHEMA",
+                        f"version {latest.version} of {latest.subject} cannot be read with "
+                        f"contract {contract.version}: {reason}",
+                        str(contract.path),
+                    )
+                    for reason in reasons
+                ]
+            )
