@@ -77,7 +77,7 @@ class Resolution:
         self._fields: list[tuple[str, Field | None, Step]] = []
         if not isinstance(writer, Record):
             self.reasons.append("the writer's schema is not a record")
-        elif not _same_name(writer, reader):
+        elif not same_name(writer, reader):
             self.reasons.append(f"the writer's record is {writer.name}, not {reader.name}")
         else:
             self._fields = self._record(writer, reader, "")
@@ -122,24 +122,24 @@ class Resolution:
 
     def _inner(self, writer: Type, reader: Type, path: str) -> Step:
         match writer, reader:
-            case Record(), Record() if _same_name(writer, reader):
+            case Record(), Record() if same_name(writer, reader):
                 return _structs(self._record(writer, reader, path))
             case Array(), Array():
                 return _lists(self._value(writer.items, reader.items, path + "[]"))
             case Map(), Map():
                 return _maps(self._value(writer.values, reader.values, path + "{}"))
-            case Enum(), Enum() if _same_name(writer, reader):
+            case Enum(), Enum() if same_name(writer, reader):
                 return _symbols(writer, reader)
             case ((Primitive() | Decimal() | Fixed()), (Primitive() | Decimal() | Fixed())):
                 return self._leaf(writer, reader, path)
             case _:
-                self.reasons.append(f"{path}: the writer's {_say(writer)} is no {_say(reader)}")
+                self.reasons.append(f"{path}: the writer's {say(writer)} is no {say(reader)}")
                 return _untouched
 
     def _leaf(self, writer: Leaf, reader: Leaf, path: str) -> Step:
         if not _fits(writer, reader):
-            self.reasons.append(f"{path}: the writer's {_say(writer)} is no {_say(reader)}")
-        if _kind(writer) == _kind(reader):
+            self.reasons.append(f"{path}: the writer's {say(writer)} is no {say(reader)}")
+        if physical_kind(writer) == physical_kind(reader):
             return lambda array, place, faults: to_logical(array, reader, place, faults)
         kind = physical_type(reader)
         if kind == pa.string():
@@ -291,7 +291,7 @@ def _untouched(array: Any, _place: Place, _faults: Faults) -> Any:
     return array
 
 
-def _same_name(writer: Record | Enum | Fixed, reader: Record | Enum | Fixed) -> bool:
+def same_name(writer: Record | Enum | Fixed, reader: Record | Enum | Fixed) -> bool:
     """Names match without their namespace; an alias of the reader's in full or without."""
     short = writer.name.rpartition(".")[2]
     known = {reader.name, *reader.aliases}
@@ -299,13 +299,13 @@ def _same_name(writer: Record | Enum | Fixed, reader: Record | Enum | Fixed) -> 
 
 
 def _fits(writer: Leaf, reader: Leaf) -> bool:
-    kinds = (_kind(writer), _kind(reader))
-    if isinstance(writer, Fixed) and isinstance(reader, Fixed) and not _same_name(writer, reader):
+    kinds = (physical_kind(writer), physical_kind(reader))
+    if isinstance(writer, Fixed) and isinstance(reader, Fixed) and not same_name(writer, reader):
         return False
     if isinstance(writer, Decimal) and isinstance(reader, Decimal):
         held = writer.scale == reader.scale and writer.precision <= reader.precision
         return kinds[0] == kinds[1] and held
-    meanings = _meaning(writer), _meaning(reader)
+    meanings = meaning(writer), meaning(reader)
     if None not in meanings and meanings[0] != meanings[1]:
         return False
     if kinds[0] == kinds[1]:
@@ -314,8 +314,8 @@ def _fits(writer: Leaf, reader: Leaf) -> bool:
     return kinds in PROMOTIONS and not (is_text and meanings[1] is not None)
 
 
-def _kind(type_: Leaf) -> str:
-    """The physical kind: what two types must share, or promote between."""
+def physical_kind(type_: Leaf) -> str:
+    """How a type is written: what two types must share, or promote between."""
     match type_:
         case Primitive(kind):
             return kind
@@ -327,7 +327,8 @@ def _kind(type_: Leaf) -> str:
             return "enum"
 
 
-def _meaning(type_: Leaf) -> str | None:
+def meaning(type_: Leaf) -> str | None:
+    """What a type means beyond how it is written: its logical type; None without one."""
     match type_:
         case Primitive(logical=logical) | Fixed(logical=logical):
             return logical
@@ -337,10 +338,11 @@ def _meaning(type_: Leaf) -> str | None:
             return None
 
 
-def _say(type_: Type) -> str:
+def say(type_: Type) -> str:
+    """A type in a word or two."""
     match type_:
         case Primitive() | Decimal() | Fixed():
-            return _meaning(type_) or _kind(type_)
+            return meaning(type_) or physical_kind(type_)
         case Record() | Enum():
             return f"{type(type_).__name__.lower()} {type_.name}"
         case _:
