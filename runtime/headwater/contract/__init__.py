@@ -13,6 +13,7 @@ from headwater.contract.fitting import always_null, misfits
 from headwater.contract.key_reader import KeyReader
 from headwater.contract.keys import key_schema
 from headwater.contract.rule import Rule, Severity
+from headwater.contract.rules import Broken, Rules, Violation
 from headwater.contract.schema import (
     Contract,
     contract_path,
@@ -26,6 +27,7 @@ from headwater.contract.types import ROW, ROW_TYPE
 __all__ = [
     "ROW",
     "ROW_TYPE",
+    "Broken",
     "Contract",
     "Decoded",
     "Decoder",
@@ -34,7 +36,9 @@ __all__ = [
     "Incompatibility",
     "KeyReader",
     "Rule",
+    "Rules",
     "Severity",
+    "Violation",
     "always_null",
     "arrow_schema",
     "contract_path",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
+from headwater.config.durations import parse_duration
 from headwater.contract.parser import MAX_DEPTH
 from headwater.contract.tree import Mistake, Record, descend
 
@@ -45,6 +46,7 @@ def attribute_mistakes(schema: Mapping[str, Any]) -> Iterator[Mistake]:
     if schema.get("compatibility", COMPATIBILITY[0]) not in COMPATIBILITY:
         yield _bad('"compatibility"', f'"compatibility" is one of {", ".join(COMPATIBILITY)}')
     yield from _of_fate(schema)
+    yield from _of_max_ahead(schema)
     yield from _of_spelling(schema, RECORD_ATTRIBUTES, "")
     for path, each in _fields(schema, ""):
         yield from _of_field(path, each)
@@ -77,6 +79,17 @@ def _of_fate(schema: Mapping[str, Any]) -> Iterator[Mistake]:
         yield _bad('"sunset"', message)
     if not _is_day(sunset):
         yield _bad('"sunset"', '"sunset" is a day such as "2027-06-30"')
+
+
+def _of_max_ahead(schema: Mapping[str, Any]) -> Iterator[Mistake]:
+    if "maxAhead" not in schema:
+        return
+    if not isinstance(schema.get("eventTime"), str):
+        yield _bad('"maxAhead"', '"maxAhead" needs "eventTime", the field it limits')
+    try:
+        parse_duration(schema["maxAhead"])
+    except ValueError as error:
+        yield _bad('"maxAhead"', f'"maxAhead": {error}')
 
 
 def _is_day(text: str) -> bool:

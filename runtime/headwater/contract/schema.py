@@ -8,17 +8,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
+from headwater.config.durations import parse_duration
 from headwater.contract.absent import default_columns, default_mistakes
 from headwater.contract.attributes import COMPATIBILITY, FATE, attribute_mistakes, sensitivities
 from headwater.contract.document import BadDocumentError, line_of, read_document
 from headwater.contract.parser import Parsed, parse
 from headwater.contract.rule import Rule, RuleReader
+from headwater.contract.rule_language import BadRuleError, compiled, rule_columns
 from headwater.contract.tree import Primitive, Record, Type, descend, optional
 from headwater.contract.types import (
     ROW,
@@ -42,7 +44,8 @@ class Contract:
     `deprecated` says what to use instead, `sunset` from which day on nobody should read it; both
     tell what becomes of a contract, not what it promises, and are no part of `text`.
     `rules` are what it asks of each row; `sensitivity` is "personal", "secret", "internal" or
-    "public" by the path of a field, for the fields that say so.
+    "public" by the path of a field, for the fields that say so. `max_ahead` is how far the event
+    time may lie after the publish time; None for any distance.
     """
 
     topic: str
@@ -61,6 +64,7 @@ class Contract:
     sunset: date | None = None
     rules: tuple[Rule, ...] = ()
     sensitivity: Mapping[str, str] = field(default_factory=dict, repr=False)
+    max_ahead: timedelta | None = None
 
 
 def contract_path(root: Path, topic: str, version: int) -> Path:
@@ -112,6 +116,7 @@ def parse_contract(text: str, *, topic: str, version: int, path: Path) -> Contra
         sunset=date.fromisoformat(schema["sunset"]) if "sunset" in schema else None,
         rules=check.rules,
         sensitivity=sensitivities(found.type),
+        max_ahead=parse_duration(schema["maxAhead"]) if "maxAhead" in schema else None,
     )
 
 
@@ -212,6 +217,17 @@ class _Check:
         self.rules = reader.rules
         for each in reader.mistakes:
             yield self.problem(each.code, each.message, each.path)
+        if not any(column_mistakes(record)):
+            columns = {each.name: polars_type(each.type) for each in record.fields}
+            seen = rule_columns(columns, has_age=isinstance(self.schema.get("eventTime"), str))
+            for rule in self.rules:
+                yield from self.of_expression(rule, seen)
+
+    def of_expression(self, rule: Rule, columns: Mapping[str, pl.DataType]) -> Iterator[Problem]:
+        try:
+            compiled(rule.expression, columns)
+        except BadRuleError as error:
+            yield self.problem("BAD_RULE", f"the {rule}: {error}", rule.field or rule.name)
 
     def problem(self, code: str, message: str, at: str = "") -> Problem:
         return Problem(code, message, str(self.path), self.line(at))

@@ -1,0 +1,263 @@
+"""The language of rules: SQL over the fields of one row, compiled once to a Polars expression.
+
+Polars' parser knows far more SQL than a rule may say, and its expressions do not tell whether they
+look at other rows or at the clock. Hence the words are looked at first: only those listed here, and
+the fields of the contract, are let through. What is then compiled is tried on rows of extreme
+values, because Polars finds some mistakes (a bad pattern, a cast that fails) only on data.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any, Final
+
+import polars as pl
+
+AGE: Final = "_age"
+"""The publish time of a record minus its event time: a column of rules, of a contract with both."""
+AGE_TYPE: Final = pl.Duration("ms")
+MAX_CHARACTERS: Final = 1_000  # of an expression: it stands in messages, which become headers
+MAX_REASON: Final = 300  # characters of what Polars says
+MAX_DEPTH: Final = 32  # parentheses inside each other; the parser recurses
+
+FAILURES: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What Polars may raise for an expression; a panic is no Exception."""
+
+FUNCTIONS: Final = frozenset(
+    {
+        *("LENGTH", "CHAR_LENGTH", "OCTET_LENGTH", "LOWER", "UPPER", "TRIM", "LTRIM", "RTRIM"),
+        *("LEFT", "RIGHT", "SUBSTR", "SUBSTRING", "STRPOS", "POSITION", "REPLACE", "CONCAT"),
+        *("STARTS_WITH", "ENDS_WITH", "REGEXP_LIKE"),
+        *("COALESCE", "IFNULL", "NULLIF", "GREATEST", "LEAST", "IF", "TRY_CAST"),
+        *("ABS", "SIGN", "ROUND", "FLOOR", "CEIL", "MOD", "POWER", "SQRT", "LN", "LOG10", "EXP"),
+        *("EXTRACT", "DATE_PART", "ARRAY_LENGTH", "ARRAY_CONTAINS"),
+    }
+)
+OPERATORS: Final = frozenset(
+    {
+        *("AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "ILIKE", "RLIKE", "REGEXP", "IS", "NULL"),
+        *("TRUE", "FALSE", "CASE", "WHEN", "THEN", "ELSE", "END", "DISTINCT", "FROM"),
+    }
+)
+LITERALS: Final = frozenset({"INTERVAL", "DATE", "TIMESTAMP", "TIME", "AS"})
+TYPES: Final = frozenset({"INT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "VARCHAR", "TEXT"})
+PARTS: Final = frozenset({"YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "DOW", "WEEK"})
+WORDS: Final = OPERATORS | LITERALS | TYPES | PARTS
+CLOCK: Final = frozenset(
+    {
+        *("NOW", "TODAY", "CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME"),
+        *("LOCALTIME", "LOCALTIMESTAMP", "RANDOM", "RAND", "UUID"),
+    }
+)
+MANY_ROWS: Final = frozenset(
+    {
+        *("SELECT", "OVER", "EXISTS", "ANY", "ALL", "PARTITION", "UNNEST", "EXPLODE", "ROW_NUMBER"),
+        *("COUNT", "SUM", "AVG", "MEAN", "MIN", "MAX", "MEDIAN", "FIRST", "LAST", "LAG", "LEAD"),
+        *("STDDEV", "VARIANCE", "QUANTILE", "RANK", "DENSE_RANK", "ARRAY_AGG", "STRING_AGG"),
+    }
+)
+
+_TOKEN: Final = re.compile(
+    r"""(?P<space>\s+)
+    |(?P<text>'(?:[^']|'')*')
+    |(?P<quoted>"(?:[^"]|"")+")
+    |(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?!\w))
+    |(?P<word>[A-Za-z_]\w*)
+    |(?P<mark><=|>=|<>|!=|!~\*?|~\*?|\|\||[-+*/%=<>(),.\[\]])""",
+    re.VERBOSE,
+)
+_BACKWARDS: Final = re.compile(r"'\s*-\s*(\d+\s*[A-Za-z]+)\s*'")
+
+
+class BadRuleError(ValueError):
+    """An expression is no rule; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    text: str
+    at: int
+
+
+def compiled(expression: str, columns: Mapping[str, pl.DataType]) -> pl.Expr:
+    """The expression over columns of these types (see `viewed`): true, false or null for each row.
+
+    Raises BadRuleError for whatever is not a rule.
+    """
+    tokens = _tokens(expression)
+    _check_words(tokens, columns)
+    try:
+        compiled = pl.sql_expr(_written(expression, tokens))
+        kept = _tried(compiled, columns)
+    except FAILURES as error:
+        raise BadRuleError(_reason(error, columns)) from error
+    if kept != pl.Boolean():
+        raise BadRuleError(f"it is a {kept}, not true or false; compare it with something")
+    return compiled
+
+
+def rule_columns(columns: Mapping[str, pl.DataType], *, has_age: bool) -> Mapping[str, pl.DataType]:
+    """The columns a rule may name: those of the contract, and the age where there is one."""
+    return {**columns, AGE: AGE_TYPE} if has_age else columns
+
+
+def view_type(column: pl.DataType) -> pl.DataType:
+    """The type rules see: an enum is text, an instant a UTC time to compare with a TIMESTAMP."""
+    match column:
+        case pl.Enum():
+            return pl.String()
+        case pl.Datetime(time_unit=unit, time_zone=str()):
+            return pl.Datetime(unit)
+        case pl.List(inner=inner):
+            return pl.List(view_type(inner))  # type: ignore[arg-type]  # of a contract: instances
+        case pl.Struct(fields=fields):
+            return pl.Struct({each.name: view_type(each.dtype) for each in fields})  # type: ignore[arg-type]  # as above
+        case _:
+            return column
+
+
+def _tokens(expression: str) -> list[_Token]:
+    if len(expression) > MAX_CHARACTERS:
+        raise BadRuleError(f"it has more than {MAX_CHARACTERS} characters; make it several rules")
+    found: list[_Token] = []
+    at = 0
+    while at < len(expression):
+        match = _TOKEN.match(expression, at)
+        if match is None:
+            raise BadRuleError(f"{expression[at]!r} has no meaning in a rule, or no end")
+        if match.lastgroup != "space":
+            found.append(_Token(str(match.lastgroup), match[0], at))
+        at = match.end()
+    if not found:
+        raise BadRuleError("it is empty")
+    return found
+
+
+def _check_words(tokens: Sequence[_Token], columns: Mapping[str, pl.DataType]) -> None:
+    depth = 0
+    names = 0
+    previous = None
+    for place, token in enumerate(tokens):
+        following = tokens[place + 1].text if place + 1 < len(tokens) else ""
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        if depth > MAX_DEPTH:
+            raise BadRuleError(f"it nests deeper than {MAX_DEPTH} parentheses")
+        if (previous, token.text) in {("-", "-"), ("/", "*")}:
+            raise BadRuleError("a rule has no comments; the field's doc is the place")
+        if token.kind == "quoted" or (token.kind == "word" and previous != "."):
+            names += _is_name(token, following, columns)
+        previous = token.text
+    if not names:
+        raise BadRuleError("it names no field: it is the same for every row")
+
+
+def _is_name(token: _Token, following: str, columns: Mapping[str, pl.DataType]) -> bool:
+    """Whether a word is a field; raises BadRuleError when it is nothing at all."""
+    name = token.text.strip('"')
+    if following != "(" and name in columns:
+        return True
+    word = token.text.upper()
+    if word in (FUNCTIONS | WORDS if following == "(" else WORDS):
+        return False
+    if word in CLOCK:
+        raise BadRuleError(
+            f"{word} is another at every look; a replay must find the same. For how old a record"
+            f" is, compare {AGE}"
+        )
+    if word in MANY_ROWS:
+        raise BadRuleError(
+            f'{word} looks at more than one row; rules over many rows stand in "dataset"'
+        )
+    if following == "(":
+        raise BadRuleError(f"there is no function {word}{_meant(word, FUNCTIONS)}")
+    raise BadRuleError(_no_field(name, columns))
+
+
+def _no_field(name: str, columns: Mapping[str, pl.DataType]) -> str:
+    if name == AGE:
+        return f'{AGE} needs the "eventTime" of the contract'
+    return f"there is no field {name}{_meant(name, columns)}"
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    by_lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(word.lower(), by_lower, 1)
+    return f"; did you mean {by_lower[near[0]]}?" if near else ""
+
+
+def _written(expression: str, tokens: Sequence[_Token]) -> str:
+    """The expression with what Polars cannot say: an interval backwards."""
+    written, upto = "", 0
+    for before, token in pairwise(tokens):
+        back = _BACKWARDS.fullmatch(token.text) if before.text.upper() == "INTERVAL" else None
+        if back is not None:
+            written += expression[upto : token.at] + f"'{back[1]}' * -1"
+            upto = token.at + len(token.text)
+    return written + expression[upto:]
+
+
+def _tried(expression: pl.Expr, columns: Mapping[str, pl.DataType]) -> pl.DataType:
+    """The type of the result. Raises what Polars raises, BadRuleError for a result per batch."""
+    used = set(expression.meta.root_names())
+    wanted = {name: view_type(kind) for name, kind in columns.items() if name in used}
+    rows = pl.DataFrame({name: extremes(kind) for name, kind in wanted.items()}, schema=wanted)
+    for frame in (rows.clear(), rows.head(1), rows):
+        result = frame.select(expression.alias("rule"))["rule"]
+        if len(result) != frame.height:
+            raise BadRuleError("it has not one result for each row")
+    return result.dtype
+
+
+def extremes(kind: Any) -> list[Any]:
+    """Five values of a type as Python objects: null, nothing, and what is hard to take."""
+    match kind:
+        case pl.List(inner=inner):
+            return [None, [], *([each] for each in extremes(inner)[:3])]
+        case pl.Struct(fields=fields):
+            rows = zip(*(extremes(each.dtype) for each in fields), strict=True)
+            names = [each.name for each in fields]
+            return [None, *(dict(zip(names, row, strict=True)) for row in rows)][:-1]
+        case pl.Decimal(precision=precision, scale=scale):
+            most = Decimal((0, (9,) * (precision or 1), -scale))
+            return [None, Decimal(0), most, -most, most]
+        case _:
+            return _EXTREMES[kind.base_type()]
+
+
+_EXTREMES: Final[Mapping[Any, list[Any]]] = {
+    pl.Boolean: [None, True, False, True, False],
+    pl.Int32: [None, 0, -1, -(1 << 31), (1 << 31) - 1],
+    pl.Int64: [None, 0, -1, -(1 << 63), (1 << 63) - 1],
+    pl.Float32: [None, 0.0, -1.0, float("inf"), float("nan")],
+    pl.Float64: [None, 0.0, -1.0, float("inf"), float("nan")],
+    pl.String: [None, "", "(", "\u00e9\U0001f6eb", "0"],
+    pl.Binary: [None, b"", b"(", b"\xff", b"0"],
+    pl.Date: [None, date(1970, 1, 1), date.min, date.max, date(2013, 1, 1)],
+    pl.Time: [None, time.min, time.max, time(12), time(1)],
+    pl.Datetime: [
+        *(None, datetime(1970, 1, 1), datetime(1700, 1, 1)),  # noqa: DTZ001 - rules see UTC without zone
+        *(datetime(2200, 1, 1), datetime(2013, 1, 1)),  # noqa: DTZ001 - as above
+    ],
+    pl.Duration: [None, timedelta(), timedelta(-1), timedelta(36_500), timedelta(-36_500)],
+}  # five of each; nanoseconds hold the years 1678 to 2262
+
+
+def _reason(error: BaseException, columns: Mapping[str, pl.DataType]) -> str:
+    """One line of what Polars says, in our words where it is about names."""
+    if isinstance(error, BadRuleError):
+        return str(error)
+    said = str(error).strip().partition("\n\n")[0]
+    if isinstance(error, pl.exceptions.ColumnNotFoundError):
+        name = said.partition('"')[2].partition('"')[0]
+        return _no_field(name, columns)
+    if isinstance(error, pl.exceptions.StructFieldNotFoundError):
+        return f"there is no field {said} in what it is asked of"
+    if isinstance(error, pl.exceptions.PanicException):
+        return "Polars cannot compute it"
+    lines = [line.strip() for line in said.splitlines() if line.strip(" ^")]
+    return " ".join(lines)[:MAX_REASON]
