@@ -8,7 +8,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from unittest import mock
 
 from headwater.adapters.kafka.producer import KafkaTransactionalLog
@@ -16,7 +16,7 @@ from headwater.assembly.addresses import resolve
 from headwater.assembly.processor import Processor, Telling
 from headwater.assembly.project import load_product
 from headwater.config import load_settings
-from headwater.model import Code, Partition, Positions
+from headwater.model import Code, Halt, Partition, Positions
 from headwater.ports import CommitOutcome
 
 
@@ -57,6 +57,9 @@ class Stopwatch:
         pass
 
     def waiting(self, reason: str | None) -> None:
+        pass
+
+    def halted(self, halts: Sequence[Halt]) -> None:
         pass
 
 

@@ -1,9 +1,10 @@
 """A world in memory for the loop: one product, its topics, and processes that run it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+import polars as pl
 import pytest
 
 from headwater.adapters.memory import (
@@ -26,9 +27,9 @@ from headwater.engine import (
     Task,
     Work,
 )
-from headwater.engine.dead_letters import DeadLetterTail, letters, source_position
+from headwater.engine.dead_letters import DeadLetterTail, LetterWriter, source_position
 from headwater.errors import HeadwaterError, UnavailableError
-from headwater.model import Code, Partition, Positions, Quarantine, RawRecord
+from headwater.model import Code, Halt, Partition, Positions, Quarantine, RawRecord
 from headwater.ports import Ending, Records, TopicSettings
 
 GROUP, INPUT, OUTPUT, DEAD = "product", "in", "out", "out.dead-letters"
@@ -46,6 +47,7 @@ class EchoTask(Task):
             raise UnavailableError("the registry does not answer")
         keys: list[bytes | None] = []
         values: list[bytes] = []
+        rows: list[int] = []
         quarantined: list[Quarantine] = []
         for row, (key, value) in enumerate(zip(records.keys(), records.values, strict=True)):
             assert value is not None
@@ -54,14 +56,15 @@ class EchoTask(Task):
             elif not value.startswith(b"drop"):
                 keys.append(key)
                 values.append(b"out:" + value)
+                rows.append(row)
         return Work(
             topic=records.topic,
             read=len(records),
             size=sum(len(value or b"") for value in records.values),
             ends=records.ends(),
-            publications=[Publication(OUTPUT, keys, values)],
+            publications=[Publication(OUTPUT, keys, values, pl.Series(rows, dtype=pl.UInt32))],
             dead_letters=DEAD,
-            letters=letters(records, quarantined),
+            letters=LetterWriter(DEAD).letters(records, quarantined),
             codes=Counter(quarantine.code for quarantine in quarantined),
         )
 
@@ -75,6 +78,7 @@ class Witness:
         self.written: Counter[str] = Counter()
         self.codes: Counter[Code] = Counter()
         self.reasons: list[str | None] = []
+        self.halts: Sequence[Halt] = ()
 
     def alive(self) -> None: ...
 
@@ -98,6 +102,9 @@ class Witness:
 
     def waiting(self, reason: str | None) -> None:
         self.reasons.append(reason)
+
+    def halted(self, halts: Sequence[Halt]) -> None:
+        self.halts = halts
 
 
 class KilledError(BaseException):

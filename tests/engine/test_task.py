@@ -11,7 +11,7 @@ import pytest
 from headwater import DataProduct, Flow
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.contract import Decoder, Encoder, parse_contract
-from headwater.engine import LetterWriter, Route, Task
+from headwater.engine import InputPolicy, LetterWriter, Route, Task
 from headwater.engine.dead_letters import source_position
 from headwater.errors import DeclarationError, UnavailableError
 from headwater.flow import ROW, Plan
@@ -82,7 +82,7 @@ def task(*flows: Flow, skip_tombstones: bool = False) -> Task:
         decoder,
         routes,
         dead_letters=LetterWriter("out.dead-letters"),
-        skip_tombstones=skip_tombstones,
+        policy=InputPolicy(skip_tombstones),
     )
 
 

@@ -73,7 +73,9 @@ class Processor:
             loaded, self._registry, is_registering=is_registering or self._is_dev
         )
         letters = LetterWriter(self.dead_letters, release_of(loaded.root, settings))
-        maker = TaskMaker(loaded, self._ids, self._registry, self._topics, letters)
+        maker = TaskMaker(
+            loaded, self._ids, self._registry, self._topics, letters, settings.on_incompatible
+        )
         tasks = {stream.topic: maker.task(stream) for stream in loaded.product.inputs}
         self.loop: Final = Loop(
             self._outside(telling),
@@ -86,6 +88,7 @@ class Processor:
                 batch_bytes=settings.batch_bytes,
                 outage_limit_s=settings.outage_limit.total_seconds(),
                 transaction_timeout_s=_transaction_timeout_s(settings),
+                on_incompatible=settings.on_incompatible,
             ),
         )
 

@@ -12,7 +12,7 @@ from headwater.assembly.project import LoadedProduct
 from headwater.assembly.supervisor import SUPERVISOR
 from headwater.clock import SYSTEM
 from headwater.config import Settings
-from headwater.engine import Loop, Start
+from headwater.engine import Loop, OnIncompatible, Start
 from headwater.errors import FencedError
 from headwater.model import Code, Positions
 from headwater.observe.health import Health
@@ -34,6 +34,13 @@ class RunOptions:
     until_end: bool = False
     is_registering: bool = False
     start: Start | None = None
+    on_incompatible: OnIncompatible | None = None
+
+    def applied_to(self, settings: Settings) -> Settings:
+        """The settings as this run wants them."""
+        if self.on_incompatible is None:
+            return settings
+        return settings.model_copy(update={"on_incompatible": self.on_incompatible})
 
 
 @dataclass(slots=True)
@@ -94,7 +101,7 @@ def run_product(
         log.info("run.serving", host=settings.metrics.host, port=server.port)
         processor = Processor(
             loaded,
-            settings,
+            options.applied_to(settings),
             Telling(monitor, metrics.client_statistics),
             is_registering=options.is_registering,
             start=options.start,

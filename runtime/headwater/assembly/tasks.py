@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import SchemaIds
 from headwater.contract import Contract, Decoder, Encoder, KeyReader
-from headwater.engine import LetterWriter, Route, Task
+from headwater.engine import InputPolicy, LetterWriter, OnIncompatible, Route, Task
 from headwater.errors import DeclarationError, Problem
 from headwater.ports import Registry, Topics
 from headwater.product import Stream
@@ -21,6 +21,7 @@ class TaskMaker:
     registry: Registry
     topics: Topics
     letters: LetterWriter
+    on_incompatible: OnIncompatible = "dead-letter"
 
     def task(self, stream: Stream) -> Task:
         """Decode, run and encode the records of one input.
@@ -36,7 +37,7 @@ class TaskMaker:
             self._routes(stream),
             dead_letters=self.letters,
             keys=KeyReader(contract, self.registry.schema),
-            skip_tombstones="compact" in policy,
+            policy=InputPolicy("compact" in policy, self.on_incompatible),
         )
 
     def _routes(self, stream: Stream) -> list[Route]:
@@ -51,10 +52,14 @@ class TaskMaker:
         ]
 
     def _refuse_unreadable(self, stream: Stream, contract: Contract, decoder: Decoder) -> None:
-        """Promise 5: an incompatible upstream stops at the door."""
+        """Promise 5: an incompatible upstream stops at the door.
+
+        Not a product that ran before: it goes on to read what it can, and each partition stops
+        where it must. A restart would turn one halted partition into an outage otherwise.
+        """
         latest = self.registry.latest(f"{stream.topic}-value")
         reasons = decoder.check(latest.schema) if latest is not None else []
-        if reasons and latest is not None:
+        if reasons and latest is not None and self._is_refusing(stream.topic):
             raise DeclarationError(
                 [
                     Problem(
@@ -66,3 +71,12 @@ class TaskMaker:
                     for reason in reasons
                 ]
             )
+
+    def _is_refusing(self, topic: str) -> bool:
+        match self.on_incompatible:
+            case "pause":
+                return not self.topics.group_offsets(self.loaded.name, topic)
+            case "dead-letter":
+                return False
+            case "stop":
+                return True

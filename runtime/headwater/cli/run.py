@@ -17,7 +17,7 @@ from headwater.assembly.supervisor import Command, Supervisor
 from headwater.cli.progress import progress_bar
 from headwater.cli.words import counted
 from headwater.config import Settings, load_settings
-from headwater.engine import Start
+from headwater.engine import OnIncompatible, Start
 from headwater.errors import ConfigurationError, DeclarationError, Problem
 from headwater.observe.logs import configure_logs
 
@@ -49,19 +49,28 @@ From = Annotated[
         help="Where to begin when the group has no offsets: earliest, latest or an ISO time.",
     ),
 ]
+Incompatible = Annotated[
+    OnIncompatible | None,
+    typer.Option(
+        "--on-incompatible",
+        help="What a record of a schema does that the contract can never read: pause its "
+        "partition there (default), dead-letter the record, or stop the process.",
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the summary.")]
 
 
 @app.command(
     epilog="Example: headwater run products/operations/departure_delays --until-end. "
-    "Exit codes: 0 drained, 65 too many bad records, 69 broker or registry away, "
-    "75 another process uses this id, 78 configuration or declaration."
+    "Exit codes: 0 drained, 65 too many bad records or a halted partition, "
+    "69 broker or registry away, 75 another process uses this id, 78 configuration or declaration."
 )
-def run(
+def run(  # noqa: PLR0913, PLR0917  # one parameter per option
     products: Products,
     until_end: UntilEnd = False,
     register: Register = False,
     start: From = None,
+    on_incompatible: Incompatible = None,
     form: FormatOption = Format.TEXT,
 ) -> None:
     """Process products until stopped (SIGTERM, Ctrl-C), or until the end of now.
@@ -70,7 +79,9 @@ def run(
     """
     settings = resolve(load_settings())
     configure_logs(form=settings.log_format, level=settings.log_level, secrets=settings.secrets())
-    options = RunOptions(until_end, register, None if start is None else _start(start))
+    options = RunOptions(
+        until_end, register, None if start is None else _start(start), on_incompatible
+    )
     loaded = _loaded(products)
     if len(loaded) > 1:
         shared = _arguments(options, start, form)
@@ -104,6 +115,11 @@ def _arguments(options: RunOptions, start: str | None, form: Format) -> list[str
         *(["--until-end"] if options.until_end else []),
         *(["--register"] if options.is_registering else []),
         *([] if start is None else ["--start", start]),
+        *(
+            []
+            if options.on_incompatible is None
+            else ["--on-incompatible", options.on_incompatible]
+        ),
         *["--format", form],
     ]
 

@@ -94,6 +94,14 @@ class Settings(BaseSettings):
             "git, so its build sets it."
         ),
     )
+    actor: str = Field(
+        default="",
+        max_length=200,
+        description=(
+            "Who replays, discards or skips records, for the audit log. Empty: the user of the "
+            "process."
+        ),
+    )
     commit_interval: Duration = Field(
         default=timedelta(milliseconds=100),
         ge=timedelta(milliseconds=1),

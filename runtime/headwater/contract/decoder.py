@@ -7,7 +7,7 @@ whole again. The row codec decides about each record that stays in doubt.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any, Final
@@ -18,7 +18,15 @@ import pyarrow.compute as pc
 
 from headwater.clock import SYSTEM, Clock
 from headwater.contract.arrays import Faults
-from headwater.contract.columnar import FRAME_BYTES, MAGIC, ColumnarCodec
+from headwater.contract.columnar import ColumnarCodec
+from headwater.contract.framing import (
+    FRAME_BYTES,
+    BadFrameError,
+    Key,
+    frame_fault,
+    framed_id,
+    reference,
+)
 from headwater.contract.parser import parse
 from headwater.contract.resolve import Resolution
 from headwater.contract.rows import RowDecoder
@@ -27,21 +35,27 @@ from headwater.contract.tables import as_frame
 from headwater.contract.tree import NULL, Record, Type
 from headwater.contract.types import ROW, ROW_TYPE
 from headwater.errors import UnknownSchemaError
-from headwater.model import Code, Quarantine
+from headwater.model import Code, Quarantine, SchemaRef
 
 ROWS_AT_ONCE: Final = 1_024  # by the row codec: bounds the Python objects alive
 SMALLEST_BATCH: Final = 256  # rows: below, halving costs more than the strict walk of each row
-UNKNOWN_FOR_S: Final = 60.0  # an id may be registered late; asking for each record would be a flood
+REFUSED_FOR_S: Final = 60.0  # an id may be registered late; asking for each record would be a flood
+NO_HEADERS: Final[Mapping[int, bytes]] = {}
 MAX_MESSAGE: Final = 1_000  # characters: it becomes a header, and a schema may be any size
-MOST_UNKNOWN: Final = 1_024  # ids remembered as unknown: hostile input must not fill the memory
+MOST_REFUSED: Final = 1_024  # ids remembered as refused: hostile input must not fill the memory
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """`frame`: the contract's columns and `_row`, ascending, without quarantined rows."""
+    """`frame`: the contract's columns and `_row`, ascending, without quarantined rows.
+
+    `unreadable` are those of the quarantined rows whose writer's schema the contract can never
+    resolve, whatever they hold.
+    """
 
     frame: pl.DataFrame
     quarantined: list[Quarantine]
+    unreadable: Sequence[int] = ()
 
 
 @dataclass(slots=True)
@@ -49,8 +63,10 @@ class _Batch:
     """What was decoded so far of one call."""
 
     values: Sequence[bytes | None]
+    headers: Mapping[int, bytes]
     frames: list[pl.DataFrame] = field(default_factory=list)
     quarantined: list[Quarantine] = field(default_factory=list)
+    unreadable: list[int] = field(default_factory=list)
 
     def refuse(self, row: int, code: Code, message: str) -> None:
         self.quarantined.append(Quarantine(row, code, message))
@@ -59,43 +75,51 @@ class _Batch:
 class Decoder:
     """Decodes values of any writer's schema into the columns of one contract.
 
-    `lookup` gives the Avro JSON of a schema id and raises UnknownSchemaError for a definite no,
-    RetriableError when it cannot tell.
+    `lookup` gives the Avro JSON of a schema's id or GUID. It raises UnknownSchemaError for a
+    definite no, whose code becomes that of the records, and RetriableError when it cannot tell.
     """
 
     def __init__(
         self,
         contract: Contract,
-        lookup: Callable[[int], str],
+        lookup: Callable[[SchemaRef], str],
         *,
         clock: Clock = SYSTEM,
     ) -> None:
         self.contract = contract
         self._lookup = lookup
         self._clock = clock
-        self._writers: dict[int, _Writer] = {}
-        self._unknown_until: dict[int, float] = {}
+        self._writers: dict[Key, _Writer] = {}
+        self._refused: dict[Key, _Refusal] = {}
 
-    def decode(self, values: Sequence[bytes | None]) -> Decoded:
-        """Decode framed values; `_row` is the place in `values`.
+    def decode(
+        self, values: Sequence[bytes | None], headers: Mapping[int, bytes] = NO_HEADERS
+    ) -> Decoded:
+        """Decode values; `_row` is the place in `values`.
 
+        `headers` are the schema headers of the rows that have one (`schema_headers`): their values
+        are bodies without a frame.
         Raises RetriableError when the registry cannot tell a schema: nothing was decoded then.
         """
-        batch = _Batch(values)
+        batch = _Batch(values, headers)
         doubtful: Sequence[int] = range(len(values))
-        if (first := _schema_id(values[0]) if values else None) is not None:
+        if (first := _common_key(values, headers)) is not None:
             writer = self._writer(first)
-            left = writer.decode_columns(batch, doubtful) if writer is not None else None
+            left = None
+            if isinstance(writer, _Writer):
+                left = writer.decode_columns(batch, doubtful)
             doubtful = doubtful if left is None else left
         self._decode_groups(batch, doubtful, _Writer.decode_halving)
         return self._finish(batch)
 
-    def decode_by_row(self, values: Sequence[bytes | None]) -> Decoded:
+    def decode_by_row(
+        self, values: Sequence[bytes | None], headers: Mapping[int, bytes] = NO_HEADERS
+    ) -> Decoded:
         """The same by the row codec alone: slow, and the proof of the other.
 
         Raises RetriableError as `decode` does.
         """
-        batch = _Batch(values)
+        batch = _Batch(values, headers)
         self._decode_groups(batch, range(len(values)), _Writer.decode_by_row)
         return self._finish(batch)
 
@@ -105,51 +129,70 @@ class Decoder:
         doubtful: Sequence[int],
         decode: "Callable[[_Writer, _Batch, Sequence[int]], None]",
     ) -> None:
-        for schema_id, rows in _by_schema_id(batch, doubtful).items():
-            writer = self._writer(schema_id)
-            if writer is not None:
+        for key, rows in _by_key(batch, doubtful).items():
+            writer = self._writer(key)
+            if isinstance(writer, _Writer):
                 decode(writer, batch, rows)
                 continue
-            message = f"the registry has no schema of id {schema_id}"
             for row in rows:
-                batch.refuse(row, Code.UNKNOWN_SCHEMA_ID, message)
+                batch.refuse(row, writer.code, writer.message)
 
     def check(self, writer_schema: str) -> list[str]:
         """Why records of this schema (Avro JSON) can never be read under the contract."""
-        return _Writer(self.contract, writer_schema, 0).reasons
+        return _Writer(self.contract, writer_schema, 0, FRAME_BYTES).reasons
 
-    def _writer(self, schema_id: int) -> "_Writer | None":
-        """The plan for a writer's schema; None when the registry has none of this id."""
-        if (writer := self._writers.get(schema_id)) is not None:
+    def _writer(self, key: Key) -> "_Writer | _Refusal":
+        """The plan for a writer's schema, or why there is none."""
+        if (writer := self._writers.get(key)) is not None:
             return writer
         now = self._clock.monotonic()
-        if self._unknown_until.get(schema_id, now) > now:
-            return None
+        refusal = self._refused.get(key)
+        if refusal is not None and refusal.until_s > now:
+            return refusal
         try:
-            text = self._lookup(schema_id)
-        except UnknownSchemaError:
-            if len(self._unknown_until) >= MOST_UNKNOWN:
-                self._unknown_until.clear()
-            self._unknown_until[schema_id] = now + UNKNOWN_FOR_S
-            return None
-        return self._writers.setdefault(schema_id, _Writer(self.contract, text, schema_id))
+            named = reference(key)
+            text = self._lookup(named)
+        except BadFrameError as error:
+            return _Refusal(error.code, str(error), now)
+        except UnknownSchemaError as error:
+            return self._refuse(key, _refusal(error, named, now + REFUSED_FOR_S))
+        start = FRAME_BYTES if isinstance(key, int) else 0
+        return self._writers.setdefault(key, _Writer(self.contract, text, named, start))
+
+    def _refuse(self, key: Key, refusal: "_Refusal") -> "_Refusal":
+        if len(self._refused) >= MOST_REFUSED:
+            self._refused.clear()
+        self._refused[key] = refusal
+        return refusal
 
     def _finish(self, batch: _Batch) -> Decoded:
         if not batch.frames:
             schema = {**self.contract.columns, ROW: ROW_TYPE}
-            return Decoded(pl.DataFrame(schema=schema), _sorted(batch.quarantined))
+            return Decoded(
+                pl.DataFrame(schema=schema), _sorted(batch.quarantined), sorted(batch.unreadable)
+            )
         frame = batch.frames[0]
         if len(batch.frames) > 1:
             frame = pl.concat(batch.frames, rechunk=True).sort(ROW)
-        return Decoded(frame, _sorted(batch.quarantined))
+        return Decoded(frame, _sorted(batch.quarantined), sorted(batch.unreadable))
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why no record of a schema is read, as far as is known until `until_s` of the clock."""
+
+    code: Code
+    message: str
+    until_s: float
 
 
 class _Writer:
-    """One writer's schema, planned for one contract."""
+    """One writer's schema, planned for one contract; bodies begin `start` bytes into values."""
 
-    def __init__(self, contract: Contract, text: str, schema_id: int) -> None:
+    def __init__(self, contract: Contract, text: str, named: SchemaRef, start: int) -> None:
         self._columns = contract.columns
-        self._schema_id = schema_id
+        self._named = named
+        self._start = start
         self._columnar: ColumnarCodec | None = None
         self._rows: RowDecoder | None = None
         schema, self.reasons = _parsed(text)
@@ -161,7 +204,9 @@ class _Writer:
         if not self.reasons and isinstance(schema, Record) and isinstance(used, Record):
             self._rows = RowDecoder(schema, used)
             if ColumnarCodec.takes(schema):
-                self._columnar = ColumnarCodec(schema, schema_id)
+                self._columnar = ColumnarCodec(
+                    schema, named if isinstance(named, int) and start else None
+                )
 
     def decode_columns(self, batch: _Batch, rows: Sequence[int]) -> Sequence[int] | None:
         """Decode these rows by column; the rows left in doubt, None for all of them."""
@@ -186,7 +231,7 @@ class _Writer:
             self.decode_by_row(batch, rows)
             return
         doubtful = self._halved(batch, rows)
-        errors = self._rows.errors([batch.values[row] or b"" for row in doubtful], FRAME_BYTES)
+        errors = self._rows.errors([batch.values[row] or b"" for row in doubtful], self._start)
         for place, error in errors.items():
             batch.refuse(doubtful[place], error.code, str(error))
         sound = [row for place, row in enumerate(doubtful) if place not in errors]
@@ -206,14 +251,15 @@ class _Writer:
     def decode_by_row(self, batch: _Batch, rows: Sequence[int]) -> None:
         """Decode rows of this schema id one by one."""
         if self._rows is None:
-            message = f"schema {self._schema_id}: {'; '.join(self.reasons)}"[:MAX_MESSAGE]
+            message = f"schema {self._named}: {'; '.join(self.reasons)}"[:MAX_MESSAGE]
             for row in rows:
                 batch.refuse(row, Code.INCOMPATIBLE_SCHEMA, message)
+            batch.unreadable += rows
             return
         for begin in range(0, len(rows), ROWS_AT_ONCE):
             part = rows[begin : begin + ROWS_AT_ONCE]
             values = [batch.values[row] or b"" for row in part]
-            columns, sound, errors = self._rows.decode(values, FRAME_BYTES)
+            columns, sound, errors = self._rows.decode(values, self._start)
             for place, error in errors.items():
                 batch.refuse(part[place], error.code, str(error))
             if sound:
@@ -234,21 +280,40 @@ class _Writer:
         batch.frames.append(frame)
 
 
-def _by_schema_id(batch: _Batch, rows: Sequence[int]) -> dict[int, list[int]]:
-    """The rows of each schema id; those with a bad frame are refused."""
-    groups: dict[int, list[int]] = {}
+def _common_key(values: Sequence[bytes | None], headers: Mapping[int, bytes]) -> Key | None:
+    """What the records are tried with all at once: the first's schema; None when that is unsafe.
+
+    A frame is compared with the schema's id whatever is read. A body without a frame could be read
+    under another schema than its own: then every header must be the same.
+    """
+    if not values:
+        return None
+    if not headers:
+        return framed_id(values[0])
+    distinct = set(headers.values()) if len(headers) == len(values) else ()
+    return next(iter(distinct)) if len(distinct) == 1 and None not in values else None
+
+
+def _by_key(batch: _Batch, rows: Sequence[int]) -> dict[Key, list[int]]:
+    """The rows of each schema; those with a bad frame are refused."""
+    groups: dict[Key, list[int]] = {}
+    values, headers = batch.values, batch.headers
     for row in rows:
-        value = batch.values[row]
-        if (schema_id := _schema_id(value)) is not None:
-            groups.setdefault(schema_id, []).append(row)
-        elif not value:
-            batch.refuse(row, Code.EMPTY_VALUE, "the value is empty")
-        elif value[:1] != MAGIC:
-            batch.refuse(row, Code.BAD_MAGIC, "the first byte is not the magic 0")
+        value = values[row]
+        key = framed_id(value) if row not in headers or value is None else headers[row]
+        if key is not None:
+            groups.setdefault(key, []).append(row)
         else:
-            message = f"the value ends inside the frame of {FRAME_BYTES} bytes"
-            batch.refuse(row, Code.TRUNCATED_FRAME, message)
+            batch.refuse(row, *frame_fault(value))
     return groups
+
+
+def _refusal(error: UnknownSchemaError, named: SchemaRef, until_s: float) -> _Refusal:
+    code = Code(error.code)
+    if code is Code.UNKNOWN_SCHEMA_ID:
+        kind = "id" if isinstance(named, int) else "GUID"
+        return _Refusal(code, f"the registry has no schema of {kind} {named}", until_s)
+    return _Refusal(code, str(error), until_s)
 
 
 def _parsed(text: str) -> tuple[Type, list[str]]:
@@ -262,10 +327,3 @@ def _parsed(text: str) -> tuple[Type, list[str]]:
 
 def _sorted(quarantined: list[Quarantine]) -> list[Quarantine]:
     return sorted(quarantined, key=lambda each: each.row)
-
-
-def _schema_id(value: bytes | None) -> int | None:
-    """The schema id of a well-framed value."""
-    if value is None or len(value) < FRAME_BYTES or value[:1] != MAGIC:
-        return None
-    return int.from_bytes(value[1:FRAME_BYTES], "big")

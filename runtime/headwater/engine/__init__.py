@@ -1,11 +1,12 @@
 """The loop and the transaction: from records to exactly-once outputs. Never imports an adapter."""
 
 from headwater.engine.commit_policy import CommitPolicy
-from headwater.engine.dead_letters import DeadLetterTail, LetterWriter
+from headwater.engine.dead_letters import DeadLetterTail, LetterWriter, StoredLetter
+from headwater.engine.halting import OnIncompatible
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop, LoopSettings, Outside
 from headwater.engine.start import Start, StartPolicy, StartPositions
-from headwater.engine.task import Publication, Route, Task, Work
+from headwater.engine.task import InputPolicy, Publication, Route, Task, Work
 from headwater.engine.transaction import Transaction
 
 __all__ = [
@@ -13,15 +14,18 @@ __all__ = [
     "BadRecordWindow",
     "CommitPolicy",
     "DeadLetterTail",
+    "InputPolicy",
     "LetterWriter",
     "Loop",
     "LoopSettings",
+    "OnIncompatible",
     "Outside",
     "Publication",
     "Route",
     "Start",
     "StartPolicy",
     "StartPositions",
+    "StoredLetter",
     "Task",
     "Transaction",
     "Work",

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from headwater.clock import Clock
+from headwater.engine.attempts import Attempts
 from headwater.engine.commit_policy import CommitPolicy
 from headwater.engine.dead_letters import DeadLetterTail
+from headwater.engine.halting import Halted, OnIncompatible, halted_error
 from headwater.engine.limit import BadRecordWindow
 from headwater.engine.start import StartPositions
 from headwater.engine.tally import Tally
@@ -24,7 +26,7 @@ from headwater.errors import (
     RetriableError,
     UnavailableError,
 )
-from headwater.model import Partition, Positions
+from headwater.model import Halt, Partition, Positions
 from headwater.ports import Ending, GroupToken, Monitor, Records, RecordSource, TransactionalLog
 
 DRAIN_FAILURES: Final = (AbortableError, RecycleError, RetriableError)
@@ -39,6 +41,7 @@ class LoopSettings:
     batch_bytes: int = 16 * 2**20
     outage_limit_s: float = 300.0
     transaction_timeout_s: float = 10.0
+    on_incompatible: OnIncompatible = "pause"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +76,18 @@ class Loop:
         self._start = start
         self._window = window
         self._settings = settings
+        self._attempts = Attempts(reach=settings.policy.max_records + settings.poll_size)
         self._transaction = Transaction(
             outside.log,
             outside.source,
             outside.clock,
-            terms=Terms(start.note, settings.transaction_timeout_s),
+            terms=Terms(self._note, settings.transaction_timeout_s),
             on_end=self._transaction_ended,
         )
         self._waiting = Waiting(
             outside.source, outside.monitor, outside.clock, limit_s=settings.outage_limit_s
         )
+        self._halted = Halted(outside.source, outside.monitor)
         self._tally = Tally()
         self._take = settings.poll_size
         self.assignments = 0  # rises with every change
@@ -103,8 +108,9 @@ class Loop:
     ) -> None:
         """Process until `stop`, or until every held partition reached its target; then drain.
 
-        Raises FencedError, TooManyBadRecordsError, StartRefusedError, UnavailableError or
-        FatalError; whatever was not committed then is aborted, by us or by the broker.
+        Raises FencedError, TooManyBadRecordsError, StartRefusedError, HaltedError,
+        UnavailableError or FatalError; whatever was not committed then is aborted, by us or by the
+        broker.
         """
         try:
             self._start.commit_before_joining(self._source, self._clock)
@@ -114,6 +120,7 @@ class Loop:
                 if on_progress is not None:
                     on_progress(self._transaction.committed())
             self._drain()
+            self._refuse_short_end(targets)
         except UnavailableError:
             if not self.is_stopping:
                 raise
@@ -127,16 +134,29 @@ class Loop:
         group = self._source.group_token()  # of these records; later it may be another's
         self._log.poll()
         for records in batches:
+            self._note_attempts(records, group)
             work = self._process(records)
             if self._is_due():  # the batch took longer than the interval
                 self._transaction.commit()
             self._stage(work, group)
+        self._halted.add_corrupt()
         if self._is_due():
             self._transaction.commit()
         elif not batches:
             self._pass_control_records(group)
 
     # -- steps ---------------------------------------------------------------------------------
+
+    def _note_attempts(self, records: Records, group: GroupToken) -> None:
+        """Before the first work on a partition: should it end this process, the next one knows."""
+        due = self._attempts.due(records.ends(), self._transaction.committed())
+        if due:
+            self._transaction.stage_positions(due, group)
+            self._transaction.commit()
+            self._attempts.begun(due)
+
+    def _note(self, partition: Partition, next_offset: int) -> str:
+        return self._start.note(self._attempts.note(partition, next_offset))
 
     def _process(self, records: Records) -> Work:
         """Decode, run and encode; waits while the registry is away, the group membership kept."""
@@ -155,9 +175,19 @@ class Loop:
         self._window.observe(
             read=work.read, bad=sum(work.codes.values()), dead_letters=work.dead_letters
         )
-        self._transaction.stage(work, group)
-        self._tally.add(work)
-        self._take = self._records_within_batch_bytes(work)
+        if work.read:
+            self._transaction.stage(work, group)
+            self._tally.add(work)
+            self._take = self._records_within_batch_bytes(work)
+        if work.halts:
+            self._halt(work.halts)
+
+    def _halt(self, halts: Sequence[Halt]) -> None:
+        """What was read before is staged, and committed in any case."""
+        if self._settings.on_incompatible == "stop":
+            self._transaction.commit()
+            raise halted_error(halts)
+        self._halted.add(halts)
 
     def _pass_control_records(self, group: GroupToken) -> None:
         """When idle, commit the position behind control records once, so that the lag is zero."""
@@ -196,7 +226,15 @@ class Loop:
         passed = {**self._transaction.committed()}
         for partition, end in self._source.caught_up().items():
             passed[partition] = max(end, passed.get(partition, 0))
-        return all(passed[p] >= targets.get(p, 0) for p in self._source.assignment())
+        return all(
+            passed[p] >= targets.get(p, 0) or p in self._halted for p in self._source.assignment()
+        )
+
+    def _refuse_short_end(self, targets: Positions | None) -> None:
+        """An end with halted partitions before their targets is none. Raises HaltedError."""
+        short = self._halted.short_of(targets or {})
+        if short and not self.is_stopping:
+            raise halted_error(short)
 
     # -- failures ------------------------------------------------------------------------------
 
@@ -222,6 +260,7 @@ class Loop:
             except (AbortableError, RecycleError) as another:
                 error = another
         self._monitor.waiting(None)
+        self._halted.clear()  # every partition was sought back
         self._window.discard()  # what was not committed comes again
         self._tally = Tally()
 
@@ -249,7 +288,7 @@ class Loop:
         if not self._is_initialised:
             self._log.initialise()
             self._is_initialised = True
-        positions = self._start.check(partitions, self._source)
+        positions = self._start.check(partitions, self._source, self._attempts)
         if not self._is_restored and positions:
             self._tail.restore(self._window, positions)
             self._is_restored = True
@@ -264,6 +303,7 @@ class Loop:
         self.assignments += 1
         self._is_assigned = False
         self._monitor.unassigned()
+        self._halted.let_go(partitions)
         self._transaction.revoked(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
@@ -271,6 +311,7 @@ class Loop:
         self.assignments += 1
         self._is_assigned = False
         self._monitor.unassigned()
+        self._halted.let_go(partitions)
         self._transaction.lost(partitions)
 
     def _transaction_ended(self, ending: Ending, seconds: float) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from headwater.clock import Clock
+from headwater.engine.attempts import Attempts
 from headwater.errors import RetriableError, StartRefusedError, UnavailableError
 from headwater.model import Partition, Positions
 from headwater.ports import RecordSource, Topics
@@ -35,10 +36,11 @@ class StartPositions:
         self._policy = policy
         self._topics = topics
         self._outputs = {topic: topics.partitions(topic) for topic in policy.outputs}
+        self._note = _text({"outputs": self._outputs})
 
-    def note(self) -> str:
-        """The metadata of every committed offset: the frozen partition counts of the outputs."""
-        return json.dumps({"outputs": self._outputs}, sort_keys=True, separators=(",", ":"))
+    def note(self, attempts: Mapping[str, int]) -> str:
+        """The metadata of a committed offset: the frozen partition counts, and `attempts`."""
+        return self._note if not attempts else _text({"outputs": self._outputs, **attempts})
 
     def commit_before_joining(self, source: RecordSource, clock: Clock) -> None:
         """Resolve and commit the start of every input topic that has no offset of the group.
@@ -58,21 +60,27 @@ class StartPositions:
                             f"{topic}: the start position cannot be committed: {error}"
                         ) from error
 
-    def check(self, partitions: Sequence[Partition], source: RecordSource) -> Positions:
-        """Where to begin on each assigned partition.
+    def check(
+        self, partitions: Sequence[Partition], source: RecordSource, attempts: Attempts
+    ) -> Positions:
+        """Where to begin on each assigned partition; `attempts` learns what was tried there.
 
         Raises StartRefusedError: `DATA_LOSS` when a committed position is no longer in the log,
         `PARTITIONS_CHANGED` when an output has another partition count than when last written.
         """
         committed = source.committed(partitions)
-        self._check_outputs(source.metadata(partitions))
+        notes = source.metadata(partitions)
+        self._check_outputs(notes)
         positions: dict[Partition, int] = {}
+        ends: dict[Partition, int] = {}
         for topic in sorted({partition.topic for partition in partitions}):
             first, end = self._topics.beginnings(topic), self._topics.high_watermarks(topic)
+            ends.update(end)
             for partition in (p for p in partitions if p.topic == topic):
                 # a partition without an offset is new: the group has offsets on others
                 positions[partition] = committed.get(partition, first[partition])
                 _check_range(partition, positions[partition], first[partition], end[partition])
+        attempts.assigned(positions, notes, ends)
         return positions
 
     def _resolve(self, topic: str, declared: Start) -> Positions:
@@ -117,6 +125,10 @@ class StartPositions:
                         "or publish to a new major",
                         code="PARTITIONS_CHANGED",
                     )
+
+
+def _text(note: Mapping[str, object]) -> str:
+    return json.dumps(note, sort_keys=True, separators=(",", ":"))
 
 
 def _check_range(partition: Partition, position: int, first: int, end: int) -> None:

@@ -7,16 +7,18 @@ Never touches Kafka, never raises for bad data.
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import polars as pl
 
 from headwater.contract import Decoder, Encoded, Encoder, KeyReader
 from headwater.engine.dead_letters import LetterWriter
+from headwater.engine.halting import OnIncompatible, rows_before, unreadable
 from headwater.engine.screening import MAX_RECORD_BYTES, screen
+from headwater.engine.selection import Selection
 from headwater.flow import MAX_ROWS, Plan, check_row_local
-from headwater.model import Code, Letter, Positions, Quarantine
+from headwater.model import Code, Halt, Letter, Positions, Quarantine
 from headwater.ports import Records
 
 GROWTH: Final = 2  # doublings: all proofs together cost about two of the largest
@@ -29,6 +31,17 @@ class Route:
     topic: str
     plan: Plan
     encoder: Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class InputPolicy:
+    """What becomes of records that are no bad records: null values, and unreadable schemas."""
+
+    skip_tombstones: bool = False
+    on_incompatible: OnIncompatible = "dead-letter"
+
+
+BAD_RECORDS_ONLY: Final = InputPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,7 @@ class Work:
     letters: Sequence[Letter]
     codes: Mapping[Code, int]
     skipped: int = 0
+    halts: Sequence[Halt] = ()
 
 
 class Task:
@@ -69,13 +83,13 @@ class Task:
         *,
         dead_letters: LetterWriter,
         keys: KeyReader | None = None,
-        skip_tombstones: bool = False,
+        policy: InputPolicy = BAD_RECORDS_ONLY,
     ) -> None:
         self._decoder = decoder
         self._routes = routes
         self._dead_letters = dead_letters
         self._keys = keys
-        self._skip_tombstones = skip_tombstones
+        self._policy = policy
         self._rows_proven = 0
 
     def process(self, records: Records) -> Work:
@@ -86,6 +100,8 @@ class Task:
         """
         refused = screen(records, self._keys)
         decoded = self._decoder.decode(_without(records.values, refused))
+        if decoded.unreadable and self._policy.on_incompatible != "dead-letter":
+            return self._halting(records, unreadable(records, decoded))
         self._prove_row_local(decoded.frame)
         quarantined = [*refused, *decoded.quarantined]
         encoded: list[tuple[str, Encoded]] = []
@@ -95,6 +111,12 @@ class Task:
             quarantined += [*processed.quarantined, *published.quarantined, *_oversized(published)]
             encoded.append((route.topic, published))
         return self._work(records, encoded, quarantined)
+
+    def _halting(self, records: Records, halts: Sequence[Halt]) -> Work:
+        """The work of the records before the halts; the rest of their partitions is not read."""
+        sound = Selection(records, rows_before(records, halts))
+        work = self.process(sound) if len(sound) else self._work(sound, [], [])
+        return replace(work, halts=halts)
 
     def _work(
         self,
@@ -131,7 +153,7 @@ class Task:
 
     def _tombstones(self, records: Records, bad: Mapping[int, Quarantine]) -> Collection[int]:
         """The rows of null values, where a stream over a compacted topic counts and skips them."""
-        if not self._skip_tombstones:
+        if not self._policy.skip_tombstones:
             return ()
         values = records.values
         return frozenset(row for row in bad if values[row] is None)

@@ -4,7 +4,8 @@ The only owner of the producer. Commit, abort, revoke and recycle are separate m
 each has its own reason to change (design: the cautionary twin).
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,9 +28,12 @@ MAX_FAILURES: Final = 10  # in a row without a commit: then the cause is not pas
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """`note` gives the metadata of the offsets; the broker aborts after `timeout_s` by itself."""
+    """`note` gives the metadata of a partition's next offset.
 
-    note: Callable[[], str]
+    The broker aborts after `timeout_s` by itself.
+    """
+
+    note: Callable[[Partition, int], str]
     timeout_s: float
 
 
@@ -111,7 +115,8 @@ class Transaction:
         self._begin()
         self.last_commit_s = self._clock.monotonic()  # its begin: a slow one waits less
         reach("after_produce")
-        self._log.send_offsets(self._pending, self._terms.note(), self._token)
+        for note, positions in self._pending_by_note().items():
+            self._log.send_offsets(positions, note, self._token)
         reach("after_send_offsets")
         reach("during_commit")
         try:
@@ -153,7 +158,12 @@ class Transaction:
         stably, tell which (KIP-98, KIP-447).
         """
         self._log.recycle()
-        mine = {p: end for p, end in self._pending.items() if p in self._source.assignment()}
+        held = self._source.assignment()
+        mine = {  # a position that did not move tells nothing
+            p: end
+            for p, end in self._pending.items()
+            if p in held and end != self._committed.get(p)
+        }
         found = self._source.committed(list(mine)) if mine else {}
         # a position beyond ours is not ours either: another member did our work, and more
         is_committed = bool(mine) and all(found.get(p) == end for p, end in mine.items())
@@ -238,6 +248,13 @@ class Transaction:
         if self._token is None:
             self._token = group  # and never another: one transaction, one membership
             self._opened_s = self._clock.monotonic()
+
+    def _pending_by_note(self) -> Mapping[str, Positions]:
+        """What is staged, by the note to stand beside it: mostly one for all."""
+        found: defaultdict[str, dict[Partition, int]] = defaultdict(dict)
+        for partition, position in self._pending.items():
+            found[self._terms.note(partition, position)][partition] = position
+        return found
 
     def _begin(self) -> None:
         if not self._begun:

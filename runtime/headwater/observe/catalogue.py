@@ -96,6 +96,13 @@ FENCED: Final = Metric(
 WAITING: Final = Metric(
     "headwater_waiting", "gauge", "1 while the loop waits for the broker or the registry, else 0."
 )
+# Worked out when scraped; no series while every partition goes on.
+PARTITION_HALTED: Final = Metric(
+    "headwater_partition_halted",
+    "gauge",
+    "1 for each partition that stands still because what follows cannot be read; code says why.",
+    ("topic", "partition", "code"),
+)
 # Of the newest version of the table.
 SNAPSHOT_ROWS: Final = Metric("headwater_snapshot_rows", "gauge", "Rows in the newest snapshot.")
 # Worked out when scraped; a log without new events has a fresh cut too.
@@ -152,6 +159,7 @@ CATALOGUE: Final = (
     REBALANCES,
     FENCED,
     WAITING,
+    PARTITION_HALTED,
     SNAPSHOT_ROWS,
     SNAPSHOT_CUT_AGE,
     CLIENT_QUEUED_MESSAGES,

@@ -1,18 +1,21 @@
 """What the probes answer. Pure logic over what the loop last said; time is an argument."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from headwater.clock import SYSTEM, Clock
+from headwater.model import Halt
 
 HEARTBEAT_LIMIT_S: Final = 90.0  # above max.poll.interval.ms (60 s): by then we are evicted anyway
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A probe's answer; `reasons` say why not."""
+    """A probe's answer; `reasons` say why not, `notes` what else an operator should know."""
 
     reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_ok(self) -> bool:
@@ -38,6 +41,7 @@ class Health:
         self._is_assigned = False
         self._is_draining = False
         self._waits_for: str | None = None
+        self._halts: tuple[Halt, ...] = ()
 
     def beat(self) -> None:
         """The loop came round once more."""
@@ -60,6 +64,10 @@ class Health:
         """The loop waits for broker or registry; None when it goes on."""
         self._waits_for = reason
 
+    def halted(self, halts: Sequence[Halt]) -> None:
+        """These partitions stand still; empty when every one goes on."""
+        self._halts = tuple(halts)
+
     def draining(self) -> None:
         """The process was asked to stop and finishes what it has begun."""
         self._is_draining = True
@@ -74,7 +82,11 @@ class Health:
         return Verdict((f"the loop has not come round for {age_s:.0f} s",))
 
     def readyz(self) -> Verdict:
-        """Whether it processes records, or would if there were any."""
+        """Whether it processes records, or would if there were any.
+
+        A halted partition is a note: the others go on, a restart would halt at the same record, and
+        a 503 would keep the release that can read it from being rolled out.
+        """
         reasons = [] if self._is_started else ["starting"]
         if self._is_draining:
             reasons.append("draining")
@@ -82,7 +94,8 @@ class Health:
             reasons.append(f"waiting: {self._waits_for}")
         if not self._is_assigned:
             reasons.append("no assignment from the group")
-        return Verdict((*reasons, *self.livez().reasons))
+        notes = tuple(f"halted: {h.partition}@{h.offset} {h.code}" for h in self._halts)
+        return Verdict((*reasons, *self.livez().reasons), notes)
 
     def startupz(self) -> Verdict:
         """Whether the start is over."""

@@ -1,6 +1,6 @@
 """The instruments of one process. Counts per batch, never per record; one registry, passed on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from headwater.clock import SYSTEM, Clock
-from headwater.model import Code, Partition, Positions
+from headwater.model import Code, Halt, Partition, Positions
 from headwater.observe import catalogue
 from headwater.observe.catalogue import DURATION_BUCKETS_S, PRODUCT, Metric
 from headwater.observe.client_statistics import ClientStatistics, read_statistics
@@ -39,6 +39,7 @@ class Metrics(Collector):
         self._began_ms = clock.wall_ms()
         self._caught_up_ms: dict[Partition, int] = {}
         self._committed_at_s: float | None = None
+        self._halts: tuple[Halt, ...] = ()
         self._snapshot: tuple[int, int] | None = None
         self._clients: dict[str, ClientStatistics] = {}
         self._make_instruments()
@@ -119,6 +120,10 @@ class Metrics(Collector):
         """The loop waits for broker or registry, or goes on."""
         self._waiting.set(is_waiting)
 
+    def halted(self, halts: Sequence[Halt]) -> None:
+        """All partitions that stand still now."""
+        self._halts = tuple(halts)
+
     def snapshot(self, *, rows: int, cut_at_ms: int) -> None:
         """The newest snapshot has so many rows, and its cut was taken then (epoch, ms)."""
         self._snapshot = rows, cut_at_ms
@@ -136,6 +141,7 @@ class Metrics(Collector):
         """What is worked out when scraped."""
         yield from self._lags()
         yield from self._ages()
+        yield self._halted()
         yield from self._client_gauges()
 
     def _family(self, metric: Metric) -> GaugeMetricFamily:
@@ -159,6 +165,13 @@ class Metrics(Collector):
             seconds.add_metric(labels, 0 if behind == 0 else max(0, now_ms - since_ms) / 1000)
         yield records
         yield seconds
+
+    def _halted(self) -> GaugeMetricFamily:
+        family = self._family(catalogue.PARTITION_HALTED)
+        for halt in self._halts:
+            where = (halt.partition.topic, str(halt.partition.index))
+            family.add_metric((self._product, *where, halt.code), 1)
+        return family
 
     def _ages(self) -> Iterator[GaugeMetricFamily]:
         if self._committed_at_s is not None:

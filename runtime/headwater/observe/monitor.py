@@ -1,10 +1,14 @@
 """Metrics and health behind one ear: what the loop says is heard by both."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from headwater.model import Code, Partition, Positions
+from headwater.model import Code, Halt, Partition, Positions
 from headwater.observe.health import Health
+from headwater.observe.logs import get_logger
 from headwater.observe.metrics import Metrics
+
+log: Final = get_logger("loop")
 
 
 class ProcessMonitor:
@@ -13,6 +17,7 @@ class ProcessMonitor:
     def __init__(self, metrics: Metrics, health: Health) -> None:
         self._metrics = metrics
         self._health = health
+        self._told: set[Halt] = set()
 
     def alive(self) -> None:
         """The loop has come round once more."""
@@ -49,3 +54,20 @@ class ProcessMonitor:
         """The loop waits for the broker or the registry; None when it goes on."""
         self._health.waiting(reason)
         self._metrics.waiting(is_waiting=reason is not None)
+
+    def halted(self, halts: Sequence[Halt]) -> None:
+        """All partitions held that stand still now; each is logged once."""
+        self._health.halted(halts)
+        self._metrics.halted(halts)
+        for halt in halts:
+            if halt not in self._told:
+                log.error(
+                    "loop.partition_halted",
+                    topic=halt.partition.topic,
+                    partition=halt.partition.index,
+                    offset=halt.offset,
+                    code=halt.code,
+                    reason=halt.message,
+                    advice=halt.advice,
+                )
+        self._told.update(halts)

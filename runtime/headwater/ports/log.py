@@ -112,7 +112,10 @@ class RecordSource(Protocol):
         ...
 
     def seek(self, positions: Positions) -> None:
-        """Go back (or on) to these positions; records already fetched beyond them are dropped."""
+        """Go back (or on) to these positions; records already fetched beyond them are dropped.
+
+        A partition that stood still goes on.
+        """
         ...
 
     def pause(self) -> None:
@@ -120,7 +123,21 @@ class RecordSource(Protocol):
         ...
 
     def resume(self) -> None:
-        """Undo `pause`."""
+        """Undo `pause`, but not `halt`."""
+        ...
+
+    def halt(self, positions: Positions) -> None:
+        """Stand still at these positions while the other partitions go on.
+
+        A `seek` of such a partition ends it, and so does a new assignment.
+        """
+        ...
+
+    def corrupt(self) -> Positions:
+        """Where the stored records fail their checksum or cannot be decompressed.
+
+        Their partitions bring nothing more, until a `seek` or a new assignment tries again.
+        """
         ...
 
     def group_token(self) -> GroupToken:

@@ -1,9 +1,9 @@
 """Who watches the loop. Called on the loop's thread: must be quick and never raise."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
-from headwater.model import Code, Partition, Positions
+from headwater.model import Code, Halt, Partition, Positions
 
 Ending = Literal["committed", "aborted", "recycled"]
 
@@ -43,4 +43,8 @@ class Monitor(Protocol):
 
     def waiting(self, reason: str | None) -> None:
         """The loop waits for the broker or the registry; None when it goes on."""
+        ...
+
+    def halted(self, halts: Sequence[Halt]) -> None:
+        """All partitions held that stand still now; empty when every one goes on."""
         ...

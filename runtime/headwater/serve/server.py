@@ -85,11 +85,9 @@ def start(health: Health, registry: CollectorRegistry, host: str, port: int) -> 
 
 
 def _probe(verdict: Verdict) -> Reply:
-    if verdict.is_ok:
-        return Reply(HTTPStatus.OK, b"ok\n")
-    return Reply(
-        HTTPStatus.SERVICE_UNAVAILABLE, "".join(f"{r}\n" for r in verdict.reasons).encode()
-    )
+    status = HTTPStatus.OK if verdict.is_ok else HTTPStatus.SERVICE_UNAVAILABLE
+    lines = (*(verdict.reasons or ("ok",)), *verdict.notes)
+    return Reply(status, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _metrics(registry: CollectorRegistry, accept: str) -> Reply:

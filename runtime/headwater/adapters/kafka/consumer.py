@@ -1,13 +1,14 @@
 """The group member (the port `RecordSource`). Never commits a position of records it returned."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from headwater.adapters.kafka.records import KafkaRecords, offset_of
-from headwater.adapters.kafka.triage import LOGGER, configured, kafka_error, translate
+from headwater.adapters.kafka.triage import CORRUPT, LOGGER, configured, kafka_error, translate
 from headwater.errors import (
     FencedError,
     HeadwaterError,
@@ -69,7 +70,10 @@ class KafkaSource:
         self._member = member
         self._session_s = int(settings["session.timeout.ms"]) / 1000
         self._polled_s = time.monotonic()
-        self._paused: frozenset[Partition] = frozenset()
+        self._paused: set[Partition] = set()
+        self._halted: set[Partition] = set()
+        self._doubted: dict[Partition, int] = {}  # positions where a batch came corrupt once
+        self._corrupt: dict[Partition, int] = {}  # and again
         self._held: frozenset[Partition] = frozenset()  # by the last assignment, lost or not
         if on_statistics is not None:
             settings["stats_cb"] = on_statistics
@@ -155,16 +159,39 @@ class KafkaSource:
         self._next.update(positions)
         for partition in positions:
             self._ends.pop(partition, None)
+            self._doubted.pop(partition, None)
+            self._corrupt.pop(partition, None)
+        self._end_halt(self._halted & positions.keys())
 
     def pause(self) -> None:
         """Stop fetching on the whole assignment while polling keeps the membership."""
-        self._paused = frozenset(self._next)
-        self._consumer.pause([TopicPartition(p.topic, p.index) for p in self._paused])
+        self._paused = set(self._next) - self._halted
+        self._consumer.pause(_bare(self._paused))
 
     def resume(self) -> None:
         """Undo `pause`, also for partitions that went and may come back: a pause outlives both."""
-        self._consumer.resume([TopicPartition(p.topic, p.index) for p in self._paused])
-        self._paused = frozenset()
+        self._consumer.resume(_bare(self._paused))
+        self._paused.clear()
+
+    def halt(self, positions: Positions) -> None:
+        """Stand still at these positions while the other partitions go on."""
+        self.seek(positions)
+        self._halted |= positions.keys()
+        self._paused -= positions.keys()
+        self._consumer.pause(_bare(positions))
+
+    def _end_halt(self, partitions: AbstractSet[Partition]) -> None:
+        if not partitions:
+            return
+        self._halted -= partitions
+        if self._paused:  # whoever paused all resumes them too
+            self._paused |= partitions
+        else:
+            self._consumer.resume(_bare(partitions))
+
+    def corrupt(self) -> Positions:
+        """Where the stored records fail their checksum or cannot be decompressed."""
+        return self._corrupt
 
     def group_token(self) -> GroupToken:
         """The membership of this moment."""
@@ -241,8 +268,9 @@ class KafkaSource:
                 self._failure = error  # an exception must not cross librdkafka: poll() raises it
         self._arrived = None
         for partition in gone:
-            self._next.pop(partition, None)
-            self._published_ms.pop(partition, None)
+            for held in (self._next, self._published_ms, self._doubted, self._corrupt):
+                held.pop(partition, None)
+        self._end_halt(self._halted.intersection(gone))  # a pause outlives the assignment
         consumer.unassign()
 
     def _stay_away_if_replaced(self, consumer: Consumer) -> None:
@@ -275,9 +303,26 @@ class KafkaSource:
                 self._ends[
                     Partition(cast("str", message.topic()), cast("int", message.partition()))
                 ] = offset_of(message)
+            elif error.code() in CORRUPT:
+                self._doubt(message)
             elif error.code() not in PASSING or error.fatal():
                 raise translate(error, doing=f"reading {message.topic()}[{message.partition()}]")
         return records
+
+    def _doubt(self, message: Message) -> None:
+        """A batch came corrupt: fetched once more, lest it was the way; then it is the log.
+
+        The client goes on asking for the same batch and never gets behind it.
+        """
+        partition = Partition(cast("str", message.topic()), cast("int", message.partition()))
+        position = self._next.get(partition)
+        if position is None:
+            return
+        if self._doubted.get(partition) == position:
+            self._corrupt[partition] = position
+        else:
+            self.seek({partition: position})
+            self._doubted[partition] = position
 
     def _by_topic(self, messages: list[Message]) -> list[tuple[str, list[Message]]]:
         if len(self._topics) == 1:
@@ -308,6 +353,10 @@ class KafkaSource:
 
 def _partition(tp: TopicPartition) -> Partition:
     return Partition(tp.topic, tp.partition)
+
+
+def _bare(partitions: Iterable[Partition]) -> list[TopicPartition]:
+    return [TopicPartition(p.topic, p.index) for p in partitions]
 
 
 def _topic_partitions(positions: Positions) -> list[TopicPartition]:

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Literal
 
 from headwater.errors import HeadwaterError, UnavailableError
+from headwater.model import Partition
 
 Operation = Literal[
     "initialise", "begin", "produce", "send_offsets", "commit", "abort",
@@ -39,6 +40,16 @@ class Faults:
     def __init__(self) -> None:
         self._queues: defaultdict[Operation, deque[Fault | None]] = defaultdict(deque)
         self._away = 0
+        self.damaged: set[tuple[Partition, int]] = set()
+
+    def damage(self, partition: Partition, offset: int) -> None:
+        """The record at this offset fails its checksum whoever reads it."""
+        self.damaged.add((partition, offset))
+
+    def first_damage(self, partition: Partition, position: int) -> int | None:
+        """The first offset from `position` on that cannot be read; None when all can."""
+        offsets = (at for damaged, at in self.damaged if damaged == partition and at >= position)
+        return min(offsets, default=None)
 
     def script(self, operation: Operation, fault: Fault, *, after: int = 0, times: int = 1) -> None:
         """The next `times` calls fail, once `after` more calls went well."""
@@ -51,6 +62,7 @@ class Faults:
     def clear(self) -> None:
         """From now on everything goes well."""
         self._queues.clear()
+        self.damaged.clear()
         self._away = 0
 
     def take(self, operation: Operation) -> LostCommit | Partial | None:

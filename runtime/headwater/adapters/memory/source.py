@@ -36,6 +36,7 @@ class MemorySource:
         self._ends: dict[Partition, int] = {}
         self._published_ms: dict[Partition, int] = {}
         self._is_paused = False
+        self._halted: set[Partition] = set()
 
     def vanish(self) -> None:
         """The process dies: its place in the group stays until another takes it or it expires."""
@@ -87,14 +88,25 @@ class MemorySource:
         for partition, position in positions.items():
             self._next[partition] = self._fetch[partition] = position
             self._ends.pop(partition, None)
+            self._halted.discard(partition)
 
     def pause(self) -> None:
         """Stop fetching while polling keeps the membership."""
         self._is_paused = True
 
     def resume(self) -> None:
-        """Undo `pause`."""
+        """Undo `pause`, but not `halt`."""
         self._is_paused = False
+
+    def halt(self, positions: Positions) -> None:
+        """Stand still at these positions while the other partitions go on."""
+        self.seek(positions)
+        self._halted |= positions.keys()
+
+    def corrupt(self) -> Positions:
+        """Where a record is damaged: `Faults.damage` says which are."""
+        damaged = self._broker.faults.damaged
+        return {p: at for p, at in self._fetch.items() if (p, at) in damaged}
 
     def group_token(self) -> GroupToken:
         """The membership of this moment."""
@@ -145,6 +157,7 @@ class MemorySource:
             starts = self._listener.assigned(member.assignment)  # told again when this fails
             member.is_news = False
             self._next, self._fetch, self._ends = dict(starts), dict(starts), {}
+            self._halted.clear()
 
     def _let_go(self, member: Member, *, is_lost: bool) -> None:
         held = sorted(self._next)
@@ -162,9 +175,11 @@ class MemorySource:
             raise StartRefusedError(
                 f"{partition}@{position} is no longer in the log", code="DATA_LOSS"
             )
-        if not room:
+        if not room or partition in self._halted:
             return ()
-        records, self._fetch[partition] = log.read(position, room)
+        records, self._fetch[partition] = log.read(
+            position, room, stop=self._broker.faults.first_damage(partition, position)
+        )
         if records:
             self._next[partition] = records[-1].offset + 1
             self._published_ms[partition] = records[-1].timestamp_ms

@@ -83,15 +83,21 @@ class PartitionLog:
         """Every committed record, those that wait behind an open transaction included."""
         return [e.record for e in self._entries if e.record is not None and _is_visible(e)]
 
-    def read(self, position: int, max_records: int) -> tuple[list[RawRecord], int]:
-        """Committed records from `position` on, and the position behind what was looked at."""
+    def read(
+        self, position: int, max_records: int, *, stop: int | None = None
+    ) -> tuple[list[RawRecord], int]:
+        """Committed records from `position` on, and the position behind what was looked at.
+
+        Nothing from the offset `stop` on is looked at.
+        """
         found: list[RawRecord] = []
-        while position < self.stable_end and len(found) < max_records:
+        end = self.stable_end if stop is None else min(stop, self.stable_end)
+        while position < end and len(found) < max_records:
             entry = self._entries[position]
             position += 1
             if entry.record is not None and _is_visible(entry):
                 found.append(entry.record)
-        while position < self.stable_end and not _is_visible(self._entries[position]):
+        while position < end and not _is_visible(self._entries[position]):
             position += 1  # control records and aborted ones behind the last record
         return found, position
 
