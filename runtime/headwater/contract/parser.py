@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeGuard
 
@@ -25,6 +26,7 @@ from headwater.contract.tree import (
 
 MAX_DEPTH: Final = 32  # nested types; deeper ones are written by nobody but an attacker
 MAX_FIELDS: Final = 1_000  # of a whole schema, for the same reason
+MAX_TYPES: Final = 10_000  # with named types in full wherever they stand: few names can be many
 MAX_FIXED: Final = (1 << 31) - 1  # bytes: what other implementations can hold
 DIGITS_PER_BIT: Final = math.log10(2)
 
@@ -56,6 +58,14 @@ class Parsed:
     """Logical types that are not the specification's, or do not fit their type."""
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many types a type is, itself included, and how many levels lie below it."""
+
+    types: int = 1
+    height: int = 0
+
+
 def parse(schema: object) -> Parsed:
     """The tree of an Avro schema given as parsed JSON. Never raises for a bad schema."""
     parser = _Parser()
@@ -69,29 +79,49 @@ class _Parser:
     def __init__(self) -> None:
         self.out = Parsed()
         self.named: dict[str, Type] = {}
+        self.sizes: dict[str, Size] = {}
         self.fields = 0
+        self.types = 0  # all so far
+        self.deepest = 0  # of the levels seen since the innermost definition began
 
     def wrong(self, path: str, message: str) -> Type:
         self.out.mistakes.append(Mistake(path.lstrip("."), message))
         return NULL
 
     def parse(self, schema: object, space: str, path: str, depth: int) -> Type:
-        if depth > MAX_DEPTH:
-            return self.wrong(path, f"types nest deeper than {MAX_DEPTH}")
         if isinstance(schema, str):
-            return self.by_name(schema, space, path)
+            return self.by_name(schema, space, path, depth)
+        if not self.takes(Size(), path, depth):
+            return NULL
         if isinstance(schema, list):
             return self.union(schema, space, path, depth)
         if isinstance(schema, Mapping):
             return self.complex(schema, space, path, depth)
         return self.wrong(path, "a type is a name, a list of branches or an object")
 
-    def by_name(self, name: str, space: str, path: str) -> Type:
+    def takes(self, size: "Size", path: str, depth: int) -> bool:
+        """Count a type of this size at this depth; whether the schema may still hold it.
+
+        A type too many is one mistake, however many follow.
+        """
+        self.types += size.types
+        self.deepest = max(self.deepest, depth + size.height)
+        if depth + size.height > MAX_DEPTH:
+            self.wrong(path, f"types nest deeper than {MAX_DEPTH}")
+            return False
+        if self.types > MAX_TYPES:
+            if self.types - size.types <= MAX_TYPES:
+                self.wrong(path, f"the schema has more than {MAX_TYPES} types")
+            return False
+        return True
+
+    def by_name(self, name: str, space: str, path: str, depth: int) -> Type:
         if name in PRIMITIVES:
-            return Primitive(name)
+            return Primitive(name) if self.takes(Size(), path, depth) else NULL
         for full in (_full(name, space), name):
             if full in self.named:
-                return self.named[full]
+                size = self.sizes.get(full, Size())  # none yet: a record inside itself
+                return self.named[full] if self.takes(size, path, depth) else NULL
         return self.wrong(path, f"there is no type {name!r}")
 
     def union(self, branches: list[object], space: str, path: str, depth: int) -> Type:
@@ -161,8 +191,18 @@ class _Parser:
                 self.named[full] = self.enum(schema, full, aliases, path)
             case _:
                 self.named[full] = Reference(full)
-                self.named[full] = self.record(schema, full, aliases, (path, depth))
+                with self.measured(full, depth):
+                    self.named[full] = self.record(schema, full, aliases, (path, depth))
         return self.named[full]
+
+    @contextmanager
+    def measured(self, name: str, depth: int) -> Iterator[None]:
+        """Note the size of the type defined within."""
+        before, above = self.types, self.deepest
+        self.deepest = depth
+        yield
+        self.sizes[name] = Size(self.types - before + 1, self.deepest - depth)
+        self.deepest = max(self.deepest, above)
 
     def aliases(self, schema: Mapping[str, Any], path: str) -> tuple[str, ...]:
         aliases = schema.get("aliases", [])

@@ -15,6 +15,7 @@ from headwater.contract.tree import (
     Decimal,
     Enum,
     Fixed,
+    Leaf,
     Map,
     Primitive,
     Record,
@@ -31,6 +32,7 @@ INT_MAX: Final = (1 << 31) - 1
 LONG_BITS: Final = 64
 BUDGET_BASE: Final = 256  # elements any record may have, however short
 BUDGET_PER_BYTE: Final = 64  # and so many more a byte: an honest element takes at least one byte
+MAX_EMPTY: Final = 4_096  # elements that take no byte: no number of bytes vouches for them
 
 
 class WireError(Exception):
@@ -44,7 +46,7 @@ class WireError(Exception):
 class Cursor:
     """One body while it is read: the bytes, how far, and what is left of depth and elements."""
 
-    __slots__ = ("body", "depth", "elements", "end", "position")
+    __slots__ = ("body", "depth", "elements", "empty", "end", "position")
 
     def __init__(self, body: bytes, start: int) -> None:
         self.body = body
@@ -52,6 +54,7 @@ class Cursor:
         self.end = len(body)
         self.depth = 0
         self.elements = BUDGET_BASE + BUDGET_PER_BYTE * (len(body) - start)
+        self.empty = MAX_EMPTY
 
 
 Reader: TypeAlias = Callable[[Cursor], None]
@@ -90,6 +93,22 @@ def widest_null(schema: Type) -> int:
 
 def _leaves(type_: Type) -> int:
     return sum(not isinstance(each, Record | Union) for _, each in descend(type_)) or 1
+
+
+def _empties(type_: Type) -> int | None:
+    """How many values are in each value of a type that takes no byte; None when it takes some."""
+    match type_:
+        case Primitive("null") | Fixed(size=0):
+            return 1
+        case Record(fields=fields):
+            found = [_empties(each.type) for each in fields]
+            return None if None in found else 1 + sum(filter(None, found))
+        case _:
+            return None
+
+
+def _contains_itself(record: Record) -> bool:
+    return any(each == Reference(record.name) for _, each in descend(record))
 
 
 def _fail(code: Code, path: str, what: str) -> NoReturn:
@@ -132,6 +151,12 @@ def _spend(cursor: Cursor, elements: int, path: str) -> None:
         _fail(Code.AVRO_BUDGET, path, "more elements than a record of this length may hold")
 
 
+def _spend_empty(cursor: Cursor, elements: int, path: str) -> None:
+    cursor.empty -= elements
+    if cursor.empty < 0:
+        _fail(Code.AVRO_BUDGET, path, f"more than {MAX_EMPTY} elements that take no byte")
+
+
 class _Compiler:
     """Knows the readers of the records it is inside of, for references back to them."""
 
@@ -140,14 +165,10 @@ class _Compiler:
 
     def read(self, type_: Type, path: str, *, repeated: bool) -> Reader:
         match type_:
-            case Primitive(kind):
-                return _PRIMITIVES[kind](path)
-            case Decimal(size=None):
-                return _bytes_at(path)
-            case Decimal(size=int(size)) | Fixed(size=size):
-                return _bytes_of(size, path)
-            case Enum(symbols=symbols):
-                return _index(len(symbols), path)
+            case Primitive("null") | Fixed(size=0):
+                return _nothing_at(path, counted=repeated)
+            case Primitive() | Decimal() | Fixed() | Enum():
+                return _leaf(type_, path)
             case Reference(name):
                 return self.records[name]
             case _:
@@ -157,11 +178,13 @@ class _Compiler:
         match type_:
             case Array(items):
                 item = self.read(items, path + "[]", repeated=True)
-                return _deeper(_blocks(item, path), path)
+                block = _items(item, items, path)
+                return _deeper(_blocks(block, path), path)
             case Map(values):
                 key = _string_at(path + "{}")
                 value = self.read(values, path + "{}", repeated=True)
-                return _deeper(_blocks(_both(key, value), path), path)
+                block = _some(_both(key, value), path)
+                return _deeper(_blocks(block, path), path)
             case Record():
                 return self.record(type_, path, repeated=repeated)
             case _:
@@ -169,6 +192,7 @@ class _Compiler:
 
     def record(self, record: Record, path: str, *, repeated: bool) -> Reader:
         fields: list[Reader] = []
+        repeated |= _contains_itself(record)
 
         def read(cursor: Cursor) -> None:
             for field in fields:
@@ -185,7 +209,10 @@ class _Compiler:
         return reader
 
     def union(self, union: Union, path: str, *, repeated: bool) -> Reader:
-        branches = [self.read(each, path, repeated=repeated) for each in union.branches]
+        # the null of a union takes a byte, its index
+        branches = [
+            self.read(each, path, repeated=repeated and each != NULL) for each in union.branches
+        ]
         inner = optional(union)
         width = _leaves(inner) if repeated and isinstance(inner, Record) else 0
         nothing = union.branches.index(NULL) if NULL in union.branches else -1
@@ -199,6 +226,18 @@ class _Compiler:
             branches[index](cursor)
 
         return read
+
+
+def _leaf(leaf: Leaf, path: str) -> Reader:
+    match leaf:
+        case Primitive(kind):
+            return _PRIMITIVES[kind](path)
+        case Decimal(size=None):
+            return _bytes_at(path)
+        case Decimal(size=int(size)) | Fixed(size=size):
+            return _bytes_of(size, path)
+        case Enum(symbols=symbols):
+            return _index(len(symbols), path)
 
 
 def _deeper(inner: Reader, path: str) -> Reader:
@@ -222,7 +261,34 @@ def _both(first: Reader, second: Reader) -> Reader:
     return read
 
 
-def _blocks(item: Reader, path: str) -> Reader:
+Block: TypeAlias = Callable[[Cursor, int], None]
+"""Reads as many items."""
+
+
+def _items(item: Reader, type_: Type, path: str) -> Block:
+    """The items of an array. Those that take no byte are counted, and there is nothing to read."""
+    empties = _empties(type_)
+    if empties is None:
+        return _some(item, path)
+
+    def count_items(cursor: Cursor, count: int) -> None:
+        _spend_empty(cursor, count * empties, path)
+
+    return count_items
+
+
+def _some(item: Reader, path: str) -> Block:
+    """Items that take a byte at least."""
+
+    def read(cursor: Cursor, count: int) -> None:
+        _spend(cursor, count, path)
+        for _ in range(count):
+            item(cursor)
+
+    return read
+
+
+def _blocks(block: Block, path: str) -> Reader:
     def read(cursor: Cursor) -> None:
         while (count := _long(cursor, path)) != 0:
             end = None
@@ -231,9 +297,7 @@ def _blocks(item: Reader, path: str) -> Reader:
                 size = _long(cursor, path)
                 end = _advance(cursor, size, path) + size
                 cursor.position = end - size
-            _spend(cursor, count, path)
-            for _ in range(count):
-                item(cursor)
+            block(cursor, count)
             if end is not None and cursor.position != end:
                 _fail(Code.AVRO_LENGTH, path, "a block of another size than it says")
 
@@ -244,6 +308,16 @@ def _index(count: int, path: str) -> Reader:
     def read(cursor: Cursor) -> None:
         if not 0 <= _long(cursor, path) < count:
             _fail(Code.AVRO_INDEX, path, f"a symbol beyond the {count} of the enum")
+
+    return read
+
+
+def _nothing_at(path: str, *, counted: bool) -> Reader:
+    """Takes no byte; counted where it may stand any number of times in a record."""
+
+    def read(cursor: Cursor) -> None:
+        if counted:
+            _spend(cursor, 1, path)
 
     return read
 
@@ -297,7 +371,6 @@ def _string_at(path: str) -> Reader:
 
 
 _PRIMITIVES: Final[dict[str, Callable[[str], Reader]]] = {
-    "null": lambda path: _bytes_of(0, path),
     "boolean": _boolean_at,
     "int": _int_at,
     "long": _long_at,
