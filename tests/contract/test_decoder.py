@@ -12,7 +12,7 @@ from tests.contract.writing import FRAME, contract, decoder, written
 from headwater.clock import ManualClock
 from headwater.contract import Contract, Decoder
 from headwater.errors import UnavailableError, UnknownSchemaError
-from headwater.model import Code
+from headwater.model import Code, SchemaRef
 
 NESTED = {"type": "record", "name": "N", "fields": [{"name": "x", "type": "int", "doc": "d"}]}
 BAD: dict[str, tuple[Any, bytes | None, Code, str]] = {
@@ -98,11 +98,11 @@ def sound(tried: Contract, body: bytes) -> bool:
 
 def test_an_unknown_schema_id_is_asked_for_once_a_minute() -> None:
     """Bad records do not flood the registry; an id registered late is found."""
-    asked: list[int] = []
-    known: dict[int, str] = {}
+    asked: list[SchemaRef] = []
+    known: dict[SchemaRef, str] = {}
     tried, clock = contract("int"), ManualClock()
 
-    def lookup(schema_id: int) -> str:
+    def lookup(schema_id: SchemaRef) -> str:
         asked.append(schema_id)
         if schema_id not in known:
             raise UnknownSchemaError("no such id")
@@ -123,7 +123,7 @@ def test_an_unknown_schema_id_is_asked_for_once_a_minute() -> None:
 def test_a_registry_that_cannot_tell_quarantines_nothing() -> None:
     """An outage is waited out, it is not the records' fault."""
 
-    def lookup(_: int) -> str:
+    def lookup(_: SchemaRef) -> str:
         raise UnavailableError("silent")
 
     with pytest.raises(UnavailableError):
@@ -133,7 +133,7 @@ def test_a_registry_that_cannot_tell_quarantines_nothing() -> None:
 def test_records_of_several_schemas_come_back_in_their_order() -> None:
     """An upgrade of the producer in the middle of a batch is invisible."""
     tried = contract("long")
-    schemas = {
+    schemas: dict[SchemaRef, str] = {
         1: tried.text,
         2: json.dumps({"type": "record", "name": "R", "fields": [{"name": "f0", "type": "int"}]}),
     }

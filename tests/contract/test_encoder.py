@@ -13,7 +13,7 @@ import pytest
 
 from headwater.contract import Contract, Decoder, Encoder, misfits, parse_contract
 from headwater.errors import DeclarationError
-from headwater.model import Code
+from headwater.model import Code, SchemaRef
 
 ENUM = {"type": "enum", "name": "E", "symbols": ["A", "B"]}
 NESTED = {"type": "record", "name": "N", "fields": [{"name": "x", "type": "int", "doc": "d"}]}
@@ -224,7 +224,8 @@ def test_every_schema_id_is_framed_byte_for_byte(schema_id: int, type_: Any) -> 
     (value,) = Encoder(contract(type_), schema_id).encode(frame).values
     assert value[:5] == b"\0" + schema_id.to_bytes(4, "big")
     tried = contract(type_)
-    decoder = Decoder(tried, {schema_id: tried.text}.__getitem__)
+    schemas: dict[SchemaRef, str] = {schema_id: tried.text}
+    decoder = Decoder(tried, schemas.__getitem__)
     assert decoder.decode([value, value]).frame.height == 2
 
 

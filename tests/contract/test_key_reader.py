@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from headwater.contract import Contract, KeyReader, key_schema, parse_contract
 from headwater.contract.key_reader import MAX_KEY_BYTES
 from headwater.errors import UnavailableError, UnknownSchemaError
+from headwater.model import SchemaRef
 
 FRAME = b"\0\0\0\0\1"
 UUID = {"type": "string", "logicalType": "uuid"}
@@ -26,7 +27,7 @@ def contract(key: str | list[str], *types: Any) -> Contract:
 def reader(tried: Contract) -> KeyReader:
     """A reader that finds the key's schema under id 1, and no other."""
 
-    def lookup(schema_id: int) -> str:
+    def lookup(schema_id: SchemaRef) -> str:
         if schema_id != 1 or (text := key_schema(tried)) is None:
             raise UnknownSchemaError(f"no schema {schema_id}")
         return text
@@ -117,7 +118,7 @@ def test_a_topic_without_a_key_has_no_bad_one() -> None:
 def test_a_registry_that_is_away_is_no_bad_key() -> None:
     """The batch waits."""
 
-    def away(schema_id: int) -> str:
+    def away(schema_id: SchemaRef) -> str:
         raise UnavailableError(f"no answer for {schema_id}")
 
     tried = KeyReader(contract(["f0", "f1"], "string", "int"), away)

@@ -15,7 +15,7 @@ from headwater.engine import InputPolicy, LetterWriter, Route, Task
 from headwater.engine.dead_letters import source_position
 from headwater.errors import DeclarationError, UnavailableError
 from headwater.flow import ROW, Plan
-from headwater.model import Code, Letter, Partition, RawRecord
+from headwater.model import Code, Letter, Partition, RawRecord, SchemaRef
 
 SCHEMA = json.dumps(
     {
@@ -38,6 +38,7 @@ SCHEMA = json.dumps(
 )
 CONTRACT = parse_contract(SCHEMA, topic="shop.orders", version=1, path=Path("v1.avsc"))
 SCHEMA_ID = 7
+SCHEMAS: dict[SchemaRef, str] = {SCHEMA_ID: SCHEMA}
 
 
 def stream() -> Flow:
@@ -77,7 +78,7 @@ def task(*flows: Flow, skip_tombstones: bool = False) -> Task:
         )
         for place, flow in enumerate(flows)
     ]
-    decoder = Decoder(CONTRACT, {SCHEMA_ID: SCHEMA}.__getitem__)
+    decoder = Decoder(CONTRACT, SCHEMAS.__getitem__)
     return Task(
         decoder,
         routes,
@@ -161,7 +162,7 @@ def test_an_output_too_large_for_the_broker_is_refused_before_it_is_sent() -> No
 def test_a_registry_that_is_away_is_no_bad_record() -> None:
     """The batch waits; nothing of it is quarantined."""
 
-    def away(schema_id: int) -> str:
+    def away(schema_id: SchemaRef) -> str:
         raise UnavailableError(f"no answer for {schema_id}")
 
     waiting = Task(Decoder(CONTRACT, away), [], dead_letters=LetterWriter("out.dead-letters"))

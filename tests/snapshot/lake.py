@@ -14,6 +14,7 @@ from headwater.adapters.memory import MemoryBroker, MemoryRangeReader, MemoryTop
 from headwater.clock import ManualClock
 from headwater.contract import Contract, Encoder, parse_contract
 from headwater.errors import UnknownSchemaError
+from headwater.model import SchemaRef
 from headwater.ports import TopicSettings
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.verdict import Verdict
@@ -37,10 +38,13 @@ def contract(fields: list[dict[str, Any]]) -> Contract:
     return parse_contract(text, topic=TOPIC, version=1, path=Path("v1.avsc"))
 
 
-SCHEMAS = {SCHEMA_ID: contract(FIELDS), OTHER_ID: contract([*FIELDS, NOTE])}
+SCHEMAS: dict[SchemaRef, Contract] = {
+    SCHEMA_ID: contract(FIELDS),
+    OTHER_ID: contract([*FIELDS, NOTE]),
+}
 
 
-def lookup(schema_id: int) -> str:
+def lookup(schema_id: SchemaRef) -> str:
     """The registry's schemas."""
     if schema_id not in SCHEMAS:
         raise UnknownSchemaError(f"no schema {schema_id}")

@@ -17,7 +17,7 @@ from headwater.adapters.memory.table import MemoryStorage, MemoryTable
 from headwater.clock import ManualClock
 from headwater.contract import Contract, Encoder, parse_contract
 from headwater.errors import AbortableError, FatalError, StartRefusedError, UnknownSchemaError
-from headwater.model import Partition
+from headwater.model import Partition, SchemaRef
 from headwater.ports import LogReader, Table, TopicSettings
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.verdict import Verdict
@@ -52,7 +52,7 @@ def contract() -> Contract:
     return parse_contract(json.dumps(SCHEMA), topic=TOPIC, version=1, path=Path("v1.avsc"))
 
 
-def lookup(schema_id: int) -> str:
+def lookup(schema_id: SchemaRef) -> str:
     """The registry's schemas."""
     if schema_id != SCHEMA_ID:
         raise UnknownSchemaError("no such schema")

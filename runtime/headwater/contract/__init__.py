@@ -10,6 +10,7 @@ from headwater.contract.compatibility import (
 from headwater.contract.decoder import Decoded, Decoder
 from headwater.contract.encoder import Encoded, Encoder
 from headwater.contract.fitting import always_null, misfits
+from headwater.contract.framing import guid_header, schema_headers
 from headwater.contract.key_reader import KeyReader
 from headwater.contract.keys import key_schema
 from headwater.contract.rule import Rule, Severity
@@ -43,6 +44,7 @@ __all__ = [
     "arrow_schema",
     "contract_path",
     "from_arrow",
+    "guid_header",
     "incompatibilities",
     "is_reserved",
     "key_schema",
@@ -52,5 +54,6 @@ __all__ = [
     "parse_contract",
     "predecessors",
     "renamed",
+    "schema_headers",
     "to_arrow",
 ]

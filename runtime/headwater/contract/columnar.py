@@ -17,13 +17,11 @@ import pyarrow.compute as pc
 import pyruhvro
 
 from headwater.contract.arrays import KEY, entries, repeated_keys
+from headwater.contract.framing import ID_BYTES, MAGIC
 from headwater.contract.physical import is_columnar, physical_schema
 from headwater.contract.tree import Map, Record, Type, descend
 from headwater.contract.wire import BUDGET_PER_BYTE, widest_null
 
-MAGIC: Final = b"\0"  # of the Confluent wire format
-ID_BYTES: Final = 4
-FRAME_BYTES: Final = len(MAGIC) + ID_BYTES
 PANIC: Final = "PanicException"  # of pyo3_runtime, which cannot be imported
 CHUNKS: Final = 1  # more would start threads; one process is one thread of the data path
 

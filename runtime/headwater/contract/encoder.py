@@ -7,8 +7,9 @@ from typing import Any
 import polars as pl
 
 from headwater.contract.arrays import Faults, Place
-from headwater.contract.columnar import ID_BYTES, MAGIC, ColumnarCodec
+from headwater.contract.columnar import ColumnarCodec
 from headwater.contract.fitting import fitted, misfits
+from headwater.contract.framing import ID_BYTES, MAGIC
 from headwater.contract.keys import key_record, plain_keys
 from headwater.contract.leaves import to_canonical, to_physical
 from headwater.contract.rows import RowEncoder
@@ -33,11 +34,12 @@ class Encoded:
 class Encoder:
     """Encodes frames as records of one contract.
 
-    `schema_id` is the registry's id of the contract, `key_schema_id` that of its composite key.
+    `schema_id` is the registry's id of the contract, None where a header names it and values have
+    no frame; `key_schema_id` is that of its composite key.
     """
 
     def __init__(
-        self, contract: Contract, schema_id: int, key_schema_id: int | None = None
+        self, contract: Contract, schema_id: int | None, key_schema_id: int | None = None
     ) -> None:
         self.contract = contract
         self._fields = contract.record.fields

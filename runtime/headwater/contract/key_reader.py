@@ -8,6 +8,7 @@ from headwater.contract.decoder import Decoder
 from headwater.contract.keys import WIDTHS, key_record, key_schema
 from headwater.contract.schema import Contract
 from headwater.contract.types import KeyEncoding, key_encoding, polars_type
+from headwater.model import SchemaRef
 
 MAX_KEY_BYTES: Final = 65_536  # keys are held by partitioners, compaction and state; 64 KiB is wide
 
@@ -19,7 +20,7 @@ class KeyReader:
     need it.
     """
 
-    def __init__(self, contract: Contract, lookup: Callable[[int], str]) -> None:
+    def __init__(self, contract: Contract, lookup: Callable[[SchemaRef], str]) -> None:
         self._has_key = bool(contract.key)
         self._encoding = _encoding(contract)
         self._decoder = _decoder(contract, lookup)
@@ -78,7 +79,7 @@ def _encoding(contract: Contract) -> KeyEncoding | None:
     return key_encoding(type_)
 
 
-def _decoder(contract: Contract, lookup: Callable[[int], str]) -> Decoder | None:
+def _decoder(contract: Contract, lookup: Callable[[SchemaRef], str]) -> Decoder | None:
     record, text = key_record(contract), key_schema(contract)
     if record is None or text is None:
         return None

@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from headwater.contract import Decoder, Encoded, Encoder, KeyReader
+from headwater.contract import Decoder, Encoded, Encoder, KeyReader, schema_headers
 from headwater.engine.dead_letters import LetterWriter
 from headwater.engine.halting import OnIncompatible, rows_before, unreadable
 from headwater.engine.screening import MAX_RECORD_BYTES, screen
@@ -99,7 +99,8 @@ class Task:
         (`BATCH_DEPENDENT`) when a batch shows that a step depends on batch boundaries.
         """
         refused = screen(records, self._keys)
-        decoded = self._decoder.decode(_without(records.values, refused))
+        values, headers = _without(records.values, refused), schema_headers(records.headers())
+        decoded = self._decoder.decode(values, headers)
         if decoded.unreadable and self._policy.on_incompatible != "dead-letter":
             return self._halting(records, unreadable(records, decoded))
         self._prove_row_local(decoded.frame)

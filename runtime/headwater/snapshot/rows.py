@@ -14,9 +14,10 @@ from headwater.contract import (
     Encoder,
     arrow_schema,
     from_arrow,
+    schema_headers,
     to_arrow,
 )
-from headwater.model import Quarantine
+from headwater.model import Quarantine, SchemaRef
 from headwater.ports import Records
 from headwater.snapshot.multiset import digests
 
@@ -64,7 +65,7 @@ class LogRows:
 class RowCodec:
     """Reads rows under one contract; the ids are the registry's, that of keys for composite ones.
 
-    `lookup` gives the Avro text of a writer's schema id.
+    `lookup` gives the Avro text of a writer's schema id or GUID.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class RowCodec:
         schema_id: int,
         key_schema_id: int | None = None,
         *,
-        lookup: Callable[[int], str],
+        lookup: Callable[[SchemaRef], str],
     ) -> None:
         self.contract = contract
         self.schema_id = schema_id
@@ -87,7 +88,7 @@ class RowCodec:
 
     def from_log(self, records: Records) -> LogRows:
         """Decode records of one partition with the columnar codec."""
-        decoded = self._decoder.decode(records.values)
+        decoded = self._decoder.decode(records.values, schema_headers(records.headers()))
         encoded = self._encoder.bodies(decoded.frame)
         offsets, keys = records.offsets(), records.keys()
         stamps: Sequence[int] = [stamp * _US for stamp in records.timestamps_ms()]
@@ -144,8 +145,9 @@ class RowCodec:
         sample = [row for row, offset in enumerate(offsets) if offset % every == 0]
         if not sample:
             return 0, ()
-        values = _taken(records.values, sample)
-        encoded = self._encoder.bodies(self._decoder.decode_by_row(values).frame)
+        values, headers = _taken(records.values, sample), schema_headers(records.headers())
+        of_sample = {place: headers[row] for place, row in enumerate(sample) if row in headers}
+        encoded = self._encoder.bodies(self._decoder.decode_by_row(values, of_sample).frame)
         kept = _taken(sample, encoded.rows.to_list())
         places, keys = _taken(offsets, kept), _taken(records.keys(), kept)
         again = dict(

@@ -49,6 +49,10 @@ class KafkaRecords:
 
     def headers(self) -> Mapping[int, Headers]:
         """The headers of the rows that have some."""
+        return self._headers
+
+    @cached_property
+    def _headers(self) -> Mapping[int, Headers]:
         found = cast("list[Headers | None]", list(map(Message.headers, self._messages)))
         if not any(found):
             return {}

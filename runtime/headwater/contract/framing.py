@@ -1,0 +1,78 @@
+"""How a record names the schema that wrote it: before its body (V0), or in a header (V1).
+
+V0 is the magic byte 0 and the registry's id in four bytes; the body follows. V1 is the header
+`__value_schema_id`: the byte 1 and a GUID of 16 bytes, or the very frame of V0; then the whole
+value is the body. Where a record has both, the header counts, as for Confluent's deserializers.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+from uuid import UUID
+
+from headwater.model import Code, Headers, SchemaRef
+
+MAGIC: Final = b"\0"  # of an id
+GUID_MAGIC: Final = b"\1"
+ID_BYTES: Final = 4
+GUID_BYTES: Final = 16
+FRAME_BYTES: Final = len(MAGIC) + ID_BYTES
+VALUE_HEADER: Final = "__value_schema_id"
+NOT_SOUND: Final = "the header of the schema's id"
+
+Key = int | bytes
+"""What tells the schema of a record: the id before its body, or its header's bytes."""
+
+
+class BadFrameError(ValueError):
+    """A header or frame that names no schema; `code` says why."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def schema_headers(headers: Mapping[int, Headers]) -> dict[int, bytes]:
+    """The schema headers of the rows that have one. A null is none; of several the first counts."""
+    found = {row: _value(each) for row, each in headers.items()}
+    return {row: value for row, value in found.items() if value is not None}
+
+
+def guid_header(guid: UUID) -> Headers:
+    """The headers of a record that names its writer's schema by GUID."""
+    return ((VALUE_HEADER, GUID_MAGIC + guid.bytes),)
+
+
+def reference(key: Key) -> SchemaRef:
+    """The registry's id or GUID in a frame or header. Raises BadFrameError."""
+    if isinstance(key, int):
+        return key
+    magic, rest = key[:1], key[1:]
+    if magic not in (MAGIC, GUID_MAGIC):
+        message = f"{NOT_SOUND} begins neither with 0 nor with 1"
+        raise BadFrameError(Code.BAD_MAGIC if key else Code.TRUNCATED_FRAME, message)
+    size = ID_BYTES if magic == MAGIC else GUID_BYTES
+    if len(rest) < size:
+        raise BadFrameError(Code.TRUNCATED_FRAME, f"{NOT_SOUND} ends too early")
+    if len(rest) > size:
+        raise BadFrameError(Code.TRAILING_BYTES, f"{NOT_SOUND} goes on behind it")
+    return UUID(bytes=rest) if magic == GUID_MAGIC else int.from_bytes(rest, "big")
+
+
+def framed_id(value: bytes | None) -> int | None:
+    """The schema id of a well-framed value."""
+    if value is None or len(value) < FRAME_BYTES or value[:1] != MAGIC:
+        return None
+    return int.from_bytes(value[1:FRAME_BYTES], "big")
+
+
+def frame_fault(value: bytes | None) -> tuple[Code, str]:
+    """What is wrong with a value that has no well-formed frame."""
+    if not value:
+        return Code.EMPTY_VALUE, "the value is empty"
+    if value[:1] != MAGIC:
+        return Code.BAD_MAGIC, "the first byte is not the magic 0"
+    return Code.TRUNCATED_FRAME, f"the value ends inside the frame of {FRAME_BYTES} bytes"
+
+
+def _value(headers: Iterable[tuple[str, bytes | None]]) -> bytes | None:
+    return next((value for name, value in headers if name == VALUE_HEADER), None)
