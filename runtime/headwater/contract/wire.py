@@ -232,10 +232,8 @@ def _leaf(leaf: Leaf, path: str) -> Reader:
     match leaf:
         case Primitive(kind):
             return _PRIMITIVES[kind](path)
-        case Decimal(size=None):
-            return _bytes_at(path)
-        case Decimal(size=int(size)) | Fixed(size=size):
-            return _bytes_of(size, path)
+        case Decimal() | Fixed():
+            return _bytes_at(path) if leaf.size is None else _bytes_of(leaf.size, path)
         case Enum(symbols=symbols):
             return _index(len(symbols), path)
 
