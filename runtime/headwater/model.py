@@ -134,3 +134,19 @@ class Letter:
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class RuleViolation:
+    """A rule of a topic's contract that some input records of one batch broke.
+
+    `topic` is the contract's, an input or an output; `partition` and `offset` are those of the
+    first of the input records.
+    """
+
+    topic: str
+    rule: str
+    severity: str
+    records: int
+    partition: Partition
+    offset: int

@@ -16,7 +16,7 @@ from headwater.assembly.addresses import resolve
 from headwater.assembly.processor import Processor, Telling
 from headwater.assembly.project import load_product
 from headwater.config import load_settings
-from headwater.model import Code, Halt, Partition, Positions
+from headwater.model import Code, Halt, Partition, Positions, RuleViolation
 from headwater.ports import CommitOutcome
 
 
@@ -48,6 +48,9 @@ class Stopwatch:
     ) -> None:
         self.read += sum(read.values())
         self.written += sum(written.values())
+
+    def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
+        pass
 
     def ended(self, ending: str, seconds: float) -> None:
         self.transactions += ending == "committed"

@@ -29,7 +29,7 @@ from headwater.engine import (
 )
 from headwater.engine.dead_letters import DeadLetterTail, LetterWriter, source_position
 from headwater.errors import HeadwaterError, UnavailableError
-from headwater.model import Code, Halt, Partition, Positions, Quarantine, RawRecord
+from headwater.model import Code, Halt, Partition, Positions, Quarantine, RawRecord, RuleViolation
 from headwater.ports import Ending, Records, TopicSettings
 
 GROUP, INPUT, OUTPUT, DEAD = "product", "in", "out", "out.dead-letters"
@@ -40,17 +40,23 @@ class EchoTask(Task):
 
     def __init__(self) -> None:
         self.away = 0  # calls on which the registry does not answer
+        self.kill: Callable[[], None] = lambda: None  # what a record `kill…` does
 
-    def process(self, records: Records) -> Work:
+    def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
         if self.away:
             self.away -= 1
             raise UnavailableError("the registry does not answer")
+        named = {each.row for each in guilty}
         keys: list[bytes | None] = []
         values: list[bytes] = []
         rows: list[int] = []
-        quarantined: list[Quarantine] = []
+        quarantined: list[Quarantine] = list(guilty)
         for row, (key, value) in enumerate(zip(records.keys(), records.values, strict=True)):
             assert value is not None
+            if row in named:
+                continue
+            if value.startswith(b"kill"):
+                self.kill()
             if value.startswith(b"bad"):
                 quarantined.append(Quarantine(row, Code.STEP_FAILED, "it is bad", "echo"))
             elif not value.startswith(b"drop"):
@@ -69,6 +75,26 @@ class EchoTask(Task):
         )
 
 
+class ScriptedSandbox:
+    """Finds what begins with `kill`."""
+
+    def __init__(self) -> None:
+        self.searched: list[int] = []  # records per search
+        self.is_closed = False
+
+    def guilty(self, records: Records, keep_alive: Callable[[], None]) -> Sequence[Quarantine]:
+        self.searched.append(len(records))
+        keep_alive()
+        return [
+            Quarantine(row, Code.PROCESS_DIED, "killed by SIGKILL", "echo")
+            for row, value in enumerate(records.values)
+            if (value or b"").startswith(b"kill")
+        ]
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
 class Witness:
     """A monitor that remembers."""
 
@@ -77,6 +103,7 @@ class Witness:
         self.read: Counter[str] = Counter()
         self.written: Counter[str] = Counter()
         self.codes: Counter[Code] = Counter()
+        self.violations: list[RuleViolation] = []
         self.reasons: list[str | None] = []
         self.halts: Sequence[Halt] = ()
 
@@ -94,6 +121,9 @@ class Witness:
         self.read.update(read)
         self.written.update(written)
         self.codes.update(codes)
+
+    def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
+        self.violations.extend(violations)
 
     def ended(self, ending: Ending, seconds: float) -> None:
         self.endings[ending] += 1
@@ -124,7 +154,11 @@ class Process:
         self.task = EchoTask()
         self.tail = DeadLetterTail(DEAD, MemoryRangeReader(broker), world.topics)
         self.window = BadRecordWindow(world.limit)
-        outside = Outside(self.source, self.log, self.monitor, broker.clock, self.tail)
+        self.sandbox = ScriptedSandbox()
+        self.task.kill = world.kill_current
+        outside = Outside(
+            self.source, self.log, self.monitor, broker.clock, self.tail, self.sandbox
+        )
         self.loop = Loop(
             outside,
             {INPUT: self.task},

@@ -94,6 +94,9 @@ def run_product(
     bind_process(product=product, instance=settings.instance)
     metrics, health, summary = Metrics(product), Health(), Summary(product)
     monitor = _SummingMonitor(metrics, health, summary)
+    for topic, contract in {**loaded.inputs, **loaded.outputs}.items():
+        for rule in contract.rules:
+            metrics.rule(topic, rule.name, rule.severity)
     with (
         _Stop(health) as stop,
         serve(health, metrics.registry, settings.metrics.host, settings.metrics.port) as server,

@@ -1,4 +1,4 @@
-"""From records to what a transaction publishes: screen, decode, run the flow, encode.
+"""From records to what a transaction publishes: screen, decode, ask the rules, run, encode.
 
 All or nothing per input record.
 
@@ -12,13 +12,14 @@ from typing import Final
 
 import polars as pl
 
-from headwater.contract import Decoder, Encoded, Encoder, KeyReader, schema_headers
+from headwater.contract import Decoder, Encoded, Encoder, KeyReader, Rules, schema_headers
 from headwater.engine.dead_letters import LetterWriter
 from headwater.engine.halting import OnIncompatible, rows_before, unreadable
+from headwater.engine.rulings import Rulings
 from headwater.engine.screening import MAX_RECORD_BYTES, screen
 from headwater.engine.selection import Selection
 from headwater.flow import MAX_ROWS, Plan, check_row_local
-from headwater.model import Code, Halt, Letter, Positions, Quarantine
+from headwater.model import Code, Halt, Letter, Positions, Quarantine, RuleViolation
 from headwater.ports import Records
 
 GROWTH: Final = 2  # doublings: all proofs together cost about two of the largest
@@ -68,6 +69,7 @@ class Work:
     codes: Mapping[Code, int]
     skipped: int = 0
     halts: Sequence[Halt] = ()
+    violations: Sequence[RuleViolation] = ()
 
 
 class Task:
@@ -90,33 +92,49 @@ class Task:
         self._dead_letters = dead_letters
         self._keys = keys
         self._policy = policy
+        self._rules = Rules(decoder.contract)
+        self._output_rules = {each.topic: Rules(each.encoder.contract) for each in routes}
         self._rows_proven = 0
 
-    def process(self, records: Records) -> Work:
-        """The work of these records.
+    def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
+        """The work of these records; of those known to be `guilty`, nothing is looked into.
 
         Raises RetriableError when a schema cannot be had now, and DeclarationError
-        (`BATCH_DEPENDENT`) when a batch shows that a step depends on batch boundaries.
+        (`BATCH_DEPENDENT`) when a batch shows that a step depends on batch boundaries, and
+        RuleBrokenError when a rule of severity `stop` is broken.
         """
-        refused = screen(records, self._keys)
+        refused = [*guilty, *screen(records, self._keys)]
         values, headers = _without(records.values, refused), schema_headers(records.headers())
         decoded = self._decoder.decode(values, headers)
         if decoded.unreadable and self._policy.on_incompatible != "dead-letter":
-            return self._halting(records, unreadable(records, decoded))
-        self._prove_row_local(decoded.frame)
-        quarantined = [*refused, *decoded.quarantined]
+            return self._halting(records, unreadable(records, decoded), guilty)
+        rulings = Rulings(records)
+        frame, broken = rulings.sound(self._rules, decoded.frame)
+        self._prove_row_local(frame)
+        quarantined = [*refused, *decoded.quarantined, *broken]
         encoded: list[tuple[str, Encoded]] = []
         for route in self._routes:
-            processed = route.plan.process(decoded.frame)
+            processed = route.plan.process(frame)
             published = route.encoder.encode(processed.frame)
             quarantined += [*processed.quarantined, *published.quarantined, *_oversized(published)]
+            quarantined += rulings.judge(self._output_rules[route.topic], processed.frame)
             encoded.append((route.topic, published))
-        return self._work(records, encoded, quarantined)
+        work = self._work(records, encoded, quarantined)
+        return replace(work, violations=rulings.violations) if rulings.violations else work
 
-    def _halting(self, records: Records, halts: Sequence[Halt]) -> Work:
+    def skip_proofs(self) -> None:
+        """Take the steps as proven: another process proves them, and a proof runs them often."""
+        self._rows_proven = MAX_ROWS
+
+    def _halting(
+        self, records: Records, halts: Sequence[Halt], guilty: Sequence[Quarantine]
+    ) -> Work:
         """The work of the records before the halts; the rest of their partitions is not read."""
-        sound = Selection(records, rows_before(records, halts))
-        work = self.process(sound) if len(sound) else self._work(sound, [], [])
+        rows = rows_before(records, halts)
+        sound = Selection(records, rows)
+        places = {row: place for place, row in enumerate(rows)} if guilty else {}
+        moved = [replace(each, row=places[each.row]) for each in guilty if each.row in places]
+        work = self.process(sound, moved) if len(sound) else self._work(sound, [], [])
         return replace(work, halts=halts)
 
     def _work(

@@ -46,6 +46,14 @@ RECORDS_QUARANTINED: Final = Metric(
     "Input records that went to dead letters, by error code.",
     ("code",),
 )
+# Every rule exists from the start at zero. A rule that stops the product stops it before a commit:
+# the exit code 65 and the last log line tell of it, and its series stays at zero.
+RULE_VIOLATIONS: Final = Metric(
+    "headwater_rule_violations_total",
+    "counter",
+    "Input records of committed transactions that broke a rule of an input's or output's contract.",
+    ("topic", "rule", "severity"),
+)
 # CPU-bound: what the product's own steps cost shows here.
 BATCH_DURATION: Final = Metric(
     "headwater_batch_duration_seconds",
@@ -150,6 +158,7 @@ CATALOGUE: Final = (
     RECORDS_IN,
     RECORDS_OUT,
     RECORDS_QUARANTINED,
+    RULE_VIOLATIONS,
     BATCH_DURATION,
     TRANSACTION_DURATION,
     TRANSACTIONS,

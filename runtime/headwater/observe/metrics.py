@@ -50,6 +50,7 @@ class Metrics(Collector):
         self._records_in = self._counter(catalogue.RECORDS_IN)
         self._records_out = self._counter(catalogue.RECORDS_OUT)
         self._quarantined = self._counter(catalogue.RECORDS_QUARANTINED)
+        self._violations = self._counter(catalogue.RULE_VIOLATIONS)
         self._transactions = self._counter(catalogue.TRANSACTIONS)
         self._batch_duration = self._histogram(catalogue.BATCH_DURATION)
         duration = self._histogram(catalogue.TRANSACTION_DURATION)
@@ -95,6 +96,10 @@ class Metrics(Collector):
             self._records_out.labels(self._product, topic).inc(records)
         for code, records in codes.items():
             self._quarantined.labels(self._product, code).inc(records)
+
+    def rule(self, topic: str, rule: str, severity: str, records: int = 0) -> None:
+        """So many records more broke a rule of a topic's contract; 0 makes the series exist."""
+        self._violations.labels(self._product, topic, rule, severity).inc(records)
 
     def positions(self, positions: Positions, published_ms: Mapping[Partition, int]) -> None:
         """Where the loop stands, and when the last record of each partition was published.

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from headwater.model import Code, Halt, Partition, Positions
+from headwater.clock import SYSTEM, Clock
+from headwater.model import Code, Halt, Partition, Positions, RuleViolation
 from headwater.observe.health import Health
 from headwater.observe.logs import get_logger
 from headwater.observe.metrics import Metrics
+from headwater.observe.rule_samples import RuleSamples
 
 log: Final = get_logger("loop")
 
@@ -14,10 +16,11 @@ log: Final = get_logger("loop")
 class ProcessMonitor:
     """Hears the loop of one process. Quick, and raises nothing."""
 
-    def __init__(self, metrics: Metrics, health: Health) -> None:
+    def __init__(self, metrics: Metrics, health: Health, *, clock: Clock = SYSTEM) -> None:
         self._metrics = metrics
         self._health = health
         self._told: set[Halt] = set()
+        self._samples = RuleSamples(clock)
 
     def alive(self) -> None:
         """The loop has come round once more."""
@@ -41,6 +44,15 @@ class ProcessMonitor:
     ) -> None:
         """What a committed transaction read and wrote per topic, and quarantined per code."""
         self._metrics.counts(read=read, written=written, codes=codes)
+
+    def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
+        """What was broken of the rules: all of it is counted, of warnings a sample is logged."""
+        for violation in violations:
+            self._metrics.rule(
+                violation.topic, violation.rule, violation.severity, violation.records
+            )
+            if violation.severity == "warn":
+                self._samples.tell(violation)
 
     def ended(self, ending: str, seconds: float) -> None:
         """A transaction ended so, `seconds` after it was opened."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
-from headwater.model import Code, Halt, Partition, Positions
+from headwater.model import Code, Halt, Partition, Positions, RuleViolation
 
 Ending = Literal["committed", "aborted", "recycled"]
 
@@ -31,6 +31,10 @@ class Monitor(Protocol):
         self, *, read: Mapping[str, int], written: Mapping[str, int], codes: Mapping[Code, int]
     ) -> None:
         """What a committed transaction read and wrote per topic, and quarantined per code."""
+        ...
+
+    def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
+        """What the records of a committed transaction broke of the contracts' rules."""
         ...
 
     def ended(self, ending: Ending, seconds: float) -> None:
