@@ -72,7 +72,8 @@ class KafkaSource:
         self._polled_s = time.monotonic()
         self._paused: set[Partition] = set()
         self._halted: set[Partition] = set()
-        self._doubted: dict[Partition, int] = {}  # positions where a batch came corrupt once
+        self._damaged: list[tuple[Partition, int]] = []  # corrupt batches of this poll
+        self._doubted: dict[Partition, int] = {}  # where one came once
         self._corrupt: dict[Partition, int] = {}  # and again
         self._held: frozenset[Partition] = frozenset()  # by the last assignment, lost or not
         if on_statistics is not None:
@@ -112,13 +113,14 @@ class KafkaSource:
             messages = self._without_events(messages)
         if self._rebalanced or self._arrived is not None:
             self._ends.clear()  # like the records at hand: of the assignment before
+            self._damaged.clear()
             self._begin_reading()
-            return ()
-        if not messages:
             return ()
         batches = [KafkaRecords(topic, part) for topic, part in self._by_topic(messages)]
         for batch in batches:
             self._advance(batch)
+        if self._damaged:
+            self._judge_damaged()
         return batches
 
     def assignment(self) -> frozenset[Partition]:
@@ -300,33 +302,30 @@ class KafkaSource:
             if error is None:
                 records.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._ends[
-                    Partition(cast("str", message.topic()), cast("int", message.partition()))
-                ] = offset_of(message)
+                self._ends[_partition_of(message)] = offset_of(message)
             elif error.code() in CORRUPT:
-                self._doubt(message)
+                self._damaged.append((_partition_of(message), offset_of(message)))
             elif error.code() not in PASSING or error.fatal():
                 raise translate(error, doing=f"reading {message.topic()}[{message.partition()}]")
         return records
 
-    def _doubt(self, message: Message) -> None:
-        """A batch came corrupt: fetched once more, lest it was the way; then it is the log.
+    def _judge_damaged(self) -> None:
+        """A batch that comes corrupt is fetched anew by the client, for ever; twice is no accident.
 
-        The client goes on asking for the same batch and never gets behind it.
+        Once may have been the way here. The error names the first offset of the batch; the records
+        before it were handed over.
         """
-        partition = Partition(cast("str", message.topic()), cast("int", message.partition()))
-        position = self._next.get(partition)
-        if position is None:
-            return
-        if self._doubted.get(partition) == position:
-            self._corrupt[partition] = position
-        else:
-            self.seek({partition: position})
-            self._doubted[partition] = position
+        for partition, base in self._damaged:
+            if (position := self._next.get(partition)) is not None:
+                place = max(position, base)
+                if self._doubted.get(partition) == place:
+                    self._corrupt[partition] = place
+                self._doubted[partition] = place
+        self._damaged.clear()
 
     def _by_topic(self, messages: list[Message]) -> list[tuple[str, list[Message]]]:
         if len(self._topics) == 1:
-            return [(self._topics[0], messages)]
+            return [(self._topics[0], messages)] if messages else []
         groups: dict[str, list[Message]] = {}
         for message in messages:
             groups.setdefault(cast("str", message.topic()), []).append(message)
@@ -353,6 +352,10 @@ class KafkaSource:
 
 def _partition(tp: TopicPartition) -> Partition:
     return Partition(tp.topic, tp.partition)
+
+
+def _partition_of(message: Message) -> Partition:
+    return Partition(cast("str", message.topic()), cast("int", message.partition()))
 
 
 def _bare(partitions: Iterable[Partition]) -> list[TopicPartition]:
