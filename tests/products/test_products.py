@@ -57,7 +57,7 @@ def test_every_departure_is_delayed_or_cancelled_and_never_both() -> None:
         sched_dep=pl.from_epoch(n * 60).dt.replace_time_zone("UTC"),
         dep_time=pl.when(left).then(pl.from_epoch(n * 60)).dt.replace_time_zone("UTC"),
         dep_delay=pl.when(left).then(n - 250.0),
-        distance=n * 10.0,
+        distance=10.0 + n,
     ).cast({name: loosen(columns[name]) for name in ("flight", "sched_dep", "dep_time")})
     delayed = delays.run(frame).frame()
     cancelled = cancellations.run(frame).frame()

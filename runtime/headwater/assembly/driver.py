@@ -16,8 +16,10 @@ from headwater.engine import LetterWriter, Route, Task
 from headwater.engine.dead_letters import PREFIX
 from headwater.errors import DeclarationError, Problem
 from headwater.flow import ROW, check_row_local
-from headwater.model import Code, Letter, Partition, RawRecord
+from headwater.model import Code, Letter, Partition, RawRecord, RuleViolation
 from headwater.product import DataProduct
+
+NO_TIME: Final = -1  # as Kafka writes it for a record without a timestamp
 
 Inputs = pl.DataFrame | Sequence[Event | bytes | None]
 """Events of one input: columns of its contract, or events one by one.
@@ -39,11 +41,16 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came out: a frame of contract columns per output topic, and the dead letters."""
+    """What came out: a frame of contract columns per output topic, and the dead letters.
+
+    `violations` are the rules of the contracts that were broken; the offset is the place in what
+    was given.
+    """
 
     product: str
     frames: Mapping[str, pl.DataFrame]
     dead_letters: Sequence[DeadLetter]
+    violations: Sequence[RuleViolation] = ()
 
     def frame(self, port: str | None = None) -> pl.DataFrame:
         """The records of an output, as its consumers decode them; without a port the first log."""
@@ -77,12 +84,14 @@ class ProductDriver:
         """Process these records; by topic where the product has several inputs.
 
         Raises DeclarationError for an event its own contract refuses (BAD_INPUT), or a step that
-        depends on batch boundaries (BATCH_DEPENDENT).
+        depends on batch boundaries (BATCH_DEPENDENT), and RuleBrokenError for a rule that stops.
+        Nothing has a publish time here, so no event has an age.
         """
         by_topic = self._by_topic(inputs)
         self.check_row_local(by_topic)
         frames = {topic: [self._nothing(topic)] for topic in self.loaded.outputs}
         dead_letters: list[DeadLetter] = []
+        violations: list[RuleViolation] = []
         for topic, given in by_topic.items():
             values = self._values(self.loaded.inputs[topic], given)
             work = self._task(topic).process(_records(topic, values))
@@ -90,8 +99,9 @@ class ProductDriver:
                 decoded = self._decoders[publication.topic].decode(publication.values)
                 frames[publication.topic].append(decoded.frame.drop(ROW))
             dead_letters += [_dead_letter(topic, letter) for letter in work.letters]
+            violations += work.violations
         joined = {topic: pl.concat(parts) for topic, parts in frames.items()}
-        return Outcome(self.loaded.name, joined, dead_letters)
+        return Outcome(self.loaded.name, joined, dead_letters, violations)
 
     def check_row_local(self, inputs: Mapping[str, Inputs]) -> None:
         """Prove on these records that no step depends on batches. Raises DeclarationError."""
@@ -166,7 +176,7 @@ def _records(topic: str, values: Sequence[bytes | None]) -> MemoryRecords:
     """One partition whose offsets are the places of the records."""
     partition = Partition(topic, 0)
     return MemoryRecords(
-        topic, [RawRecord(partition, row, 0, None, value) for row, value in enumerate(values)]
+        topic, [RawRecord(partition, row, NO_TIME, None, value) for row, value in enumerate(values)]
     )
 
 

@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from headwater.assembly.driver import DeadLetter, ProductDriver
 from headwater.assembly.plain import PlainValueError, canonical, line_of, plain_events
-from headwater.contract import Contract
+from headwater.contract import Contract, Severity
 from headwater.errors import DeclarationError, Problem
+from headwater.model import RuleViolation
 
 SUFFIX: Final = ".jsonl"
 FIRST_LOG: Final = "out"
@@ -36,13 +37,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a case came to: no difference when it passed."""
+    """What a case came to: no difference when it passed; warnings of rules are none."""
 
     case: str
     events_in: int
     events_out: int
     dead_letters: int
     differences: Sequence[str]
+    warnings: Sequence[str] = ()
 
 
 def cases(folder: Path) -> list[Case]:
@@ -106,7 +108,14 @@ def run_case(case: Case, driver: ProductDriver) -> Result:
         events_out=sum(frame.height for frame in outcome.frames.values()),
         dead_letters=len(outcome.dead_letters),
         differences=differences,
+        warnings=[_warning(each) for each in outcome.violations if each.severity == Severity.WARN],
     )
+
+
+def _warning(violation: RuleViolation) -> str:
+    where = f"event {violation.offset + 1} of {violation.partition.topic}"
+    more = f", and {violation.records - 1} more" if violation.records > 1 else ""
+    return f"rule {violation.rule} of {violation.topic} is broken by {where}{more}"
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -76,5 +76,7 @@ def _show(results: list[Result]) -> None:
             ),
             sep="",
         )
+        for line in result.warnings:
+            console.print(Text(f"  warning: {line}", "yellow"))
         for line in result.differences:
             console.print(Text(f"  {line}", DIFF_STYLES.get(line[:1], "")))
