@@ -2,6 +2,7 @@
 
 from headwater.engine.commit_policy import CommitPolicy
 from headwater.engine.dead_letters import DeadLetterTail, LetterWriter, StoredLetter
+from headwater.engine.guard import Sandbox
 from headwater.engine.halting import OnIncompatible
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop, LoopSettings, Outside
@@ -22,6 +23,7 @@ __all__ = [
     "Outside",
     "Publication",
     "Route",
+    "Sandbox",
     "Start",
     "StartPolicy",
     "StartPositions",

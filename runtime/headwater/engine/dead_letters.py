@@ -107,6 +107,92 @@ def source_position(headers: Headers) -> tuple[str, int, int] | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredLetter:
+    """A letter as it stands in its topic: what its headers say, without any payload.
+
+    Its record stood at `source`, `source_offset`, published at `published_ms`. `omitted` names
+    what was too large to be kept: value, key, headers. Times are milliseconds since the epoch.
+    """
+
+    partition: Partition
+    offset: int
+    source: Partition
+    source_offset: int
+    code: str
+    message: str
+    step: str
+    release: str
+    published_ms: int
+    first_seen_ms: int
+    attempts: int
+    schema_id: int | None
+    omitted: frozenset[str]
+
+
+def read_letter(raw: RawRecord) -> StoredLetter | None:
+    """What a record of a dead-letter topic says of itself; None when it is no letter of ours.
+
+    Letters of older releases do not say when they were first seen, or how often: then it is when
+    they were written, and once.
+    """
+    place = source_position(raw.headers)
+    if place is None:
+        return None
+    errors = raw.headers[_errors_begin(raw.headers) :]
+    said = {
+        name.removeprefix(PREFIX): (text or b"").decode("utf-8", "replace") for name, text in errors
+    }
+    return StoredLetter(
+        partition=raw.partition,
+        offset=raw.offset,
+        source=Partition(place[0], place[1]),
+        source_offset=place[2],
+        code=said.get("code", ""),
+        message=said.get("message", ""),
+        step=said.get("step", ""),
+        release=said.get("release", ""),
+        published_ms=_number(said.get("timestamp"), raw.timestamp_ms),
+        first_seen_ms=_number(said.get("first.seen"), raw.timestamp_ms),
+        attempts=_number(said.get("attempts"), 1),
+        schema_id=_number(said["schema.id"], 0) if "schema.id" in said else None,
+        omitted=frozenset(name for name, text in said.items() if text == OMITTED.decode()),
+    )
+
+
+def original(raw: RawRecord, letter: StoredLetter) -> RawRecord:
+    """The record a letter was made of, as far as the letter holds it."""
+    return RawRecord(
+        partition=letter.source,
+        offset=letter.source_offset,
+        timestamp_ms=letter.published_ms,
+        key=raw.key,
+        value=raw.value,
+        headers=raw.headers[: _errors_begin(raw.headers)],
+    )
+
+
+def again(letter: Letter, before: StoredLetter) -> Letter:
+    """The letter of a replay that failed: one attempt more, first seen when it was."""
+    history = {
+        PREFIX + "first.seen": str(before.first_seen_ms).encode(),
+        PREFIX + "attempts": str(before.attempts + 1).encode(),
+    }
+    begin = _errors_begin(letter.headers)
+    errors = [(name, history.get(name, text)) for name, text in letter.headers[begin:]]
+    return Letter(letter.key, letter.value, [*letter.headers[:begin], *errors])
+
+
+def _errors_begin(headers: Headers) -> int:
+    """Where our headers begin, behind the record's own: that one may have been a letter too."""
+    places = [place for place, (name, _) in enumerate(headers) if name == PREFIX + "code"]
+    return places[-1] if places else len(headers)
+
+
+def _number(text: str | None, otherwise: int) -> int:
+    return int(text) if text is not None and text.isdecimal() else otherwise
+
+
 class DeadLetterTail:
     """The newest dead letters: what a start knows of the records before it (promise 6)."""
 
@@ -134,12 +220,13 @@ class DeadLetterTail:
             return 0
         first, end = self._topics.beginnings(self._topic), self._topics.ends(self._topic)
         ranges = {p: (max(first[p], end[p] - most), end[p]) for p in end}
-        bad = 0
+        bad: set[tuple[str, int, int]] = set()  # a replay that failed is no second bad record
         for records in self._reader.read(ranges, max_records=most):
             for row in range(len(records)):
                 found = source_position(records.raw(row).headers)
                 if found is None:
                     continue
                 partition = Partition(found[0], found[1])
-                bad += floors.get(partition, 0) <= found[2] < ends.get(partition, 0)
-        return bad
+                if floors.get(partition, 0) <= found[2] < ends.get(partition, 0):
+                    bad.add(found)
+        return len(bad)

@@ -1,0 +1,194 @@
+"""The dead letters of a product: which there are, what became of them, and their records again."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from headwater.assembly.audit import Action, AuditLog, Place
+from headwater.engine import StoredLetter
+from headwater.engine.dead_letters import original, read_letter
+from headwater.errors import ConfigurationError, Problem, StartRefusedError, UnverifiableError
+from headwater.model import Partition, RawRecord
+from headwater.ports import LogReader, Topics
+
+RECORDS_AT_ONCE: Final = 1_000  # a letter may be a megabyte
+KEY_BYTES: Final = (4, 8)  # what Kafka's integer and long serializers write
+
+Status = Literal["open", "replayed", "failed-again", "discarded"]
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters are meant; what is empty or None does not restrict.
+
+    `keys` are texts: UTF-8, whole numbers as Kafka's serializers write them, or `0x` and hex
+    digits. Times are milliseconds since the epoch, of when a letter's record was first seen.
+    `places` are partition and offset of letters.
+    """
+
+    codes: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
+    since_ms: int | None = None
+    until_ms: int | None = None
+    places: frozenset[tuple[int, int]] = frozenset()
+
+    def takes(self, letter: StoredLetter, key: bytes | None) -> bool:
+        """Whether a letter with this key is meant."""
+        return (
+            (not self.codes or letter.code in self.codes)
+            and (not self.keys or key in self._key_bytes())
+            and (self.since_ms is None or letter.first_seen_ms >= self.since_ms)
+            and (self.until_ms is None or letter.first_seen_ms < self.until_ms)
+            and (not self.places or (letter.partition.index, letter.offset) in self.places)
+        )
+
+    def _key_bytes(self) -> frozenset[bytes]:
+        return frozenset(key for text in self.keys for key in _encodings(text))
+
+
+def _encodings(text: str) -> Iterator[bytes]:
+    yield text.encode()
+    try:
+        number = int(text)
+    except ValueError:
+        number = None
+    for width in KEY_BYTES if number is not None else ():
+        if number is not None and number.bit_length() < 8 * width:
+            yield number.to_bytes(width, "big", signed=True)
+    if text.startswith("0x"):
+        try:
+            yield bytes.fromhex(text[2:])
+        except ValueError:
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A letter and what became of it."""
+
+    letter: StoredLetter
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A letter that cannot be replayed, and why."""
+
+    letter: StoredLetter
+    reason: str
+
+
+class DeadLetterBox:
+    """Reads the dead letters of a product beside the marks of the audit log. Changes nothing."""
+
+    def __init__(self, product: str, topics: Topics, reader: LogReader, audit: AuditLog) -> None:
+        self.product: Final = product
+        self.topic: Final = f"{product}.dead-letters"
+        self._topics = topics
+        self._reader = reader
+        self._audit = audit
+
+    def entries(self, selection: Selection, on_progress: OnProgress) -> list[Entry]:
+        """Every letter that is meant, resolved or not, in the order of their records.
+
+        Raises StartRefusedError (TOPIC_MISSING) when the product has never run, and
+        ConfigurationError for a place where no letter is.
+        """
+        if self._topics.partitions(self.topic) is None:
+            raise StartRefusedError(
+                f"there is no topic {self.topic}: {self.product} has not run yet",
+                code="TOPIC_MISSING",
+            )
+        marks = self._audit.marks(self.product)
+        found = [
+            Entry(letter, _status(marks, letter))
+            for letter in self._letters(selection, on_progress)
+        ]
+        self._require_found(selection, found)
+        return sorted(found, key=lambda each: (each.letter.source, each.letter.source_offset))
+
+    def originals(
+        self, letters: Sequence[StoredLetter]
+    ) -> tuple[dict[Place, RawRecord], list[Refused]]:
+        """The records of letters by the place of each letter, and those that are gone.
+
+        What was too large for a letter is read again where it came from.
+        """
+        found: dict[Place, RawRecord] = {}
+        refused: list[Refused] = []
+        raws = self._raw(letters)
+        for letter in letters:
+            place = (letter.partition, letter.offset)
+            record = original(raws[place], letter) if place in raws else None
+            if letter.omitted:
+                record = self._at_source(letter)
+            if record is None:
+                where = f"{letter.source}@{letter.source_offset}"
+                what = "the letter is" if not letter.omitted else f"it is no longer at {where}, and"
+                left = "no longer there" if not letter.omitted else "was too large for the letter"
+                refused.append(Refused(letter, f"{what} {left}"))
+            else:
+                found[place] = record
+        return found, refused
+
+    def _letters(self, selection: Selection, on_progress: OnProgress) -> Iterator[StoredLetter]:
+        first, end = self._topics.beginnings(self.topic), self._topics.ends(self.topic)
+        total = sum(end[partition] - first[partition] for partition in end)
+        done = 0
+        ranges = {partition: (first[partition], end[partition]) for partition in end}
+        for records in self._reader.read(ranges, max_records=RECORDS_AT_ONCE):
+            for row in range(len(records)):
+                raw = records.raw(row)
+                letter = read_letter(raw)
+                if letter is not None and selection.takes(letter, raw.key):
+                    yield letter
+            done += len(records)
+            on_progress(done, total)
+
+    def _require_found(self, selection: Selection, found: Sequence[Entry]) -> None:
+        seen = {(each.letter.partition.index, each.letter.offset) for each in found}
+        missing = sorted(selection.places - seen)
+        if missing:
+            named = ", ".join(f"{partition}@{offset}" for partition, offset in missing)
+            text = (
+                f"--at {named}: no letter that is meant is there; see `headwater dead-letters list`"
+            )
+            raise ConfigurationError([Problem("BAD_VALUE", text)])
+
+    def _raw(self, letters: Sequence[StoredLetter]) -> Mapping[Place, RawRecord]:
+        offsets: defaultdict[Partition, set[int]] = defaultdict(set)
+        for letter in letters:
+            offsets[letter.partition].add(letter.offset)
+        ranges = {p: (min(wanted), max(wanted) + 1) for p, wanted in offsets.items()}
+        found: dict[Place, RawRecord] = {}
+        for records in self._reader.read(ranges, max_records=RECORDS_AT_ONCE):
+            for row, offset in enumerate(records.offsets()):
+                raw = records.raw(row)
+                if offset in offsets[raw.partition]:
+                    found[raw.partition, offset] = raw
+        return found
+
+    def _at_source(self, letter: StoredLetter) -> RawRecord | None:
+        """The record itself; None when it, or its topic as it was, is gone."""
+        ranges = {letter.source: (letter.source_offset, letter.source_offset + 1)}
+        try:
+            for records in self._reader.read(ranges, max_records=1):
+                raw = records.raw(0)
+                return raw if raw.timestamp_ms == letter.published_ms else None
+        except UnverifiableError:
+            return None
+        return None
+
+
+def _status(marks: Mapping[Place, Action], letter: StoredLetter) -> Status:
+    match marks.get((letter.partition, letter.offset)):
+        case None | Action.SKIPPED:
+            return "open"
+        case Action.REPLAYED:
+            return "replayed"
+        case Action.FAILED_AGAIN:
+            return "failed-again"
+        case Action.DISCARDED:
+            return "discarded"

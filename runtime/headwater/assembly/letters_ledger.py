@@ -1,0 +1,87 @@
+"""Resolving dead letters: the one transactional id that may, and its transactions."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from headwater.assembly.audit import TOPIC, Actor, AuditLog, Mark
+from headwater.engine import Publication
+from headwater.engine.failpoints import reach
+from headwater.errors import (
+    AbortableError,
+    FencedError,
+    RecycleError,
+    RetriableError,
+    UnavailableError,
+)
+from headwater.model import Letter
+from headwater.ports import CommitOutcome, TransactionalLog
+
+AGAIN = "run the command again: what was committed is not done twice"
+
+
+class Ledger:
+    """Publishes what comes of dead letters together with the marks that resolve them.
+
+    Whoever takes over fences all others, and reads the marks only then: two replays of one product
+    cannot both publish. It never takes the id over a second time, because another may have it by
+    then; whatever goes wrong ends the command, and the next one goes on.
+    """
+
+    def __init__(
+        self, log: TransactionalLog, audit: AuditLog, actor: Actor, *, dead_letters: str
+    ) -> None:
+        self._log = log
+        self._audit = audit
+        self._actor = actor
+        self._dead_letters = dead_letters
+
+    def take_over(self) -> None:
+        """Fence who else resolves letters of this product; finish or abort what they left."""
+        with self._told():
+            self._log.initialise()
+
+    def commit(
+        self,
+        marks: Sequence[Mark],
+        publications: Sequence[Publication] = (),
+        letters: Sequence[Letter] = (),
+    ) -> None:
+        """Publish all of it in one transaction; on return it is committed.
+
+        Raises FencedError when another command has taken over, UnavailableError for whatever asks
+        to run the command again.
+        """
+        keys, values = self._audit.encode(marks, self._actor)
+        with self._told():
+            if self._log.is_doubtful():
+                raise UnavailableError(f"the broker answered late or not at all; {AGAIN}")
+            self._log.begin()
+            for publication in publications:
+                if publication.values:
+                    self._log.produce(publication.topic, publication.keys, publication.values)
+            if letters:
+                self._log.produce_letters(self._dead_letters, letters)
+            self._log.produce(TOPIC, keys, values)
+            reach("after_produce")
+            reach("during_commit")
+            if self._log.commit() is CommitOutcome.UNKNOWN:
+                raise UnavailableError(f"the last commit was not answered; {AGAIN}")
+            reach("after_commit")
+
+    def close(self) -> None:
+        """Abort what is open and let go."""
+        self._log.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except FencedError as error:
+            raise FencedError(
+                f"another replay or discard of {self._dead_letters} has taken over; what this one"
+                " committed stays, the other goes on"
+            ) from error
+        except UnavailableError:
+            raise
+        except (AbortableError, RecycleError, RetriableError) as error:
+            raise UnavailableError(f"{error}; {AGAIN}") from error

@@ -1,0 +1,124 @@
+"""Joins a product's dead letters with the broker and the registry: what the commands work on."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Final, Self
+
+from headwater.adapters.kafka.producer import KafkaTransactionalLog
+from headwater.adapters.kafka.reader import KafkaLogReader
+from headwater.adapters.kafka.topics import KafkaTopics
+from headwater.adapters.registry import SchemaRegistry
+from headwater.assembly.audit import Action, Actor, AuditLog, Mark, actor_of
+from headwater.assembly.letters import DeadLetterBox, Entry, OnProgress, Selection
+from headwater.assembly.letters_ledger import Ledger
+from headwater.assembly.letters_payload import PayloadView
+from headwater.assembly.letters_replay import Replay, Replayed, ReplayOptions
+from headwater.assembly.project import LoadedProduct
+from headwater.assembly.registration import registered_ids
+from headwater.assembly.release import release_of
+from headwater.assembly.tasks import TaskMaker
+from headwater.config import Settings
+from headwater.engine import LetterWriter, StoredLetter, Task
+
+MARKS_AT_ONCE: Final = 10_000  # per transaction: far below what a producer's queue holds
+
+
+class DeadLetters:
+    """The dead letters of one product on one broker; a context manager.
+
+    Every method raises UnavailableError when broker or registry do not answer.
+    """
+
+    def __init__(self, loaded: LoadedProduct, settings: Settings) -> None:
+        self._loaded = loaded
+        self._settings = settings
+        self._is_dev = settings.environment == "dev"
+        self._topics = KafkaTopics(settings.kafka)
+        self._registry = SchemaRegistry(settings.registry)
+        self._reader = KafkaLogReader(settings.kafka)
+        self.actor: Final = Actor(
+            actor_of(settings), loaded.name, release_of(loaded.root, settings)
+        )
+        self._audit = AuditLog(self._topics, self._registry, self._reader)
+        self.box: Final = DeadLetterBox(loaded.name, self._topics, self._reader, self._audit)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Abort what is open and let go of the clients."""
+        if "_ledger" in self.__dict__:
+            self._ledger.close()
+        self._reader.close()
+        self._registry.close()
+
+    def payload(self, letter: StoredLetter) -> dict[str, Any] | str:
+        """Key, value and headers as a person may see them, or why they cannot be shown."""
+        found, refused = self.box.originals([letter])
+        for each in refused:
+            return each.reason
+        contract = self._loaded.inputs.get(letter.source.topic)
+        if contract is None:
+            return f"{self._loaded.name} no longer reads {letter.source.topic}: no contract tells"
+        (record,) = found.values()
+        return PayloadView(contract, self._registry.schema).shown(record)
+
+    def replay(
+        self, selection: Selection, options: ReplayOptions, on_progress: OnProgress
+    ) -> Replayed:
+        """Replay open letters; see `Replay.run`. Raises DeclarationError, StartRefusedError."""
+        if not options.is_dry:
+            self._audit.prepare(is_creating=self._is_dev)
+        ids = registered_ids(self._loaded, self._registry, is_registering=self._is_dev)
+        letters = LetterWriter(self.box.topic, self.actor.release)
+        maker = TaskMaker(self._loaded, ids, self._registry, self._topics, letters)
+        tasks: dict[str, Task] = {}
+
+        def task_of(topic: str) -> Task | None:
+            for stream in self._loaded.product.inputs:
+                if stream.topic == topic and topic not in tasks:
+                    tasks[topic] = maker.task(stream)
+            return tasks.get(topic)
+
+        replay = Replay(self.box, self._ledger, task_of, topics=self._topics, reader=self._reader)
+        return replay.run(selection, options, on_progress)
+
+    def discard(self, selection: Selection, reason: str, on_progress: OnProgress) -> int:
+        """Mark the open letters that are meant as discarded; how many they were."""
+        self._audit.prepare(is_creating=self._is_dev)
+        self._ledger.take_over()
+        letters = open_letters(self.box.entries(selection, on_progress))
+        for first in range(0, len(letters), MARKS_AT_ONCE):
+            part = letters[first : first + MARKS_AT_ONCE]
+            self._ledger.commit([_discarded(letter, reason) for letter in part])
+        return len(letters)
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        log = KafkaTransactionalLog(self._settings.kafka, transactional_id=self.box.topic)
+        return Ledger(log, self._audit, self.actor, dead_letters=self.box.topic)
+
+
+def open_letters(entries: Sequence[Entry]) -> list[StoredLetter]:
+    """The letters that nothing was decided about yet."""
+    return [each.letter for each in entries if each.status == "open"]
+
+
+def _discarded(letter: StoredLetter, reason: str) -> Mark:
+    return Mark(
+        Action.DISCARDED,
+        letter.partition,
+        letter.offset,
+        code=letter.code,
+        reason=reason,
+        letter=letter,
+    )
