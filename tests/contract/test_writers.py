@@ -80,3 +80,25 @@ def test_a_logical_type_nobody_knows_is_ignored_in_a_writers_schema(logical: Any
     writer = {"type": "record", "name": "R", "fields": [{"name": "f0", "type": type_}]}
     done = decoder(contract("int"), writer).decode([FRAME + b"\2"])
     assert (done.frame["f0"].to_list(), done.quarantined) == ([1], [])
+
+
+@pytest.mark.parametrize("kind", ["array", "map"])
+def test_a_default_of_a_collection_where_no_row_has_a_place_for_it(kind: str) -> None:
+    """Records inside an empty array lack the field none at all times."""
+    field = {
+        "name": "g",
+        "doc": "d",
+        "type": {"type": kind, "items": "int", "values": "int"},
+        "default": [] if kind == "array" else {},
+    }
+    plain = {"name": "n", "type": "int", "doc": "d"}
+    item = {"type": "record", "name": "I", "fields": [plain, field]}
+    tried = contract({"type": "array", "items": item})
+    older = {"type": "record", "name": "I", "fields": [plain]}
+    writer = {
+        "type": "record",
+        "name": "R",
+        "fields": [{"name": "f0", "type": {"type": "array", "items": older}}],
+    }
+    decoded = decoder(tried, writer).decode([written(writer, {"f0": []})])
+    assert decoded.frame["f0"].to_list() == [[]]

@@ -111,7 +111,8 @@ class Resolution:
             pa.array([value], fold(wanted.type, PHYSICAL)), Place(path), faults
         )
         self.reasons.extend(f"the default of {message}" for _, message in faults.found.values())
-        return lambda array, _place, _faults: pa.repeat(one[0], len(array))
+        # Arrow repeats a list or a map no number of times but none
+        return lambda array, _place, _faults: pa.repeat(one[0], len(array)) if array else one[:0]
 
     def _value(self, writer: Type, reader: Type, path: str) -> Step:
         written, wanted = optional(writer), optional(reader)
