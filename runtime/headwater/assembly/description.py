@@ -6,7 +6,7 @@ import polars as pl
 
 from headwater.assembly.project import LoadedProduct
 from headwater.contract import Contract
-from headwater.product import Filter, Map, MapEvents, Output, Select, Step, WithColumns
+from headwater.product import Filter, Map, MapEvents, Output, Select, Step, Stream, WithColumns
 
 
 def describe(loaded: LoadedProduct) -> dict[str, Any]:
@@ -17,12 +17,22 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
         "name": product.name,
         "owner": product.owner,
         "snapshot": {"every": snapshot.every, "mode": snapshot.mode} if snapshot else None,
-        "inputs": [
-            {"topic": stream.topic, "contract": stream.contract, "start": stream.start}
-            for stream in product.inputs
-        ],
+        "inputs": [_input(stream) for stream in product.inputs],
         "outputs": [_output(out, loaded.outputs[out.topic]) for out in product.outputs],
         "topics": [*(out.topic for out in product.outputs), f"{product.name}.dead-letters"],
+    }
+
+
+def _input(stream: Stream) -> dict[str, Any]:
+    """`type` names the contract where the topic has several types of events."""
+    typed = {"type": stream.event, "others": stream.others} if stream.event is not None else {}
+    named = {"subjects": stream.subjects} if stream.subjects != "topic" else {}
+    return {
+        "topic": stream.topic,
+        **typed,
+        "contract": stream.contract,
+        "start": stream.start,
+        **named,
     }
 
 
@@ -31,7 +41,7 @@ def _output(output: Output, contract: Contract) -> dict[str, Any]:
         "topic": output.topic,
         "port": output.port,
         "contract": output.contract,
-        "from": output.flow.stream.topic,
+        "from": output.flow.stream.contract_name,
         "steps": [
             {"name": step.name, "does": _does(step), "at": str(step.origin)}
             for step in output.flow.steps

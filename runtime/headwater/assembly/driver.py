@@ -11,21 +11,24 @@ from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.plain import Event, PlainValueError, frames_of, plain_events
 from headwater.assembly.project import LoadedProduct, complete, load_product
-from headwater.contract import Contract, Decoder, Encoder, key_schema
+from headwater.contract import Contract, Decoder, Encoder, TopicDecoder, key_schema
 from headwater.engine import LetterWriter, Route, Task
 from headwater.engine.dead_letters import PREFIX
 from headwater.errors import DeclarationError, Problem
 from headwater.flow import ROW, check_row_local
 from headwater.model import Code, Letter, Partition, RawRecord, RuleViolation
-from headwater.product import DataProduct
+from headwater.product import DataProduct, Stream
 
 NO_TIME: Final = -1  # as Kafka writes it for a record without a timestamp
 
 Inputs = pl.DataFrame | Sequence[Event | bytes | None]
 """Events of one input: columns of its contract, or events one by one.
 
-`bytes` and None stand for values as they come from the log, however broken.
+`bytes` and None stand for values as they come from the log, however broken. Where a topic has
+several types of events, `_type` of an event names its contract.
 """
+
+TYPE: Final = "_type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +78,12 @@ class ProductDriver:
             product = load_product(product)
         self.loaded: Final = product
         self._registry: Final = MemoryRegistry()
-        self._decoders: Final = {
+        self._readers: Final = {
             topic: Decoder(contract, self._registry.schema)
-            for topic, contract in {**product.inputs, **product.outputs}.items()
+            for topic, contract in product.outputs.items()
+        }
+        self._decoders: Final = {
+            topic: self._decoder(streams) for topic, streams in product.streams().items()
         }
 
     def run(self, inputs: Inputs | Mapping[str, Inputs]) -> Outcome:
@@ -93,10 +99,10 @@ class ProductDriver:
         dead_letters: list[DeadLetter] = []
         violations: list[RuleViolation] = []
         for topic, given in by_topic.items():
-            values = self._values(self.loaded.inputs[topic], given)
+            values = self._values(topic, given)
             work = self._task(topic).process(_records(topic, values))
             for publication in work.publications:
-                decoded = self._decoders[publication.topic].decode(publication.values)
+                decoded = self._readers[publication.topic].decode(publication.values)
                 frames[publication.topic].append(decoded.frame.drop(ROW))
             dead_letters += [_dead_letter(topic, letter) for letter in work.letters]
             violations += work.violations
@@ -106,23 +112,32 @@ class ProductDriver:
     def check_row_local(self, inputs: Mapping[str, Inputs]) -> None:
         """Prove on these records that no step depends on batches. Raises DeclarationError."""
         for output in self.loaded.product.outputs:
-            topic = output.flow.stream.topic
-            if topic in inputs:
-                values = self._values(self.loaded.inputs[topic], inputs[topic])
-                frame = self._decoders[topic].decode(values).frame
+            stream = output.flow.stream
+            if stream.topic in inputs:
+                values = self._values(stream.topic, inputs[stream.topic])
+                place = self.loaded.streams()[stream.topic].index(stream)
+                frame = self._decoders[stream.topic].decode(values).frames[place]
                 plan = self.loaded.plans[output.topic]
                 check_row_local(plan, frame, max_rows=max(frame.height, 1))
 
     def _by_topic(self, inputs: Inputs | Mapping[str, Inputs]) -> Mapping[str, Inputs]:
-        topics = list(self.loaded.inputs)
+        topics = list(self._decoders)
         by_topic = inputs if isinstance(inputs, Mapping) else {topics[0]: inputs}
         unknown = sorted(by_topic.keys() - set(topics))
         if unknown or (by_topic is not inputs and len(topics) > 1):
             raise _bad_input(f"{self.loaded.name} reads {', '.join(topics)}; give events by topic")
         return by_topic
 
-    def _values(self, contract: Contract, given: Inputs) -> list[bytes | None]:
+    def _decoder(self, streams: Sequence[Stream]) -> TopicDecoder:
+        contracts = [self.loaded.inputs[each.contract_name] for each in streams]
+        decoders = [Decoder(contract, self._registry.schema) for contract in contracts]
+        return TopicDecoder(decoders, skips_others=streams[0].others == "skip")
+
+    def _values(self, topic: str, given: Inputs) -> list[bytes | None]:
         """The framed values of an input, as its producer would have written them."""
+        contract, *others = self._decoders[topic].contracts
+        if others:
+            return self._typed_values(topic, given)
         if isinstance(given, pl.DataFrame):
             frames = [given.with_columns(pl.Series(ROW, range(given.height), dtype=pl.UInt32))]
             return self._encode(contract, frames, [None] * given.height)
@@ -132,6 +147,26 @@ class ProductDriver:
             return self._encode(contract, frames_of(events, contract), raw)
         except PlainValueError as error:
             raise _bad_input(str(error)) from error
+
+    def _typed_values(self, topic: str, given: Inputs) -> list[bytes | None]:
+        """The same, each event under the contract that its `_type` names."""
+        if isinstance(given, pl.DataFrame):
+            raise _bad_input(f"{topic} has several types of events; give them one by one")
+        raw = [None if isinstance(event, Mapping) else event for event in given]
+        by_type: dict[Any, dict[int, Event]] = {}
+        for row, event in enumerate(given):
+            if isinstance(event, Mapping):
+                rest = {name: value for name, value in event.items() if name != TYPE}
+                by_type.setdefault(event.get(TYPE), {})[row] = rest
+        contracts = {each.topic: each for each in self._decoders[topic].contracts}
+        for name, events in by_type.items():
+            if name not in contracts:
+                raise _bad_input(f'give "{TYPE}" to each event of {topic}: {", ".join(contracts)}')
+            try:
+                self._encode(contracts[name], frames_of(events, contracts[name]), raw)
+            except PlainValueError as error:
+                raise _bad_input(str(error)) from error
+        return raw
 
     def _encode(
         self, contract: Contract, frames: Iterable[pl.DataFrame], into: list[bytes | None]
@@ -151,9 +186,11 @@ class ProductDriver:
                 output.topic,
                 self.loaded.plans[output.topic],
                 self._encoder(self.loaded.outputs[output.topic]),
+                place,
             )
+            for place, stream in enumerate(self.loaded.streams()[topic])
             for output in self.loaded.product.outputs
-            if output.flow.stream.topic == topic
+            if output.flow.stream is stream
         ]
         letters = LetterWriter(f"{self.loaded.name}.dead-letters")
         return Task(self._decoders[topic], routes, dead_letters=letters)

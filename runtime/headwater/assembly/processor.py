@@ -15,6 +15,7 @@ from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
+from headwater.assembly.sandbox import ChildSandbox, Setting
 from headwater.assembly.tasks import TaskMaker
 from headwater.clock import SYSTEM
 from headwater.config import Settings
@@ -76,7 +77,7 @@ class Processor:
         maker = TaskMaker(
             loaded, self._ids, self._registry, self._topics, letters, settings.on_incompatible
         )
-        tasks = {stream.topic: maker.task(stream) for stream in loaded.product.inputs}
+        tasks = {topic: maker.task(streams[0]) for topic, streams in loaded.streams().items()}
         self.loop: Final = Loop(
             self._outside(telling),
             tasks,
@@ -161,7 +162,12 @@ class Processor:
         )
         self._reader = KafkaLogReader(settings.kafka)
         tail = DeadLetterTail(self.dead_letters, self._reader, self._topics)
-        return Outside(source, log, telling.monitor, SYSTEM, tail)
+        sandbox = ChildSandbox(
+            Setting(
+                self._loaded.file, self._ids, self._registry, settings.step_timeout.total_seconds()
+            )
+        )
+        return Outside(source, log, telling.monitor, SYSTEM, tail, sandbox)
 
     def _start_policy(self, explicit: Start | None) -> StartPolicy:
         product = self._loaded.product

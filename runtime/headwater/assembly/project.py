@@ -14,7 +14,7 @@ from headwater.assembly.source import FILE_NAME, read_product
 from headwater.contract import Contract, always_null, load_contract, misfits
 from headwater.errors import DeclarationError, Problem
 from headwater.flow import Columns, Plan
-from headwater.product import DataProduct, Map, Origin, Output
+from headwater.product import DataProduct, Map, Origin, Output, Stream
 from headwater.product.names import (
     PRODUCT_NAME,
     contract_mistake,
@@ -28,7 +28,8 @@ from headwater.product.names import (
 class LoadedProduct:
     """A product without mistakes, with its contracts and plans.
 
-    `inputs` by input topic, `outputs` and `plans` by output topic; `file` is its product.py.
+    `inputs` by the contract's name: the input topic, or a type of event where a topic has several.
+    `outputs` and `plans` by output topic; `file` is its product.py.
     """
 
     product: DataProduct
@@ -42,6 +43,13 @@ class LoadedProduct:
     def name(self) -> str:
         """The product's name, which is the topic of its first log."""
         return self.product.name
+
+    def streams(self) -> dict[str, list[Stream]]:
+        """The inputs by topic: one stream, or one for each type of event."""
+        by_topic: dict[str, list[Stream]] = {}
+        for stream in self.product.inputs:
+            by_topic.setdefault(stream.topic, []).append(stream)
+        return by_topic
 
     @property
     def samples(self) -> Path:
@@ -86,20 +94,26 @@ def load_product(target: str | Path, directory: Path | None = None) -> LoadedPro
         raise told(error.problems) from error
 
 
-def complete(product: DataProduct, file: Path) -> LoadedProduct:
-    """Join a declaration with its contracts and plans. Raises DeclarationError."""
-    root = project_root(file.parent)
-    problems = [*product.problems, *_place_mistakes(product, file, root)]
+def complete(product: DataProduct, file: Path, root: Path | None = None) -> LoadedProduct:
+    """Join a declaration with its contracts and plans. Raises DeclarationError.
+
+    `root` is that of a candidate's contracts, which may stand anywhere; by default the file's own
+    project, and then the file must stand where the product's name says.
+    """
+    problems = [*product.problems]
+    if root is None:
+        root = project_root(file.parent)
+        problems += _place_mistakes(product, file, root)
     inputs, outputs, plans = {}, {}, {}
     for stream in product.inputs:
-        contract = _contract(root, stream.topic, stream.contract, stream.origin, problems)
+        contract = _contract(root, stream.contract_name, stream.contract, stream.origin, problems)
         if contract is not None:
-            inputs[stream.topic] = contract
+            inputs[stream.contract_name] = contract
     for output in product.outputs:
         contract = _contract(root, output.topic, output.contract, output.origin, problems)
         if contract is not None:
             outputs[output.topic] = contract
-        plan = _plan(output, inputs.get(output.flow.stream.topic), contract, problems)
+        plan = _plan(output, inputs.get(output.flow.stream.contract_name), contract, problems)
         if plan is not None:
             plans[output.topic] = plan
     if problems:

@@ -1,6 +1,7 @@
 """Samples of a product: events in, and what must come out. One case is some files.
 
-`<case>.in.jsonl`            events of the input; `<case>.in.<topic>.jsonl` where there are several
+`<case>.in.jsonl`            events of the input; `<case>.in.<topic>.jsonl` where there are several;
+                             "_type" names the contract of each where a topic has several types
 `<case>.out.jsonl`           what the first log must hold; `<case>.out.<port>.jsonl` for a port
 `<case>.dead-letters.jsonl`  {"event": N, "code": "..."} for the Nth event of the input, from 1;
                              with "topic" first where there are several inputs
@@ -73,7 +74,7 @@ def cases(folder: Path) -> list[Case]:
 
 def inputs_of(case: Case, driver: ProductDriver) -> dict[str, list[dict[str, Any]]]:
     """The events of a case by input topic. Raises DeclarationError."""
-    topics = list(driver.loaded.inputs)
+    topics = list(driver.loaded.streams())
     found = {}
     for part, path in case.files.items():
         kind, _, topic = part.partition(".")
@@ -100,7 +101,7 @@ def run_case(case: Case, driver: ProductDriver) -> Result:
         differences += _diff(expected, made, f"{case.name}.{part}{SUFFIX}")
     path = case.files.get(DEAD_LETTERS)
     expected = [] if path is None else [line_of(event) for _, event in _lines(path)]
-    letters = _letter_lines(outcome.dead_letters, loaded.inputs)
+    letters = _letter_lines(outcome.dead_letters, loaded.streams())
     differences += _diff(expected, letters, f"{case.name}.{DEAD_LETTERS}{SUFFIX}")
     return Result(
         case.name,

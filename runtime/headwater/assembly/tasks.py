@@ -1,11 +1,12 @@
 """The tasks of a product, one per input: what `run` and a replay of dead letters both do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import SchemaIds
-from headwater.contract import Contract, Decoder, Encoder, KeyReader
+from headwater.assembly.topic_schemas import TopicSchemas, subject_of
+from headwater.contract import Decoder, Encoder, KeyReader, TopicDecoder
 from headwater.engine import InputPolicy, LetterWriter, OnIncompatible, Route, Task
 from headwater.errors import DeclarationError, Problem
 from headwater.ports import Registry, Topics
@@ -24,40 +25,52 @@ class TaskMaker:
     on_incompatible: OnIncompatible = "dead-letter"
 
     def task(self, stream: Stream) -> Task:
-        """Decode, run and encode the records of one input.
+        """Decode, run and encode the records of one input, all its types of events.
 
         Raises DeclarationError (INCOMPATIBLE_SCHEMA) when its newest schema cannot be read.
         """
-        contract = self.loaded.inputs[stream.topic]
-        decoder = Decoder(contract, self.registry.schema)
-        self._refuse_unreadable(stream, contract, decoder)
+        lookup = TopicSchemas(self.registry, stream).schema
+        streams = self.loaded.streams()[stream.topic]
+        decoders = [Decoder(self.loaded.inputs[each.contract_name], lookup) for each in streams]
+        for decoder in decoders:
+            self._refuse_unreadable(stream, decoder)
         policy = self.topics.config(stream.topic).get("cleanup.policy", "")
         return Task(
-            decoder,
-            self._routes(stream),
+            TopicDecoder(decoders, skips_others=stream.others == "skip"),
+            [route for place, each in enumerate(streams) for route in self._routes(each, place)],
             dead_letters=self.letters,
-            keys=KeyReader(contract, self.registry.schema),
+            keys=self._keys(streams),
             policy=InputPolicy("compact" in policy, self.on_incompatible),
         )
 
-    def _routes(self, stream: Stream) -> list[Route]:
+    def _keys(self, streams: Sequence[Stream]) -> KeyReader | None:
+        """None for several types: each may have a key of its own kind."""
+        if len(streams) > 1:
+            return None
+        (contract,) = (self.loaded.inputs[each.contract_name] for each in streams)
+        return KeyReader(contract, self.registry.schema)
+
+    def _routes(self, stream: Stream, place: int) -> list[Route]:
         return [
             Route(
                 output.topic,
                 self.loaded.plans[output.topic],
                 Encoder(self.loaded.outputs[output.topic], *self.ids[output.topic]),
+                place,
             )
             for output in self.loaded.product.outputs
             if output.flow.stream is stream
         ]
 
-    def _refuse_unreadable(self, stream: Stream, contract: Contract, decoder: Decoder) -> None:
+    def _refuse_unreadable(self, stream: Stream, decoder: Decoder) -> None:
         """Promise 5: an incompatible upstream stops at the door.
 
         Not a product that ran before: it goes on to read what it can, and each partition stops
         where it must. A restart would turn one halted partition into an outage otherwise.
         """
-        latest = self.registry.latest(f"{stream.topic}-value")
+        contract = decoder.contract
+        subject = subject_of(stream.topic, stream.subjects, contract.record.name)
+        latest = None if subject is None else self.registry.latest(subject)
         reasons = decoder.check(latest.schema) if latest is not None else []
         if reasons and latest is not None and self._is_refusing(stream.topic):
             raise DeclarationError(

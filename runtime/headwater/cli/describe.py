@@ -44,7 +44,10 @@ def _show(description: dict[str, Any]) -> None:
     if description["snapshot"]:
         console.print("snapshot: every {every}, mode {mode}".format(**description["snapshot"]))
     for source in description["inputs"]:
-        console.print("reads: {topic}, contract v{contract}, from {start}".format(**source))
+        typed = f"type {source['type']} of " if "type" in source else ""
+        console.print(
+            "reads: {0}{topic}, contract v{contract}, from {start}".format(typed, **source)
+        )
     for output in description["outputs"]:
         console.print("\npublishes: {topic}, contract v{contract}".format(**output))
         console.print(f"  from {output['from']}")

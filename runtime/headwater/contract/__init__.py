@@ -7,7 +7,7 @@ from headwater.contract.compatibility import (
     predecessors,
     renamed,
 )
-from headwater.contract.decoder import Decoded, Decoder
+from headwater.contract.decoder import Decoded, Decoder, record_name
 from headwater.contract.encoder import Encoded, Encoder
 from headwater.contract.fitting import always_null, misfits
 from headwater.contract.framing import guid_header, schema_headers
@@ -23,6 +23,7 @@ from headwater.contract.schema import (
     parse_contract,
 )
 from headwater.contract.tables import arrow_schema, from_arrow, to_arrow
+from headwater.contract.topic_decoder import DecodedTypes, TopicDecoder
 from headwater.contract.types import ROW, ROW_TYPE
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Broken",
     "Contract",
     "Decoded",
+    "DecodedTypes",
     "Decoder",
     "Encoded",
     "Encoder",
@@ -39,6 +41,7 @@ __all__ = [
     "Rule",
     "Rules",
     "Severity",
+    "TopicDecoder",
     "Violation",
     "always_null",
     "arrow_schema",
@@ -53,6 +56,7 @@ __all__ = [
     "next_major",
     "parse_contract",
     "predecessors",
+    "record_name",
     "renamed",
     "schema_headers",
     "to_arrow",

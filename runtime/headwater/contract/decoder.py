@@ -109,7 +109,7 @@ class Decoder:
             if isinstance(writer, _Writer):
                 left = writer.decode_columns(batch, doubtful)
             doubtful = doubtful if left is None else left
-        self._decode_groups(batch, doubtful, _Writer.decode_halving)
+        self._decode_groups(batch, self._groups(batch, doubtful), _Writer.decode_halving)
         return self._finish(batch)
 
     def decode_by_row(
@@ -120,16 +120,41 @@ class Decoder:
         Raises RetriableError as `decode` does.
         """
         batch = _Batch(values, headers)
-        self._decode_groups(batch, range(len(values)), _Writer.decode_by_row)
+        self._decode_groups(batch, self._groups(batch, None), _Writer.decode_by_row)
         return self._finish(batch)
+
+    def decode_groups(
+        self,
+        values: Sequence[bytes | None],
+        headers: Mapping[int, bytes],
+        groups: Mapping[Key, Sequence[int]],
+    ) -> Decoded:
+        """Decode these rows of `values`, by schema as `rows_by_key` tells them.
+
+        Raises RetriableError as `decode` does.
+        """
+        batch = _Batch(values, headers)
+        self._decode_groups(batch, groups, _Writer.decode_halving)
+        return self._finish(batch)
+
+    def type_of(self, key: Key) -> str | None:
+        """The full name of a schema's record; None when it is refused, or is no record.
+
+        Raises RetriableError when the registry cannot tell.
+        """
+        writer = self._writer(key)
+        return writer.name if isinstance(writer, _Writer) else None
+
+    def _groups(self, batch: _Batch, rows: Sequence[int] | None) -> dict[Key, list[int]]:
+        return rows_by_key(batch.values, batch.headers, batch.quarantined, rows)
 
     def _decode_groups(
         self,
         batch: _Batch,
-        doubtful: Sequence[int],
+        groups: Mapping[Key, Sequence[int]],
         decode: "Callable[[_Writer, _Batch, Sequence[int]], None]",
     ) -> None:
-        for key, rows in _by_key(batch, doubtful).items():
+        for key, rows in groups.items():
             writer = self._writer(key)
             if isinstance(writer, _Writer):
                 decode(writer, batch, rows)
@@ -169,12 +194,12 @@ class Decoder:
         if not batch.frames:
             schema = {**self.contract.columns, ROW: ROW_TYPE}
             return Decoded(
-                pl.DataFrame(schema=schema), _sorted(batch.quarantined), sorted(batch.unreadable)
+                pl.DataFrame(schema=schema), in_order(batch.quarantined), sorted(batch.unreadable)
             )
         frame = batch.frames[0]
         if len(batch.frames) > 1:
             frame = pl.concat(batch.frames, rechunk=True).sort(ROW)
-        return Decoded(frame, _sorted(batch.quarantined), sorted(batch.unreadable))
+        return Decoded(frame, in_order(batch.quarantined), sorted(batch.unreadable))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +221,7 @@ class _Writer:
         self._columnar: ColumnarCodec | None = None
         self._rows: RowDecoder | None = None
         schema, self.reasons = _parsed(text)
+        self.name = schema.name if isinstance(schema, Record) else None
         if self.reasons:
             return
         self._resolution = Resolution(schema, contract.record)
@@ -294,18 +320,33 @@ def _common_key(values: Sequence[bytes | None], headers: Mapping[int, bytes]) ->
     return next(iter(distinct)) if len(distinct) == 1 and None not in values else None
 
 
-def _by_key(batch: _Batch, rows: Sequence[int]) -> dict[Key, list[int]]:
-    """The rows of each schema; those with a bad frame are refused."""
+def rows_by_key(
+    values: Sequence[bytes | None],
+    headers: Mapping[int, bytes],
+    quarantined: list[Quarantine],
+    rows: Sequence[int] | None = None,
+) -> dict[Key, list[int]]:
+    """The rows of each schema; those with a bad frame join `quarantined`. None: of all rows."""
     groups: dict[Key, list[int]] = {}
-    values, headers = batch.values, batch.headers
-    for row in rows:
+    for row in range(len(values)) if rows is None else rows:
         value = values[row]
         key = framed_id(value) if row not in headers or value is None else headers[row]
         if key is not None:
             groups.setdefault(key, []).append(row)
         else:
-            batch.refuse(row, *frame_fault(value))
+            quarantined.append(Quarantine(row, *frame_fault(value)))
     return groups
+
+
+def record_name(text: str) -> str | None:
+    """The full name of the record that an Avro schema (JSON) describes; None when it is none."""
+    schema, mistakes = _parsed(text)
+    return schema.name if isinstance(schema, Record) and not mistakes else None
+
+
+def in_order(quarantined: list[Quarantine]) -> list[Quarantine]:
+    """By row."""
+    return sorted(quarantined, key=lambda each: each.row)
 
 
 def _refusal(error: UnknownSchemaError, named: SchemaRef, until_s: float) -> _Refusal:
@@ -323,7 +364,3 @@ def _parsed(text: str) -> tuple[Type, list[str]]:
     except (ValueError, RecursionError):  # ValueError also for a number of too many digits
         return NULL, ["the writer's schema is not JSON that can be read"]
     return parsed.type, [str(each) for each in parsed.mistakes]
-
-
-def _sorted(quarantined: list[Quarantine]) -> list[Quarantine]:
-    return sorted(quarantined, key=lambda each: each.row)

@@ -7,7 +7,7 @@ Nothing of it is remembered: after a restart or a rebalance the same record tell
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
-from headwater.contract import Decoded
+from headwater.contract import DecodedTypes
 from headwater.errors import HaltedError
 from headwater.model import Halt, HaltCode, Partition, Positions
 from headwater.ports import Monitor, Records, RecordSource
@@ -18,7 +18,7 @@ OnIncompatible = Literal["pause", "dead-letter", "stop"]
 CORRUPT: Final = "the stored record batch fails its checksum or cannot be decompressed"
 
 
-def unreadable(records: Records, decoded: Decoded) -> Sequence[Halt]:
+def unreadable(records: Records, decoded: DecodedTypes) -> Sequence[Halt]:
     """Where the partitions stand still: at their first record of an unreadable schema each."""
     reasons = {each.row: each.message for each in decoded.quarantined}
     partitions, offsets = records.partitions(), records.offsets()

@@ -12,7 +12,16 @@ from typing import Final
 
 import polars as pl
 
-from headwater.contract import Decoder, Encoded, Encoder, KeyReader, Rules, schema_headers
+from headwater.contract import (
+    DecodedTypes,
+    Decoder,
+    Encoded,
+    Encoder,
+    KeyReader,
+    Rules,
+    TopicDecoder,
+    schema_headers,
+)
 from headwater.engine.dead_letters import LetterWriter
 from headwater.engine.halting import OnIncompatible, rows_before, unreadable
 from headwater.engine.rulings import Rulings
@@ -27,11 +36,15 @@ GROWTH: Final = 2  # doublings: all proofs together cost about two of the larges
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One output of one input: the plan between them, and how its rows are written."""
+    """One output of one input: the plan between them, and how its rows are written.
+
+    `source` is the place of the contract it reads among those of the input.
+    """
 
     topic: str
     plan: Plan
     encoder: Encoder
+    source: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +93,21 @@ class Task:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: Decoder | TopicDecoder,
         routes: Sequence[Route],
         *,
         dead_letters: LetterWriter,
         keys: KeyReader | None = None,
         policy: InputPolicy = BAD_RECORDS_ONLY,
     ) -> None:
-        self._decoder = decoder
+        self._decoder = decoder if isinstance(decoder, TopicDecoder) else TopicDecoder([decoder])
         self._routes = routes
         self._dead_letters = dead_letters
         self._keys = keys
         self._policy = policy
-        self._rules = Rules(decoder.contract)
+        self._rules = [Rules(contract) for contract in self._decoder.contracts]
         self._output_rules = {each.topic: Rules(each.encoder.contract) for each in routes}
-        self._rows_proven = 0
+        self._rows_proven: dict[str, int] = {}
 
     def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
         """The work of these records; of those known to be `guilty`, nothing is looked into.
@@ -109,22 +122,35 @@ class Task:
         if decoded.unreadable and self._policy.on_incompatible != "dead-letter":
             return self._halting(records, unreadable(records, decoded), guilty)
         rulings = Rulings(records)
-        frame, broken = rulings.sound(self._rules, decoded.frame)
-        self._prove_row_local(frame)
+        frames, broken = self._sound(rulings, decoded)
+        self._prove_row_local(frames)
         quarantined = [*refused, *decoded.quarantined, *broken]
         encoded: list[tuple[str, Encoded]] = []
         for route in self._routes:
-            processed = route.plan.process(frame)
+            processed = route.plan.process(frames[route.source])
             published = route.encoder.encode(processed.frame)
             quarantined += [*processed.quarantined, *published.quarantined, *_oversized(published)]
             quarantined += rulings.judge(self._output_rules[route.topic], processed.frame)
             encoded.append((route.topic, published))
         work = self._work(records, encoded, quarantined)
-        return replace(work, violations=rulings.violations) if rulings.violations else work
+        skipped = work.skipped + len(decoded.skipped)
+        return replace(work, skipped=skipped, violations=rulings.violations)
+
+    def _sound(
+        self, rulings: Rulings, decoded: DecodedTypes
+    ) -> tuple[list[pl.DataFrame], list[Quarantine]]:
+        """The rows of each type that no rule of its contract rejects, and the others."""
+        frames: list[pl.DataFrame] = []
+        quarantined: list[Quarantine] = []
+        for rules, frame in zip(self._rules, decoded.frames, strict=True):
+            sound, broken = rulings.sound(rules, frame)
+            frames.append(sound)
+            quarantined += broken
+        return frames, quarantined
 
     def skip_proofs(self) -> None:
         """Take the steps as proven: another process proves them, and a proof runs them often."""
-        self._rows_proven = MAX_ROWS
+        self._rows_proven = dict.fromkeys((route.topic for route in self._routes), MAX_ROWS)
 
     def _halting(
         self, records: Records, halts: Sequence[Halt], guilty: Sequence[Quarantine]
@@ -159,16 +185,16 @@ class Task:
             skipped=len(skipped),
         )
 
-    def _prove_row_local(self, frame: pl.DataFrame) -> None:
+    def _prove_row_local(self, frames: Sequence[pl.DataFrame]) -> None:
         """Promise 4, on real data, before anything of it is published.
 
         Asked again when batches grow: `head(500)` harms no batch of 100.
         """
-        if self._rows_proven >= MAX_ROWS or frame.height < GROWTH * self._rows_proven:
-            return
         for route in self._routes:
-            check_row_local(route.plan, frame)
-        self._rows_proven = frame.height
+            frame, proven = frames[route.source], self._rows_proven.get(route.topic, 0)
+            if proven < MAX_ROWS and frame.height >= GROWTH * proven:
+                check_row_local(route.plan, frame)
+                self._rows_proven[route.topic] = frame.height
 
     def _tombstones(self, records: Records, bad: Mapping[int, Quarantine]) -> Collection[int]:
         """The rows of null values, where a stream over a compacted topic counts and skips them."""

@@ -6,9 +6,11 @@ from headwater.product.flow import (
     Flow,
     Map,
     MapEvents,
+    Others,
     Select,
     Step,
     Stream,
+    Subjects,
     WithColumns,
 )
 from headwater.product.origin import Origin
@@ -21,10 +23,12 @@ __all__ = [
     "Map",
     "MapEvents",
     "Origin",
+    "Others",
     "Output",
     "Select",
     "Snapshot",
     "Step",
     "Stream",
+    "Subjects",
     "WithColumns",
 ]

@@ -1,11 +1,12 @@
 """The declaration of one data product. Collects inputs, outputs and every mistake; runs nothing."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, get_args, overload
 
 from headwater.errors import Problem
-from headwater.product.flow import Flow, Stream
+from headwater.product.flow import Flow, Others, Stream, Subjects
 from headwater.product.names import (
     contract_mistake,
     port_name_mistake,
@@ -84,15 +85,70 @@ class DataProduct:
         ]
         return (*self._problems, *missing)
 
-    def stream(self, topic: str, *, contract: int, start: str = "earliest") -> Flow:
+    @overload
+    def stream(
+        self, topic: str, *, contract: int, start: str = "earliest", subjects: Subjects = "topic"
+    ) -> Flow: ...
+
+    @overload
+    def stream(
+        self,
+        topic: str,
+        *,
+        contracts: Sequence[tuple[str, int]],
+        start: str = "earliest",
+        subjects: Subjects = "topic-record",
+        others: Others = "refuse",
+    ) -> tuple[Flow, ...]: ...
+
+    def stream(  # noqa: PLR0913 - two signatures in one; each caller sees its own
+        self,
+        topic: str,
+        *,
+        contract: int | None = None,
+        contracts: Sequence[tuple[str, int]] | None = None,
+        start: str = "earliest",
+        subjects: Subjects | None = None,
+        others: Others = "refuse",
+    ) -> Flow | tuple[Flow, ...]:
         """Read every event of a log. `contract` is the version of its contract to read with.
 
+        A log of several types of events has `contracts`, a name and a version for each type that is
+        wanted, and gives a flow for each, in their order. `others` says what becomes of records of
+        further types: "refuse" them as unreadable, or "skip" them.
+
         `start` is where the first run begins: "earliest", "latest", or an ISO 8601 time with zone.
+        `subjects` says how the log's writers name their subjects in the registry: by "topic",
+        "record" or "topic-record".
         """
-        stream = Stream(str(topic), contract, str(start), caller())
+        several = contracts is not None
+        named = subjects or ("topic-record" if several else "topic")
+        first = Stream(
+            str(topic), contract or 0, str(start), caller(), subjects=named, others=others
+        )
+        self._check_stream(first, topic, start)
+        wanted = _wanted(contract, contracts)
+        self._report(INVALID_VALUE, _contracts_mistake(contract, contracts))
+        streams = [replace(first, event=event, contract=version) for event, version in wanted]
+        for stream in streams:
+            self._report(INVALID_VALUE, contract_mistake(stream.contract))
+            if stream.event is not None:
+                self._report(INVALID_NAME, topic_name_mistake(stream.event))
+            self._report("INPUT_TWICE", self._name_mistake(stream))
+            self._inputs.append(stream)
+        flows = tuple(map(Flow, streams))
+        return flows if several else flows[0]
+
+    def _check_stream(self, stream: Stream, topic: object, start: object) -> None:
         self._report(INVALID_NAME, topic_name_mistake(topic))
-        self._report(INVALID_VALUE, contract_mistake(contract))
         self._report(INVALID_VALUE, _start_mistake(start))
+        for name, given, known in (
+            ("subjects", stream.subjects, get_args(Subjects)),
+            ("others", stream.others, get_args(Others)),
+        ):
+            if given not in known:
+                text = f"{name}={given!r} is none of {', '.join(map(repr, known))}"
+                self._report(INVALID_VALUE, text)
         earlier = next((other for other in self._inputs if other.topic == stream.topic), None)
         if earlier is not None:
             self._report(
@@ -100,8 +156,20 @@ class DataProduct:
                 f"{topic} is already read at line {earlier.origin.line};"
                 " keep one stream and build every flow from it",
             )
-        self._inputs.append(stream)
-        return Flow(stream)
+
+    def _name_mistake(self, stream: Stream) -> str | None:
+        """A contract is read in one place: the topics it is read from must agree on its version."""
+        for other in self._inputs:
+            if (
+                other.contract_name == stream.contract_name
+                and (other.event or stream.event)  # one topic read twice is told as such
+                and (other.contract != stream.contract or other.topic == stream.topic)
+            ):
+                return (
+                    f"the contract {stream.contract_name} is read already, at line "
+                    f"{other.origin.line}; read it once, or with one version"
+                )
+        return None
 
     def publish(self, flow: Flow, *, contract: int, port: str | None = None) -> None:
         """Publish the rows of a flow under a contract version of this product.
@@ -130,6 +198,32 @@ class DataProduct:
         if mistake is not None:
             origin = caller()
             self._problems.append(Problem(code, mistake, origin.file, origin.line))
+
+
+def _wanted(
+    contract: int | None, contracts: Sequence[tuple[str, int]] | None
+) -> list[tuple[str | None, int]]:
+    """The names and versions to read with; (None, version) for the topic's own contract."""
+    if contracts is None:
+        return [(None, 0 if contract is None else contract)]
+    try:
+        return [(str(name), version) for name, version in contracts]
+    except (TypeError, ValueError):  # told by `_contracts_mistake`
+        return []
+
+
+def _contracts_mistake(contract: object, contracts: object) -> str | None:
+    if contracts is None or isinstance(contracts, int):
+        return None
+    if contract is not None:
+        return "give contract=N, or contracts=[...] for several types of events; not both"
+    if not isinstance(contracts, Sequence) or not contracts or not all(map(_is_pair, contracts)):
+        return f"contracts={contracts!r} is no list of names and versions, as [('a.b', 1)]"
+    return None
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2  # noqa: PLR2004 - what a pair is
 
 
 def _is_flow(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.product.origin import Origin, caller
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:  # a declaration is stored, not run: the command line starts w
     FrameFunction = Callable[[pl.DataFrame], pl.DataFrame]
 
 EventFunction = Callable[[Any], Any]
+Subjects = Literal["topic", "record", "topic-record"]
+"""How the registry's subjects of a topic are named: `<topic>-value`, `<type>`, `<topic>-<type>`."""
+Others = Literal["refuse", "skip"]
+"""What becomes of records of a type that no contract takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +27,21 @@ class Stream:
     """One input log: topic, contract version, and where a first run begins.
 
     `start` is as declared: "earliest", "latest" or an ISO 8601 time with a zone (publish time).
+    `event` names the contract of one type of event where the topic has several; each is a stream.
     """
 
     topic: str
     contract: int
     start: str
     origin: Origin
+    event: str | None = None
+    subjects: Subjects = "topic"
+    others: Others = "refuse"
+
+    @property
+    def contract_name(self) -> str:
+        """The name its contract stands under in `schemas/`: the topic's, or the event type's."""
+        return self.topic if self.event is None else self.event
 
     @property
     def start_ms(self) -> int | None:
