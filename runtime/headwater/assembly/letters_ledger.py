@@ -68,10 +68,6 @@ class Ledger:
                 raise UnavailableError(f"the last commit was not answered; {AGAIN}")
             reach("after_commit")
 
-    def close(self) -> None:
-        """Abort what is open and let go."""
-        self._log.close()
-
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:

@@ -1,25 +1,29 @@
 """Joins a product's dead letters with the broker and the registry: what the commands work on."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Final, Self
 
+from headwater.adapters.kafka.consumer import KafkaSource
 from headwater.adapters.kafka.producer import KafkaTransactionalLog
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
-from headwater.assembly.audit import Action, Actor, AuditLog, Mark, actor_of
+from headwater.assembly.audit import Action, Actor, AuditLog, Mark, Place, actor_of
 from headwater.assembly.letters import DeadLetterBox, Entry, OnProgress, Selection
 from headwater.assembly.letters_ledger import Ledger
 from headwater.assembly.letters_payload import PayloadView
 from headwater.assembly.letters_replay import Replay, Replayed, ReplayOptions
+from headwater.assembly.letters_skip import Skipper
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
 from headwater.assembly.tasks import TaskMaker
 from headwater.config import Settings
 from headwater.engine import LetterWriter, StoredLetter, Task
+from headwater.errors import ConfigurationError, Problem
 
 MARKS_AT_ONCE: Final = 10_000  # per transaction: far below what a producer's queue holds
 
@@ -56,8 +60,8 @@ class DeadLetters:
 
     def close(self) -> None:
         """Abort what is open and let go of the clients."""
-        if "_ledger" in self.__dict__:
-            self._ledger.close()
+        if "_log" in self.__dict__:
+            self._log.close()
         self._reader.close()
         self._registry.close()
 
@@ -102,10 +106,28 @@ class DeadLetters:
             self._ledger.commit([_discarded(letter, reason) for letter in part])
         return len(letters)
 
+    def skip(self, place: Place, end: int, reason: str) -> None:
+        """Move the stopped product on from `place` to `end`; see `Skipper.skip`."""
+        if place[0].topic not in {stream.topic for stream in self._loaded.product.inputs}:
+            text = f"{place[0].topic} is no input of {self._loaded.name}"
+            raise ConfigurationError([Problem("BAD_VALUE", text)])
+        self._audit.prepare(is_creating=self._is_dev)
+        with closing(self._log), closing(self._source()) as source:
+            Skipper(source, self._log, self._audit, self.actor, self._topics).skip(
+                place, end, reason
+            )
+
+    def _source(self) -> KafkaSource:
+        """Of the product's group, under a member id that no process of it has; it never joins."""
+        return KafkaSource(self._settings.kafka, group=self._loaded.name, member=self.box.topic)
+
+    @cached_property
+    def _log(self) -> KafkaTransactionalLog:
+        return KafkaTransactionalLog(self._settings.kafka, transactional_id=self.box.topic)
+
     @cached_property
     def _ledger(self) -> Ledger:
-        log = KafkaTransactionalLog(self._settings.kafka, transactional_id=self.box.topic)
-        return Ledger(log, self._audit, self.actor, dead_letters=self.box.topic)
+        return Ledger(self._log, self._audit, self.actor, dead_letters=self.box.topic)
 
 
 def open_letters(entries: Sequence[Entry]) -> list[StoredLetter]:

@@ -26,12 +26,13 @@ COMMANDS: Final[Mapping[str, str]] = {
     "register": "Publish output contracts to the schema registry.",
     "snapshot": "Append what a product published since its last snapshot.",
     "verify": "Compare a product's snapshots with its logs, row for row.",
+    "dead-letters": "List, show, replay and discard what a product set aside.",
     "dev": "A real Kafka and schema registry on this machine.",
     "demo": "Real flights through two products, from feed to verified snapshot.",
 }
 """Every command and its line of `headwater --help`, in the order of a product's life.
 
-Each is a module of this room of that name, imported only when used.
+Each is a module of this room of that name (a dash becomes an underscore), imported only when used.
 """
 
 
@@ -63,7 +64,7 @@ class LazyGroup(TyperGroup):
         name, *rest = args
         if name not in COMMANDS:
             return super().resolve_command(ctx, args)
-        module = importlib.import_module(f"headwater.cli.{name}")
+        module = importlib.import_module(f"headwater.cli.{name.replace('-', '_')}")
         command = typer.main.get_command(module.app)
         command.name = name
         return name, command, rest

@@ -1,0 +1,310 @@
+"""`headwater dead-letters`: what was set aside, and what becomes of it."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import typer
+
+from headwater.assembly.addresses import resolve
+from headwater.assembly.letters import Entry, Refused
+from headwater.assembly.letters_opening import DeadLetters, open_letters
+from headwater.assembly.letters_replay import Replayed, ReplayOptions
+from headwater.assembly.project import load_product
+from headwater.cli.interruption import keeping
+from headwater.cli.letter_options import At, Codes, Keys, Since, Until, bad, place_of, selection_of
+from headwater.cli.progress import progress_bar
+from headwater.cli.words import counted
+from headwater.config import load_settings
+from headwater.observe.logs import configure_logs
+
+KEPT: Final = "what was committed is done, run it again for the rest"
+UNCHANGED: Final = "nothing was changed"
+EXITS: Final = (
+    " Exit codes: 0 done, 65 a rule stopped it, 69 broker or registry away, 75 another command"
+    " took over, 78 configuration or declaration."
+)
+MS: Final = 1000
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="What a product set aside: look at it, replay it, discard it, skip what halts it.",
+    epilog="Example: headwater dead-letters list operations.departure-delays --code STEP_FAILED",
+)
+
+
+class Format(StrEnum):
+    """How the answer is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Product = Annotated[str, typer.Argument(help="Name or folder of a product.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print it.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask on a terminal.")]
+
+
+@app.command(
+    "list",
+    epilog="Example: headwater dead-letters list operations.departure-delays --since 1d --all."
+    + EXITS,
+)
+def list_letters(  # noqa: PLR0913, PLR0917  # one parameter per option
+    product: Product,
+    code: Codes = None,
+    key: Keys = None,
+    since: Since = None,
+    until: Until = None,
+    at: At = None,
+    everything: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """List the open dead letters of a product, in the order of their records."""
+    selection = selection_of(code, key, since, until, at)
+    with _opened(product) as letters, progress_bar(letters.box.topic) as progress:
+        entries = letters.box.entries(selection, progress)
+    shown = [each for each in entries if everything or each.status == "open"]
+    totals = Counter(each.letter.code for each in shown)
+    if form is Format.JSON:
+        fields = [_fields(each) for each in shown]
+        print(json.dumps({"topic": letters.box.topic, "letters": fields, "totals": totals}))
+        return
+    for line in _table([_row(each) for each in shown]):
+        print(line)
+    said = ", ".join(f"{count:,} {name}" for name, count in totals.most_common())
+    what = "dead letter" if everything else "open dead letter"
+    print(f"{letters.box.topic}: {counted(len(shown), what)}{f': {said}' if said else ''}")
+
+
+@app.command(
+    epilog="Example: headwater dead-letters show operations.departure-delays --at 0@17 --payload."
+    + EXITS,
+)
+def show(  # noqa: PLR0913, PLR0917  # one parameter per option
+    product: Product,
+    code: Codes = None,
+    key: Keys = None,
+    since: Since = None,
+    until: Until = None,
+    at: At = None,
+    payload: Annotated[
+        bool,
+        typer.Option("--payload", help="Key, value and headers too; sensitive fields masked."),
+    ] = False,
+) -> None:
+    """Print everything about dead letters but their payloads, one JSON object each.
+
+    With --payload the value is decoded under the contract of the input. Fields whose sensitivity
+    is personal or secret are masked; bytes that cannot be decoded are shown only when the contract
+    has no such field.
+    """
+    selection = selection_of(code, key, since, until, at)
+    with _opened(product) as letters:
+        with progress_bar(letters.box.topic) as progress:
+            entries = letters.box.entries(selection, progress)
+        for each in entries:
+            fields = _fields(each)
+            if payload:
+                fields["payload"] = letters.payload(each.letter)
+            print(json.dumps(fields, indent=2, ensure_ascii=False))
+
+
+@app.command(
+    epilog="Example: headwater dead-letters replay operations.departure-delays --code STEP_FAILED"
+    " --dry-run." + EXITS,
+)
+def replay(  # noqa: PLR0913, PLR0917  # one parameter per option
+    product: Product,
+    code: Codes = None,
+    key: Keys = None,
+    since: Since = None,
+    until: Until = None,
+    at: At = None,
+    if_newest: Annotated[
+        bool,
+        typer.Option("--if-newest", help="Leave letters open whose keys have newer values."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would come of it.")
+    ] = False,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """Send open dead letters through the current release of the product, each exactly once.
+
+    What comes out is published in one transaction with the mark that resolves the letter; what
+    fails again becomes a new letter. The product may run meanwhile. A replayed value may be older
+    than what its key holds by now: how many are is said, --if-newest leaves those letters open.
+    """
+    selection = selection_of(code, key, since, until, at)
+    options = ReplayOptions(if_newest=if_newest, is_dry=dry_run)
+    with (
+        keeping(UNCHANGED if dry_run else KEPT),
+        _opened(product) as letters,
+        progress_bar(letters.box.topic) as progress,
+    ):
+        done = letters.replay(selection, options, progress)
+    if form is Format.JSON:
+        print(json.dumps(_outcome(letters.box.topic, done, dry_run=dry_run)))
+    else:
+        _tell(letters.box.topic, done, options)
+
+
+@app.command(
+    epilog="Example: headwater dead-letters discard operations.departure-delays --code BAD_MAGIC"
+    ' --reason "a test of the feed". Asks on a terminal unless --yes.' + EXITS,
+)
+def discard(  # noqa: PLR0913, PLR0917  # one parameter per option
+    product: Product,
+    reason: Reason,
+    code: Codes = None,
+    key: Keys = None,
+    since: Since = None,
+    until: Until = None,
+    at: At = None,
+    yes: Yes = False,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """Mark open dead letters as discarded; the letters stay, the audit log says who and why."""
+    selection = selection_of(code, key, since, until, at)
+    said = _reason(reason)
+    with keeping(KEPT), _opened(product) as letters:
+        if not yes and sys.stdin.isatty():
+            with progress_bar(letters.box.topic) as progress:
+                count = len(open_letters(letters.box.entries(selection, progress)))
+            typer.confirm(
+                f"Discard {counted(count, 'open letter')} of {product}?", abort=True, err=True
+            )
+        with progress_bar(letters.box.topic) as progress:
+            count = letters.discard(selection, said, progress)
+    if form is Format.JSON:
+        print(json.dumps({"topic": letters.box.topic, "discarded": count}))
+    else:
+        print(f"{letters.box.topic}: {counted(count, 'letter')} discarded")
+
+
+@app.command(
+    epilog="Example: headwater dead-letters skip operations.departure-delays"
+    ' "operations.departures[0]@4711" --reason "corrupt on disk".' + EXITS,
+)
+def skip(
+    product: Product,
+    place: Annotated[str, typer.Argument(metavar="TOPIC[PARTITION]@OFFSET")],
+    reason: Reason,
+    to: Annotated[
+        int | None, typer.Option(help="Where to go on; by default the next offset.")
+    ] = None,
+) -> None:
+    """Move a stopped product past a record that halts a partition; the audit log says who and why.
+
+    Only from exactly where the product stands. In a corrupt batch the next offset may be as
+    unreadable: the product halts again there, and says so.
+    """
+    partition, offset = place_of(place)
+    end = offset + 1 if to is None else to
+    with keeping("the skip is either done as a whole or not at all"), _opened(product) as letters:
+        letters.skip((partition, offset), end, _reason(reason))
+    print(f"{product} goes on at {partition}@{end}")
+
+
+@contextmanager
+def _opened(product: str) -> Iterator[DeadLetters]:
+    loaded = load_product(product)
+    settings = resolve(load_settings())
+    configure_logs(form=settings.log_format, level=settings.log_level, secrets=settings.secrets())
+    with DeadLetters(loaded, settings) as letters:
+        yield letters
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise bad("--reason: say why; the audit log keeps it")
+    return text.strip()
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / MS, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _fields(entry: Entry) -> dict[str, Any]:
+    letter = entry.letter
+    return {
+        "at": f"{letter.partition.index}@{letter.offset}",
+        "status": entry.status,
+        "code": letter.code,
+        "step": letter.step,
+        "message": letter.message,
+        "first_seen": _time(letter.first_seen_ms),
+        "attempts": letter.attempts,
+        "release": letter.release or None,
+        "source": {
+            "topic": letter.source.topic,
+            "partition": letter.source.index,
+            "offset": letter.source_offset,
+            "published": _time(letter.published_ms),
+        },
+        "schema_id": letter.schema_id,
+        "omitted": sorted(letter.omitted),
+    }
+
+
+HEADINGS: Final = ("AT", "CODE", "STEP", "FIRST SEEN", "SOURCE", "ATTEMPTS", "STATUS")
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    letter = entry.letter
+    return (
+        f"{letter.partition.index}@{letter.offset}",
+        letter.code,
+        letter.step,
+        _time(letter.first_seen_ms),
+        f"{letter.source}@{letter.source_offset}",
+        str(letter.attempts),
+        entry.status,
+    )
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    if not rows:
+        return
+    lines = [HEADINGS, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def _outcome(topic: str, done: Replayed, *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "topic": topic,
+        "dry_run": dry_run,
+        **asdict(done),
+        "refused": [_refusal(each) for each in done.refused],
+    }
+
+
+def _refusal(refused: Refused) -> dict[str, str]:
+    letter = refused.letter
+    return {"at": f"{letter.partition.index}@{letter.offset}", "reason": refused.reason}
+
+
+def _tell(topic: str, done: Replayed, options: ReplayOptions) -> None:
+    would = "would be " if options.is_dry else ""
+    written = ", ".join(f"{count:,} to {name}" for name, count in done.written.items() if count)
+    print(f"{topic}: {counted(done.replayed, 'letter')} {would}replayed, {written or 'nothing'}")
+    for code, count in done.failed_again.most_common():
+        print(f"  {counted(count, 'letter')} failed again: {code}")
+    if done.left_newer:
+        print(f"  {counted(done.left_newer, 'letter')} left open: their keys have newer values")
+    for refused in map(_refusal, done.refused):
+        print(f"  {refused['at']} stays open: {refused['reason']}")
+    if done.newer_keys:
+        print(f"  {done.newer_keys:,} of {counted(done.keys, 'key')} have newer values")
