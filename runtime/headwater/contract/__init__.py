@@ -2,12 +2,16 @@
 
 from headwater.contract.compatibility import (
     Incompatibility,
+    event_time_change,
+    former_name,
     incompatibilities,
+    key_change,
     next_major,
     predecessors,
     renamed,
 )
 from headwater.contract.decoder import Decoded, Decoder, record_name
+from headwater.contract.document import field_line
 from headwater.contract.encoder import Encoded, Encoder
 from headwater.contract.fitting import always_null, misfits
 from headwater.contract.framing import guid_header, schema_headers
@@ -46,10 +50,14 @@ __all__ = [
     "always_null",
     "arrow_schema",
     "contract_path",
+    "event_time_change",
+    "field_line",
+    "former_name",
     "from_arrow",
     "guid_header",
     "incompatibilities",
     "is_reserved",
+    "key_change",
     "key_schema",
     "load_contract",
     "misfits",

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from headwater.contract.clashes import Clash, Law, clashes
-from headwater.contract.resolve import source_of
+from headwater.contract.resolve import say, source_of
 from headwater.contract.schema import Contract
 from headwater.contract.tree import Field, Record, Type, descend, optional
+from headwater.contract.types import key_encoding
 
 BACKWARD: Final = frozenset({"BACKWARD", "BACKWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"})
 FORWARD: Final = frozenset({"FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"})
@@ -114,6 +115,45 @@ def next_major(topic: str) -> str:
     major = MAJOR.fullmatch(rest[0]) if rest else None
     number = int(major[1]) + 1 if major else 2
     return ".".join([domain, product, f"v{number}", *(rest[1:] if major else rest)])
+
+
+def former_name(name: str, newer: Contract, older: Contract) -> str | None:
+    """What a field of the newer version was called in the older one; None when it is new."""
+    field = next((each for each in newer.record.fields if each.name == name), None)
+    source = None if field is None else source_of(field, older.record)
+    return None if source is None else source.name
+
+
+def key_change(newer: Contract, older: Contract) -> str | None:
+    """How the key differs in fields, order or encoding; None when every key stays the same bytes.
+
+    A field renamed with an alias stays the key of one field; a key of several has their names in it.
+    """
+    before, after = ", ".join(older.key) or "none", ", ".join(newer.key) or "none"
+    formerly = tuple(former_name(name, newer, older) for name in newer.key)
+    if formerly != older.key or (len(newer.key) > 1 and newer.key != older.key):
+        return f"the key was {before} in v{older.version} and is {after} in v{newer.version}"
+    kinds = [_key_kinds(each) for each in (older, newer)]
+    if kinds[0] != kinds[1]:
+        told = [", ".join(str(kind) for kind in each) for each in kinds]
+        return f"the key {after} was written as {told[0]} in v{older.version} and is {told[1]} now"
+    return None
+
+
+def event_time_change(newer: Contract, older: Contract) -> str | None:
+    """How the event time is another field than before; None when it is not, or there was none."""
+    before, after = older.event_time, newer.event_time
+    if before is None or (after and former_name(after, newer, older) == before):
+        return None
+    return f"the event time was {before} in v{older.version} and is {after or 'none'} now"
+
+
+def _key_kinds(contract: Contract) -> list[str]:
+    """How each part of the key is written."""
+    types = {each.name: each.type for each in contract.record.fields}
+    if len(contract.key) == 1:
+        return [str(key_encoding(types[contract.key[0]]))]
+    return [say(types[name]) for name in contract.key]
 
 
 def renamed(newer: Contract, older: Contract) -> dict[str, str]:

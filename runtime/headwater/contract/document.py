@@ -45,5 +45,15 @@ def line_of(text: str, pattern: re.Pattern[str]) -> int | None:
     return None if found is None else text.count("\n", 0, found.start()) + 1
 
 
+def field_line(text: str, path: str) -> int | None:
+    """The line of the first field named like the last of `path`, or of a quoted word as it is.
+
+    The first line without a path; None when there is no such field.
+    """
+    name = path.replace("[]", "").replace("{}", "").rpartition(".")[2]
+    pattern = re.escape(path) if path.startswith('"') else rf'"name"\s*:\s*"{re.escape(name)}"'
+    return line_of(text, re.compile(pattern)) if name else 1
+
+
 def _refuse(message: str, text: str, pattern: re.Pattern[str]) -> NoReturn:
     raise BadDocumentError(message, line_of(text, pattern))

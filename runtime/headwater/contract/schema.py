@@ -4,7 +4,6 @@ Reports every mistake of a file at once, with its line where the file has one.
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ import polars as pl
 from headwater.config.durations import parse_duration
 from headwater.contract.absent import default_columns, default_mistakes
 from headwater.contract.attributes import COMPATIBILITY, FATE, attribute_mistakes, sensitivities
-from headwater.contract.document import BadDocumentError, line_of, read_document
+from headwater.contract.dataset import DatasetReader, DatasetRule
+from headwater.contract.document import BadDocumentError, field_line, read_document
 from headwater.contract.parser import Parsed, parse
 from headwater.contract.rule import Rule, RuleReader
 from headwater.contract.rule_language import BadRuleError, compiled, rule_columns
@@ -45,7 +45,8 @@ class Contract:
     tell what becomes of a contract, not what it promises, and are no part of `text`.
     `rules` are what it asks of each row; `sensitivity` is "personal", "secret", "internal" or
     "public" by the path of a field, for the fields that say so. `max_ahead` is how far the event
-    time may lie after the publish time; None for any distance.
+    time may lie after the publish time; None for any distance. `dataset` is what it asks of all
+    rows together.
     """
 
     topic: str
@@ -65,6 +66,7 @@ class Contract:
     rules: tuple[Rule, ...] = ()
     sensitivity: Mapping[str, str] = field(default_factory=dict, repr=False)
     max_ahead: timedelta | None = None
+    dataset: tuple[DatasetRule, ...] = ()
 
 
 def contract_path(root: Path, topic: str, version: int) -> Path:
@@ -117,6 +119,7 @@ def parse_contract(text: str, *, topic: str, version: int, path: Path) -> Contra
         rules=check.rules,
         sensitivity=sensitivities(found.type),
         max_ahead=parse_duration(schema["maxAhead"]) if "maxAhead" in schema else None,
+        dataset=check.dataset,
     )
 
 
@@ -135,6 +138,7 @@ class _Check:
         self.schema = schema if isinstance(schema, dict) else {}
         self.found = found
         self.rules: tuple[Rule, ...] = ()
+        self.dataset: tuple[DatasetRule, ...] = ()
         key = self.schema.get("key", [])
         self.key_is_valid = isinstance(key, str) or (
             isinstance(key, list) and all(isinstance(each, str) for each in key)
@@ -222,6 +226,13 @@ class _Check:
             seen = rule_columns(columns, has_age=isinstance(self.schema.get("eventTime"), str))
             for rule in self.rules:
                 yield from self.of_expression(rule, seen)
+            yield from self.of_dataset(columns)
+
+    def of_dataset(self, columns: Mapping[str, pl.DataType]) -> Iterator[Problem]:
+        reader = DatasetReader(self.schema, columns)
+        self.dataset = reader.rules
+        for each in reader.mistakes:
+            yield self.problem(each.code, each.message, each.path)
 
     def of_expression(self, rule: Rule, columns: Mapping[str, pl.DataType]) -> Iterator[Problem]:
         try:
@@ -230,13 +241,7 @@ class _Check:
             yield self.problem("BAD_RULE", f"the {rule}: {error}", rule.field or rule.name)
 
     def problem(self, code: str, message: str, at: str = "") -> Problem:
-        return Problem(code, message, str(self.path), self.line(at))
-
-    def line(self, at: str) -> int | None:
-        """The line of a quoted word, or of the first field of a path's name; else the first."""
-        name = at.replace("[]", "").replace("{}", "").rpartition(".")[2]
-        pattern = re.escape(at) if at.startswith('"') else rf'"name"\s*:\s*"{re.escape(name)}"'
-        return line_of(self.text, re.compile(pattern)) if name else 1
+        return Problem(code, message, str(self.path), field_line(self.text, at))
 
 
 def is_reserved(name: str) -> bool:
