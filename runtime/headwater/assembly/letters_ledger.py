@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from headwater.assembly.audit import TOPIC, Actor, AuditLog, Mark
-from headwater.engine import Publication
+from headwater.engine import Publication, publish
 from headwater.engine.failpoints import reach
 from headwater.errors import (
     AbortableError,
@@ -58,7 +58,7 @@ class Ledger:
             self._log.begin()
             for publication in publications:
                 if publication.values:
-                    self._log.produce(publication.topic, publication.keys, publication.values)
+                    publish(self._log, publication)
             if letters:
                 self._log.produce_letters(self._dead_letters, letters)
             self._log.produce(TOPIC, keys, values)

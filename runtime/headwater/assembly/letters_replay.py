@@ -7,7 +7,7 @@ the marks that resolve it.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final
 
@@ -227,9 +227,9 @@ def _mark(letter: StoredLetter, failed: Mapping[Place, tuple[str, Letter]]) -> M
 
 def _without(publication: Publication, rows: frozenset[int]) -> Publication:
     keep = [place for place, row in enumerate(publication.rows) if row not in rows]
-    return Publication(
-        publication.topic,
-        [publication.keys[place] for place in keep],
-        [publication.values[place] for place in keep],
-        publication.rows[keep],
+    return replace(
+        publication,
+        keys=[publication.keys[place] for place in keep],
+        values=[publication.values[place] for place in keep],
+        rows=publication.rows[keep],
     )

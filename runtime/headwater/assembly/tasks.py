@@ -2,15 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from headwater.assembly.project import LoadedProduct
-from headwater.assembly.registration import SchemaIds
+from headwater.assembly.registration import SchemaIds, value_subject
 from headwater.assembly.topic_schemas import TopicSchemas, subject_of
-from headwater.contract import Decoder, Encoder, KeyReader, TopicDecoder
+from headwater.contract import (
+    Contract,
+    Decoder,
+    Encoder,
+    KeyReader,
+    TopicDecoder,
+    guid_header,
+)
 from headwater.engine import InputPolicy, LetterWriter, OnIncompatible, Route, Task
 from headwater.errors import DeclarationError, Problem
 from headwater.ports import Registry, Topics
-from headwater.product import Stream
+from headwater.product import Output, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +60,29 @@ class TaskMaker:
 
     def _routes(self, stream: Stream, place: int) -> list[Route]:
         return [
-            Route(
-                output.topic,
-                self.loaded.plans[output.topic],
-                Encoder(self.loaded.outputs[output.topic], *self.ids[output.topic]),
-                place,
-            )
+            self._route(output, place)
             for output in self.loaded.product.outputs
             if output.flow.stream is stream
         ]
+
+    def _route(self, output: Output, place: int) -> Route:
+        contract, ids = self.loaded.outputs[output.topic], self.ids[output.topic]
+        in_header = output.schema_id == "header"
+        encoder = Encoder(contract, None if in_header else ids.value, ids.key)
+        headers = guid_header(self._guid(output, contract)) if in_header else ()
+        return Route(output.topic, self.loaded.plans[output.topic], encoder, place, headers)
+
+    def _guid(self, output: Output, contract: Contract) -> UUID:
+        subject = value_subject(output.topic)
+        found = self.registry.lookup(subject, contract.text)
+        if found is None or found.guid is None:
+            text = (
+                f"the schema registry gives no GUID for {subject}, which a header would hold; "
+                "publish without schema_id='header', or use a registry that gives GUIDs"
+            )
+            origin = output.origin
+            raise DeclarationError([Problem("NO_SCHEMA_GUID", text, origin.file, origin.line)])
+        return found.guid
 
     def _refuse_unreadable(self, stream: Stream, decoder: Decoder) -> None:
         """Promise 5: an incompatible upstream stops at the door.

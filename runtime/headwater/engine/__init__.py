@@ -8,7 +8,7 @@ from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop, LoopSettings, Outside
 from headwater.engine.start import Start, StartPolicy, StartPositions
 from headwater.engine.task import InputPolicy, Publication, Route, Task, Work
-from headwater.engine.transaction import Transaction
+from headwater.engine.transaction import Transaction, publish
 
 __all__ = [
     "BadRecordLimit",
@@ -31,4 +31,5 @@ __all__ = [
     "Task",
     "Transaction",
     "Work",
+    "publish",
 ]

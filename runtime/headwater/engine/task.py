@@ -28,7 +28,7 @@ from headwater.engine.rulings import Rulings
 from headwater.engine.screening import MAX_RECORD_BYTES, screen
 from headwater.engine.selection import Selection
 from headwater.flow import MAX_ROWS, Plan, check_row_local
-from headwater.model import Code, Halt, Letter, Positions, Quarantine, RuleViolation
+from headwater.model import Code, Halt, Headers, Letter, Positions, Quarantine, RuleViolation
 from headwater.ports import Records
 
 GROWTH: Final = 2  # doublings: all proofs together cost about two of the largest
@@ -38,13 +38,15 @@ GROWTH: Final = 2  # doublings: all proofs together cost about two of the larges
 class Route:
     """One output of one input: the plan between them, and how its rows are written.
 
-    `source` is the place of the contract it reads among those of the input.
+    `source` is the place of the contract it reads among those of the input; `headers` are those of
+    each record it publishes.
     """
 
     topic: str
     plan: Plan
     encoder: Encoder
     source: int = 0
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,16 @@ BAD_RECORDS_ONLY: Final = InputPolicy()
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Columns to publish on one topic; `rows` are the rows of the batch they were made of."""
+    """Columns to publish on one topic; `rows` are the rows of the batch they were made of.
+
+    `headers` are those of every record of it.
+    """
 
     topic: str
     keys: Sequence[bytes | None]
     values: Sequence[bytes]
     rows: pl.Series
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +131,13 @@ class Task:
         frames, broken = self._sound(rulings, decoded)
         self._prove_row_local(frames)
         quarantined = [*refused, *decoded.quarantined, *broken]
-        encoded: list[tuple[str, Encoded]] = []
+        encoded: list[tuple[Route, Encoded]] = []
         for route in self._routes:
             processed = route.plan.process(frames[route.source])
             published = route.encoder.encode(processed.frame)
             quarantined += [*processed.quarantined, *published.quarantined, *_oversized(published)]
             quarantined += rulings.judge(self._output_rules[route.topic], processed.frame)
-            encoded.append((route.topic, published))
+            encoded.append((route, published))
         work = self._work(records, encoded, quarantined)
         skipped = work.skipped + len(decoded.skipped)
         return replace(work, skipped=skipped, violations=rulings.violations)
@@ -166,7 +172,7 @@ class Task:
     def _work(
         self,
         records: Records,
-        encoded: Sequence[tuple[str, Encoded]],
+        encoded: Sequence[tuple[Route, Encoded]],
         quarantined: Sequence[Quarantine],
     ) -> Work:
         """All or nothing: of a record that anything refused, no output; of several reasons one."""
@@ -178,7 +184,7 @@ class Task:
             read=len(records),
             size=sum(map(len, filter(None, records.values))),
             ends=records.ends(),
-            publications=[_publication(topic, published, bad) for topic, published in encoded],
+            publications=[_publication(route, published, bad) for route, published in encoded],
             dead_letters=self._dead_letters.topic,
             letters=self._dead_letters.letters(records, found) if found else (),
             codes=Counter(each.code for each in found),
@@ -236,10 +242,11 @@ def _length(key: bytes | None) -> int:
     return 0 if key is None else len(key)
 
 
-def _publication(topic: str, encoded: Encoded, bad: Mapping[int, Quarantine]) -> Publication:
+def _publication(route: Route, encoded: Encoded, bad: Mapping[int, Quarantine]) -> Publication:
     """All or nothing: no output of a record that any output refused (promise 1)."""
     if not bad:
-        return Publication(topic, encoded.keys, encoded.values, encoded.rows)
+        keys, values, rows = encoded.keys, encoded.values, encoded.rows
+        return Publication(route.topic, keys, values, rows, route.headers)
     keep = [place for place, row in enumerate(encoded.rows) if row not in bad]
     keys, values = [encoded.keys[i] for i in keep], [encoded.values[i] for i in keep]
-    return Publication(topic, keys, values, encoded.rows[keep])
+    return Publication(route.topic, keys, values, encoded.rows[keep], route.headers)

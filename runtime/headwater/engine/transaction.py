@@ -11,7 +11,7 @@ from typing import Final
 
 from headwater.clock import Clock
 from headwater.engine.failpoints import reach
-from headwater.engine.task import Work
+from headwater.engine.task import Publication, Work
 from headwater.errors import (
     AbortableError,
     FatalError,
@@ -20,7 +20,7 @@ from headwater.errors import (
     RecycleError,
     UnavailableError,
 )
-from headwater.model import Partition, Positions
+from headwater.model import Letter, Partition, Positions
 from headwater.ports import CommitOutcome, Ending, GroupToken, RecordSource, TransactionalLog
 
 MAX_FAILURES: Final = 10  # in a row without a commit: then the cause is not passing by
@@ -89,7 +89,7 @@ class Transaction:
         for publication in work.publications:
             if publication.values:
                 self._begin()
-                self._log.produce(publication.topic, publication.keys, publication.values)
+                publish(self._log, publication)
         if work.letters:
             self._begin()
             self._log.produce_letters(work.dead_letters, work.letters)
@@ -274,3 +274,14 @@ class Transaction:
         self._doomed = None
         held = {p: self._committed[p] for p in self._source.assignment() if p in self._committed}
         self._source.seek(held)
+
+
+def publish(log: TransactionalLog, publication: Publication) -> None:
+    """Publish columns into the open transaction, with their headers where they have some."""
+    topic, keys, values = publication.topic, publication.keys, publication.values
+    if publication.headers:
+        headers = publication.headers
+        letters = [Letter(key, value, headers) for key, value in zip(keys, values, strict=True)]
+        log.produce_letters(topic, letters)
+    else:
+        log.produce(topic, keys, values)

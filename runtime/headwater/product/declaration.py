@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, get_args, overload
 
 from headwater.errors import Problem
-from headwater.product.flow import Flow, Others, Stream, Subjects
+from headwater.product.flow import Flow, Others, SchemaIdPlace, Stream, Subjects
 from headwater.product.names import (
     contract_mistake,
     port_name_mistake,
@@ -22,13 +22,17 @@ INVALID_VALUE: Final = "INVALID_VALUE"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Output:
-    """One output log: its topic, contract version, and the flow whose rows it carries."""
+    """One output log: its topic, contract version, and the flow whose rows it carries.
+
+    `schema_id` says where its records name their schema.
+    """
 
     topic: str
     port: str | None
     contract: int
     flow: Flow
     origin: Origin
+    schema_id: SchemaIdPlace = "prefix"
 
 
 class DataProduct:
@@ -171,10 +175,19 @@ class DataProduct:
                 )
         return None
 
-    def publish(self, flow: Flow, *, contract: int, port: str | None = None) -> None:
+    def publish(
+        self,
+        flow: Flow,
+        *,
+        contract: int,
+        port: str | None = None,
+        schema_id: SchemaIdPlace = "prefix",
+    ) -> None:
         """Publish the rows of a flow under a contract version of this product.
 
         The topic is the product's name; a further output has a `port`: `<name>.<port>`.
+        Records name their schema by id before the body, which every reader knows, or with
+        `schema_id="header"` by GUID in a header, for which the registry must give GUIDs.
         """
         self._is_publishing = True
         topic = self.name if port is None else f"{self.name}.{port}"
@@ -192,7 +205,10 @@ class DataProduct:
                 "OUTPUT_TWICE",
                 f"{topic} is already published at line {earlier.origin.line}; give one a port",
             )
-        self._outputs.append(Output(topic, port, contract, flow, caller()))
+        if schema_id not in get_args(SchemaIdPlace):
+            text = f"schema_id={schema_id!r} is neither 'prefix' nor 'header'"
+            self._report(INVALID_VALUE, text)
+        self._outputs.append(Output(topic, port, contract, flow, caller(), schema_id))
 
     def _report(self, code: str, mistake: str | None) -> None:
         if mistake is not None:

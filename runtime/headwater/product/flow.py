@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # a declaration is stored, not run: the command line starts w
 EventFunction = Callable[[Any], Any]
 Subjects = Literal["topic", "record", "topic-record"]
 """How the registry's subjects of a topic are named: `<topic>-value`, `<type>`, `<topic>-<type>`."""
+SchemaIdPlace = Literal["prefix", "header"]
+"""Where a published record names its schema: id before the body (V0), or GUID in a header (V1)."""
 Others = Literal["refuse", "skip"]
 """What becomes of records of a type that no contract takes."""
 
