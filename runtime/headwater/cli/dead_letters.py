@@ -5,7 +5,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
@@ -286,7 +285,12 @@ def _outcome(topic: str, done: Replayed, *, dry_run: bool) -> dict[str, Any]:
     return {
         "topic": topic,
         "dry_run": dry_run,
-        **asdict(done),
+        "replayed": done.replayed,
+        "failed_again": done.failed_again,
+        "left_newer": done.left_newer,
+        "written": done.written,
+        "keys": done.keys,
+        "newer_keys": done.newer_keys,
         "refused": [_refusal(each) for each in done.refused],
     }
 

@@ -1,0 +1,129 @@
+"""Dead letters that come back, on the real broker."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from tests.dead_letters.conftest import FIRST, SECOND, SetAside
+
+pytestmark = pytest.mark.kafka
+
+KILLED = -9
+Make = Callable[[str, int], SetAside]
+
+
+def test_repaired_letters_come_out_exactly_once(set_aside: Make) -> None:
+    """List, show, replay through the next release, list again; a second replay does nothing."""
+    world = set_aside("once", 4)
+    listed = world.answer("list")
+    assert listed["totals"] == {"STEP_FAILED": 4}
+    assert {each["attempts"] for each in listed["letters"]} == {1}
+    text = world.command("list").stdout
+    assert "4 open dead letters: 4 STEP_FAILED" in text
+    assert world.source in text
+    world.release(SECOND)
+    dry = world.answer("replay", "--dry-run")
+    assert (dry["replayed"], dry["written"]) == (4, {world.product: 4})
+    assert len(world.outputs()) == 56
+    done = world.answer("replay")
+    assert (done["replayed"], done["failed_again"], done["refused"]) == (4, {}, [])
+    assert world.outputs() == sorted(world.fed["flight_id"])
+    assert world.statuses() == {"replayed": 4}
+    assert world.answer("list")["letters"] == []
+    again = world.answer("replay")
+    assert (again["replayed"], again["written"]) == (0, {})
+    world.run()
+    assert world.outputs() == sorted(world.fed["flight_id"])
+
+
+def test_letters_that_fail_again_are_new_letters_of_the_same_record(set_aside: Make) -> None:
+    """One attempt more, first seen when it was, and the old one is marked."""
+    world = set_aside("again", 2)
+    before = world.answer("list")["letters"]
+    done = world.answer("replay")
+    assert (done["replayed"], done["failed_again"]) == (0, {"STEP_FAILED": 2})
+    assert world.statuses() == {"failed-again": 2, "open": 2}
+    after = world.answer("list")["letters"]
+    assert [each["attempts"] for each in after] == [2, 2]
+    assert [each["release"] for each in after] == ["r2", "r2"]
+    for name in ("source", "first_seen", "code", "step"):
+        assert [each[name] for each in after] == [each[name] for each in before]
+    world.release(SECOND)
+    assert world.answer("replay")["replayed"] == 2
+    assert world.outputs() == sorted(world.fed["flight_id"])
+
+
+@pytest.mark.parametrize("point", ["after_produce", "during_commit", "after_commit"])
+def test_a_killed_replay_is_finished_by_the_next(set_aside: Make, point: str) -> None:
+    """Killed anywhere in a transaction, and run again: each output is there once."""
+    world = set_aside(f"killed-{point.replace('_', '-')}", 5)
+    world.release(SECOND)
+    killed = world.command("replay", settings={"HEADWATER_FAIL": f"{point}:kill@1"})
+    assert killed.returncode == KILLED
+    world.answer("replay")
+    assert world.outputs() == sorted(world.fed["flight_id"])
+    assert world.statuses() == {"replayed": 5}
+
+
+def test_of_two_replays_at_once_each_letter_comes_out_once(set_aside: Make) -> None:
+    """The later one fences the earlier, or finds nothing left to do."""
+    world = set_aside("race", 5)
+    world.release(SECOND)
+    both = [world.begin("replay"), world.begin("replay")]
+    for process in both:
+        with process:
+            _, err = process.communicate(timeout=60)
+            assert process.returncode in {0, 69, 75}, err
+    world.answer("replay")
+    assert world.outputs() == sorted(world.fed["flight_id"])
+    assert world.statuses() == {"replayed": 5}
+
+
+def test_discarded_letters_stay_discarded_and_the_audit_log_says_why(set_aside: Make) -> None:
+    """A reason is needed; a replay passes them by."""
+    world = set_aside("discard", 3)
+    silent = world.command("discard", "--reason", " ")
+    assert silent.returncode == 78
+    place = world.answer("list")["letters"][0]["at"]
+    assert world.answer("discard", "--reason", "a test", "--at", place)["discarded"] == 1
+    world.release(SECOND)
+    assert world.answer("replay")["replayed"] == 2
+    assert world.statuses() == {"replayed": 2, "discarded": 1}
+    marks = [
+        record
+        for record in world.bench.records("_headwater.audit")
+        if (record.key or b"").startswith(world.letters.encode())
+    ]
+    assert len(marks) == 3
+    assert any(b"a test" in (mark.value or b"") for mark in marks)
+    assert all(b"tester" in (mark.value or b"") for mark in marks)
+
+
+def test_letters_of_keys_with_newer_values_are_counted_and_can_be_left(set_aside: Make) -> None:
+    """A replay must not put an older value in place of a newer one unnoticed."""
+    world = set_aside("newer", 4)
+    world.release(SECOND)
+    bad = world.fed.filter(world.fed["carrier"] == "BAD")
+    world.feed(bad.head(3))
+    careful = world.answer("replay", "--if-newest")
+    assert (careful["replayed"], careful["left_newer"]) == (1, 3)
+    assert (careful["newer_keys"], careful["keys"]) == (3, 4)
+    assert world.statuses() == {"replayed": 1, "open": 3}
+    told = world.command("replay")
+    assert "3 of 3 keys have newer values" in told.stdout
+    assert world.statuses() == {"replayed": 4}
+
+
+def test_payloads_are_shown_only_when_asked_for(set_aside: Make) -> None:
+    """Neither list nor show nor a log holds one; with --payload it is decoded."""
+    world = set_aside("payload", 1)
+    flight = world.fed["flight_id"][0]
+    for arguments in (["list"], ["show"], ["replay", "--dry-run"]):
+        done = world.command(*arguments)
+        assert done.returncode == 0
+        assert flight not in done.stdout + done.stderr
+        assert "secret payload" not in done.stdout + done.stderr
+    shown = json.loads(world.command("show", "--payload").stdout)
+    assert shown["payload"]["value"]["flight_id"] == flight
+    assert shown["payload"]["key"] == flight
+    world.release(FIRST)
