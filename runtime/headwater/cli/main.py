@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "check": "Find every mistake in products, contracts and samples, without a broker.",
     "describe": "Print a product's inputs, steps, output contracts and topics.",
     "test": "Run a product on its samples, without a broker, and show what differs.",
+    "diff": "Compare what two definitions of a product make of the same real input.",
     "run": "Process products until stopped, or until the end of now.",
     "register": "Publish output contracts to the schema registry.",
     "snapshot": "Append what a product published since its last snapshot.",

@@ -1,0 +1,106 @@
+"""A few rows that differ, as people may see them: masked where a contract says so."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+import polars as pl
+
+from headwater.assembly.diff_frames import Column, RowDiff
+from headwater.assembly.plain import plain
+from headwater.contract import ROW, Contract
+from headwater.ports import Records
+from headwater.redaction import REDACTED
+
+Kind: TypeAlias = Literal["added", "removed", "changed"]
+MASKED: Final = frozenset({"personal", "secret"})
+
+
+@dataclass(slots=True)
+class Sample:
+    """The first `size` rows of each kind in the order of the log, as JSON can write them.
+
+    Which they are does not hang on timing: each partition keeps its own first ones until the end.
+    `masked` are the sensitive fields of both sides.
+    """
+
+    key: Sequence[str]
+    columns: Sequence[Column]
+    masked: frozenset[str]
+    size: int
+    _kept: dict[tuple[Kind, str, int], list[dict[str, Any]]] = field(default_factory=dict)
+
+    def add(self, records: Records, diff: RowDiff, changed: pl.Series) -> None:
+        """Keep rows of one batch, which is of one partition."""
+        one_sided: tuple[tuple[Kind, pl.DataFrame], ...] = (
+            ("added", diff.added),
+            ("removed", diff.removed),
+        )
+        for kind, frame in one_sided:
+            for row in self._room(kind, records, frame.height):
+                values = {name: self._shown(frame[name], row, name) for name in _names(frame)}
+                self._keep(kind, records, frame[row], {"row": values})
+        places = changed.arg_true()
+        for at in self._room("changed", records, len(places)):
+            self._keep_pair(records, diff, places[at])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What was kept: kind, place of the input record, key, and the row or its columns."""
+        by_kind: dict[Kind, list[dict[str, Any]]] = {"changed": [], "added": [], "removed": []}
+        for (kind, _, _), rows in sorted(self._kept.items()):
+            by_kind[kind] += rows
+        return [row for rows in by_kind.values() for row in rows[: self.size]]
+
+    def _room(self, kind: Kind, records: Records, rows: int) -> range:
+        if not rows or not self.size:
+            return range(0)
+        place = (kind, records.topic, records.partitions()[0])
+        return range(min(rows, self.size - len(self._kept.setdefault(place, []))))
+
+    def _keep_pair(self, records: Records, diff: RowDiff, at: int) -> None:
+        left, right = diff.pairs
+        differing = [each for each in self.columns if diff.differs[each.name][at]]
+        values = {
+            each.name: {
+                "today": self._shown(each.within(left), at, each.name),
+                "candidate": self._shown(each.within(right), at, each.name),
+            }
+            for each in differing
+        }
+        self._keep("changed", records, left[at], {"columns": values})
+
+    def _keep(self, kind: Kind, records: Records, row: pl.DataFrame, what: dict[str, Any]) -> None:
+        index, source = records.partitions()[0], row[ROW].item()
+        key = {name: self._shown(row[name], 0, name) for name in self.key if name in row}
+        place = {"partition": index, "offset": records.offsets()[source]}
+        found = {"kind": kind, "topic": records.topic, **place, "key": key, **what}
+        self._kept[kind, records.topic, index].append(found)
+
+    def _shown(self, series: pl.Series, at: int, name: str) -> Any:
+        if self._is_masked(name):
+            return REDACTED
+        return plain(series[at], series.dtype)
+
+    def _is_masked(self, name: str) -> bool:
+        """A field is masked with all that is inside it, and with what it is inside of."""
+        return any(
+            path == name
+            or path.startswith((f"{name}.", f"{name}[", f"{name}{{"))
+            or name.startswith(f"{path}.")
+            for path in self.masked
+        )
+
+
+def masked(*contracts: Contract | None) -> frozenset[str]:
+    """The sensitive fields of contracts, by path."""
+    return frozenset(
+        path
+        for contract in contracts
+        if contract is not None
+        for path, level in contract.sensitivity.items()
+        if level in MASKED
+    )
+
+
+def _names(frame: pl.DataFrame) -> Iterator[str]:
+    return (name for name in frame.columns if name != ROW)

@@ -1,0 +1,183 @@
+"""What two definitions came to, counted as batches go by: rows, columns, dead letters.
+
+Holds counts and a few rows, whatever the size of the cut.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, get_args
+
+import polars as pl
+
+from headwater.assembly.diff_frames import Column, RowDiff, lay_out
+from headwater.assembly.diff_sample import Kind, Sample, masked
+from headwater.contract import ROW, ROW_TYPE, Contract
+from headwater.errors import ConfigurationError, Problem
+from headwater.ports import Records
+
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+ONE_SIDED: Final[tuple[Kind, ...]] = ("added", "removed")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One difference, in words; of kind `changed` it may be of one column."""
+
+    kind: Kind
+    text: str
+    column: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """What allows it."""
+        return self.kind if self.column is None else f"{self.kind}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What may differ: kinds as a whole, and columns whose values may, with what is in them."""
+
+    kinds: frozenset[str] = frozenset()
+    columns: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> "Allowance":
+        """Of `added`, `removed`, `changed` and `changed:<column>`. Raises ConfigurationError."""
+        kinds: set[str] = set()
+        columns: set[str] = set()
+        for text in texts:
+            kind, colon, column = text.partition(":")
+            if kind not in KINDS or (colon and (kind != "changed" or not column)):
+                message = f"--allow {text}: write added, removed, changed or changed:<column>"
+                raise ConfigurationError([Problem("BAD_VALUE", message)])
+            (columns if colon else kinds).add(column if colon else kind)
+        return cls(frozenset(kinds), frozenset(columns))
+
+    def takes(self, finding: Finding) -> bool:
+        """Whether a difference is meant."""
+        column = finding.column
+        return finding.kind in self.kinds or (
+            column is not None
+            and any(column == each or column.startswith(f"{each}.") for each in self.columns)
+        )
+
+
+class PortTally:
+    """One output port of two definitions; None for the contract of a side that lacks it.
+
+    `rows` counts `today`, `candidate`, `equal`, `added`, `removed` and `changed` rows, `columns`
+    the changed rows per column. `empties` are frames for either side when it makes nothing.
+    """
+
+    def __init__(
+        self, today: Contract | None, candidate: Contract | None, *, sample_size: int
+    ) -> None:
+        either = today or candidate
+        if either is None:
+            message = "a port is on one side at least"
+            raise ValueError(message)
+        self.today: Final = today
+        self.candidate: Final = candidate
+        self.topic: Final = either.topic
+        self.empties: Final = _no_rows(today or either), _no_rows(candidate or either)
+        self.layout: Final = lay_out((today or either).columns, (candidate or either).columns)
+        shared = {each.name: each for each in self.layout.shared}
+        self.is_key_changed: Final = (today or either).key != (candidate or either).key
+        names = () if self.is_key_changed else either.key
+        self.key: Final[list[Column]] = [shared[each] for each in names if shared[each].type]
+        sensitive = masked(today, candidate)
+        self.sample: Final = Sample(either.key, self.layout.shared, sensitive, sample_size)
+        self.rows: Final[Counter[str]] = Counter()
+        self.columns: Final[Counter[str]] = Counter()
+
+    def add(self, records: Records, diff: RowDiff) -> None:
+        """Count one batch, compared."""
+        pairs = diff.pairs[0].height
+        changed = diff.differs.select(pl.any_horizontal(pl.all())).to_series()
+        found = {
+            "added": diff.added.height,
+            "removed": diff.removed.height,
+            "changed": int(changed.sum()),
+        }
+        self.rows.update(
+            found,
+            today=pairs + found["removed"],
+            candidate=pairs + found["added"],
+            equal=pairs - found["changed"],
+        )
+        if any(found.values()):
+            sums = {each.name: int(each.sum()) for each in diff.differs}
+            self.columns.update({name: number for name, number in sums.items() if number})
+            self.sample.add(records, diff, changed)
+
+    def findings(self) -> Iterator[Finding]:
+        """Every difference of this port."""
+        yield from self._declared()
+        for kind in ONE_SIDED:
+            if number := self.rows[kind]:
+                yield Finding(kind, f"{_rows(number)} of {self.topic} {kind}")
+        for name, number in self.columns.items():
+            yield Finding("changed", f"{name} of {self.topic} differs in {_rows(number)}", name)
+
+    def _declared(self) -> Iterator[Finding]:
+        """What differs whatever the rows are."""
+        if self.today is None:
+            yield Finding("added", f"the port {self.topic} is new")
+        if self.candidate is None:
+            yield Finding("removed", f"the port {self.topic} is gone")
+        if self.is_key_changed:
+            yield Finding("changed", f"the key of {self.topic} is another")
+        for name in self.layout.added:
+            yield Finding("changed", f"the column {name} of {self.topic} is new", name)
+        for name in self.layout.removed:
+            yield Finding("changed", f"the column {name} of {self.topic} is gone", name)
+
+
+@dataclass(slots=True)
+class RefusedTally:
+    """The input records that either side sets aside, by code.
+
+    `only_today` and `only_candidate` are of records that the other side takes; `recoded` are those
+    that both set aside, for another reason.
+    """
+
+    today: Counter[str] = field(default_factory=Counter)
+    candidate: Counter[str] = field(default_factory=Counter)
+    only_today: Counter[str] = field(default_factory=Counter)
+    only_candidate: Counter[str] = field(default_factory=Counter)
+    recoded: Counter[str] = field(default_factory=Counter)
+
+    def add(self, today: Mapping[int, str], candidate: Mapping[int, str]) -> None:
+        """Count one batch: the code of each record that was set aside, by its offset."""
+        self.today.update(today.values())
+        self.candidate.update(candidate.values())
+        self.only_today.update(today[each] for each in today.keys() - candidate.keys())
+        self.only_candidate.update(candidate[each] for each in candidate.keys() - today.keys())
+        self.recoded.update(
+            f"{today[each]} -> {candidate[each]}"
+            for each in today.keys() & candidate.keys()
+            if today[each] != candidate[each]
+        )
+
+    def findings(self) -> Iterator[Finding]:
+        """Every difference; what comes back counts as added, what is newly lost as removed."""
+        for code, number in self.only_candidate.items():
+            yield Finding("removed", f"{_records(number)} more in the dead letters: {code}")
+        for code, number in self.only_today.items():
+            yield Finding("added", f"{_records(number)} fewer in the dead letters: {code}")
+        for codes, number in self.recoded.items():
+            text = f"{_records(number)} in the dead letters with another code: {codes}"
+            yield Finding("changed", text)
+
+
+def _no_rows(contract: Contract) -> pl.DataFrame:
+    return pl.DataFrame(schema={**contract.columns, ROW: ROW_TYPE})
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row{'' if number == 1 else 's'}"
+
+
+def _records(number: int) -> str:
+    return f"{number:,} record{'' if number == 1 else 's'}"
