@@ -85,3 +85,16 @@ def test_a_halt_ends_with_the_assignment(outside: Outside) -> None:
     until(lambda: len(reader.records) + len(second.records) >= 40, reader, second)
     holder = reader if still in reader.source.assignment() else second
     assert _values(holder, still)
+
+
+def test_the_end_of_a_halted_partition_is_the_read_committed_one(outside: Outside) -> None:
+    """Its lag is told all the same, and an open transaction upstream is no lag."""
+    topic, still, _ = _filled(outside)
+    reader, ends = outside.member(topic), outside.settled(topic)
+    until(lambda: len(reader.records) == 40, reader)
+    reader.source.halt({still: 3})
+    log = outside.log()
+    log.begin()
+    log.produce(topic, [b"%d" % i for i in range(20)], [b"0"] * 20)
+    until(lambda: outside.topics.high_watermarks(topic)[still] > ends[still], reader)
+    assert reader.source.ends([still]) == {still: ends[still]}

@@ -62,6 +62,9 @@ class Stopwatch:
     def waiting(self, reason: str | None) -> None:
         pass
 
+    def ends(self, ends: Positions) -> None:
+        pass
+
     def halted(self, halts: Sequence[Halt]) -> None:
         pass
 

@@ -106,6 +106,7 @@ class Witness:
         self.violations: list[RuleViolation] = []
         self.reasons: list[str | None] = []
         self.halts: Sequence[Halt] = ()
+        self.known_ends: Positions = {}
 
     def alive(self) -> None: ...
 
@@ -132,6 +133,9 @@ class Witness:
 
     def waiting(self, reason: str | None) -> None:
         self.reasons.append(reason)
+
+    def ends(self, ends: Positions) -> None:
+        self.known_ends = ends
 
     def halted(self, halts: Sequence[Halt]) -> None:
         self.halts = halts

@@ -11,7 +11,7 @@ from headwater.contract import Decoded
 from headwater.engine import LoopSettings, Work
 from headwater.engine.halting import rows_before, unreadable
 from headwater.engine.selection import Selection
-from headwater.errors import AbortableError, HaltedError
+from headwater.errors import AbortableError, HaltedError, UnavailableError
 from headwater.model import Code, HaltCode, Partition, Positions, Quarantine, RawRecord
 from headwater.ports import Records
 
@@ -199,3 +199,20 @@ def _records(*values: bytes) -> Records:
         RawRecord(Partition(INPUT, 0), 5 + i, 0, b"k", value) for i, value in enumerate(values)
     ]
     return MemoryRecords(INPUT, found)
+
+
+def test_the_lag_of_a_halted_partition_is_told(world: "World") -> None:
+    """A source that stands still hears of no end by itself: it is asked, and may fail."""
+    feed_alien(world)
+    process = halting(world).begin()
+    for _ in range(10):
+        process.step()
+    world.broker.faults.script("ends", UnavailableError("away"))
+    world.feed(*[b"a"] * 30)
+    for _ in range(2):
+        world.broker.clock.advance(6.0)
+        process.step()
+    partition = first(world, b"alien").partition
+    assert process.monitor.known_ends == {partition: world.topics.ends(INPUT)[partition]}
+    assert process.is_running
+    world.check()

@@ -7,14 +7,16 @@ Nothing of it is remembered: after a restart or a rebalance the same record tell
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
+from headwater.clock import Clock
 from headwater.contract import DecodedTypes
-from headwater.errors import HaltedError
+from headwater.errors import HaltedError, RetriableError
 from headwater.model import Halt, HaltCode, Partition, Positions
 from headwater.ports import Monitor, Records, RecordSource
 
 OnIncompatible = Literal["pause", "dead-letter", "stop"]
 """What becomes of a record whose writer's schema the contract can never resolve."""
 
+ENDS_EVERY_S: Final = 5.0  # as often as a metric is scraped, more or less
 CORRUPT: Final = "the stored record batch fails its checksum or cannot be decompressed"
 
 
@@ -45,9 +47,11 @@ def rows_before(records: Records, halts: Sequence[Halt]) -> Sequence[int]:
 class Halted:
     """The halted partitions among those held: the source stands still there, the monitor knows."""
 
-    def __init__(self, source: RecordSource, monitor: Monitor) -> None:
+    def __init__(self, source: RecordSource, monitor: Monitor, clock: Clock) -> None:
         self._source = source
         self._monitor = monitor
+        self._clock = clock
+        self._asked_s = clock.monotonic()
         self._halts: dict[Partition, Halt] = {}
 
     def add(self, halts: Iterable[Halt]) -> None:
@@ -57,11 +61,21 @@ class Halted:
         self._halts |= new
         self._tell()
 
-    def add_corrupt(self) -> None:
+    def _add_corrupt(self) -> None:
         """Stand still where the source met stored records that cannot be read."""
         found = {p: at for p, at in self._source.corrupt().items() if p not in self._halts}
         if found:
             self.add(Halt(p, at, HaltCode.CORRUPT_RECORD, CORRUPT) for p, at in found.items())
+
+    def look(self) -> None:
+        """Once a turn: new corrupt places, and now and then how far the halted ones lie behind."""
+        self._add_corrupt()
+        if self._halts and self._clock.monotonic() - self._asked_s > ENDS_EVERY_S:
+            self._asked_s = self._clock.monotonic()
+            try:
+                self._monitor.ends(self._source.ends(self._halts))
+            except RetriableError:
+                return  # the lag is as old as before: whoever needs the broker waits for it
 
     def clear(self) -> None:
         """Every partition was sought back: what halted one shows again."""

@@ -11,6 +11,7 @@ from headwater.clock import Clock
 from headwater.engine.attempts import Attempts
 from headwater.engine.commit_policy import CommitPolicy
 from headwater.engine.dead_letters import DeadLetterTail
+from headwater.engine.guard import Guard, Sandbox
 from headwater.engine.halting import Halted, OnIncompatible, halted_error
 from headwater.engine.limit import BadRecordWindow
 from headwater.engine.start import StartPositions
@@ -26,7 +27,7 @@ from headwater.errors import (
     RetriableError,
     UnavailableError,
 )
-from headwater.model import Halt, Partition, Positions
+from headwater.model import Halt, Partition, Positions, Quarantine
 from headwater.ports import Ending, GroupToken, Monitor, Records, RecordSource, TransactionalLog
 
 DRAIN_FAILURES: Final = (AbortableError, RecycleError, RetriableError)
@@ -53,6 +54,7 @@ class Outside:
     monitor: Monitor
     clock: Clock
     tail: DeadLetterTail
+    sandbox: Sandbox
 
 
 class Loop:
@@ -87,7 +89,8 @@ class Loop:
         self._waiting = Waiting(
             outside.source, outside.monitor, outside.clock, limit_s=settings.outage_limit_s
         )
-        self._halted = Halted(outside.source, outside.monitor)
+        self._guard = Guard(outside.sandbox, outside.source, outside.monitor)
+        self._halted = Halted(outside.source, outside.monitor, outside.clock)
         self._tally = Tally()
         self._take = settings.poll_size
         self.assignments = 0  # rises with every change
@@ -125,6 +128,7 @@ class Loop:
             if not self.is_stopping:
                 raise
         finally:
+            self._guard.close()
             self._source.close()
             self._log.close()  # aborts what is open
 
@@ -139,7 +143,7 @@ class Loop:
             if self._is_due():  # the batch took longer than the interval
                 self._transaction.commit()
             self._stage(work, group)
-        self._halted.add_corrupt()
+        self._halted.look()
         if self._is_due():
             self._transaction.commit()
         elif not batches:
@@ -162,14 +166,19 @@ class Loop:
         """Decode, run and encode; waits while the registry is away, the group membership kept."""
         began = self._clock.monotonic()
         try:
-            work = self._tasks[records.topic].process(records)
+            work = self._work(records)
         except RetriableError as error:
             self._transaction.commit()  # an open transaction would time out meanwhile
-            work = self._waiting.out(
-                lambda: self._tasks[records.topic].process(records), error, self
-            )
+            work = self._waiting.out(lambda: self._work(records), error, self)
         self._monitor.processed(records.topic, self._clock.monotonic() - began)
         return work
+
+    def _work(self, records: Records) -> Work:
+        guilty: Sequence[Quarantine] = ()
+        if self._attempts.is_guarded(records.ends(), self._transaction.committed()):
+            self._transaction.commit()  # a search may outlast an open transaction
+            guilty = self._guard.guilty(records, self)
+        return self._tasks[records.topic].process(records, guilty)
 
     def _stage(self, work: Work, group: GroupToken) -> None:
         self._window.observe(
@@ -207,6 +216,8 @@ class Loop:
         transaction = self._transaction
         if transaction.is_empty:
             return False
+        if self._attempts.is_guarding(transaction.committed()):
+            return True
         elapsed_s = self._clock.monotonic() - transaction.last_commit_s
         return self._settings.policy.is_due(
             elapsed_s=elapsed_s, records=transaction.records, size=transaction.size
@@ -320,6 +331,8 @@ class Loop:
             self._monitor.counted(
                 read=self._tally.read, written=self._tally.written, codes=self._tally.codes
             )
+            if self._tally.violations:
+                self._monitor.rules_broken(self._tally.violations)
         else:
             self._window.discard()
         self._tally = Tally()

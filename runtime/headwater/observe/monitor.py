@@ -67,6 +67,10 @@ class ProcessMonitor:
         self._health.waiting(reason)
         self._metrics.waiting(is_waiting=reason is not None)
 
+    def ends(self, ends: Positions) -> None:
+        """The read_committed ends of partitions that stand still."""
+        self._metrics.ends(ends)
+
     def halted(self, halts: Sequence[Halt]) -> None:
         """All partitions held that stand still now; each is logged once."""
         self._health.halted(halts)

@@ -4,7 +4,7 @@ The seam is columnar: `RecordSource.poll` returns columns, `TransactionalLog.pro
 A native client can take the place of the Kafka adapter without touching the engine.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, NewType, Protocol
@@ -130,6 +130,13 @@ class RecordSource(Protocol):
         """Stand still at these positions while the other partitions go on.
 
         A `seek` of such a partition ends it, and so does a new assignment.
+        """
+        ...
+
+    def ends(self, partitions: Iterable[Partition]) -> Positions:
+        """The read_committed ends of partitions held; asks the broker, one call each.
+
+        The others tell theirs while they are read. Raises RetriableError.
         """
         ...
 

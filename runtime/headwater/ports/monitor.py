@@ -49,6 +49,10 @@ class Monitor(Protocol):
         """The loop waits for the broker or the registry; None when it goes on."""
         ...
 
+    def ends(self, ends: Positions) -> None:
+        """The read_committed ends of partitions that stand still: nobody else asks for them."""
+        ...
+
     def halted(self, halts: Sequence[Halt]) -> None:
         """All partitions held that stand still now; empty when every one goes on."""
         ...

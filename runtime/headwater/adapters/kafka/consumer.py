@@ -19,6 +19,7 @@ from headwater.errors import (
 from headwater.model import Partition, Positions
 from headwater.ports import GroupToken, RebalanceListener, Records
 
+ENDS_S: Final = 2.0  # for a metric: it can be asked again
 CALL_S: Final = 10.0  # committed(), which waits out a zombie's pending offsets (KIP-447)
 
 FIXED: Final[Mapping[str, Any]] = {
@@ -190,6 +191,17 @@ class KafkaSource:
             self._paused |= partitions
         else:
             self._consumer.resume(_bare(partitions))
+
+    def ends(self, partitions: Iterable[Partition]) -> Positions:
+        """The read_committed ends of partitions held; a paused one is not told its end."""
+        found: dict[Partition, int] = {}
+        for partition in partitions:
+            place = TopicPartition(partition.topic, partition.index)
+            try:
+                _, found[partition] = self._consumer.get_watermark_offsets(place, timeout=ENDS_S)
+            except KafkaException as cause:
+                raise translate(cause, doing=f"asking for the end of {partition}") from cause
+        return found
 
     def corrupt(self) -> Positions:
         """Where the stored records fail their checksum or cannot be decompressed."""

@@ -11,7 +11,7 @@ from headwater.model import Partition
 
 Operation = Literal[
     "initialise", "begin", "produce", "send_offsets", "commit", "abort",
-    "poll", "committed", "commit_start", "check_membership",
+    "poll", "committed", "commit_start", "check_membership", "ends",
 ]  # fmt: skip
 
 

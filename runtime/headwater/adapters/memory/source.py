@@ -1,6 +1,6 @@
 """The group member in memory (the port `RecordSource`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from headwater.adapters.memory.broker import MemoryBroker
@@ -102,6 +102,11 @@ class MemorySource:
         """Stand still at these positions while the other partitions go on."""
         self.seek(positions)
         self._halted |= positions.keys()
+
+    def ends(self, partitions: Iterable[Partition]) -> Positions:
+        """The read_committed ends of partitions held."""
+        self._broker.faults.take("ends")
+        return {p: self._broker.partition(p).stable_end for p in partitions}
 
     def corrupt(self) -> Positions:
         """Where a record is damaged: `Faults.damage` says which are."""
