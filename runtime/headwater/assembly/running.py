@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 from headwater.assembly.processor import Processor, Telling
 from headwater.assembly.project import LoadedProduct
+from headwater.assembly.step_bound import bounded
 from headwater.assembly.supervisor import SUPERVISOR
 from headwater.clock import SYSTEM
 from headwater.config import Settings
@@ -103,7 +104,7 @@ def run_product(
     ):
         log.info("run.serving", host=settings.metrics.host, port=server.port)
         processor = Processor(
-            loaded,
+            bounded(loaded, settings.step_timeout.total_seconds()),
             options.applied_to(settings),
             Telling(monitor, metrics.client_statistics),
             is_registering=options.is_registering,

@@ -117,6 +117,15 @@ class Settings(BaseSettings):
         le=1024 * MIB,
         description="Bytes of input values processed as one batch.",
     )
+    step_timeout: Duration = Field(
+        default=timedelta(seconds=30),
+        ge=timedelta(seconds=1),
+        description=(
+            "How long one step may take over one batch before the process is ended (exit code "
+            "142). After three starts that ended at the same position, the records that do it are "
+            "found in a child process and quarantined."
+        ),
+    )
     outage_limit: Duration = Field(
         default=timedelta(minutes=5),
         ge=timedelta(seconds=30),

@@ -7,36 +7,18 @@ batches that the culprit can be in are guarded: they go through a sandbox first.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
-from headwater.model import Partition, Positions, Quarantine
+from headwater.model import Partition, Positions
 from headwater.observe.logs import get_logger
-from headwater.ports import Records
 
 MAX_ATTEMPTS: Final = 3  # once is a power cut, twice is bad luck
 ATTEMPTS: Final = "attempts"
 GUARDED_UNTIL: Final = "guarded_until"
 
 log = get_logger("attempts")
-
-
-class Sandbox(Protocol):
-    """Finds the records that end a process, by letting them end another one."""
-
-    def guilty(self, records: Records, keep_alive: Callable[[], None]) -> Sequence[Quarantine]:
-        """The rows that kill a process or never come back from it, each with its reason.
-
-        `keep_alive` is called about once a second; what it raises ends the search. Raises
-        RetriableError when a schema cannot be had now, TooManyBadRecordsError when too many rows
-        of the batch are guilty, FatalError when there can be no sandbox.
-        """
-        ...
-
-    def close(self) -> None:
-        """Let go of what is left of it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """A flow compiled for the columns of its input: every mistake now, only bad rows later."""
 
+from collections.abc import Callable
+from copy import copy
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Final
 
@@ -31,7 +33,7 @@ class Plan:
         defaults: Defaults | None = None,
     ) -> None:
         self.flow: Final = flow
-        self.stages: Final[list[Stage]] = []
+        self.stages: list[Stage] = []
         self._output: Final = output
         self.columns: Columns | None = columns
         """The columns that come out; None when an author's `map` needs rows to tell."""
@@ -49,6 +51,12 @@ class Plan:
                 self.columns = self.columns if isinstance(step, Filter) else None
         if problems:
             raise DeclarationError(problems)
+
+    def wrapped(self, wrap: Callable[[Stage], Stage]) -> "Plan":
+        """The same plan with something around each stage."""
+        plan = copy(self)
+        plan.stages = [wrap(stage) for stage in self.stages]
+        return plan
 
     def process(self, frame: pl.DataFrame) -> Processed:
         """Run the steps on a frame of the input columns and `_row`.

@@ -1,0 +1,181 @@
+"""The child of the sandbox: works on pieces of a batch until one of them ends it.
+
+It says what it is about to do before it does it; what it makes of a piece goes nowhere. Started as
+`python -m headwater.assembly.sandbox_child FD`, the other end of the socket in the parent's hands.
+"""
+
+import faulthandler
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from headwater.adapters.memory import MemoryBroker, MemoryTopics
+from headwater.adapters.memory.registry import MemoryRegistry
+from headwater.assembly.project import LoadedProduct, complete
+from headwater.assembly.registration import SchemaIds
+from headwater.assembly.sandbox_wire import (
+    OUT_OF_MEMORY,
+    receive,
+    reference_text,
+    schema_of,
+    send,
+    unpacked,
+)
+from headwater.assembly.source import read_product
+from headwater.assembly.tasks import TaskMaker
+from headwater.engine import LetterWriter, Task
+from headwater.engine.selection import Selection
+from headwater.errors import DeclarationError, UnknownSchemaError
+from headwater.flow.stage import Columns, Processed, Stage
+from headwater.model import SchemaRef
+from headwater.ports import Records, RegisteredSchema, TopicSettings
+from headwater.product import Step
+
+
+def main(descriptor: int) -> None:
+    """Serve the parent at this socket until it hangs up."""
+    faulthandler.enable()  # a crash says where it was: frames, no values
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    faulthandler.register(signal.SIGALRM, all_threads=False, chain=True)
+    parent = Connection(descriptor)
+    try:
+        child = _Child(parent, receive(parent))
+        while True:
+            child.serve(receive(parent))
+    except EOFError:
+        return  # the parent is done with us, or gone
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
+    except Exception as error:  # noqa: BLE001 - told without its text: that may hold a payload
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        sys.exit(f"{frames}{type(error).__name__}")
+
+
+class _Child:
+    def __init__(self, parent: Connection, setup: Mapping[str, Any]) -> None:
+        self._parent = parent
+        self._tasks = _tasks(parent, setup)
+        self._records: Records | None = None
+        _confine(setup["memory_bytes"])
+        send(parent, said="ready")
+
+    def serve(self, request: Mapping[str, Any]) -> None:
+        """Take a batch, or work on a piece of it and say when that is done."""
+        if "topic" in request:
+            self._records = unpacked(request["topic"], self._parent.recv_bytes())
+            return
+        if self._records is None:
+            raise EOFError
+        first, end = request["piece"]
+        piece = Selection(self._records, range(first, end))
+        signal.setitimer(signal.ITIMER_REAL, request["seconds"])
+        send(self._parent, said="step", step="decode")
+        try:
+            self._tasks[piece.topic].process(piece)
+        except DeclarationError:
+            pass  # a mistake of the product: the parent runs into it too, and tells
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+        send(self._parent, said="done")
+
+
+def _tasks(parent: Connection, setup: Mapping[str, Any]) -> dict[str, Task]:
+    file = Path(setup["file"])
+    loaded = _announcing(complete(read_product(file), file), parent)
+    topics = MemoryTopics(MemoryBroker())
+    topics.create([TopicSettings(stream.topic, 1, "source") for stream in loaded.product.inputs])
+    ids = {topic: SchemaIds(*pair) for topic, pair in setup["ids"].items()}
+    maker = TaskMaker(loaded, ids, _AskingRegistry(parent), topics, LetterWriter("none"))
+    tasks = {stream.topic: maker.task(stream) for stream in loaded.product.inputs}
+    for task in tasks.values():
+        task.skip_proofs()
+    return tasks
+
+
+def _confine(more_bytes: int) -> None:
+    """This process may grow by so much from here on; short of memory, the kernel takes it first."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + more_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # deaths are expected, and cores hold payloads
+    Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+class _AskingRegistry(MemoryRegistry):
+    """Asks the parent for schemas: it has them mostly, and this process has no way out."""
+
+    def __init__(self, parent: Connection) -> None:
+        super().__init__()
+        self._parent = parent
+
+    def schema(self, reference: SchemaRef) -> str:
+        """The Avro JSON text. Raises UnknownSchemaError."""
+        found = self._asked("schema", reference_text(reference))
+        if found is None:
+            raise UnknownSchemaError(f"the registry has no schema {reference}")
+        return str(found)
+
+    def subjects(self, schema_id: int) -> frozenset[str]:
+        """The subjects of an id."""
+        found: Iterable[str] = self._asked("subjects", schema_id)
+        return frozenset(found)
+
+    def lookup(self, subject: str, schema: str) -> RegisteredSchema | None:
+        """The registered copy of exactly this schema."""
+        found = self._asked("lookup", subject, schema)
+        return None if found is None else schema_of(found)
+
+    def _asked(self, name: str, *arguments: int | str) -> Any:
+        left_s, _ = signal.setitimer(signal.ITIMER_REAL, 0.0)  # waiting is not working
+        send(self._parent, said="ask", name=name, of=arguments)
+        answer = receive(self._parent)["answer"]
+        signal.setitimer(signal.ITIMER_REAL, left_s)
+        return answer
+
+
+def _announcing(loaded: LoadedProduct, parent: Connection) -> LoadedProduct:
+    plans = {
+        topic: plan.wrapped(lambda stage: _Announcing(stage, parent))
+        for topic, plan in loaded.plans.items()
+    }
+    return replace(loaded, plans=plans)
+
+
+@dataclass(frozen=True, slots=True)
+class _Announcing:
+    """A stage that says when it begins and when it ends."""
+
+    stage: Stage
+    parent: Connection
+
+    @property
+    def step(self) -> Step:
+        """The declared step."""
+        return self.stage.step
+
+    def columns(self, given: Columns) -> Columns | None:
+        """The columns that come out."""
+        return self.stage.columns(given)
+
+    def run(self, frame: pl.DataFrame) -> Processed:
+        """The step on a frame."""
+        send(self.parent, said="step", step=self.stage.step.name)
+        try:
+            return self.stage.run(frame)
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)  # else the step would be blamed as if it had only raised
+        finally:
+            send(self.parent, said="step", step="encode")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

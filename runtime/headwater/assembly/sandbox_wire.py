@@ -1,0 +1,89 @@
+"""What the sandbox and its child tell each other: JSON, and the records as columns. No pickles."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from typing import Any, Final
+from uuid import UUID
+
+import polars as pl
+
+from headwater.adapters.memory.reader import MemoryRecords
+from headwater.model import Partition, RawRecord, SchemaRef
+from headwater.ports import Records, RegisteredSchema
+
+OUT_OF_MEMORY: Final = 99  # exit code of a child whose memory ran out; steps rarely take it
+RECORDS: Final = pl.Schema(
+    {
+        "partition": pl.Int32(),
+        "offset": pl.Int64(),
+        "timestamp_ms": pl.Int64(),
+        "key": pl.Binary(),
+        "value": pl.Binary(),
+        "headers": pl.List(pl.Struct({"name": pl.String(), "text": pl.Binary()})),
+    }
+)
+
+
+def send(to: Connection, **message: object) -> None:
+    """Send one message."""
+    to.send_bytes(json.dumps(message).encode())
+
+
+def receive(of: Connection) -> Mapping[str, Any]:
+    """Receive one message. Raises EOFError when the other side is gone."""
+    found: Mapping[str, Any] = json.loads(of.recv_bytes())
+    return found
+
+
+def packed(records: Records) -> bytes:
+    """Records as bytes."""
+    headers: list[list[dict[str, object]]] = [[] for _ in range(len(records))]
+    for row, found in records.headers().items():
+        headers[row] = [{"name": name, "text": text} for name, text in found]
+    columns = {
+        "partition": records.partitions(),
+        "offset": records.offsets(),
+        "timestamp_ms": records.timestamps_ms(),
+        "key": records.keys(),
+        "value": records.values,
+        "headers": headers,
+    }
+    written = io.BytesIO()
+    pl.DataFrame(columns, schema=RECORDS).write_ipc(written)
+    return written.getvalue()
+
+
+def unpacked(topic: str, content: bytes) -> MemoryRecords:
+    """The records again."""
+    return MemoryRecords(topic, [_record(topic, row) for row in pl.read_ipc(content).iter_rows()])
+
+
+def _record(topic: str, row: Sequence[Any]) -> RawRecord:
+    index, offset, timestamp_ms, key, value, headers = row
+    pairs = tuple((each["name"], each["text"]) for each in headers)
+    return RawRecord(Partition(topic, index), offset, timestamp_ms, key, value, pairs)
+
+
+def reference_text(reference: SchemaRef) -> int | str:
+    """A schema's id or GUID, for JSON."""
+    return reference if isinstance(reference, int) else str(reference)
+
+
+def reference_of(text: int | str) -> SchemaRef:
+    """The schema's id or GUID again."""
+    return text if isinstance(text, int) else UUID(text)
+
+
+def schema_text(schema: RegisteredSchema) -> Mapping[str, object]:
+    """A registered schema, for JSON."""
+    guid = None if schema.guid is None else str(schema.guid)
+    return {**asdict(schema), "guid": guid}
+
+
+def schema_of(text: Mapping[str, Any]) -> RegisteredSchema:
+    """The registered schema again."""
+    guid = None if text["guid"] is None else UUID(text["guid"])
+    return RegisteredSchema(**{**text, "guid": guid})
