@@ -13,6 +13,7 @@ from headwater.cli.main import main
 from headwater.errors import DeclarationError
 
 ORDER = {"id": "a", "n": 1}
+FULL = "FULL_TRANSITIVE"
 
 
 def mistakes(*targets: str) -> list[str]:
@@ -46,10 +47,13 @@ def test_a_project_without_mistakes_is_told_what_was_checked(
     assert run(monkeypatch, "check") == 0
     assert "Nothing wrong in 1 product, 2 contracts and 1 sample." in capsys.readouterr().out
     assert run(monkeypatch, "check", "--format", "json") == 0
+    version = {"version": 1, "compatibility": FULL, "deprecated": None, "sunset": None}
     assert json.loads(capsys.readouterr().out) == {
         "products": ["shop.copies"],
         "unproved": [],
         "contracts": ["shop.copies v1", "shop.orders v1"],
+        "versions": [{"topic": "shop.copies"} | version, {"topic": "shop.orders"} | version],
+        "notes": [],
         "samples": 1,
     }
 

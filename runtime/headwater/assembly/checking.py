@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Final
 
 from headwater.assembly.driver import ProductDriver
+from headwater.assembly.gate import Gate, readable_products
 from headwater.assembly.graph import between
 from headwater.assembly.project import complete, find_product, product_files, told
+from headwater.assembly.published import changed_in_registry, changed_since
 from headwater.assembly.root import SCHEMAS, project_root
 from headwater.assembly.samples import cases, inputs_of
 from headwater.assembly.source import FILE_NAME, read_product
-from headwater.contract import load_contract
+from headwater.contract import Contract, load_contract
 from headwater.errors import DeclarationError, Problem
+from headwater.ports import Registry
 from headwater.product import DataProduct
 from headwater.product.names import folder_of, name_of, topic_name_mistake
 
@@ -22,20 +25,33 @@ VERSION: Final = re.compile(r"v([1-9][0-9]*)")
 
 @dataclass(slots=True)
 class Checked:
-    """What was checked, and every mistake found. `unproved` are products without samples."""
+    """What was checked, and every mistake found. `unproved` are products without samples.
+
+    `notes` are no mistakes, but good to know before a change is released.
+    """
 
     products: list[str] = field(default_factory=list)
     unproved: list[str] = field(default_factory=list)
     contracts: list[str] = field(default_factory=list)
+    details: list[dict[str, object]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     samples: int = 0
     problems: list[Problem] = field(default_factory=list)
 
 
-def check(targets: Sequence[str], directory: Path) -> Checked:
+def check(
+    targets: Sequence[str],
+    directory: Path,
+    *,
+    base: str | None = None,
+    registry: Registry | None = None,
+) -> Checked:
     """Check products (names, folders, files) and contracts (files, folders); all without targets.
 
     Products that are not targets are read too: cycles and names are the whole project's.
-    Raises DeclarationError with every mistake.
+    With `base`, a branch, tag or commit of git, no contract may differ from it; with `registry`,
+    no schema there from the contracts that products of the project publish.
+    Raises DeclarationError with every mistake, and UnavailableError of the registry.
     """
     checked = Checked()
     found = _Targets(checked, directory)
@@ -46,7 +62,16 @@ def check(targets: Sequence[str], directory: Path) -> Checked:
     declared = {file: product for file in found.products if (product := _read(file, checked))}
     for file, product in declared.items():
         _check_product(product, file, checked)
-    checked.problems += between([*declared.values(), *_neighbours(declared)])
+    neighbours = list(_neighbours(declared))
+    checked.problems += between([*declared.values(), *neighbours])
+    for root, gate, topics in _gates(found, [*declared.values(), *neighbours]):
+        judged = gate.judge(topics)
+        checked.problems += judged.problems
+        checked.notes += judged.notes
+        if base is not None:
+            checked.problems += changed_since(root, base)
+        if registry is not None:
+            checked.problems += changed_in_registry(gate.published(topics), registry)
     if checked.problems:
         raise told(checked.problems)
     return checked
@@ -84,6 +109,26 @@ class _Targets:
             self._checked.problems.append(Problem("NOTHING_TO_CHECK", text))
 
 
+def _gates(
+    found: "_Targets", products: Sequence[DataProduct]
+) -> Iterator[tuple[Path, Gate, list[str]]]:
+    """A gate for each project, with the topics of what was asked for, read or published."""
+    topics: dict[Path, dict[str, None]] = {}
+    for path in found.contracts:
+        root = project_root(path.parent)
+        if (topic := _named(path, root / SCHEMAS)) is not None:
+            topics.setdefault(root, {})[topic] = None
+    for product in products:
+        file = Path(product.origin.file)
+        if file in found.products:
+            touched = [each.contract_name for each in product.inputs]
+            touched += [each.topic for each in product.outputs]
+            topics.setdefault(project_root(file.parent), {}).update(dict.fromkeys(touched))
+    for root, names in topics.items():
+        readers = [each for each in products if Path(each.origin.file).is_relative_to(root)]
+        yield root, Gate(root, readers or readable_products(root)), list(names)
+
+
 def _check_contract(path: Path, checked: Checked) -> None:
     root = project_root(path.parent) / SCHEMAS
     topic, version = _named(path, root), VERSION.fullmatch(path.stem)
@@ -96,9 +141,19 @@ def _check_contract(path: Path, checked: Checked) -> None:
         return
     checked.contracts.append(f"{topic} v{version[1]}")
     try:
-        load_contract(root, topic, int(version[1]))
+        checked.details.append(_details(load_contract(root, topic, int(version[1]))))
     except DeclarationError as error:
         checked.problems += error.problems
+
+
+def _details(contract: Contract) -> dict[str, object]:
+    return {
+        "topic": contract.topic,
+        "version": contract.version,
+        "compatibility": contract.compatibility,
+        "deprecated": contract.deprecated,
+        "sunset": contract.sunset.isoformat() if contract.sunset else None,
+    }
 
 
 def _named(path: Path, root: Path) -> str | None:

@@ -113,7 +113,9 @@ def complete(product: DataProduct, file: Path, root: Path | None = None) -> Load
         contract = _contract(root, output.topic, output.contract, output.origin, problems)
         if contract is not None:
             outputs[output.topic] = contract
-        plan = _plan(output, inputs.get(output.flow.stream.contract_name), contract, problems)
+        plan = plan_between(
+            output, inputs.get(output.flow.stream.contract_name), contract, problems
+        )
         if plan is not None:
             plans[output.topic] = plan
     if problems:
@@ -160,7 +162,7 @@ def _contract(
         return None
 
 
-def _plan(
+def plan_between(
     output: Output, source: Contract | None, target: Contract | None, problems: list[Problem]
 ) -> Plan | None:
     """The plan between two contracts; without the target the flow is checked all the same."""

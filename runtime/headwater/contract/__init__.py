@@ -25,6 +25,7 @@ from headwater.contract.schema import (
     is_reserved,
     load_contract,
     parse_contract,
+    registered_text,
 )
 from headwater.contract.tables import arrow_schema, from_arrow, to_arrow
 from headwater.contract.topic_decoder import DecodedTypes, TopicDecoder
@@ -65,6 +66,7 @@ __all__ = [
     "parse_contract",
     "predecessors",
     "record_name",
+    "registered_text",
     "renamed",
     "schema_headers",
     "to_arrow",

@@ -127,7 +127,7 @@ def former_name(name: str, newer: Contract, older: Contract) -> str | None:
 def key_change(newer: Contract, older: Contract) -> str | None:
     """How the key differs in fields, order or encoding; None when every key stays the same bytes.
 
-    A field renamed with an alias stays the key of one field; a key of several has their names in it.
+    A field renamed with an alias stays the key of one field; a key of several holds their names.
     """
     before, after = ", ".join(older.key) or "none", ", ".join(newer.key) or "none"
     formerly = tuple(former_name(name, newer, older) for name in newer.key)

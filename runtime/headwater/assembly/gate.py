@@ -1,0 +1,235 @@
+"""The evolution gate: a contract's versions judged by all who read them.
+
+The registry's mode, the snapshot table, the declared consumers and the code of their steps. Works
+on the files of a project alone; nothing is asked of a broker.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final
+
+from headwater.assembly.project import plan_between, product_files, told
+from headwater.assembly.root import SCHEMAS
+from headwater.assembly.source import read_product
+from headwater.contract import (
+    Contract,
+    contract_path,
+    event_time_change,
+    field_line,
+    incompatibilities,
+    key_change,
+    load_contract,
+    next_major,
+    predecessors,
+    renamed,
+)
+from headwater.errors import DeclarationError, Problem
+from headwater.product import DataProduct, Stream
+from headwater.snapshot.evolution import Format, table_refusals
+
+TABLE_FORMAT: Final[Format] = "delta"  # what `headwater snapshot` writes
+PINNED: Final = "FORWARD"  # a consumer pinned to an older version reads the newer one
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What stops a change of contracts, and what is worth knowing before it is made."""
+
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class Gate:
+    """Judges the contracts below `<root>/schemas`, with these products as their readers."""
+
+    def __init__(self, root: Path, products: Sequence[DataProduct]) -> None:
+        self._root = root
+        self._products = products
+        self._versions: dict[str, list[Contract]] = {}
+
+    def judge(self, topics: Iterable[str]) -> Judgement:
+        """Everything there is to say about the versions of these topics' contracts.
+
+        A contract that cannot be read is left out: whoever reads it tells why.
+        """
+        found = Judgement()
+        for topic in dict.fromkeys(topics):
+            versions = self.versions(topic)
+            for newer in versions:
+                found.problems += self._changes(newer, versions)
+                found.problems += self._table(newer, versions)
+                found.notes += _renames(newer, versions)
+            for product, stream in self._readers(topic):
+                self._consumer(product, stream, found)
+        return found
+
+    def versions(self, topic: str) -> list[Contract]:
+        """The readable versions of a topic's contract, oldest first; there may be gaps."""
+        if topic not in self._versions:
+            self._versions[topic] = list(_versions(self._root / SCHEMAS, topic))
+        return self._versions[topic]
+
+    def published(self, topics: Iterable[str]) -> dict[str, list[Contract]]:
+        """The versions of those topics that a product of the project publishes."""
+        own = {output.topic for product in self._products for output in product.outputs}
+        return {topic: self.versions(topic) for topic in topics if topic in own}
+
+    def _changes(self, newer: Contract, versions: Sequence[Contract]) -> Iterator[Problem]:
+        """What the mode of a version refuses, each place once: against the newest it fails with."""
+        told_of: set[tuple[str, str]] = set()
+        for older in predecessors(versions, newer):
+            for each in incompatibilities(newer, older, newer.compatibility):
+                if (each.path, each.rule) not in told_of:
+                    told_of.add((each.path, each.rule))
+                    text = f"{newer.topic}: under {newer.compatibility}, {each}"
+                    yield _at(newer, "INCOMPATIBLE_CHANGE", text, each.path)
+        before = [each for each in versions if each.version < newer.version][-1:]
+        for older in before:
+            for code, name, change in (
+                ("KEY_CHANGED", '"key"', key_change(newer, older)),
+                ("EVENT_TIME_CHANGED", '"eventTime"', event_time_change(newer, older)),
+            ):
+                if change is not None:
+                    text = f"{newer.topic}: {change}; keep it, or publish a new major"
+                    yield _at(newer, code, f"{text} {next_major(newer.topic)}", name)
+
+    def _table(self, newer: Contract, versions: Sequence[Contract]) -> Iterator[Problem]:
+        if not self._has_snapshot(newer.topic):
+            return
+        told_of: set[str] = set()
+        for older in reversed([each for each in versions if each.version < newer.version]):
+            for each in table_refusals(older, newer, TABLE_FORMAT):
+                if each.path in told_of:
+                    continue
+                told_of.add(each.path)
+                text = (
+                    f"{newer.topic}: the snapshot holds {each.path} of v{older.version} as"
+                    f" {each.stored}, which a {TABLE_FORMAT} table does not widen to"
+                    f" {each.wanted}; add a field beside it, or publish a new major"
+                    f" {next_major(newer.topic)}"
+                )
+                yield _at(newer, "TABLE_CANNOT_FOLLOW", text, each.path)
+
+    def _has_snapshot(self, topic: str) -> bool:
+        return any(
+            product.snapshot is not None and any(out.topic == topic for out in product.outputs)
+            for product in self._products
+        )
+
+    def _readers(self, name: str) -> Iterator[tuple[DataProduct, Stream]]:
+        """Every declared input that is read with a version of this contract."""
+        for product in self._products:
+            for stream in product.inputs:
+                if stream.contract_name == name:
+                    yield product, stream
+
+    def _consumer(self, product: DataProduct, stream: Stream, found: Judgement) -> None:
+        """Who breaks on which version, and what the steps would say to a newer one."""
+        versions = self.versions(stream.contract_name)
+        pinned = next((each for each in versions if each.version == stream.contract), None)
+        if pinned is None:
+            return
+        found.notes += deprecations(product.name, [pinned], _today())
+        for newer in (each for each in versions if each.version > pinned.version):
+            for each in incompatibilities(newer, pinned, PINNED):
+                text = (
+                    f"{product.name} reads {newer.topic} with v{pinned.version} and breaks on"
+                    f" v{newer.version}: {each.message}; read v{newer.version} there first,"
+                    f" or publish a new major {next_major(newer.topic)}"
+                )
+                origin = stream.origin
+                found.problems.append(Problem("CONSUMER_BREAKS", text, origin.file, origin.line))
+            found.notes += self._steps(product, stream, pinned, newer)
+
+    def _steps(
+        self, product: DataProduct, stream: Stream, pinned: Contract, newer: Contract
+    ) -> Iterator[str]:
+        """What stands in the way of pinning a newer version; the flows are typed, nothing runs."""
+        gone = sorted(pinned.columns.keys() - newer.columns.keys())
+        changed = [
+            f"{name} is {kind} instead of {pinned.columns[name]}"
+            for name, kind in newer.columns.items()
+            if name in pinned.columns and pinned.columns[name] != kind
+        ]
+        columns = [*(f"{name} is gone" for name in gone), *changed]
+        mistakes = self._mistakes(product, stream, newer)
+        if columns or mistakes:
+            reads = f"{product.name} reads {newer.topic} with v{pinned.version}"
+            differs = f"in v{newer.version} {', '.join(columns) or 'no column is missing'}"
+            steps = "; ".join(map(str, mistakes)) or "its steps run on both"
+            yield f"{reads}; {differs}; {steps}"
+
+    def _mistakes(self, product: DataProduct, stream: Stream, newer: Contract) -> list[Problem]:
+        problems: list[Problem] = []
+        for output in product.outputs:
+            if output.flow.stream is stream:
+                known = self.versions(output.topic)
+                target = next((each for each in known if each.version == output.contract), None)
+                plan_between(output, newer, target, problems)
+        return list(told(problems).problems)
+
+
+def readable_products(root: Path) -> list[DataProduct]:
+    """The products of a project that can be read; the mistakes of others are not asked for."""
+    found = []
+    for file in product_files(root):
+        try:
+            found.append(read_product(file))
+        except DeclarationError:
+            continue
+    return found
+
+
+def deprecations(reader: str, contracts: Iterable[Contract], today: date) -> list[str]:
+    """A warning for each deprecated contract, louder once its day of sunset has come."""
+    return [
+        f"{reader} reads {each.topic} v{each.version}, which is {fate}: {each.deprecated}"
+        for each in contracts
+        if (fate := fate_of(each, today)) is not None
+    ]
+
+
+def fate_of(contract: Contract, today: date) -> str | None:
+    """What becomes of a contract, in words; None for one that stays."""
+    if contract.deprecated is None:
+        return None
+    if contract.sunset is None:
+        return "deprecated"
+    if contract.sunset <= today:
+        return f"PAST ITS SUNSET of {contract.sunset} and may end any day"
+    return f"deprecated and ends on {contract.sunset}"
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _renames(newer: Contract, versions: Sequence[Contract]) -> Iterator[str]:
+    """Renames that no mode refuses: with defaults on both sides every old value is lost."""
+    before = [each for each in versions if each.version < newer.version][-1:]
+    for older in before:
+        refused = {each.path for each in incompatibilities(newer, older, "BACKWARD")}
+        for name, former in renamed(newer, older).items():
+            if name not in refused:
+                yield (
+                    f"{newer.topic} v{newer.version}: {name} looks like {former} of"
+                    f' v{older.version} renamed; without "aliases": ["{former}"] it reads older'
+                    f" events as its default"
+                )
+
+
+def _at(contract: Contract, code: str, text: str, path: str) -> Problem:
+    line = field_line(contract.path.read_text(encoding="utf-8"), path)
+    return Problem(code, text, str(contract.path), line or 1)
+
+
+def _versions(schemas: Path, topic: str) -> Iterator[Contract]:
+    folder = contract_path(schemas, topic, 1).parent
+    numbers = [path.stem.removeprefix("v") for path in folder.glob("v*.avsc")]
+    for number in sorted(int(each) for each in numbers if each.isdecimal()):
+        try:
+            yield load_contract(schemas, topic, number)
+        except DeclarationError:
+            continue
