@@ -140,10 +140,16 @@ def _candidate_file(path: Path, today: LoadedProduct) -> Path:
 
 
 class Comparison:
-    """Runs two definitions over one cut and compares what they would publish."""
+    """Runs two definitions over one cut and compares what they would publish.
+
+    Raises StartRefusedError (TOPIC_MISSING), DeclarationError for an input that a side can never
+    read, and UnavailableError.
+    """
 
     def __init__(self, today: LoadedProduct, candidate: LoadedProduct, outside: Outside) -> None:
         self._outside = outside
+        self._inputs: Final = sorted({*today.streams(), *candidate.streams()})
+        _require(self._inputs, outside.topics)
         self._today = _Side(today, outside)
         self._candidate = _Side(candidate, outside)
 
@@ -151,9 +157,8 @@ class Comparison:
         """Compare. The positions are taken once, at the start.
 
         Raises ConfigurationError for a column that is allowed and nowhere to be found,
-        DeclarationError when a side depends on batch boundaries, StartRefusedError
-        (TOPIC_MISSING), UnverifiableError when there is nothing to compare on, or the log loses
-        what is to be read, and UnavailableError.
+        DeclarationError when a side depends on batch boundaries, UnverifiableError when there is
+        nothing to compare on, or the log loses what is to be read, and UnavailableError.
         """
         sides = self._today, self._candidate
         names = dict.fromkeys((*sides[0].contracts, *sides[1].contracts))
@@ -164,7 +169,7 @@ class Comparison:
             for name in names
         }
         _check_columns(options.allowance, list(ports.values()))
-        cut = _cut(sorted({*sides[0].topics, *sides[1].topics}), self._outside.topics, options.last)
+        cut = _cut(self._inputs, self._outside.topics, options.last)
         compared = Compared(cut, ports, RefusedTally(), options.allowance)
         first = sum(start for start, _ in cut.values())
         total = sum(end for _, end in cut.values()) - first
@@ -202,7 +207,6 @@ class _Side:
         self._decoders = {
             topic: Decoder(contract, registry.schema) for topic, contract in loaded.outputs.items()
         }
-        self.topics: Final = list(self._tasks)
         self.contracts: Final[Mapping[str | None, Contract]] = {
             port: loaded.outputs[topic] for topic, port in self._ports.items()
         }
@@ -224,13 +228,16 @@ def _refusal(letter: Letter) -> tuple[int, str]:
     return int(said[OFFSET] or 0), (said[CODE] or b"").decode()
 
 
-def _cut(names: Sequence[str], topics: Topics, last: int | None) -> Cut:
+def _require(names: Sequence[str], topics: Topics) -> None:
     missing = [name for name in names if topics.partitions(name) is None]
     if missing:
         text = (
             f"there is no topic {', '.join(missing)} to read; start the product that publishes it"
         )
         raise StartRefusedError(text, code="TOPIC_MISSING")
+
+
+def _cut(names: Sequence[str], topics: Topics, last: int | None) -> Cut:
     cut = {}
     for name in names:
         ends = topics.ends(name)

@@ -7,6 +7,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Final
+from zlib import crc32
 
 from headwater.errors import DeclarationError, Problem
 from headwater.product import DataProduct
@@ -29,7 +30,8 @@ def read_product(file: Path) -> DataProduct:
 
 
 def _execute(file: Path) -> ModuleType:
-    name = "headwater_product_" + "_".join(file.parts[-3:-1])
+    # two definitions of one product stand in folders of one name, and both may be at work
+    name = f"headwater_product_{'_'.join(file.parts[-3:-1])}_{crc32(bytes(file)):08x}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise DeclarationError([Problem("NO_PRODUCT", "is no Python file", str(file))])
@@ -67,8 +69,11 @@ def _line(file: Path, error: BaseException) -> int | None:
 
 
 def _forget_neighbours(folder: Path, before: set[str]) -> None:
-    """Two products may each have a `rules.py`: the next one must not find the former's."""
+    """Two products may each have a `rules.py` or a package: none must find another's."""
     for name in set(sys.modules) - before:
-        location = getattr(sys.modules[name], "__file__", None)
-        if location and Path(location).parent == folder and Path(location).name != FILE_NAME:
+        module = sys.modules[name]
+        places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
+        is_product = Path(places[0]).name == FILE_NAME
+        if not is_product and any(Path(place).is_relative_to(folder) for place in places):
             del sys.modules[name]
+    importlib.invalidate_caches()

@@ -1,0 +1,264 @@
+"""Two definitions over a log in memory: what each would publish, side by side."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import polars as pl
+import pytest
+
+from headwater.adapters.memory import MemoryBroker, MemoryRangeReader, MemoryTopics
+from headwater.adapters.memory.registry import MemoryRegistry
+from headwater.assembly.diff import Compared, Comparison, DiffOptions, Outside, load_candidate
+from headwater.assembly.diff_tally import Allowance
+from headwater.assembly.project import load_product
+from headwater.contract import Encoder, load_contract
+from headwater.errors import (
+    ConfigurationError,
+    DeclarationError,
+    StartRefusedError,
+    UnverifiableError,
+)
+from headwater.ports import TopicSettings
+
+ORDER: dict[str, Any] = {"id": "string", "n": "int", "note": ["null", "string"]}
+BODY = 'product.publish(orders.select("id", "n", "note"), contract=1)\n'
+
+
+class Shop:
+    """A project whose product `shop.copies` reads the orders of a log in memory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.broker = MemoryBroker()
+        self.registry = MemoryRegistry()
+        self.broker.create(TopicSettings("shop.orders", 2, "log"))
+        for topic in ("shop.orders", "shop.copies"):
+            self.contract(topic, ORDER)
+        self.product(self.root, BODY)
+
+    def contract(
+        self, topic: str, fields: Mapping[str, Any], root: Path | None = None, **more: Any
+    ) -> None:
+        """A contract, keyed by `id` unless told otherwise."""
+        listed = [
+            {"name": name, "doc": "D.", **(each if "sensitivity" in each else {"type": each})}
+            for name, each in fields.items()
+        ]
+        schema = {"type": "record", "name": "Event", "key": "id", "fields": listed, **more}
+        folder = (root or self.root).joinpath("schemas", *topic.split("."))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "v1.avsc").write_text(json.dumps(schema))
+
+    def product(self, root: Path, body: str, folder: str = "products/shop/copies") -> Path:
+        """A definition of the product; its helper `rules.py` stands beside it."""
+        head = """\
+            import polars as pl
+            from headwater import DataProduct
+            product = DataProduct("shop.copies", owner="shop@example.com")
+            orders = product.stream("shop.orders", contract=1)
+        """
+        path = root / folder / "product.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(head) + dedent(body))
+        return path
+
+    def feed(self, events: Sequence[Mapping[str, Any] | bytes]) -> None:
+        """Orders into the log, in the order given."""
+        contract = load_contract(self.root / "schemas", "shop.orders", 1)
+        held = self.registry.register("shop.orders-value", contract.text, compatibility="NONE")
+        encoder = Encoder(contract, held.schema_id)
+        for event in events:
+            if isinstance(event, bytes):
+                self.broker.append("shop.orders", event, key=b"bad")
+                continue
+            columns = {name: [event.get(name)] for name in contract.columns}
+            encoded = encoder.encode(pl.DataFrame(columns))
+            self.broker.append("shop.orders", encoded.values[0], key=encoded.keys[0])
+
+    def diff(self, candidate: Path, *allow: str, **options: Any) -> Compared:
+        """Today's definition and a candidate, compared."""
+        today = load_product("shop.copies", self.root)
+        outside = Outside(MemoryTopics(self.broker), MemoryRangeReader(self.broker), self.registry)
+        chosen = DiffOptions(Allowance.parse(allow), **options)
+        other = load_candidate(candidate, today)
+        return Comparison(today, other, outside).run(chosen, lambda done, total: None)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """A shop with a hundred orders."""
+    shop = Shop(tmp_path / "today")
+    shop.feed([{"id": f"o{n % 40}", "n": n, "note": None} for n in range(100)])
+    return shop
+
+
+def test_the_same_definition_elsewhere_is_equal(shop: Shop, tmp_path: Path) -> None:
+    """A file alone takes today's contracts."""
+    compared = shop.diff(shop.product(tmp_path / "next", BODY, "lone"))
+    assert compared.findings() == []
+    assert compared.records == 100
+    assert compared.ports[None].rows["equal"] == 100
+
+
+def test_changed_added_and_removed_rows_are_counted_by_column_and_shown(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """Rows filtered away are removed, others made twice are added, altered ones changed."""
+    body = """\
+        def other(frame):
+            frame = frame.filter(pl.col("n") >= 10)
+            twice = frame.filter(pl.col("n") >= 95)
+            both = pl.concat([frame, twice]).sort("_row", maintain_order=True)
+            return both.with_columns(n=pl.when(pl.col("n") < 30).then(0).otherwise(pl.col("n")))
+        product.publish(orders.map(other).select("id", "n", "note"), contract=1)
+    """
+    compared = shop.diff(shop.product(tmp_path / "next", body), sample=2)
+    tally = compared.ports[None]
+    assert dict(tally.rows) == {
+        "today": 100,
+        "candidate": 95,
+        "equal": 70,
+        "added": 5,
+        "removed": 10,
+        "changed": 20,
+    }
+    assert dict(tally.columns) == {"n": 20}
+    kinds = [row["kind"] for row in tally.sample.rows()]
+    assert kinds == ["changed"] * 2 + ["added"] * 2 + ["removed"] * 2
+    changed = tally.sample.rows()[0]
+    assert changed["columns"]["n"]["candidate"] == 0
+    assert changed["key"] == {"id": f"o{changed['columns']['n']['today'] % 40}"}
+
+
+def test_what_is_allowed_is_no_difference(shop: Shop, tmp_path: Path) -> None:
+    """By kind, or by column; another column still counts."""
+    body = 'product.publish(orders.select("id", n=pl.col("n") + 1, note=pl.lit("x")), contract=1)\n'
+    path = shop.product(tmp_path / "next", body)
+    assert [each.flag for each in shop.diff(path).beyond()] == ["changed:n", "changed:note"]
+    assert [each.flag for each in shop.diff(path, "changed:n").beyond()] == ["changed:note"]
+    assert shop.diff(path, "changed:n", "changed:note").beyond() == []
+    assert shop.diff(path, "changed").beyond() == []
+    assert len(shop.diff(path, "added", "removed").beyond()) == 2
+    with pytest.raises(ConfigurationError, match="did you mean note"):
+        shop.diff(path, "changed:notes")
+    with pytest.raises(ConfigurationError, match="write added, removed"):
+        shop.diff(path, "all")
+
+
+def test_another_checkout_has_its_own_contracts_and_neighbours(shop: Shop, tmp_path: Path) -> None:
+    """Both definitions import a module of one name, and each gets its own."""
+    body = """\
+        from rules import more
+        from lib.sums import factor
+        n = pl.col("n") * factor + more()
+        product.publish(orders.select("id", "note", {extra} n=n), contract=1)
+    """
+    for root, more, factor in ((shop.root, 0, 1), (tmp_path / "next", 5, 2)):
+        extra = "kind=pl.lit('new')," if more else ""
+        folder = shop.product(
+            root, body.format(extra=extra).replace('"note",  n', '"note", n')
+        ).parent
+        (folder / "rules.py").write_text(f"def more():\n    return {more}\n")
+        (folder / "lib").mkdir()
+        (folder / "lib" / "__init__.py").write_text("")
+        (folder / "lib" / "sums.py").write_text(f"factor = {factor}\n")
+        shop.contract("shop.orders", ORDER, root)
+        shop.contract("shop.copies", ORDER | ({"kind": "string"} if more else {}), root)
+    compared = shop.diff(tmp_path / "next")
+    tally = compared.ports[None]
+    assert tally.layout.added == ["kind"]
+    assert tally.rows["changed"] == 100
+    sample = tally.sample.rows()[0]["columns"]["n"]
+    assert sample["candidate"] == sample["today"] * 2 + 5
+    assert [each.flag for each in compared.findings()] == ["changed:kind", "changed:n"]
+
+
+def test_ports_and_keys_of_one_side_are_told(shop: Shop, tmp_path: Path) -> None:
+    """Rows of a new port are added, those of a dropped one removed; another key is a change."""
+    for port in ("few", "most"):
+        shop.contract(f"shop.copies.{port}", ORDER)
+    publish = 'product.publish(orders.select("id", "n", "note"), contract=1{})\n'
+    shop.product(shop.root, publish.format("") + publish.format(', port="few"'))
+    other = tmp_path / "next"
+    for topic in ("shop.orders", "shop.copies", "shop.copies.most"):
+        shop.contract(topic, ORDER, other, key="n" if topic == "shop.copies" else "id")
+    shop.product(other, publish.format("") + publish.format(', port="most"'))
+    compared = shop.diff(other)
+    assert {name: dict(each.rows) for name, each in compared.ports.items() if name} == {
+        "few": {"today": 100, "candidate": 0, "equal": 0, "added": 0, "removed": 100, "changed": 0},
+        "most": {
+            "today": 0,
+            "candidate": 100,
+            "equal": 0,
+            "added": 100,
+            "removed": 0,
+            "changed": 0,
+        },
+    }
+    assert compared.ports[None].rows["equal"] == 100
+    assert "the key of shop.copies is another" in [each.text for each in compared.beyond()]
+
+
+def test_records_set_aside_by_one_side_are_told_with_their_code(shop: Shop, tmp_path: Path) -> None:
+    """Also where nothing was published of them before."""
+    shop.feed([b"\1nonsense"])
+    body = """\
+        def half(event):
+            if event["n"] % 10 == 0:
+                raise ValueError("no tens")
+            return event
+        product.publish(orders.map_events(half), contract=1)
+    """
+    compared = shop.diff(shop.product(tmp_path / "next", body))
+    assert compared.refused.today == {"BAD_MAGIC": 1}
+    assert compared.refused.candidate == {"BAD_MAGIC": 1, "STEP_FAILED": 10}
+    assert compared.refused.only_candidate == {"STEP_FAILED": 10}
+    texts = [each.text for each in compared.beyond()]
+    assert texts == [
+        "10 rows of shop.copies removed",
+        "10 records more in the dead letters: STEP_FAILED",
+    ]
+    assert shop.diff(tmp_path / "next" / "products/shop/copies", "removed").beyond() == []
+
+
+def test_sensitive_fields_are_masked_in_the_sample(shop: Shop, tmp_path: Path) -> None:
+    """On both sides, whichever contract says so."""
+    other = tmp_path / "next"
+    shop.contract("shop.orders", ORDER, other)
+    secret = ORDER | {"note": {"type": ORDER["note"], "sensitivity": "personal"}}
+    shop.contract("shop.copies", secret, other)
+    shop.product(other, 'product.publish(orders.select("id", "n", note=pl.lit("x")), contract=1)\n')
+    tally = shop.diff(other).ports[None]
+    assert tally.rows["changed"] == 100
+    assert {str(row["columns"]) for row in tally.sample.rows()} == {
+        "{'note': {'today': '<redacted>', 'candidate': '<redacted>'}}"
+    }
+
+
+def test_only_the_last_records_are_read_when_asked_for(shop: Shop) -> None:
+    """So many offsets of each partition."""
+    assert shop.diff(shop.root, last=3).records == 6
+
+
+def test_nothing_to_read_decides_nothing(shop: Shop, tmp_path: Path) -> None:
+    """No records prove nothing; no topic is a mistake; no candidate is one too."""
+    empty = Shop(tmp_path / "empty")
+    with pytest.raises(UnverifiableError, match="There is no record in"):
+        empty.diff(empty.root)
+    empty.broker = MemoryBroker()
+    with pytest.raises(StartRefusedError, match="there is no topic"):
+        empty.diff(empty.root)
+    with pytest.raises(DeclarationError, match="NO_CANDIDATE"):
+        shop.diff(tmp_path / "nowhere")
+
+
+def test_mistakes_of_the_candidate_are_told_as_those_of_a_product(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """With file and line."""
+    path = shop.product(tmp_path / "next", 'product.publish(orders.select("nn"), contract=1)\n')
+    with pytest.raises(DeclarationError, match=r"product\.py:5"):
+        shop.diff(path)
