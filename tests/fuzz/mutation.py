@@ -56,7 +56,7 @@ class Mutator:
         first = 0 if self._random.random() < 0.05 else FRAME_BYTES
         return self._random.randint(min(first, len(out)), len(out))
 
-    def _flip(self, out: bytearray, _: Sequence[bytes]) -> None:
+    def _flip(self, out: bytearray, _others: Sequence[bytes]) -> None:
         for _ in range(self._random.choice((1, 1, 2, 8))):
             if (at := self._at(out)) < len(out):
                 out[at] ^= 1 << self._random.randrange(8)

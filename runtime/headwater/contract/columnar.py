@@ -23,6 +23,11 @@ from headwater.contract.tree import Map, Record, Type, descend
 from headwater.contract.wire import BUDGET_PER_BYTE, widest_null
 
 PANIC: Final = "PanicException"  # of pyo3_runtime, which cannot be imported
+PADDING: Final = bytes(256)
+"""Put behind values some of which may end too early: zeros are data of nearly every type.
+
+They do not encode to what was given, so such values are in doubt alone, and not with all others.
+"""
 CHUNKS: Final = 1  # more would start threads; one process is one thread of the data path
 
 
@@ -61,11 +66,27 @@ class ColumnarCodec:
     def decode(self, values: Sequence[bytes | None]) -> Columns | None:
         """The columns; None when a value among them cannot be decoded at all."""
         given = pa.array(values, pa.binary())
-        if given.null_count or not isinstance(given, pa.BinaryArray):
+        columns = None if given.null_count else self._read(values)
+        if columns is None:
+            columns = self._read([(value or b"") + PADDING for value in values])
+        if columns is None or not isinstance(given, pa.BinaryArray):
             return None
+        written = self._write(columns)
+        doubtful = None
+        if not written.equals(given):
+            doubtful = pc.fill_null(pc.not_equal(written, given), True)  # noqa: FBT003 - Arrow's
+        names = self._names[len(self._prefix) :]
+        return Columns(dict(zip(names, columns, strict=True)), doubtful)
+
+    def reads(self, values: Sequence[bytes | None]) -> bool:
+        """Whether `decode` makes columns of these values, whatever is in them; at a third of it."""
+        return self._read([(value or b"") + PADDING for value in values]) is not None
+
+    def _read(self, values: Sequence[bytes | None]) -> list[Any] | None:
+        """The columns as they are read; None when one cannot be."""
         try:
             batch = pyruhvro.deserialize_array(list(values), self._text)
-            batch.validate(full=True)
+            batch.validate()
         except ValueError:
             return None
         except BaseException as error:
@@ -73,13 +94,9 @@ class ColumnarCodec:
             if type(error).__name__ != PANIC:
                 raise
             return None
-        columns = batch.columns[len(self._prefix) :]
-        if batch.num_rows != len(given) or self._repeats(columns):
-            return None
-        written = self._write(columns)
-        doubtful = None if written.equals(given) else pc.not_equal(written, given)
-        names = self._names[len(self._prefix) :]
-        return Columns(dict(zip(names, columns, strict=True)), doubtful)
+        columns = [_mended(each) for each in batch.columns[len(self._prefix) :]]
+        is_whole = batch.num_rows == len(values) and not any(each is None for each in columns)
+        return columns if is_whole and not self._repeats(columns) else None
 
     def encode(self, columns: Sequence[Any]) -> list[bytes]:
         """One value per row, framed; `columns` physical, in the order of the fields."""
@@ -115,6 +132,31 @@ def _repeats(array: Any) -> bool:
     if pa.types.is_struct(kind):
         return any(_repeats(array.field(index)) for index in range(kind.num_fields))
     return False
+
+
+def _mended(column: Any) -> Any | None:
+    """The column, texts that are not UTF-8 emptied; None when one is deeper inside.
+
+    Like everything that was not read as it stands, an emptied text encodes to other bytes.
+    """
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        if not pa.types.is_string(column.type):
+            return None
+        texts = column.cast(pa.binary()).to_pylist()
+        return pa.array([each if _is_text(each) else b"" for each in texts]).cast(pa.string())
+    return column
+
+
+def _is_text(value: bytes | None) -> bool:
+    if value is None or value.isascii():
+        return True
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _unused(name: str, names: Sequence[str]) -> str:

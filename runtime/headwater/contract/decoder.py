@@ -1,9 +1,9 @@
 """Framed values -> columns of the reader's contract. Never raises for bad data, it quarantines.
 
 The values of a batch mostly share one schema id and are sound: then they are decoded whole. What is
-left in doubt is grouped by schema id; a group in which a value cannot be decoded at all is halved
-until few records are left. A strict walk finds the bad ones among them, and the others are decoded
-whole again. The row codec decides about each record that stays in doubt.
+left in doubt is grouped by schema id; of a group in which a value cannot be decoded at all, halving
+finds the few records near it. A strict walk finds the bad ones among those in doubt, and the row
+codec decides about each that stays so.
 """
 
 import json
@@ -38,7 +38,7 @@ from headwater.errors import UnknownSchemaError
 from headwater.model import Code, Quarantine, SchemaRef
 
 ROWS_AT_ONCE: Final = 1_024  # by the row codec: bounds the Python objects alive
-SMALLEST_BATCH: Final = 256  # rows: below, halving costs more than the strict walk of each row
+SMALLEST_BATCH: Final = 8  # rows: below, halving costs more than the strict walk of each row
 REFUSED_FOR_S: Final = 60.0  # an id may be registered late; asking for each record would be a flood
 NO_HEADERS: Final[Mapping[int, bytes]] = {}
 MAX_MESSAGE: Final = 1_000  # characters: it becomes a header, and a schema may be any size
@@ -102,14 +102,16 @@ class Decoder:
         Raises RetriableError when the registry cannot tell a schema: nothing was decoded then.
         """
         batch = _Batch(values, headers)
-        doubtful: Sequence[int] = range(len(values))
+        every, left = range(len(values)), None
         if (first := _common_key(values, headers)) is not None:
             writer = self._writer(first)
-            left = None
             if isinstance(writer, _Writer):
-                left = writer.decode_columns(batch, doubtful)
-            doubtful = doubtful if left is None else left
-        self._decode_groups(batch, self._groups(batch, doubtful), _Writer.decode_halving)
+                left = writer.decode_columns(batch, every)
+        groups = self._groups(batch, every if left is None else left)
+        if left is not None and first is not None:
+            tried = {first: groups.pop(first, ())}
+            self._decode_groups(batch, tried, _Writer.decode_strictly)
+        self._decode_groups(batch, groups, _Writer.decode_sifted)
         return self._finish(batch)
 
     def decode_by_row(
@@ -134,7 +136,7 @@ class Decoder:
         Raises RetriableError as `decode` does.
         """
         batch = _Batch(values, headers)
-        self._decode_groups(batch, groups, _Writer.decode_halving)
+        self._decode_groups(batch, groups, _Writer.decode_sifted)
         return self._finish(batch)
 
     def type_of(self, key: Key) -> str | None:
@@ -251,28 +253,38 @@ class _Writer:
         self._resolve(batch, arrays, list(compress(rows, is_sound)))
         return [row for row, held in zip(rows, is_sound, strict=True) if not held]
 
-    def decode_halving(self, batch: _Batch, rows: Sequence[int]) -> None:
-        """Decode rows of this schema id by column, but for those the strict walk refuses."""
-        if self._columnar is None or self._rows is None:
-            self.decode_by_row(batch, rows)
-            return
-        doubtful = self._halved(batch, rows)
-        errors = self._rows.errors([batch.values[row] or b"" for row in doubtful], self._start)
-        for place, error in errors.items():
-            batch.refuse(doubtful[place], error.code, str(error))
-        sound = [row for place, row in enumerate(doubtful) if place not in errors]
-        left = self.decode_columns(batch, sound) if sound else ()
-        self.decode_by_row(batch, sound if left is None else left)
-
-    def _halved(self, batch: _Batch, rows: Sequence[int]) -> Sequence[int]:
-        """Decode by column what can be; returns the rows near one that cannot."""
+    def decode_sifted(self, batch: _Batch, rows: Sequence[int]) -> None:
+        """Decode rows of this schema by column, but for those the strict walk refuses."""
         left = self.decode_columns(batch, rows)
-        if left is not None:
-            return left
+        if left is None and self._columnar is not None:
+            near = self._unreadable(self._columnar, batch, rows)
+            others = sorted(set(rows).difference(near))
+            left = [*near, *(self.decode_columns(batch, others) or ())] if others else near
+        self.decode_strictly(batch, rows if left is None else left)
+
+    def _unreadable(
+        self, codec: ColumnarCodec, batch: _Batch, rows: Sequence[int]
+    ) -> Sequence[int]:
+        """The rows next to one of which the codec can make no column, found by halving."""
+        if codec.reads([batch.values[row] for row in rows]):
+            return ()
         if len(rows) <= SMALLEST_BATCH:
             return rows
         middle = len(rows) // 2
-        return [*self._halved(batch, rows[:middle]), *self._halved(batch, rows[middle:])]
+        halves = (rows[:middle], rows[middle:])
+        return [row for half in halves for row in self._unreadable(codec, batch, half)]
+
+    def decode_strictly(self, batch: _Batch, rows: Sequence[int]) -> None:
+        """Decode rows in doubt: refuse those the strict walk refuses, and read the others."""
+        if self._rows is None or self._columnar is None:
+            self.decode_by_row(batch, rows)
+            return
+        errors = self._rows.errors([batch.values[row] or b"" for row in rows], self._start)
+        for place, error in errors.items():
+            batch.refuse(rows[place], error.code, str(error))
+        sound = [row for place, row in enumerate(rows) if place not in errors]
+        left = self.decode_columns(batch, sound) if sound else ()
+        self.decode_by_row(batch, sound if left is None else left)
 
     def decode_by_row(self, batch: _Batch, rows: Sequence[int]) -> None:
         """Decode rows of this schema id one by one."""
