@@ -70,11 +70,14 @@ class DeadLetters:
         found, refused = self.box.originals([letter])
         for each in refused:
             return each.reason
-        contract = self._loaded.inputs.get(letter.source.topic)
-        if contract is None:
+        contracts = [
+            self._loaded.inputs[stream.contract_name]
+            for stream in self._loaded.streams().get(letter.source.topic, ())
+        ]
+        if not contracts:
             return f"{self._loaded.name} no longer reads {letter.source.topic}: no contract tells"
         (record,) = found.values()
-        return PayloadView(contract, self._registry.schema).shown(record)
+        return PayloadView(contracts, self._registry.schema).shown(record)
 
     def replay(
         self, selection: Selection, options: ReplayOptions, on_progress: OnProgress

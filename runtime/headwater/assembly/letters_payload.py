@@ -1,11 +1,11 @@
 """The payload of a dead letter as a person may see it: decoded, and masked where sensitive."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from headwater.assembly.plain import plain_events
-from headwater.contract import Contract, Decoder
+from headwater.contract import Contract, Decoder, TopicDecoder
 from headwater.contract.framing import schema_headers
 from headwater.contract.tree import Array, Map, Record, Type, optional
 from headwater.model import Headers, RawRecord
@@ -15,74 +15,79 @@ MASKED: Final = frozenset({"personal", "secret"})
 
 
 class PayloadView:
-    """Shows records of one input under its contract.
+    """Shows records of one topic under its contracts.
 
-    Bytes that cannot be decoded are shown as hex, unless the contract has a field to be masked:
-    it may be in them.
+    Bytes that cannot be decoded are shown as hex, unless a contract has a field to be masked: it
+    may be in them.
     """
 
-    def __init__(self, contract: Contract, schemas: Callable[[int | UUID], str]) -> None:
-        self._contract = contract
-        self._decoder = Decoder(contract, schemas)
-        self._masked = frozenset(
-            path for path, level in contract.sensitivity.items() if level in MASKED
-        )
+    def __init__(self, contracts: Sequence[Contract], schemas: Callable[[int | UUID], str]) -> None:
+        self._decoder = TopicDecoder([Decoder(contract, schemas) for contract in contracts])
+        self._contracts = contracts
 
     def shown(self, record: RawRecord) -> dict[str, Any]:
         """Key, value and headers as JSON can write them. Raises RetriableError."""
-        value, is_decoded = self._value(record)
-        return {
-            "key": self._key(record.key, is_decoded=is_decoded),
-            "value": value,
-            "headers": _headers(record.headers),
-        }
+        decoded = self._decoded(record)
+        if decoded is None:
+            is_masking = any(map(_masked, self._contracts))
+            key, value = (
+                REDACTED if part is not None and is_masking else _text(part)
+                for part in (record.key, record.value)
+            )
+        else:
+            contract, event = decoded
+            masked = _masked(contract)
+            value = _hidden(event, contract.record, "", masked)
+            # the key is a field of the value, as sensitive as that one; else nothing tells of it
+            is_harmless = not masked or (contract.key and not masked & {*contract.key})
+            key = _text(record.key) if is_harmless or record.key is None else REDACTED
+        return {"key": key, "value": value, "headers": _headers(record.headers)}
 
-    def _value(self, record: RawRecord) -> tuple[Any, bool]:
-        """The value's fields, or its bytes; and whether it could be decoded."""
-        if record.value is None:
-            return None, False
+    def _decoded(self, record: RawRecord) -> tuple[Contract, dict[str, Any]] | None:
+        """The fields of the value, and the contract they are of; None when it has no such."""
         headers = schema_headers({0: record.headers}) if record.headers else {}
-        events = plain_events(self._decoder.decode([record.value], headers).frame)
-        if events:
-            return self._hidden(events[0], self._contract.record, ""), True
-        return self._hex(record.value), False
-
-    def _key(self, key: bytes | None, *, is_decoded: bool) -> str | None:
-        """The key as text or hex; it is a field of the value, as sensitive as that one."""
-        is_harmless = is_decoded and self._contract.key and not self._masked & {*self._contract.key}
-        if key is None or (self._masked and not is_harmless):
-            return None if key is None else REDACTED
-        text = key.decode("utf-8", "replace")
-        return text if text.isprintable() and "\N{REPLACEMENT CHARACTER}" not in text else _hex(key)
-
-    def _hex(self, value: bytes) -> str:
-        return REDACTED if self._masked else _hex(value)
-
-    def _hidden(self, value: Any, type_: Type, path: str) -> Any:
-        """The value with REDACTED in place of what is sensitive in it, at any depth."""
-        if value is None:
-            return None
-        if path in self._masked:
-            return REDACTED
-        match optional(type_) or type_:
-            case Record(fields=fields):
-                paths = {each.name: f"{path}.{each.name}".lstrip(".") for each in fields}
-                return {
-                    each.name: self._hidden(value[each.name], each.type, paths[each.name])
-                    for each in fields
-                }
-            case Array(items):
-                return [self._hidden(item, items, f"{path}[]") for item in value]
-            case Map(values):
-                return {
-                    key: self._hidden(item, values, f"{path}{{}}") for key, item in value.items()
-                }
-            case _:
-                return value
+        frames = self._decoder.decode([record.value], headers).frames
+        for contract, frame in zip(self._contracts, frames, strict=True):
+            for event in plain_events(frame):
+                return contract, event
+        return None
 
 
-def _hex(value: bytes) -> str:
-    return f"0x{value.hex()}"
+def _masked(contract: Contract) -> frozenset[str]:
+    return frozenset(path for path, level in contract.sensitivity.items() if level in MASKED)
+
+
+def _hidden(value: Any, type_: Type, path: str, masked: frozenset[str]) -> Any:
+    """The value with REDACTED in place of what is sensitive in it, at any depth."""
+    if value is None:
+        return None
+    if path in masked:
+        return REDACTED
+    match optional(type_) or type_:
+        case Record(fields=fields):
+            return {
+                each.name: _hidden(
+                    value[each.name], each.type, f"{path}.{each.name}".lstrip("."), masked
+                )
+                for each in fields
+            }
+        case Array(items):
+            return [_hidden(item, items, f"{path}[]", masked) for item in value]
+        case Map(values):
+            return {
+                key: _hidden(item, values, f"{path}{{}}", masked) for key, item in value.items()
+            }
+        case _:
+            return value
+
+
+def _text(content: bytes | None) -> str | None:
+    """Bytes as text where they are one, else as hex."""
+    if content is None:
+        return None
+    text = content.decode("utf-8", "replace")
+    is_text = text.isprintable() and "\N{REPLACEMENT CHARACTER}" not in text
+    return text if is_text else f"0x{content.hex()}"
 
 
 def _headers(headers: Headers) -> list[list[str | None]]:

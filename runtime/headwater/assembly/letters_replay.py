@@ -109,7 +109,7 @@ class Replay:
         entries = self._box.entries(selection, _unheard)
         letters = [each.letter for each in entries if each.status == "open"]
         done = Replayed()
-        newer = self._newer_keys(letters, done)
+        newer = self._overtaken(letters, done)
         for batch in self._batches(letters):
             self._finish(batch, newer, options, done)
             total = done.replayed + done.failed_again.total() + done.left_newer + len(done.refused)
@@ -119,15 +119,14 @@ class Replay:
     def _finish(
         self,
         batch: _Batch,
-        newer: frozenset[tuple[Place, Key]],
+        newer: frozenset[Place],
         options: ReplayOptions,
         done: Replayed,
     ) -> None:
         done.refused += batch.refused
         if options.if_newest:
-            stale = {place for place, _ in newer}
             rows = frozenset(
-                row for row, letter in enumerate(batch.letters) if _place(letter) in stale
+                row for row, letter in enumerate(batch.letters) if _place(letter) in newer
             )
             done.left_newer += len(rows)
             batch = batch.without(rows)
@@ -170,10 +169,8 @@ class Replay:
 
     # -- what is newer -------------------------------------------------------------------------
 
-    def _newer_keys(
-        self, letters: Sequence[StoredLetter], done: Replayed
-    ) -> frozenset[tuple[Place, Key]]:
-        """Letters and keys of their outputs for which a newer record is in the output log.
+    def _overtaken(self, letters: Sequence[StoredLetter], done: Replayed) -> frozenset[Place]:
+        """The letters for a key of whose outputs the output log has a newer record.
 
         Newer is what was published when the letter was first seen, or later: of records published
         in the same moment nothing tells the order.
@@ -186,15 +183,12 @@ class Replay:
         if not keys:
             return frozenset()
         latest = self._latest(keys, min(letter.first_seen_ms for letter in letters))
-        done.newer_keys = len(
-            {k for k, ms in latest.items() if any(ms >= x.first_seen_ms for x in keys[k])}
-        )
-        return frozenset(
-            (_place(letter), key)
+        overtaken = {
+            key: [letter for letter in keys[key] if published_ms >= letter.first_seen_ms]
             for key, published_ms in latest.items()
-            for letter in keys[key]
-            if published_ms >= letter.first_seen_ms
-        )
+        }
+        done.newer_keys = sum(map(bool, overtaken.values()))
+        return frozenset(_place(letter) for found in overtaken.values() for letter in found)
 
     def _latest(self, keys: Mapping[Key, object], since_ms: int) -> dict[Key, int]:
         """The last publish time of each key that was published since, milliseconds."""
