@@ -11,6 +11,7 @@ from headwater.assembly.gate import Gate, readable_products
 from headwater.assembly.graph import between
 from headwater.assembly.project import complete, find_product, product_files, told
 from headwater.assembly.published import changed_in_registry, changed_since
+from headwater.assembly.references import reference_problems
 from headwater.assembly.root import SCHEMAS, project_root
 from headwater.assembly.samples import cases, inputs_of
 from headwater.assembly.source import FILE_NAME, read_product
@@ -141,7 +142,9 @@ def _check_contract(path: Path, checked: Checked) -> None:
         return
     checked.contracts.append(f"{topic} v{version[1]}")
     try:
-        checked.details.append(_details(load_contract(root, topic, int(version[1]))))
+        contract = load_contract(root, topic, int(version[1]))
+        checked.details.append(_details(contract))
+        checked.problems += reference_problems(root, contract)
     except DeclarationError as error:
         checked.problems += error.problems
 

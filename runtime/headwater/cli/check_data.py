@@ -1,0 +1,84 @@
+"""`headwater check-data`: ask the rules of a product's contracts of its snapshots."""
+
+import json
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from headwater.assembly.data_check import Checked, data_checks
+from headwater.assembly.project import load_product
+from headwater.cli.interruption import keeping
+from headwater.cli.progress import progress_bar
+from headwater.config import load_settings
+from headwater.errors import DifferenceError
+
+app = typer.Typer(add_completion=False)
+
+
+class Format(StrEnum):
+    """How the outcome is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@app.command(
+    epilog="Example: headwater check-data operations.departure-delays. Exit codes: 0 the rules"
+    " hold, those that warn aside; 1 a rule is broken; 2 there is no snapshot to look at, or it"
+    " has other columns; 69 storage away; 78 configuration, declaration or a damaged table."
+)
+def check_data(
+    product: Annotated[str, typer.Argument(help="Name or folder of a product.")],
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Directory of the tables, as given to `headwater snapshot`."),
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
+) -> None:
+    """Ask the rules of a product's contracts of the newest version of its snapshots.
+
+    Those of each row are the ones that records are asked on their way in and out; those under
+    "dataset" look at many rows: unique fields, the number of rows, keys of another product, whose
+    snapshot is read too. Needs neither broker nor registry.
+    """
+    loaded = load_product(product)
+    directory = load_settings().snapshots if to is None else to
+    failed: list[str] = []
+    for topic, check in data_checks(loaded, directory):
+        with keeping("nothing was changed"), progress_bar(topic) as progress:
+            found = check.run(progress)
+        if form is Format.JSON:
+            rules = [{**asdict(each), "failed": each.is_failed} for each in found]
+            print(json.dumps({"product": loaded.name, "topic": topic, "rules": rules}), flush=True)
+        else:
+            _show(topic, found)
+        failed += [f"{each.rule} of {topic}" for each in found if each.is_failed]
+    if failed:
+        raise DifferenceError(
+            f"{len(failed)} of the rules of {loaded.name} do not hold: {', '.join(failed)}; the"
+            " records stand at the partitions and offsets above.",
+            code="RULES_BROKEN",
+        )
+
+
+def _show(topic: str, found: list[Checked]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    if not found:
+        console.print(f"{topic}: its contract has no rules")
+        return
+    rows = found[0].rows
+    table = Table(title=f"{topic}: {rows:,} rows", title_justify="left", box=None, pad_edge=False)
+    for name in ("rule", "check", "severity"):
+        table.add_column(name, overflow="fold")
+    table.add_column("broken", justify="right")
+    table.add_column("partition@offset", overflow="fold")
+    for each in found:
+        style = "red" if each.is_failed else "yellow" if each.broken else None
+        places = ", ".join(f"{partition}@{offset}" for partition, offset in each.examples)
+        table.add_row(each.rule, each.check, each.severity, f"{each.broken:,}", places, style=style)
+    console.print(table)
