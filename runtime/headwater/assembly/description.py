@@ -17,13 +17,15 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
         "name": product.name,
         "owner": product.owner,
         "snapshot": {"every": snapshot.every, "mode": snapshot.mode} if snapshot else None,
-        "inputs": [_input(stream) for stream in product.inputs],
+        "inputs": [
+            _input(stream, loaded.inputs[stream.contract_name]) for stream in product.inputs
+        ],
         "outputs": [_output(out, loaded.outputs[out.topic]) for out in product.outputs],
         "topics": [*(out.topic for out in product.outputs), f"{product.name}.dead-letters"],
     }
 
 
-def _input(stream: Stream) -> dict[str, Any]:
+def _input(stream: Stream, contract: Contract) -> dict[str, Any]:
     """`type` names the contract where the topic has several types of events."""
     typed = {"type": stream.event, "others": stream.others} if stream.event is not None else {}
     named = {"subjects": stream.subjects} if stream.subjects != "topic" else {}
@@ -33,7 +35,16 @@ def _input(stream: Stream) -> dict[str, Any]:
         "contract": stream.contract,
         "start": stream.start,
         **named,
+        **_fate(contract),
     }
+
+
+def _fate(contract: Contract) -> dict[str, Any]:
+    """What becomes of a contract; nothing for one that stays."""
+    if contract.deprecated is None:
+        return {}
+    sunset = contract.sunset.isoformat() if contract.sunset else None
+    return {"deprecated": contract.deprecated, "sunset": sunset}
 
 
 def _output(output: Output, contract: Contract) -> dict[str, Any]:
@@ -49,6 +60,7 @@ def _output(output: Output, contract: Contract) -> dict[str, Any]:
         "key": list(contract.key),
         "event_time": contract.event_time,
         "compatibility": contract.compatibility,
+        **_fate(contract),
         "fields": [
             {
                 "name": field["name"],

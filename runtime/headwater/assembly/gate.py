@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-from headwater.assembly.project import plan_between, product_files, told
+from headwater.assembly.project import LoadedProduct, plan_between, product_files, told
 from headwater.assembly.root import SCHEMAS
 from headwater.assembly.source import read_product
 from headwater.contract import (
@@ -131,7 +131,7 @@ class Gate:
         pinned = next((each for each in versions if each.version == stream.contract), None)
         if pinned is None:
             return
-        found.notes += deprecations(product.name, [pinned], _today())
+        found.notes += deprecations(product.name, [pinned], today())
         for newer in (each for each in versions if each.version > pinned.version):
             for each in incompatibilities(newer, pinned, PINNED):
                 text = (
@@ -171,6 +171,20 @@ class Gate:
         return list(told(problems).problems)
 
 
+def require_sound_changes(loaded: Iterable[LoadedProduct]) -> None:
+    """Raises DeclarationError with all that stops the contracts that these products publish."""
+    topics: dict[Path, list[str]] = {}
+    for product in loaded:
+        topics.setdefault(product.root, []).extend(product.outputs)
+    problems = [
+        problem
+        for root, names in topics.items()
+        for problem in Gate(root, readable_products(root)).judge(names).problems
+    ]
+    if problems:
+        raise told(problems)
+
+
 def readable_products(root: Path) -> list[DataProduct]:
     """The products of a project that can be read; the mistakes of others are not asked for."""
     found = []
@@ -182,27 +196,28 @@ def readable_products(root: Path) -> list[DataProduct]:
     return found
 
 
-def deprecations(reader: str, contracts: Iterable[Contract], today: date) -> list[str]:
+def deprecations(reader: str, contracts: Iterable[Contract], day: date) -> list[str]:
     """A warning for each deprecated contract, louder once its day of sunset has come."""
     return [
         f"{reader} reads {each.topic} v{each.version}, which is {fate}: {each.deprecated}"
         for each in contracts
-        if (fate := fate_of(each, today)) is not None
+        if (fate := fate_of(each, day)) is not None
     ]
 
 
-def fate_of(contract: Contract, today: date) -> str | None:
+def fate_of(contract: Contract, day: date) -> str | None:
     """What becomes of a contract, in words; None for one that stays."""
     if contract.deprecated is None:
         return None
     if contract.sunset is None:
         return "deprecated"
-    if contract.sunset <= today:
+    if contract.sunset <= day:
         return f"PAST ITS SUNSET of {contract.sunset} and may end any day"
     return f"deprecated and ends on {contract.sunset}"
 
 
-def _today() -> date:
+def today() -> date:
+    """The day by which sunsets are judged, in UTC."""
     return datetime.now(UTC).date()
 
 

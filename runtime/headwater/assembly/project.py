@@ -58,8 +58,9 @@ class LoadedProduct:
 
 
 def product_files(root: Path) -> list[Path]:
-    """Every product.py of a project, sorted."""
-    return sorted((root / PRODUCTS).glob(f"*/*/{FILE_NAME}"))
+    """Every product.py of a project, later majors included, sorted."""
+    places = (f"*/*/{FILE_NAME}", f"*/*/v[0-9]*/{FILE_NAME}")
+    return sorted(file for place in places for file in (root / PRODUCTS).glob(place))
 
 
 def find_product(target: str | Path, directory: Path) -> Path:

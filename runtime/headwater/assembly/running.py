@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from headwater.assembly.gate import fate_of, today
 from headwater.assembly.processor import Processor, Telling
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.step_bound import bounded
@@ -95,6 +96,15 @@ def run_product(
     bind_process(product=product, instance=settings.instance)
     metrics, health, summary = Metrics(product), Health(), Summary(product)
     monitor = _SummingMonitor(metrics, health, summary)
+    for contract in loaded.inputs.values():
+        if (fate := fate_of(contract, today())) is not None:
+            log.warning(
+                "run.deprecated_input",
+                topic=contract.topic,
+                contract=contract.version,
+                fate=fate,
+                instead=contract.deprecated,
+            )
     for topic, contract in {**loaded.inputs, **loaded.outputs}.items():
         for rule in contract.rules:
             metrics.rule(topic, rule.name, rule.severity)

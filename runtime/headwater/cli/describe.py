@@ -48,8 +48,10 @@ def _show(description: dict[str, Any]) -> None:
         console.print(
             "reads: {0}{topic}, contract v{contract}, from {start}".format(typed, **source)
         )
+        _show_fate(console, source)
     for output in description["outputs"]:
         console.print("\npublishes: {topic}, contract v{contract}".format(**output))
+        _show_fate(console, output)
         console.print(f"  from {output['from']}")
         for step in output["steps"]:
             console.print("  -> {name}: {does}  [{at}]".format(**step))
@@ -62,3 +64,9 @@ def _show(description: dict[str, Any]) -> None:
             table.add_row(field["name"], field["type"], field["unit"], field["doc"])
         console.print(table)
     console.print(f"\ntopics: {', '.join(description['topics'])}")
+
+
+def _show_fate(console: Console, shown: dict[str, Any]) -> None:
+    if "deprecated" in shown:
+        ends = f", ends {shown['sunset']}" if shown["sunset"] else ""
+        console.print(f"  deprecated: {shown['deprecated']}{ends}")

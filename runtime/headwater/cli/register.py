@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 from headwater.assembly import registration
 from headwater.assembly.addresses import resolve
+from headwater.assembly.gate import require_sound_changes
 from headwater.assembly.project import load_product
 from headwater.assembly.registration import Registration
 from headwater.config import load_settings
@@ -37,9 +38,11 @@ def publish(
 
     Each subject gets the contract's compatibility first (FULL_TRANSITIVE unless it says
     otherwise), so the registry refuses what would break consumers: exit 78, with its reasons.
+    Before that, what `headwater check` refuses of the contracts' changes is refused here too.
     Publishing again changes nothing.
     """
     loaded = [load_product(product) for product in products]
+    require_sound_changes(loaded)
     done = registration.publish(loaded, resolve(load_settings()))
     if format_ is Format.JSON:
         typer.echo(json.dumps([_entry(each) for each in done], indent=2))
@@ -56,7 +59,16 @@ def _entry(each: Registration) -> dict[str, object]:
         "version": each.version,
         "compatibility": each.compatibility,
         "new": each.is_new,
+        "deprecated": each.contract.deprecated,
+        "sunset": each.contract.sunset.isoformat() if each.contract.sunset else None,
     }
+
+
+def _fate(each: Registration) -> list[str]:
+    if each.contract.deprecated is None:
+        return []
+    ends = f", ends {each.contract.sunset}" if each.contract.sunset else ""
+    return [f"deprecated: {each.contract.deprecated}{ends}"]
 
 
 def _print(done: Sequence[Registration]) -> None:
@@ -69,6 +81,6 @@ def _print(done: Sequence[Registration]) -> None:
             str(each.schema_id),
             str(each.version),
             each.compatibility,
-            "published" if each.is_new else "already there",
+            ", ".join(["published" if each.is_new else "already there", *_fate(each)]),
         )
     Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)

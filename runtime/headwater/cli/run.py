@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from headwater.assembly.addresses import resolve
+from headwater.assembly.gate import deprecations, today
 from headwater.assembly.project import LoadedProduct, load_product, told
 from headwater.assembly.running import RunOptions, Summary, run_product
 from headwater.assembly.supervisor import Command, Supervisor
@@ -88,6 +89,8 @@ def run(  # noqa: PLR0913, PLR0917  # one parameter per option
         Supervisor(_children(loaded, shared, settings)).run()
         return
     (product,) = loaded.values()
+    for warning in deprecations(product.name, product.inputs.values(), today()):
+        typer.echo(f"warning: {warning}", err=True)
     with progress_bar(product.name) if until_end else nullcontext() as on_progress:
         summary = run_product(product, settings, options, on_progress)
     _print(summary, form, until_end=until_end)

@@ -1,10 +1,14 @@
-"""The syntax of names: `domain.product`, ports, topics, and how they map to folders."""
+"""The syntax of names: `domain.product`, majors, ports, topics, and how they map to folders.
+
+A later major of a product is a product of its own beside it: `domain.product.v2`.
+"""
 
 import re
 from typing import Final
 
 _PART: Final = r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*"
-PRODUCT_NAME: Final = re.compile(rf"{_PART}\.{_PART}")
+_MAJOR: Final = r"v(?:[2-9]|[1-9][0-9]+)"  # the first major has no suffix
+PRODUCT_NAME: Final = re.compile(rf"{_PART}\.{_PART}(?:\.{_MAJOR})?")
 PORT_NAME: Final = re.compile(_PART)
 TOPIC_NAME: Final = re.compile(rf"{_PART}\.{_PART}(?:\.{_PART})*")
 RESERVED_PORT: Final = re.compile(r"v[0-9]+|dead-letters|changelog|repartition")
@@ -27,7 +31,7 @@ def product_name_mistake(name: object) -> str | None:
     if not isinstance(name, str) or not PRODUCT_NAME.fullmatch(name):
         return (
             f"{name!r} is no product name; write '<domain>.<product>' in lower case,"
-            " with dashes inside, such as 'operations.departure-delays'"
+            " with dashes inside, such as 'operations.departure-delays'; a later major ends in .v2"
         )
     if len(name) + LONGEST_SUFFIX > MAX_TOPIC_LENGTH:
         return f"a product name of {len(name)} characters is too long for Kafka; shorten it"
