@@ -56,9 +56,9 @@ class Feed:
 
 def _register_incompatible(bench: Bench, topic: str) -> int:
     """An upstream that switches the registry's check off and publishes what it likes."""
-    client = SchemaRegistryClient({"url": bench.addresses.registry})
-    client.set_compatibility(f"{topic}-value", "NONE")
-    return client.register_schema(f"{topic}-value", Schema(json.dumps(INCOMPATIBLE), "AVRO"))
+    with closing(SchemaRegistryClient({"url": bench.addresses.registry})) as client:
+        client.set_compatibility(f"{topic}-value", "NONE")
+        return client.register_schema(f"{topic}-value", Schema(json.dumps(INCOMPATIBLE), "AVRO"))
 
 
 def _framed(schema_id: int) -> bytes:
