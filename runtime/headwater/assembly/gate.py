@@ -157,9 +157,9 @@ class Gate:
         mistakes = self._mistakes(product, stream, newer)
         if columns or mistakes:
             reads = f"{product.name} reads {newer.topic} with v{pinned.version}"
-            differs = f"in v{newer.version} {', '.join(columns) or 'no column is missing'}"
-            steps = "; ".join(map(str, mistakes)) or "its steps run on both"
-            yield f"{reads}; {differs}; {steps}"
+            differs = [f"in v{newer.version} {', '.join(columns)}"] if columns else []
+            steps = [f"read with v{newer.version}, {each}" for each in mistakes]
+            yield "; ".join([reads, *differs, *(steps or ["its steps run on both"])])
 
     def _mistakes(self, product: DataProduct, stream: Stream, newer: Contract) -> list[Problem]:
         problems: list[Problem] = []
