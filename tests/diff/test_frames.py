@@ -35,7 +35,7 @@ def compared(left: pl.DataFrame, right: pl.DataFrame, *key: str) -> RowDiff:
 def counts(diff: RowDiff) -> tuple[int, int, int]:
     """Rows added, removed and changed."""
     changed = diff.differs.select(pl.any_horizontal(pl.all())).to_series()
-    return diff.added.height, diff.removed.height, changed.sum()
+    return diff.added.height, diff.removed.height, int(changed.sum())
 
 
 @settings(deadline=None)
