@@ -1,0 +1,81 @@
+"""The audited skip of what halts a partition, on the real broker."""
+
+import json
+import signal
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from tests.dead_letters.conftest import SetAside
+from tests.faults.harness import START_S, until
+
+from headwater.model import Partition
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]  # waits until a group is surely in use
+
+HALTED: Final = 65
+REFUSED: Final = 78
+INCOMPATIBLE: Final = {
+    "type": "record",
+    "name": "Departure",
+    "namespace": "operations",
+    "fields": [{"name": "gate", "type": "string"}],
+}
+
+
+def halt(world: SetAside, partition: Partition) -> None:
+    """One record that the product's contract can never read, and good ones behind it."""
+    schema = Schema(json.dumps(INCOMPATIBLE), "AVRO")
+    with SchemaRegistryClient({"url": world.bench.addresses.registry}) as client:
+        client.set_compatibility(f"{world.source}-value", "NONE")
+        schema_id = client.register_schema(f"{world.source}-value", schema)
+    rows = world.fed.tail(3).with_columns(flight_id=world.fed.tail(3)["flight_id"] + "-behind")
+    behind = world.bench.encoder(world.source).encode(rows.with_row_index("_row")).values
+    producer = Producer(world.bench.kafka)
+    for value in (b"\0" + schema_id.to_bytes(4, "big") + b"\x04A1", *behind):
+        producer.produce(world.source, value=value, key=b"k", partition=partition.index)
+    assert producer.flush(20) == 0
+
+
+def test_a_stopped_product_is_moved_on_from_where_it_stands(
+    set_aside: Callable[[str, int], SetAside],
+) -> None:
+    """Only from exactly there, only when it is stopped, and the audit log says who and why."""
+    world = set_aside("skip", 1)
+    bench, partition = world.bench, Partition(world.source, 0)
+    at = bench.topics.ends(world.source)[partition]
+    halt(world, partition)
+    published = len(world.outputs())
+    place = (f"{partition}@{at}", "--reason", "a test of another feed")
+
+    with bench.run(world.product, until_end=False) as run:
+
+        def is_halted() -> bool:
+            standing = bench.topics.group_offsets(world.product, world.source)
+            return standing[partition] == at and "halted" in run.errors()
+
+        until(is_halted, START_S, "the partition is halted")
+        running = world.command("skip", *place)
+        assert running.returncode == REFUSED, running.stdout
+        assert "GROUP_ACTIVE" in running.stderr
+        run.send(signal.SIGTERM)
+        run.exit_code()
+    elsewhere = world.command("skip", f"{partition}@{at + 1}", "--reason", "a test")
+    assert elsewhere.returncode == REFUSED
+    assert "NOT_THERE" in elsewhere.stderr
+
+    done = world.command("skip", *place)
+    assert done.returncode == 0, done.stderr
+    assert bench.topics.group_offsets(world.product, world.source)[partition] == at + 1
+    world.run()
+    assert len(world.outputs()) == published + 3
+    (mark,) = (
+        record
+        for record in bench.records("_headwater.audit")
+        if (record.key or b"").startswith(world.source.encode())
+    )
+    assert mark.key == f"{world.source}/0/{at}".encode()
+    for said in (b"a test of another feed", b"skipped", b"tester"):
+        assert said in (mark.value or b"")
