@@ -291,12 +291,12 @@ class World:
             if record.offset < positions.get(record.partition, 0)
         ]
         values = [record.value or b"" for record in read]
-        wanted = [v for v in values if not v.startswith((b"bad", b"drop"))]
+        wanted = [v for v in values if not v.startswith((b"bad", b"drop", b"kill"))]
         assert Counter(self.outputs()) == Counter(b"out:" + value for value in wanted)
         bad = {
             (r.partition.topic, r.partition.index, r.offset)
             for r in read
-            if (r.value or b"").startswith(b"bad")
+            if (r.value or b"").startswith((b"bad", b"kill"))
         }
         found = [source_position(letter.headers) for letter in self.committed(DEAD)]
         assert Counter(found) == Counter(bad)

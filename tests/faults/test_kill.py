@@ -51,7 +51,8 @@ class Storm:
             print(f"kill {number + 1:2} {point or 'anywhere':18} at {position:9,}")
 
     def _live(self, point: str, chance: random.Random) -> None:
-        fail = {"HEADWATER_FAIL": f"{point}:kill@{chance.randint(2, 8)}"} if point else {}
+        # beyond the commits of where work begins, one per partition
+        fail = {"HEADWATER_FAIL": f"{point}:kill@{chance.randint(6, 12)}"} if point else {}
         before = self.gauge.total()
         with self.bench.run(self.product, settings={**BUSY, **fail}) as run:
             until(lambda: run.ended() or self.gauge.total() > before, START_S, "a commit")
