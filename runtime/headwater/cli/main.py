@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "test": "Run a product on its samples, without a broker, and show what differs.",
     "diff": "Compare what two definitions of a product make of the same real input.",
     "run": "Process products until stopped, or until the end of now.",
+    "schema": "Show and compare contracts and registered schemas; pin what others publish.",
     "register": "Publish output contracts to the schema registry.",
     "snapshot": "Append what a product published since its last snapshot.",
     "verify": "Compare a product's snapshots with its logs, row for row.",

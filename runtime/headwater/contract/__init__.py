@@ -17,6 +17,7 @@ from headwater.contract.fitting import always_null, misfits
 from headwater.contract.framing import guid_header, schema_headers
 from headwater.contract.key_reader import KeyReader
 from headwater.contract.keys import key_schema
+from headwater.contract.outline import fields_of
 from headwater.contract.rule import Rule, Severity
 from headwater.contract.rules import Broken, Rules, Violation
 from headwater.contract.schema import (
@@ -53,6 +54,7 @@ __all__ = [
     "contract_path",
     "event_time_change",
     "field_line",
+    "fields_of",
     "former_name",
     "from_arrow",
     "guid_header",

@@ -1,0 +1,261 @@
+"""Contracts and registered schemas side by side: shown, compared, pinned.
+
+A schema of the registry that no contract says is read as one all the same: what ours ask for beyond
+Avro is filled in, and said.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from headwater.assembly.registration import value_subject
+from headwater.assembly.root import SCHEMAS
+from headwater.contract import (
+    Contract,
+    contract_path,
+    fields_of,
+    incompatibilities,
+    load_contract,
+    parse_contract,
+)
+from headwater.errors import DeclarationError, Problem
+from headwater.ports import RegisteredSchema, Registry
+from headwater.product.names import topic_name_mistake
+
+UNDOCUMENTED: Final = "Not documented by its owner."
+FILE: Final = re.compile(r"v([1-9][0-9]*)\.avsc")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One version as it stands in a file, in the registry, or in both.
+
+    `version` is the contract's for a file, else the registry's. `is_equal` is None where one of the
+    two is missing.
+    """
+
+    version: int
+    file: str | None
+    schema_id: int | None
+    registered_as: int | None
+    is_equal: bool | None
+    deprecated: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What is between two versions; `backward` and `forward` are what breaks, empty when nothing.
+
+    Paths lead through names, `[]` for items, `{}` for values; `changed` maps to both types.
+    """
+
+    added: Sequence[str]
+    removed: Sequence[str]
+    changed: Mapping[str, tuple[str, str]]
+    backward: Sequence[str]
+    forward: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A schema of the registry as a file; `to_document` are fields whose meaning is not said."""
+
+    path: Path
+    contract: Contract
+    subject: str
+    schema_id: int
+    is_new: bool
+    to_document: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PinOptions:
+    """What the registry does not know of an upstream: its key, and the field of its event time."""
+
+    key: Sequence[str] = ()
+    event_time: str | None = None
+
+
+def file_versions(root: Path, topic: str) -> list[int]:
+    """The versions that stand in files, oldest first. Raises DeclarationError (INVALID_NAME)."""
+    if mistake := topic_name_mistake(topic):
+        raise DeclarationError([Problem("INVALID_NAME", mistake)])
+    folder = contract_path(root / SCHEMAS, topic, 1).parent
+    found = (FILE.fullmatch(path.name) for path in folder.glob("v*.avsc"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def from_file(root: Path, topic: str, version: int | None) -> Contract:
+    """A version from its file, by default the newest. Raises DeclarationError."""
+    if version is None:
+        versions = file_versions(root, topic)
+        if not versions:
+            text = f"{topic} has no contract below {SCHEMAS}; write or pin one"
+            raise DeclarationError([Problem("NO_CONTRACT", text)])
+        version = versions[-1]
+    return load_contract(root / SCHEMAS, topic, version)
+
+
+def from_registry(
+    registry: Registry, topic: str, subject: str, version: int | None
+) -> tuple[RegisteredSchema, Contract]:
+    """A version from the registry, by default the newest, read as a contract of the topic.
+
+    Raises DeclarationError (NO_SUBJECT, NO_VERSION, or the mistakes of the schema), and
+    UnavailableError.
+    """
+    found = registered(registry, subject, version)
+    number = found.version or 1
+    text = json.dumps(_completed(_document(found), PinOptions()), ensure_ascii=False)
+    contract = parse_contract(text, topic=topic, version=number, path=Path(f"{subject} v{number}"))
+    return found, contract
+
+
+def standings(root: Path, topic: str, subject: str | None, registry: Registry) -> list[Standing]:
+    """The versions in files, each beside its registered copy, then what only the registry has.
+
+    Raises DeclarationError and UnavailableError.
+    """
+    contracts = [from_file(root, topic, version) for version in file_versions(root, topic)]
+    registered = list(registry.versions(subject or value_subject(topic)))
+    found = []
+    for contract in contracts:
+        same = next((r for r in registered if _says_the_same(r, contract)), None)
+        numbered = next((r for r in registered if r.version == contract.version), None)
+        match = same or numbered
+        found.append(_standing(contract, match, is_equal=same is not None))
+        registered = [each for each in registered if each is not match]
+    found += [_only_registered(each) for each in registered]
+    return sorted(found, key=lambda each: (each.version, each.file is None))
+
+
+def difference(older: Contract, newer: Contract) -> Difference:
+    """What changed from one version to another, and which readers it breaks."""
+    before, after = fields_of(older.record), fields_of(newer.record)
+    changed = {
+        path: (before[path], after[path])
+        for path in before
+        if path in after and before[path] != after[path]
+    }
+    return Difference(
+        added=[path for path in after if path not in before],
+        removed=[path for path in before if path not in after],
+        changed=changed,
+        backward=[str(each) for each in incompatibilities(newer, older, "BACKWARD")],
+        forward=[str(each) for each in incompatibilities(newer, older, "FORWARD")],
+    )
+
+
+def pin(root: Path, topic: str, found: RegisteredSchema, mode: str, options: PinOptions) -> Pinned:
+    """Write a registered schema as the contract to read a topic with: `v<N>`, N the registry's.
+
+    Everything it says is kept; a `doc` that is missing gets a sentence to be replaced. A file that
+    is there already is never written over: its docs are the project's own work.
+    Raises DeclarationError: for what our contracts cannot hold, and (PINNED_OTHERWISE) for a file
+    of another schema.
+    """
+    if mistake := topic_name_mistake(topic):
+        raise DeclarationError([Problem("INVALID_NAME", mistake)])
+    version = found.version or 1
+    path = contract_path(root / SCHEMAS, topic, version)
+    document = _document(found)
+    schema = _completed(document, options)
+    schema.setdefault("compatibility", mode)
+    text = json.dumps(schema, ensure_ascii=False, indent=2) + "\n"
+    contract = parse_contract(text, topic=topic, version=version, path=path)
+    is_new = not path.exists()
+    if is_new:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    else:
+        pinned, contract = contract, load_contract(root / SCHEMAS, topic, version)
+        if fields_of(contract.record) != fields_of(pinned.record):
+            message = f"{path.name} holds another schema than {found.subject}; move one away"
+            raise DeclarationError([Problem("PINNED_OTHERWISE", message, str(path))])
+    fields = json_fields(contract.schema)
+    undocumented = [name for name, each in fields if each.get("doc") == UNDOCUMENTED]
+    return Pinned(path, contract, str(found.subject), found.schema_id, is_new, undocumented)
+
+
+def registered(registry: Registry, subject: str, version: int | None) -> RegisteredSchema:
+    """A version of a subject, by default the newest.
+
+    Raises DeclarationError (NO_SUBJECT, NO_VERSION) and UnavailableError.
+    """
+    versions = registry.versions(subject)
+    if not versions:
+        text = f"the registry has no subject {subject}; name it with --subject"
+        raise DeclarationError([Problem("NO_SUBJECT", text)])
+    if version is None:
+        return versions[-1]
+    for each in versions:
+        if each.version == version:
+            return each
+    known = ", ".join(str(each.version) for each in versions)
+    text = f"{subject} has no version {version}; there are {known}"
+    raise DeclarationError([Problem("NO_VERSION", text)])
+
+
+def _document(found: RegisteredSchema) -> dict[str, Any]:
+    try:
+        document = json.loads(found.schema)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or document.get("type") != "record":
+        text = f"{found.subject} version {found.version} is no Avro record; only records are read"
+        raise DeclarationError([Problem("BAD_SCHEMA", text)])
+    return document
+
+
+def _completed(document: Mapping[str, Any], options: PinOptions) -> dict[str, Any]:
+    """The same schema with a doc for each field, and what `options` say."""
+    schema: dict[str, Any] = json.loads(json.dumps(document))
+    for _, each in json_fields(schema):
+        doc = each.get("doc")
+        if not isinstance(doc, str) or not doc.strip():
+            each["doc"] = UNDOCUMENTED
+    if options.key:
+        schema["key"] = options.key[0] if len(options.key) == 1 else list(options.key)
+    if options.event_time is not None:
+        schema["eventTime"] = options.event_time
+    return schema
+
+
+def json_fields(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every field inside a schema as JSON, with its path. The registry took it: it ends."""
+    if isinstance(schema, list):
+        for each in schema:
+            yield from json_fields(each, path)
+    elif isinstance(schema, dict):
+        for each in schema.get("fields", ()):
+            inside = f"{path}.{each['name']}".lstrip(".")
+            yield inside, each
+            yield from json_fields(each.get("type"), inside)
+        for name, step in (("type", ""), ("items", "[]"), ("values", "{}")):
+            yield from json_fields(schema.get(name), path + step)
+
+
+def _says_the_same(found: RegisteredSchema, contract: Contract) -> bool:
+    try:
+        return bool(json.loads(found.schema) == json.loads(contract.text))
+    except ValueError:
+        return False
+
+
+def _standing(contract: Contract, found: RegisteredSchema | None, *, is_equal: bool) -> Standing:
+    return Standing(
+        version=contract.version,
+        file=str(contract.path),
+        schema_id=found.schema_id if found else None,
+        registered_as=found.version if found else None,
+        is_equal=is_equal if found else None,
+        deprecated=contract.deprecated,
+    )
+
+
+def _only_registered(found: RegisteredSchema) -> Standing:
+    number = found.version or 0
+    return Standing(number, None, found.schema_id, number, None, None)

@@ -1,0 +1,137 @@
+"""Confluent's own serializers write what products read, and read what products write."""
+
+from typing import Any
+
+import pytest
+from confluent_kafka.schema_registry import (
+    header_schema_id_serializer,
+    record_subject_name_strategy,
+    topic_record_subject_name_strategy,
+    topic_subject_name_strategy,
+)
+from tests.wire.airport import Airport
+from tests.wire.guid_registry import GuidRegistry
+
+STRATEGIES: dict[str, Any] = {
+    "topic": topic_subject_name_strategy,
+    "record": record_subject_name_strategy,
+    "topic-record": topic_record_subject_name_strategy,
+}
+
+
+def gate(name: str, number: int) -> dict[str, Any]:
+    """One event."""
+    return {"gate": name, "number": number}
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("subjects", STRATEGIES)
+def test_subjects_are_named_in_three_ways(airport: Airport, subjects: str) -> None:
+    """A record whose schema stands under no subject of the topic costs itself alone."""
+    source = airport.topic("gates")
+    airport.contract("gates", "Gate")
+    airport.contract("copy", "Gate")
+    product = airport.product(
+        "copy",
+        f"""
+        gates = product.stream("{source}", contract=1, subjects="{subjects}")
+        product.publish(gates, contract=1)
+        """,
+    )
+    url = airport.addresses.registry
+    strategy = {"subject_name_strategy": STRATEGIES[subjects]}
+    ours = airport.serializer(url, airport.schema("Gate"), **strategy)
+    # the same record, registered for another topic: another schema, another id
+    strayed = airport.serializer(
+        url,
+        airport.schema("Gate", doc="Of another topic."),
+        subject_name_strategy=lambda _context, _name: f"{airport.domain}.elsewhere-value",
+    )
+    sent = [(ours, gate("A1", 1)), (strayed, gate("X1", 2)), (ours, gate("A2", 3))]
+    airport.send(source, sent)
+    airport.run(product)
+    assert airport.read(product, url) == [gate("A1", 1), gate("A2", 3)]
+    ((code, value),) = airport.letters(product)
+    assert (code, value) == ("SCHEMA_SUBJECT_MISMATCH", airport.records(source)[1].value)
+
+
+@pytest.mark.kafka
+def test_several_types_in_one_topic_are_read_as_several_frames(airport: Airport) -> None:
+    """In their order, each under its own contract; types that nobody asked for are skipped."""
+    source = airport.topic("gates")
+    for name in ("Opened", "Closed"):
+        airport.contract(f"gate-{name.lower()}", name)
+    airport.contract("doors", "Door")
+    airport.contract("doors.closings", "Closing")
+    product = airport.product(
+        "doors",
+        f"""
+        opened, closed = product.stream(
+            "{source}",
+            contracts=[("{airport.domain}.gate-opened", 1), ("{airport.domain}.gate-closed", 1)],
+            others="skip",
+        )
+        product.publish(opened, contract=1)
+        product.publish(closed, contract=1, port="closings")
+        """,
+    )
+    url = airport.addresses.registry
+    opened, closed, moved = (
+        airport.serializer(
+            url, airport.schema(name), subject_name_strategy=topic_record_subject_name_strategy
+        )
+        for name in ("Opened", "Closed", "Moved")
+    )
+    sent = [((opened, closed, moved)[n % 3], gate(f"A{n % 5}", n)) for n in range(60)]
+    airport.send(source, sent)
+    airport.run(product)
+    assert airport.read(product, url) == [each for by, each in sent if by is opened]
+    assert airport.read(f"{product}.closings", url) == [each for by, each in sent if by is closed]
+    assert airport.letters(product) == []
+
+
+@pytest.mark.kafka
+def test_schemas_are_named_in_headers(airport: Airport, guids: GuidRegistry) -> None:
+    """V1 is read beside V0, written where it is asked for, and its snapshot is proved."""
+    source = airport.topic("gates")
+    airport.contract("gates", "Gate")
+    airport.contract("copy", "Gate")
+    product = airport.product(
+        "copy",
+        f"""
+        gates = product.stream("{source}", contract=1)
+        product.publish(gates, contract=1, schema_id="header")
+        """,
+    )
+    schema = airport.schema("Gate")
+    framed = airport.serializer(guids.url, schema)
+    headed = airport.serializer(guids.url, schema, schema_id_serializer=header_schema_id_serializer)
+    sent = [((framed, headed)[n % 2], gate(f"gate {n}", n)) for n in range(40)]
+    airport.send(source, sent)
+    airport.run(product, url=guids.url)
+    records = airport.records(product)
+    assert {tuple(name for name, _ in each.headers) for each in records} == {("__value_schema_id",)}
+    assert airport.read(product, guids.url) == [each for _, each in sent]
+    assert airport.letters(product) == []
+    for command in ("snapshot", "verify"):
+        done = airport.command(command, product, url=guids.url)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.kafka
+def test_a_registry_without_guids_is_told_before_the_first_record(airport: Airport) -> None:
+    """A header would hold one; the author learns what to change."""
+    source = airport.topic("gates")
+    airport.contract("gates", "Gate")
+    airport.contract("copy", "Gate")
+    product = airport.product(
+        "copy",
+        f"""
+        gates = product.stream("{source}", contract=1)
+        product.publish(gates, contract=1, schema_id="header")
+        """,
+    )
+    done = airport.command("run", product, "--until-end")
+    assert done.returncode == 78
+    assert "NO_SCHEMA_GUID" in done.stderr
+    assert "Traceback" not in done.stderr
