@@ -34,7 +34,7 @@ from headwater.assembly.source import read_product
 from headwater.assembly.tasks import TaskMaker
 from headwater.engine import LetterWriter, Task
 from headwater.engine.selection import Selection
-from headwater.errors import DeclarationError, UnknownSchemaError
+from headwater.errors import DeclarationError, RuleBrokenError, UnknownSchemaError
 from headwater.flow.stage import Columns, Processed, Stage
 from headwater.model import SchemaRef
 from headwater.ports import Records, RegisteredSchema, TopicSettings
@@ -81,8 +81,8 @@ class _Child:
         send(self._parent, said="step", step="decode")
         try:
             self._tasks[piece.topic].process(piece)
-        except DeclarationError:
-            pass  # a mistake of the product: the parent runs into it too, and tells
+        except (DeclarationError, RuleBrokenError):
+            pass  # the parent runs into it too, and tells
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
         send(self._parent, said="done")
