@@ -149,10 +149,8 @@ def test_the_steps_are_typed_against_the_newer_version(project: Project) -> None
     )
     (note,) = checked().notes
     assert note.startswith("shop.sizes reads shop.orders with v1; in v2 size is gone; ")
-    assert (
-        "read with v2, products/shop/sizes/product.py:6: UNKNOWN_COLUMN: select-1: no column 'size' here"
-        in note
-    )
+    place = "read with v2, products/shop/sizes/product.py:6: "
+    assert f"{place}UNKNOWN_COLUMN: select-1: no column 'size' here" in note
 
 
 def test_a_rename_that_no_mode_refuses_is_noted(project: Project) -> None:
