@@ -27,10 +27,12 @@ def noted(process: "Process") -> dict[int, Mapping[str, int]]:
     }
 
 
-def died(world: "World", times: int, **how: int) -> None:
+def died(
+    world: "World", times: int, *, poll_size: int = 10_000, max_records: int = 200_000
+) -> None:
     """So many starts that a record of the input ends."""
     for _ in range(times):
-        process = world.process(**how)
+        process = world.process(poll_size=poll_size, max_records=max_records)
         process.run()
         assert process.ended == "killed"
         assert process.sandbox.searched == []

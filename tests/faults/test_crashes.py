@@ -43,7 +43,7 @@ CRASHES: Final[Mapping[str, tuple[str, int, Code]]] = {
     "exit": ("os._exit(3)", 3, Code.PROCESS_DIED),
     # as the kernel does when memory is short; the memory is reserved, never touched
     "memory": (
-        "held = [bytearray(2**26) for _ in range(32)]; os.kill(os.getpid(), signal.SIGKILL)",
+        "held = bytes(2**31); os.kill(os.getpid(), signal.SIGKILL)",
         -9,
         Code.PROCESS_DIED,
     ),
