@@ -1,0 +1,219 @@
+"""`headwater schema`: files beside the registry, and an upstream's schema pinned."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from headwater.adapters.memory.registry import MemoryRegistry
+from headwater.adapters.registry import SchemaRegistry
+from headwater.assembly import schemas
+from headwater.assembly.schemas import UNDOCUMENTED, PinOptions
+from headwater.cli.main import main
+from headwater.contract import load_contract
+from headwater.embedded import Addresses
+from headwater.errors import DeclarationError
+
+FIELDS = [
+    {"name": "id", "type": "string", "doc": "Which one.", "origin": "ledger"},
+    {"name": "paid", "type": ["null", {"type": "long", "logicalType": "timestamp-millis"}]},
+    {
+        "name": "lines",
+        "type": {
+            "type": "array",
+            "items": {
+                "type": "record",
+                "name": "Line",
+                "fields": [{"name": "amount", "type": "double"}],
+            },
+        },
+    },
+]
+
+
+def upstream(**more: Any) -> str:
+    """A schema as another team wrote it."""
+    record = {"type": "record", "name": "Invoice", "namespace": "billing", "fields": FIELDS}
+    return json.dumps(record | more)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An empty project."""
+    (tmp_path / "schemas").mkdir()
+    return tmp_path
+
+
+def pinned(root: Path, text: str, **options: Any) -> schemas.Pinned:
+    """Pin a schema of a registry in memory."""
+    found = MemoryRegistry().register("billing.invoices-value", text, compatibility="BACKWARD")
+    return schemas.pin(root, "billing.invoices", found, "BACKWARD", PinOptions(**options))
+
+
+def test_a_pinned_schema_is_a_contract_that_keeps_everything(root: Path) -> None:
+    """Attributes of the upstream's own stay; what is missing is filled in and told."""
+    done = pinned(root, upstream(team="billing"), key=["id"], event_time="paid")
+    contract = load_contract(root / "schemas", "billing.invoices", 1)
+    assert (contract.key, contract.event_time) == (("id",), "paid")
+    assert contract.compatibility == "BACKWARD"
+    assert contract.schema["team"] == "billing"
+    assert contract.schema["fields"][0] == FIELDS[0]
+    assert contract.schema["fields"][1]["doc"] == UNDOCUMENTED
+    assert done.to_document == ["paid", "lines", "lines[].amount"]
+    assert done.is_new
+
+
+def test_pinning_again_keeps_what_was_written(root: Path) -> None:
+    """The docs of the file are the project's own work."""
+    done = pinned(root, upstream())
+    done.path.write_text(done.path.read_text().replace(UNDOCUMENTED, "Now it is."))
+    written = done.path.read_text()
+    again = pinned(root, upstream())
+    assert (again.is_new, again.to_document) == (False, [])
+    assert done.path.read_text() == written
+
+
+def test_a_file_of_another_schema_is_not_written_over(root: Path) -> None:
+    """Two upstreams, or a registry that was reset: a person decides."""
+    pinned(root, upstream())
+    with pytest.raises(DeclarationError, match="PINNED_OTHERWISE"):
+        pinned(root, upstream(fields=FIELDS[:1]))
+
+
+@pytest.mark.parametrize(
+    ("schema", "options", "code"),
+    [
+        ('"string"', {}, "BAD_SCHEMA"),
+        (upstream(fields=[{"name": "a", "type": ["int", "string"]}]), {}, "UNSUPPORTED_TYPE"),
+        (upstream(), {"key": ["lines"]}, "BAD_KEY"),
+        (upstream(), {"event_time": "id"}, "BAD_EVENT_TIME"),
+        (upstream(fields=[{"name": "_offset", "type": "int"}]), {}, "RESERVED_NAME"),
+    ],
+)
+def test_what_our_contracts_cannot_hold_is_told_and_not_written(
+    root: Path, schema: str, options: Mapping[str, Any], code: str
+) -> None:
+    """Clear problems, and no file that `headwater check` would refuse."""
+    with pytest.raises(DeclarationError) as caught:
+        pinned(root, schema, **options)
+    assert code in {each.code for each in caught.value.problems}
+    assert not list((root / "schemas").rglob("*.avsc"))
+
+
+def test_versions_stand_side_by_side(root: Path) -> None:
+    """Equal, different, not registered, without a file."""
+    registry, subject = MemoryRegistry(), "billing.invoices-value"
+    for text in (upstream(), upstream(doc="Two."), upstream(doc="Three.")):
+        registry.register(subject, text, compatibility="NONE")
+    found = registry.versions(subject)
+    schemas.pin(root, "billing.invoices", found[1], "NONE", PinOptions())
+    folder = root / "schemas/billing/invoices"
+    full = json.loads((folder / "v2.avsc").read_text())
+    (folder / "v4.avsc").write_text(json.dumps(full | {"deprecated": "Use v5."}))
+    registry.register(subject, json.dumps({**full, "doc": "Three, ours."}), compatibility="NONE")
+    (folder / "v3.avsc").write_text(json.dumps({**full, "doc": "Three, ours."}))
+    rows = schemas.standings(root, "billing.invoices", subject, registry)
+    assert [(r.version, r.file is not None, r.registered_as, r.is_equal) for r in rows] == [
+        (1, False, 1, None),
+        (2, True, 2, False),
+        (3, True, 4, True),
+        (3, False, 3, None),
+        (4, True, None, None),
+    ]
+    assert rows[4].deprecated == "Use v5."
+
+
+def test_a_difference_names_fields_and_whom_it_breaks(root: Path) -> None:
+    """Nested fields by their path; each direction with its reasons."""
+    old = pinned(root, upstream()).contract
+    inside = json.loads(json.dumps(FIELDS).replace('"double"', '"string"'))
+    added = {"name": "note", "type": "string", "default": ""}
+    other = MemoryRegistry()
+    other.register("s", upstream(), compatibility="NONE")
+    found = other.register(
+        "s", upstream(fields=[inside[0], inside[2], added]), compatibility="NONE"
+    )
+    new = schemas.pin(root, "billing.invoices", found, "NONE", PinOptions()).contract
+    difference = schemas.difference(old, new)
+    assert difference.added == ["note"]
+    assert difference.removed == ["paid"]
+    assert difference.changed == {"lines[].amount": ("double", "string")}
+    assert any("lines[].amount" in each for each in difference.backward)
+    assert any("paid" in each for each in difference.forward)
+    assert schemas.difference(old, old) == schemas.Difference([], [], {}, [], [])
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(
+    stack: Addresses,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    """The command line in the project, beside the real registry: code, output, errors."""
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("HEADWATER_KAFKA", stack.kafka)
+    monkeypatch.setenv("HEADWATER_REGISTRY", stack.registry)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["headwater", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return int(caught.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.kafka
+def test_an_upstream_is_pinned_and_the_project_is_right(command: Command, stack: Addresses) -> None:
+    """From the real registry to a file that `headwater check` takes, in one command."""
+    topic = f"billing.i{uuid4().hex[:10]}"
+    registry = SchemaRegistry({"url": stack.registry})
+    registry.register(f"{topic}-value", upstream(), compatibility="BACKWARD")
+    wider = upstream(fields=[*FIELDS, {"name": "note", "type": "string", "default": ""}])
+    registry.register(f"{topic}-value", wider, compatibility="BACKWARD")
+    registry.close()
+    for version in ("1", "latest"):
+        code, said, _ = command("schema", "pin", topic, "--key", "id", "--version", version)
+        assert code == 0, said
+    assert "contract=2" in said
+    assert "lines[].amount" in said
+    code, said, _ = command("schema", "versions", topic, "--format", "json")
+    rows = json.loads(said)
+    assert rows["compatibility"] == "BACKWARD"
+    assert [each["version"] for each in rows["versions"]] == [1, 2]
+    code, said, _ = command("schema", "diff", topic, "1", "2", "--format", "json")
+    assert json.loads(said)["added"] == ["note"]
+    code, said, _ = command("schema", "diff", topic, "1", "2", "--subject", f"{topic}-value")
+    assert (code, "+ note" in said) == (0, True)
+    for where in ((), ("--subject", f"{topic}-value")):
+        code, said, _ = command("schema", "show", topic, *where)
+        assert (code, "lines[].amount" in said) == (0, True)
+    code, said, wrong = command("check")
+    assert code == 0, said + wrong
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("pin", "billing.nothing"), "NO_SUBJECT"),
+        (("pin", "billing.nothing", "--version", "one"), "BAD_VALUE"),
+        (("show", "billing.nothing"), "NO_CONTRACT"),
+        (("diff", "billing.nothing", "1", "2"), "NO_CONTRACT"),
+        (("versions", "Billing"), "INVALID_NAME"),
+    ],
+)
+def test_mistakes_are_one_sentence(command: Command, arguments: tuple[str, ...], text: str) -> None:
+    """With exit 78 and no trace."""
+    code, _, errors = command("schema", *arguments)
+    assert code == 78
+    assert text in errors
+    assert "Traceback" not in errors
