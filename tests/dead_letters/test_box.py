@@ -1,6 +1,6 @@
 """Letters and marks in memory: what is open, what is meant, and records fetched again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import polars as pl
@@ -19,7 +19,7 @@ from headwater.assembly import audit
 from headwater.assembly.audit import Action, Actor, AuditLog, Mark
 from headwater.assembly.letters import DeadLetterBox, Entry, Selection
 from headwater.assembly.letters_ledger import Ledger
-from headwater.assembly.letters_replay import Replay, ReplayOptions
+from headwater.assembly.letters_replay import Release, Replay, ReplayOptions
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
@@ -50,8 +50,12 @@ class EchoTask(Task):
     def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
         rows = range(len(records))
         values = [value or b"" for value in records.values]
-        bad = [Quarantine(row, Code.BAD_MAGIC, "bad") for row in rows if values[row][:3] == b"bad"]
-        kept = [row for row in rows if values[row][:3] not in {b"bad", b"dro"}]
+        bad = [
+            *guilty,
+            *(Quarantine(row, Code.BAD_MAGIC, "bad") for row in rows if values[row][:3] == b"bad"),
+        ]
+        refused = {each.row for each in bad}
+        kept = [row for row in rows if row not in refused and values[row][:4] != b"drop"]
         keys = records.keys()
         return Work(
             topic=records.topic,
@@ -72,6 +76,24 @@ class EchoTask(Task):
         )
 
 
+class StrictSandbox:
+    """Finds `deadly…` guilty, and remembers how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def guilty(self, records: Records, keep_alive: Callable[[], None]) -> Sequence[Quarantine]:
+        self.asked += 1
+        keep_alive()
+        return [
+            Quarantine(row, Code.PROCESS_DIED, "it died", "step")
+            for row, value in enumerate(records.values)
+            if (value or b"").startswith(b"deadly")
+        ]
+
+    def close(self) -> None: ...
+
+
 class World:
     """A product's topics in memory, with letters of its input."""
 
@@ -80,6 +102,7 @@ class World:
         self.topics = MemoryTopics(self.broker)
         self.reader = MemoryRangeReader(self.broker)
         self.audit = AuditLog(self.topics, MemoryRegistry(), self.reader, clock=self.broker.clock)
+        self.sandbox = StrictSandbox()
         self.box = DeadLetterBox(PRODUCT, self.topics, self.reader, self.audit)
         self.topics.create(
             [
@@ -114,7 +137,7 @@ class World:
         return Replay(
             self.box,
             ledger or self.ledger(),
-            lambda topic: task if topic == INPUT else None,
+            Release(lambda topic: task if topic == INPUT else None, self.sandbox),
             topics=self.topics,
             reader=self.reader,
         )
@@ -294,3 +317,12 @@ def test_a_replay_that_failed_is_no_second_bad_record(world: World) -> None:
     tail = DeadLetterTail(world.box.topic, world.reader, world.topics)
     tail.restore(window, {Partition(INPUT, 0): 1})
     assert window.counts() == (1, 1)
+
+
+def test_records_that_ended_a_process_go_through_the_sandbox_first(world: World) -> None:
+    """What is still deadly is a letter again, and never reaches this process."""
+    world.set_aside(b"deadly", code=Code.PROCESS_DIED)
+    world.set_aside(b"harmless", code=Code.PROCESS_DIED)
+    done = world.replay().run(ALL, ReplayOptions(), heard)
+    assert (done.replayed, done.failed_again) == (1, {"PROCESS_DIED": 1})
+    assert (world.outputs(), world.sandbox.asked) == ([b"harmless"], 1)

@@ -15,11 +15,12 @@ from headwater.assembly.audit import Action, Actor, AuditLog, Mark, Place, actor
 from headwater.assembly.letters import DeadLetterBox, Entry, OnProgress, Selection
 from headwater.assembly.letters_ledger import Ledger
 from headwater.assembly.letters_payload import PayloadView
-from headwater.assembly.letters_replay import Replay, Replayed, ReplayOptions
+from headwater.assembly.letters_replay import Release, Replay, Replayed, ReplayOptions
 from headwater.assembly.letters_skip import Skipper
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
+from headwater.assembly.sandbox import ChildSandbox, Setting
 from headwater.assembly.tasks import TaskMaker
 from headwater.config import Settings
 from headwater.engine import LetterWriter, StoredLetter, Task
@@ -96,8 +97,14 @@ class DeadLetters:
                     tasks[topic] = maker.task(stream)
             return tasks.get(topic)
 
-        replay = Replay(self.box, self._ledger, task_of, topics=self._topics, reader=self._reader)
-        return replay.run(selection, options, on_progress)
+        bound_s = self._settings.step_timeout.total_seconds()
+        setting = Setting(self._loaded.file, ids, self._registry, bound_s)
+        with closing(ChildSandbox(setting)) as sandbox:
+            release = Release(task_of, sandbox)
+            replay = Replay(
+                self.box, self._ledger, release, topics=self._topics, reader=self._reader
+            )
+            return replay.run(selection, options, on_progress)
 
     def discard(self, selection: Selection, reason: str, on_progress: OnProgress) -> int:
         """Mark the open letters that are meant as discarded; how many they were."""

@@ -17,11 +17,15 @@ from headwater.assembly.letters import DeadLetterBox, OnProgress, Refused, Selec
 from headwater.assembly.letters_ledger import Ledger
 from headwater.engine import Publication, StoredLetter, Task
 from headwater.engine.dead_letters import PREFIX, again, source_position
-from headwater.model import Letter
-from headwater.ports import LogReader, Topics
+from headwater.engine.guard import Sandbox
+from headwater.model import Code, Letter, Quarantine
+from headwater.ports import LogReader, Records, Topics
 
 LETTERS_AT_ONCE: Final = 500  # per transaction: a letter is below a megabyte, and most are small
 SCANNED_AT_ONCE: Final = 10_000
+
+DEADLY: Final = frozenset({Code.PROCESS_DIED.value, Code.STEP_TIMEOUT.value})
+DEADLY_AT_ONCE: Final = 20  # the most guilty records that a sandbox takes a batch to have
 
 Key = tuple[str, bytes]
 """An output topic and a key of it."""
@@ -79,21 +83,33 @@ class _Batch:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The product as it is now: the task of an input, None when it is none any more.
+
+    Records that ended a process go through the sandbox first.
+    """
+
+    task_of: Callable[[str], Task | None]
+    sandbox: Sandbox
+
+
 class Replay:
-    """Replays open letters. `task_of` gives the task of an input; None when it is none any more."""
+    """Replays open letters through a release of their product."""
 
     def __init__(
         self,
         box: DeadLetterBox,
         ledger: Ledger,
-        task_of: Callable[[str], Task | None],
+        release: Release,
         *,
         topics: Topics,
         reader: LogReader,
     ) -> None:
         self._box = box
         self._ledger = ledger
-        self._task_of = task_of
+        self._release = release
+        self._guilty: dict[tuple[Place, ...], Sequence[Quarantine]] = {}
         self._topics = topics
         self._reader = reader
 
@@ -144,9 +160,11 @@ class Replay:
     def _batches(self, letters: Sequence[StoredLetter]) -> Iterator[_Batch]:
         for topic, of_topic in groupby(letters, key=lambda each: each.source.topic):
             held = list(of_topic)
-            task = self._task_of(topic)
-            for first in range(0, len(held), LETTERS_AT_ONCE):
-                part = held[first : first + LETTERS_AT_ONCE]
+            task = self._release.task_of(topic)
+            is_deadly = any(letter.code in DEADLY for letter in held)
+            size = DEADLY_AT_ONCE if is_deadly else LETTERS_AT_ONCE
+            for first in range(0, len(held), size):
+                part = held[first : first + size]
                 if task is None:
                     reason = f"{self._box.product} no longer reads {topic}"
                     yield _Batch((), (), {}, [Refused(letter, reason) for letter in part])
@@ -158,7 +176,8 @@ class Replay:
         held = [letter for letter in letters if _place(letter) in originals]
         if not held:
             return _Batch((), (), {}, refused)
-        work = task.process(MemoryRecords(topic, [originals[_place(each)] for each in held]))
+        records = MemoryRecords(topic, [originals[_place(each)] for each in held])
+        work = task.process(records, self._found_guilty(held, records))
         by_source = {(str(x.source.topic), x.source.index, x.source_offset): x for x in held}
         failed: dict[Place, tuple[str, Letter]] = {}
         for letter in work.letters:
@@ -166,6 +185,17 @@ class Replay:
             code = (dict(letter.headers)[PREFIX + "code"] or b"").decode()
             failed[_place(before)] = (code, again(letter, before))
         return _Batch(held, work.publications, failed, refused)
+
+    def _found_guilty(
+        self, letters: Sequence[StoredLetter], records: Records
+    ) -> Sequence[Quarantine]:
+        """The rows that still end a process; asked once, as it may take a bound each."""
+        if not any(letter.code in DEADLY for letter in letters):
+            return ()
+        places = tuple(map(_place, letters))
+        if places not in self._guilty:
+            self._guilty[places] = self._release.sandbox.guilty(records, _nothing_to_do)
+        return self._guilty[places]
 
     # -- what is newer -------------------------------------------------------------------------
 
@@ -206,6 +236,10 @@ class Replay:
 
 def _unheard(_done: int, _total: int) -> None:
     """Progress of a part that is told as a whole."""
+
+
+def _nothing_to_do() -> None:
+    """No membership is to be kept while the sandbox works."""
 
 
 def _place(letter: StoredLetter) -> Place:
