@@ -5,7 +5,7 @@ V0 is the magic byte 0 and the registry's id in four bytes; the body follows. V1
 value is the body. Where a record has both, the header counts, as for Confluent's deserializers.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
@@ -33,8 +33,14 @@ class BadFrameError(ValueError):
 
 def schema_headers(headers: Mapping[int, Headers]) -> dict[int, bytes]:
     """The schema headers of the rows that have one. A null is none; of several the first counts."""
-    found = {row: _value(each) for row, each in headers.items()}
-    return {row: value for row, value in found.items() if value is not None}
+    found: dict[int, bytes] = {}
+    for row, each in headers.items():
+        for name, value in each:
+            if name == VALUE_HEADER:
+                if value is not None:
+                    found[row] = value
+                break
+    return found
 
 
 def guid_header(guid: UUID) -> Headers:
@@ -72,7 +78,3 @@ def frame_fault(value: bytes | None) -> tuple[Code, str]:
     if value[:1] != MAGIC:
         return Code.BAD_MAGIC, "the first byte is not the magic 0"
     return Code.TRUNCATED_FRAME, f"the value ends inside the frame of {FRAME_BYTES} bytes"
-
-
-def _value(headers: Iterable[tuple[str, bytes | None]]) -> bytes | None:
-    return next((value for name, value in headers if name == VALUE_HEADER), None)
