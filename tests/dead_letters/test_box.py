@@ -15,7 +15,7 @@ from headwater.adapters.memory import (
 from headwater.adapters.memory.faults import LostCommit
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
-from headwater.assembly import audit
+from headwater.assembly import audit, letters_replay
 from headwater.assembly.audit import Action, Actor, AuditLog, Mark
 from headwater.assembly.letters import DeadLetterBox, Entry, Selection
 from headwater.assembly.letters_ledger import Ledger
@@ -236,6 +236,22 @@ def test_a_commit_without_an_answer_is_looked_up_by_the_next_replay(
         world.replay().run(ALL, ReplayOptions(), heard)
     world.replay().run(ALL, ReplayOptions(), heard)
     assert (world.outputs(), world.statuses()) == ([b"one"], ["replayed"])
+
+
+def test_a_replay_goes_on_behind_its_last_commit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batch after batch; what a process that died had committed is not done twice."""
+    monkeypatch.setattr(letters_replay, "LETTERS_AT_ONCE", 2)
+    for value in (b"1", b"2", b"3", b"4", b"5"):
+        world.set_aside(value)
+    world.broker.faults.script("commit", LostCommit.REQUEST, after=1)
+    with pytest.raises(UnavailableError):
+        world.replay().run(ALL, ReplayOptions(), heard)
+    world.broker.clock.advance(20)  # the broker aborts what the dead process left open
+    assert world.statuses() == ["replayed", "replayed", "open", "open", "open"]
+    assert world.replay().run(ALL, ReplayOptions(), heard).replayed == 3
+    assert world.outputs() == [b"1", b"2", b"3", b"4", b"5"]
 
 
 def test_letters_overtaken_by_newer_values_can_be_left_open(world: World) -> None:
