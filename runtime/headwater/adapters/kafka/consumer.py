@@ -8,7 +8,14 @@ from typing import Any, Final, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from headwater.adapters.kafka.records import KafkaRecords, offset_of
-from headwater.adapters.kafka.triage import CORRUPT, LOGGER, configured, kafka_error, translate
+from headwater.adapters.kafka.triage import (
+    CORRUPT,
+    GONE,
+    LOGGER,
+    configured,
+    kafka_error,
+    translate,
+)
 from headwater.errors import (
     FencedError,
     HeadwaterError,
@@ -73,7 +80,7 @@ class KafkaSource:
         self._polled_s = time.monotonic()
         self._paused: set[Partition] = set()
         self._halted: set[Partition] = set()
-        self._damaged: list[tuple[Partition, int]] = []  # corrupt batches of this poll
+        self._damaged: set[Partition] = set()  # those that brought a corrupt batch in this poll
         self._doubted: dict[Partition, int] = {}  # where one came once
         self._corrupt: dict[Partition, int] = {}  # and again
         self._held: frozenset[Partition] = frozenset()  # by the last assignment, lost or not
@@ -82,9 +89,7 @@ class KafkaSource:
         self._consumer = configured(lambda: Consumer(settings, logger=LOGGER))
         self._topics: tuple[str, ...] = ()
         self._listener: RebalanceListener | None = None
-        self._next: dict[
-            Partition, int
-        ] = {}  # where the next record of each assigned partition begins
+        self._next: dict[Partition, int] = {}  # where the next record of each begins
         self._ends: dict[Partition, int] = {}  # read_committed ends that were reached
         self._published_ms: dict[Partition, int] = {}
         self._rebalanced = False
@@ -152,19 +157,24 @@ class KafkaSource:
 
     def seek(self, positions: Positions) -> None:
         """Go to these positions; records already fetched beyond them are dropped."""
-        for target in _topic_partitions(positions):
-            try:
-                self._consumer.seek(target)
-            except KafkaException as cause:
-                raise translate(
-                    cause, doing=f"seeking {target.topic}[{target.partition}]"
-                ) from cause
-        self._next.update(positions)
+        self._go(positions)
         for partition in positions:
-            self._ends.pop(partition, None)
             self._doubted.pop(partition, None)
             self._corrupt.pop(partition, None)
         self._end_halt(self._halted & positions.keys())
+
+    def _go(self, positions: Positions) -> None:
+        self._next.update(positions)
+        for target in _topic_partitions(positions):
+            self._ends.pop(_partition(target), None)
+            try:
+                self._consumer.seek(target)
+            except KafkaException as cause:
+                if kafka_error(cause).code() != KafkaError._STATE:
+                    doing = f"seeking {target.topic}[{target.partition}]"
+                    raise translate(cause, doing=doing) from cause
+                # the client gave the partition up: it begins anew wherever it would have gone on
+                self._consumer.assign(_topic_partitions(self._next))
 
     def pause(self) -> None:
         """Stop fetching on the whole assignment while polling keeps the membership."""
@@ -308,32 +318,43 @@ class KafkaSource:
     # -- messages ------------------------------------------------------------------------------
 
     def _without_events(self, messages: list[Message]) -> list[Message]:
+        """The records; ends and damage are taken note of. Raises what is neither."""
         records = []
         for message in messages:
             error = message.error()
             if error is None:
-                records.append(message)
+                # behind a damaged batch the client may have lost its way: no such record is trusted
+                if not self._damaged or _partition_of(message) not in self._damaged:
+                    records.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._ends[_partition_of(message)] = offset_of(message)
-            elif error.code() in CORRUPT:
-                self._damaged.append((_partition_of(message), offset_of(message)))
+            elif self._is_damage(message, error):
+                self._damaged.add(_partition_of(message))
             elif error.code() not in PASSING or error.fatal():
                 raise translate(error, doing=f"reading {message.topic()}[{message.partition()}]")
         return records
 
-    def _judge_damaged(self) -> None:
-        """A batch that comes corrupt is fetched anew by the client, for ever; twice is no accident.
+    def _is_damage(self, message: Message, error: KafkaError) -> bool:
+        """Also where the client stumbles after it: it reads on at any place of the response.
 
-        Once may have been the way here. The error names the first offset of the batch; the records
-        before it were handed over.
+        There it finds an unknown version, takes its offset for the next, and misses that.
         """
-        for partition, base in self._damaged:
-            if (position := self._next.get(partition)) is not None:
-                place = max(position, base)
-                if self._doubted.get(partition) == place:
-                    self._corrupt[partition] = place
-                self._doubted[partition] = place
+        if error.code() in GONE:
+            return _partition_of(message) in self._damaged | self._doubted.keys()
+        return error.code() in CORRUPT or error.code() == KafkaError._NOT_IMPLEMENTED
+
+    def _judge_damaged(self) -> None:
+        """What came damaged is fetched once more, for it may have been the way; twice is the log.
+
+        The records before it were handed over, so the place is the next offset.
+        """
+        places = {p: self._next[p] for p in self._damaged if p in self._next}
         self._damaged.clear()
+        self._go(places)
+        for partition, place in places.items():
+            if self._doubted.get(partition) == place:
+                self._corrupt[partition] = place
+            self._doubted[partition] = place
 
     def _by_topic(self, messages: list[Message]) -> list[tuple[str, list[Message]]]:
         if len(self._topics) == 1:
