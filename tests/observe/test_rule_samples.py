@@ -2,8 +2,11 @@
 
 import io
 import json
+import logging
+from collections.abc import Iterator
 
 import pytest
+import structlog
 from prometheus_client import generate_latest
 
 from headwater.clock import ManualClock
@@ -19,11 +22,14 @@ def violation(rule: str, offset: int, severity: str = "warn") -> RuleViolation:
 
 
 @pytest.fixture
-def said() -> io.StringIO:
-    """What the log says."""
-    stream = io.StringIO()
+def said() -> Iterator[io.StringIO]:
+    """What the log says; afterwards it is as before."""
+    root, stream = logging.getLogger(), io.StringIO()
+    handlers, level = list(root.handlers), root.level
     configure_logs(form="json", stream=stream)
-    return stream
+    yield stream
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
 
 
 def test_every_broken_rule_is_counted_and_exists_at_zero_before() -> None:
@@ -55,14 +61,5 @@ def test_of_a_warning_some_places_are_logged_each_minute(said: io.StringIO) -> N
         ("b", 70),
         ("a", 91),
     ]
-    assert (
-        lines[0]["topic"],
-        lines[0]["partition"],
-        lines[0]["contract"],
-        lines[0]["records"],
-    ) == (
-        "shop.orders",
-        3,
-        "shop.out",
-        2,
-    )
+    place = {"topic": "shop.orders", "partition": 3, "contract": "shop.out", "records": 2}
+    assert lines[0].items() >= place.items()
