@@ -156,11 +156,12 @@ def _port(port: str | None, tally: PortTally) -> dict[str, Any]:
 def _show(about: dict[str, str], compared: Compared) -> None:
     console = Console(highlight=False, markup=False)
     topics = ", ".join(sorted({place.topic for place in compared.cut}))
-    console.print(f"{about['product']}, today's beside {about['candidate']}")
-    console.print(f"{counted(compared.records, 'record')} read of {topics}\n")
+    console.print(f"{about['product']} beside {about['candidate']}", soft_wrap=True)
+    console.print(f"{counted(compared.records, 'record')} read of {topics}\n", soft_wrap=True)
     rows = Table("rows of", *COUNTS, box=None, padding=(0, 1), pad_edge=False)
+    rows.columns[0].overflow = "fold"
     for column in rows.columns[1:]:
-        column.justify = "right"
+        column.justify, column.no_wrap = "right", True
     for tally in compared.ports.values():
         rows.add_row(tally.topic, *(f"{tally.rows[name]:,}" for name in COUNTS))
     console.print(rows)
@@ -179,10 +180,13 @@ def _show_sample(console: Console, tally: PortTally) -> None:
     rows = tally.sample.rows()
     if not rows:
         return
-    console.print(f"\nSome rows of {tally.topic}")
-    table = Table("", "input record", "key", "what", box=None, padding=(0, 1), pad_edge=False)
+    topics = ", ".join(sorted({row["topic"] for row in rows}))
+    console.print(f"\nSome rows of {tally.topic}, by their records of {topics}")
+    table = Table("", "record", "key", "what", box=None, padding=(0, 1), pad_edge=False)
+    for column in table.columns[2:]:
+        column.overflow = "fold"
     for row in rows:
-        place = "{topic}[{partition}]@{offset}".format(**row)
+        place = "[{partition}]@{offset}".format(**row)
         key = ", ".join(str(value) for value in row["key"].values())
         table.add_row(row["kind"], place, key, _what(row))
     console.print(table)
