@@ -52,6 +52,9 @@ class Stopwatch:
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         pass
 
+    def limits_used(self, used: Mapping[str, float]) -> None:
+        pass
+
     def ended(self, ending: str, seconds: float) -> None:
         self.transactions += ending == "committed"
         self.failed += ending != "committed"

@@ -107,6 +107,7 @@ class Witness:
         self.reasons: list[str | None] = []
         self.halts: Sequence[Halt] = ()
         self.known_ends: Positions = {}
+        self.used: Mapping[str, float] = {}
 
     def alive(self) -> None: ...
 
@@ -125,6 +126,9 @@ class Witness:
 
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         self.violations.extend(violations)
+
+    def limits_used(self, used: Mapping[str, float]) -> None:
+        self.used = used
 
     def ended(self, ending: Ending, seconds: float) -> None:
         self.endings[ending] += 1
@@ -157,7 +161,7 @@ class Process:
         self.monitor = Witness()
         self.task = EchoTask()
         self.tail = DeadLetterTail(DEAD, MemoryRangeReader(broker), world.topics)
-        self.window = BadRecordWindow(world.limit)
+        self.window = BadRecordWindow(world.limit, world.code_limits)
         self.sandbox = ScriptedSandbox()
         self.task.kill = world.kill_current
         outside = Outside(
@@ -241,6 +245,7 @@ class World:
         )
         self.start = StartPolicy(GROUP, {INPUT: "earliest"}, [OUTPUT])
         self.limit = BadRecordLimit()
+        self.code_limits: dict[Code, BadRecordLimit] = {}
         self.current: Process | None = None
         self.processes: list[Process] = []
         self._fed = 0

@@ -7,6 +7,7 @@ import pytest
 from headwater.adapters.memory import LostCommit
 from headwater.engine import BadRecordLimit, BadRecordWindow
 from headwater.errors import TooManyBadRecordsError
+from headwater.model import Code
 
 if TYPE_CHECKING:
     from tests.engine.conftest import World
@@ -88,7 +89,7 @@ def test_the_oldest_batches_leave_the_window() -> None:
     """It looks back on the last records only."""
     window = BadRecordWindow(BadRecordLimit(share=0.5, window=100, at_least=10))
     for bad in (9, 0, 0, 0):
-        window.observe(read=40, bad=bad, dead_letters=DEAD)
+        window.observe(read=40, codes={Code.STEP_FAILED: bad}, dead_letters=DEAD)
         window.settle()
     assert window.counts() == (100, 0)
 
@@ -100,6 +101,34 @@ def test_what_was_clean_before_does_not_hide_a_bad_deployment(
     """Neither a batch that reaches out of the window nor a long open transaction thins it out."""
     window = BadRecordWindow(BadRecordLimit())
     for read, bad in batches:
-        window.observe(read=read, bad=bad, dead_letters=DEAD)
+        window.observe(read=read, codes={Code.STEP_FAILED: bad}, dead_letters=DEAD)
     with pytest.raises(TooManyBadRecordsError, match="950 of the last 10000"):
-        window.observe(read=10_000, bad=950, dead_letters=DEAD)
+        window.observe(read=10_000, codes={Code.BAD_MAGIC: 950}, dead_letters=DEAD)
+
+
+def test_a_code_may_have_a_limit_of_its_own(world: "World") -> None:
+    """It trips below the total, is named, and a restart does not drip past it."""
+    world.code_limits = {Code.STEP_FAILED: BadRecordLimit(share=0.01, window=300, at_least=5)}
+    world.feed(*[b"a"] * 40, *[b"bad"] * 4)
+    process = world.process()
+    process.run()
+    assert process.ended is None
+    assert process.monitor.used["STEP_FAILED"] == 0.8
+    assert process.monitor.used["total"] == 0.04
+    world.feed(b"bad", b"bad")
+    for _ in range(2):
+        again = world.process()
+        again.run()
+        assert isinstance(again.ended, TooManyBadRecordsError)
+        assert "bad as STEP_FAILED" in str(again.ended)
+        assert len(world.committed(DEAD)) == 4
+
+
+def test_other_codes_do_not_count_for_a_code() -> None:
+    """Its window looks back on all records, and on its own bad ones."""
+    own = {Code.BAD_MAGIC: BadRecordLimit(share=0.01, window=100, at_least=5)}
+    window = BadRecordWindow(BadRecordLimit(), own)
+    window.observe(read=100, codes={Code.STEP_FAILED: 50, Code.BAD_MAGIC: 4}, dead_letters=DEAD)
+    assert window.used() == {"total": 0.54, "BAD_MAGIC": 0.8}
+    with pytest.raises(TooManyBadRecordsError, match="5 of the last 100 records were bad as BAD_M"):
+        window.observe(read=1, codes={Code.BAD_MAGIC: 1}, dead_letters=DEAD)

@@ -20,6 +20,7 @@ from headwater.assembly.tasks import TaskMaker
 from headwater.clock import SYSTEM
 from headwater.config import Settings
 from headwater.config.rules import TIMEOUTS_MS
+from headwater.config.settings import DeadLetterLimit
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
@@ -82,7 +83,7 @@ class Processor:
             self._outside(telling),
             tasks,
             StartPositions(self._start_policy(start), self._topics),
-            window=BadRecordWindow(BadRecordLimit(**dict(settings.dead_letters))),
+            window=_window(settings.dead_letters),
             settings=LoopSettings(
                 policy=CommitPolicy(interval_s=settings.commit_interval.total_seconds()),
                 poll_size=settings.poll_size,
@@ -177,6 +178,11 @@ class Processor:
             outputs=[output.topic for output in product.outputs],
             explicit=explicit,
         )
+
+
+def _window(limit: DeadLetterLimit) -> BadRecordWindow:
+    codes = {code: BadRecordLimit(**dict(own)) for code, own in limit.codes.items()}
+    return BadRecordWindow(BadRecordLimit(limit.share, limit.window, limit.at_least), codes)
 
 
 def _transaction_timeout_s(settings: Settings) -> float:

@@ -1,5 +1,6 @@
 """The settings of one process. Read them with `load_settings`; every value here was checked."""
 
+import json
 import socket
 from collections.abc import Mapping
 from datetime import timedelta
@@ -17,6 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
 
 from headwater.config.durations import Duration
+from headwater.model import Code
 from headwater.redaction import ClientProperties, redact
 
 MIB: Final = 1024 * 1024
@@ -36,8 +38,8 @@ Properties = Annotated[
 ]
 
 
-class DeadLetterLimit(BaseModel):
-    """How many bad records are too many (promise 6)."""
+class BadRecordShare(BaseModel):
+    """How many bad records of one kind are too many."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,6 +49,28 @@ class DeadLetterLimit(BaseModel):
     window: int = Field(default=10_000, ge=1, description="Records looked back on.")
     at_least: int = Field(
         default=100, ge=1, description="Bad records that are always allowed within the window."
+    )
+
+
+def _table(value: object) -> object:
+    """A variable of the environment holds the table as JSON text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError("write a table of codes, in the environment as JSON") from None
+
+
+class DeadLetterLimit(BadRecordShare):
+    """How many bad records are too many, in all and by code (promise 6)."""
+
+    codes: Annotated[Mapping[Code, BadRecordShare], BeforeValidator(_table)] = Field(
+        default_factory=dict,
+        description=(
+            "Limits of single codes beside the total: a table per code of `share`, `window` and "
+            "`at_least`, such as `[dead_letters.codes.AVRO_LENGTH]`; as JSON in the environment."
+        ),
     )
 
 

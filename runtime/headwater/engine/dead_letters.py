@@ -3,6 +3,7 @@
 The headers mirror Kafka Connect's `__connect.errors.*` (KIP-298) under our own prefix.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -212,21 +213,31 @@ class DeadLetterTail:
             firsts.update(self._topics.beginnings(topic))
         floors = {p: max(firsts.get(p, 0), end - share) for p, end in positions.items()}
         read = sum(end - floors[p] for p, end in positions.items())
-        bad = self._count(floors, positions, window.size)
-        window.restore(read=max(read, bad), bad=bad)
+        codes = self._count(floors, positions, window.size)
+        window.restore(read=max(read, codes.total()), codes=codes)
 
-    def _count(self, floors: Mapping[Partition, int], ends: Positions, most: int) -> int:
+    def _count(
+        self, floors: Mapping[Partition, int], ends: Positions, most: int
+    ) -> Counter[Code | None]:
         if self._topics.partitions(self._topic) is None:
-            return 0
+            return Counter()
         first, end = self._topics.beginnings(self._topic), self._topics.ends(self._topic)
         ranges = {p: (max(first[p], end[p] - most), end[p]) for p in end}
-        bad: set[tuple[str, int, int]] = set()  # a replay that failed is no second bad record
+        # by their source: a replay that failed is no second bad record
+        bad: dict[tuple[str, int, int], Code | None] = {}
         for records in self._reader.read(ranges, max_records=most):
             for row in range(len(records)):
-                found = source_position(records.raw(row).headers)
+                headers = records.raw(row).headers
+                found = source_position(headers)
                 if found is None:
                     continue
                 partition = Partition(found[0], found[1])
                 if floors.get(partition, 0) <= found[2] < ends.get(partition, 0):
-                    bad.add(found)
-        return len(bad)
+                    bad[found] = _code(headers)
+        return Counter(bad.values())
+
+
+def _code(headers: Headers) -> Code | None:
+    """The code of a letter; None for one of another release."""
+    text = (dict(headers).get(PREFIX + "code") or b"").decode(errors="replace")
+    return Code(text) if text in Code.__members__ else None

@@ -1,9 +1,15 @@
 """Promise 6: too many bad records stop the product rather than hide a bad deployment."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from headwater.errors import TooManyBadRecordsError
+from headwater.model import Code
+
+TOTAL: Final = "total"
+"""Beside the codes: the limit over all bad records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,56 +24,117 @@ class BadRecordLimit:
         """Whether `bad` of `read` records are too many."""
         return bad >= self.at_least and bad > self.share * read
 
+    def used(self, *, read: int, bad: int) -> float:
+        """How much of the limit `bad` of `read` records take: 0 none of it, above 1 too much."""
+        return min(bad / self.at_least, bad / (self.share * read)) if bad else 0.0
 
-class BadRecordWindow:
-    """Counts of the last records, batch by batch, as far back as the window reaches.
 
-    Of the oldest batch that it reaches into, a share of the bad ones counts. What is staged counts
-    at once, and is forgotten again when its transaction does not commit.
+class _Counter:
+    """Counts of the last records under one limit, batch by batch.
+
+    Of the oldest batch that the window reaches into, a share of the bad ones counts.
     """
 
     def __init__(self, limit: BadRecordLimit) -> None:
-        self._limit = limit
+        self.limit = limit
         self._settled: deque[tuple[int, int]] = deque()
         self._staged: list[tuple[int, int]] = []
 
     def counts(self) -> tuple[int, int]:
-        """Records in the window, and the bad ones of them."""
         seen, bad = 0, 0.0
         for read, bad_of_batch in reversed((*self._settled, *self._staged)):
             if read:
-                taken = min(read, self._limit.window - seen)
+                taken = min(read, self.limit.window - seen)
                 seen, bad = seen + taken, bad + bad_of_batch * taken / read
         return seen, round(bad)
 
-    @property
-    def size(self) -> int:
-        """The most records the window looks back on."""
-        return self._limit.window
-
-    def restore(self, *, read: int, bad: int) -> None:
-        """Begin with what the tail of the dead letters says of the time before this process."""
+    def restore(self, read: int, bad: int) -> None:
         self._settled = deque([(read, bad)])
 
-    def observe(self, *, read: int, bad: int, dead_letters: str) -> None:
-        """Count a batch before it is staged. Raises TooManyBadRecordsError when the limit trips."""
+    def add(self, read: int, bad: int) -> None:
         self._staged.append((read, bad))
-        seen, bad_of_seen = self.counts()
-        if bad and self._limit.is_exceeded(read=seen, bad=bad_of_seen):
-            raise TooManyBadRecordsError(
-                f"{bad_of_seen} of the last {seen} records were bad, the limit is "
-                f"{self._limit.share:.0%} and at least {self._limit.at_least}; look at "
-                f"{dead_letters} and at what changed upstream, then start again"
-            )
 
     def settle(self) -> None:
-        """The staged batches are committed."""
         self._settled.extend(self._staged)
         self._staged.clear()
-        excess = sum(read for read, _ in self._settled) - self._limit.window
+        excess = sum(read for read, _ in self._settled) - self.limit.window
         while self._settled and self._settled[0][0] <= excess:
             excess -= self._settled.popleft()[0]
 
     def discard(self) -> None:
-        """The staged batches were rewound and come again."""
         self._staged.clear()
+
+
+class BadRecordWindow:
+    """Looks back on the last records: all bad ones under `limit`, and single codes under their own.
+
+    What is staged counts at once, and is forgotten again when its transaction does not commit.
+    """
+
+    def __init__(
+        self, limit: BadRecordLimit, codes: Mapping[Code, BadRecordLimit] | None = None
+    ) -> None:
+        self._total = _Counter(limit)
+        self._codes = {code: _Counter(own) for code, own in (codes or {}).items()}
+        self._counters = (self._total, *self._codes.values())
+
+    def counts(self) -> tuple[int, int]:
+        """Records in the window, and the bad ones of them."""
+        return self._total.counts()
+
+    @property
+    def size(self) -> int:
+        """The most records any of the limits looks back on."""
+        return max(counter.limit.window for counter in self._counters)
+
+    def used(self) -> Mapping[str, float]:
+        """How much of each limit is used up: `total`, and the codes that have their own."""
+        named = {TOTAL: self._total, **self._codes}
+        return {str(name): _used(counter) for name, counter in named.items()}
+
+    def restore(self, *, read: int, codes: Mapping[Code | None, int]) -> None:
+        """Begin with what the tail of the dead letters says of the time before this process.
+
+        None stands for a code that this release does not know.
+        """
+        self._total.restore(read, sum(codes.values()))
+        for code, counter in self._codes.items():
+            counter.restore(read, codes.get(code, 0))
+
+    def observe(self, *, read: int, codes: Mapping[Code, int], dead_letters: str) -> None:
+        """Count a batch before it is staged. Raises TooManyBadRecordsError when a limit trips."""
+        bad = sum(codes.values())
+        self._total.add(read, bad)
+        for code, counter in self._codes.items():
+            counter.add(read, codes.get(code, 0))
+        if not bad:
+            return
+        _refuse(self._total, "bad", dead_letters)
+        for code in self._codes.keys() & codes.keys():
+            _refuse(self._codes[code], f"bad as {code}", dead_letters)
+
+    def settle(self) -> None:
+        """The staged batches are committed."""
+        for counter in self._counters:
+            counter.settle()
+
+    def discard(self) -> None:
+        """The staged batches were rewound and come again."""
+        for counter in self._counters:
+            counter.discard()
+
+
+def _used(counter: _Counter) -> float:
+    read, bad = counter.counts()
+    return counter.limit.used(read=read, bad=bad)
+
+
+def _refuse(counter: _Counter, what: str, dead_letters: str) -> None:
+    seen, bad = counter.counts()
+    limit = counter.limit
+    if limit.is_exceeded(read=seen, bad=bad):
+        raise TooManyBadRecordsError(
+            f"{bad} of the last {seen} records were {what}, the limit is "
+            f"{limit.share:.0%} and at least {limit.at_least}; look at "
+            f"{dead_letters} and at what changed upstream, then start again"
+        )

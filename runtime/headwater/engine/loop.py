@@ -182,7 +182,7 @@ class Loop:
 
     def _stage(self, work: Work, group: GroupToken) -> None:
         self._window.observe(
-            read=work.read, bad=sum(work.codes.values()), dead_letters=work.dead_letters
+            read=work.read, codes=work.codes, dead_letters=work.dead_letters
         )
         if work.read:
             self._transaction.stage(work, group)
@@ -328,6 +328,7 @@ class Loop:
     def _transaction_ended(self, ending: Ending, seconds: float) -> None:
         if ending == "committed":
             self._window.settle()
+            self._monitor.limits_used(self._window.used())
             self._monitor.counted(
                 read=self._tally.read, written=self._tally.written, codes=self._tally.codes
             )

@@ -104,6 +104,13 @@ FENCED: Final = Metric(
 WAITING: Final = Metric(
     "headwater_waiting", "gauge", "1 while the loop waits for the broker or the registry, else 0."
 )
+# As of the last commit; 0 from the start on. Alert on it before the product stops.
+BAD_RECORDS_LIMIT_USED: Final = Metric(
+    "headwater_bad_records_limit_used",
+    "gauge",
+    "How much of the limit on bad records is used up, in all (code total) and by code; 1 stops.",
+    ("code",),
+)
 # Worked out when scraped; no series while every partition goes on.
 PARTITION_HALTED: Final = Metric(
     "headwater_partition_halted",
@@ -168,6 +175,7 @@ CATALOGUE: Final = (
     REBALANCES,
     FENCED,
     WAITING,
+    BAD_RECORDS_LIMIT_USED,
     PARTITION_HALTED,
     SNAPSHOT_ROWS,
     SNAPSHOT_CUT_AGE,

@@ -40,6 +40,7 @@ class Metrics(Collector):
         self._caught_up_ms: dict[Partition, int] = {}
         self._committed_at_s: float | None = None
         self._halts: tuple[Halt, ...] = ()
+        self._limits_used: Mapping[str, float] = {"total": 0.0}
         self._snapshot: tuple[int, int] | None = None
         self._clients: dict[str, ClientStatistics] = {}
         self._make_instruments()
@@ -125,6 +126,10 @@ class Metrics(Collector):
         """The loop waits for broker or registry, or goes on."""
         self._waiting.set(is_waiting)
 
+    def limits_used(self, used: Mapping[str, float]) -> None:
+        """How much of each limit on bad records is used up."""
+        self._limits_used = dict(used)
+
     def halted(self, halts: Sequence[Halt]) -> None:
         """All partitions that stand still now."""
         self._halts = tuple(halts)
@@ -147,6 +152,7 @@ class Metrics(Collector):
         yield from self._lags()
         yield from self._ages()
         yield self._halted()
+        yield self._limits()
         yield from self._client_gauges()
 
     def _family(self, metric: Metric) -> GaugeMetricFamily:
@@ -170,6 +176,12 @@ class Metrics(Collector):
             seconds.add_metric(labels, 0 if behind == 0 else max(0, now_ms - since_ms) / 1000)
         yield records
         yield seconds
+
+    def _limits(self) -> GaugeMetricFamily:
+        family = self._family(catalogue.BAD_RECORDS_LIMIT_USED)
+        for code, used in self._limits_used.items():
+            family.add_metric((self._product, code), used)
+        return family
 
     def _halted(self) -> GaugeMetricFamily:
         family = self._family(catalogue.PARTITION_HALTED)

@@ -10,6 +10,9 @@ from headwater.observe.logs import get_logger
 from headwater.observe.metrics import Metrics
 from headwater.observe.rule_samples import RuleSamples
 
+WARN_ABOVE: Final = 0.5  # of a limit: there is still time to look
+CALM_BELOW: Final = 0.25  # well below, so that a count around the half is warned of once
+
 log: Final = get_logger("loop")
 
 
@@ -20,6 +23,7 @@ class ProcessMonitor:
         self._metrics = metrics
         self._health = health
         self._told: set[Halt] = set()
+        self._warned: set[str] = set()
         self._samples = RuleSamples(clock)
 
     def alive(self) -> None:
@@ -53,6 +57,16 @@ class ProcessMonitor:
             )
             if violation.severity == "warn":
                 self._samples.tell(violation)
+
+    def limits_used(self, used: Mapping[str, float]) -> None:
+        """How much of each limit on bad records is used up; above half is warned of once."""
+        self._metrics.limits_used(used)
+        for code, share in used.items():
+            if share > WARN_ABOVE and code not in self._warned:
+                log.warning("loop.bad_records_limit_near", code=code, used=round(share, 2))
+                self._warned.add(code)
+            elif share < CALM_BELOW:
+                self._warned.discard(code)
 
     def ended(self, ending: str, seconds: float) -> None:
         """A transaction ended so, `seconds` after it was opened."""

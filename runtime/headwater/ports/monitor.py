@@ -37,6 +37,10 @@ class Monitor(Protocol):
         """What the records of a committed transaction broke of the contracts' rules."""
         ...
 
+    def limits_used(self, used: Mapping[str, float]) -> None:
+        """How much of each limit on bad records is used up, by code, and `total`: 1 trips it."""
+        ...
+
     def ended(self, ending: Ending, seconds: float) -> None:
         """A transaction ended so, `seconds` after it was opened."""
         ...
