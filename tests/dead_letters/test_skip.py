@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from tests.dead_letters.conftest import SetAside
 from tests.faults.harness import START_S, until
@@ -39,6 +39,17 @@ def halt(world: SetAside, partition: Partition) -> None:
     assert producer.flush(20) == 0
 
 
+def note(world: SetAside, partition: Partition) -> str:
+    """What stands beside the position of the product."""
+    consumer = Consumer({**world.bench.kafka, "group.id": world.product})
+    try:
+        asked = [TopicPartition(partition.topic, partition.index)]
+        (found,) = consumer.committed(asked, timeout=10)
+    finally:
+        consumer.close()
+    return found.metadata or ""
+
+
 def test_a_stopped_product_is_moved_on_from_where_it_stands(
     set_aside: Callable[[str, int], SetAside],
 ) -> None:
@@ -69,6 +80,7 @@ def test_a_stopped_product_is_moved_on_from_where_it_stands(
     done = world.command("skip", *place)
     assert done.returncode == 0, done.stderr
     assert bench.topics.group_offsets(world.product, world.source)[partition] == at + 1
+    assert "outputs" in note(world, partition)
     world.run()
     assert len(world.outputs()) == published + 3
     (mark,) = (

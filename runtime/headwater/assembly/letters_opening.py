@@ -21,6 +21,7 @@ from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
 from headwater.assembly.sandbox import ChildSandbox, Setting
+from headwater.assembly.step_bound import bounded
 from headwater.assembly.tasks import TaskMaker
 from headwater.config import Settings
 from headwater.engine import LetterWriter, StoredLetter, Task
@@ -88,7 +89,9 @@ class DeadLetters:
             self._audit.prepare(is_creating=self._is_dev)
         ids = registered_ids(self._loaded, self._registry, is_registering=self._is_dev)
         letters = LetterWriter(self.box.topic, self.actor.release)
-        maker = TaskMaker(self._loaded, ids, self._registry, self._topics, letters)
+        bound_s = self._settings.step_timeout.total_seconds()
+        loaded = bounded(self._loaded, bound_s)
+        maker = TaskMaker(loaded, ids, self._registry, self._topics, letters)
         tasks: dict[str, Task] = {}
 
         def task_of(topic: str) -> Task | None:
@@ -97,7 +100,6 @@ class DeadLetters:
                     tasks[topic] = maker.task(stream)
             return tasks.get(topic)
 
-        bound_s = self._settings.step_timeout.total_seconds()
         setting = Setting(self._loaded.file, ids, self._registry, bound_s)
         with closing(ChildSandbox(setting)) as sandbox:
             release = Release(task_of, sandbox)
