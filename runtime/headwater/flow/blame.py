@@ -65,25 +65,45 @@ def run_without_guilty(stage: Stage, frame: pl.DataFrame) -> Processed:
 def _halve(
     stage: Stage,
     frame: pl.DataFrame,
-    error: BaseException,
+    error: BaseException | None,
     into: tuple[list[pl.DataFrame], list[Quarantine]],
 ) -> None:
-    """Rows of `frame`, on which the stage raised `error`, sorted into good and guilty."""
-    good, guilty = into
+    """Rows of `frame`, on which the stage raises, sorted into good and guilty.
+
+    `error` is what it raised; None when the half before this one went well, which says the same and
+    costs no run. Should the step look at more than a row, that is found out one by one.
+    """
     if frame.height == 1:
-        guilty.append(quarantine(stage.step, frame[ROW].item(), error))
+        error = error or _tried(stage, frame, into)
+        if error is not None:
+            into[1].append(quarantine(stage.step, frame[ROW].item(), error))
         return
     middle = frame.height // 2
-    for half in (frame.head(middle), frame.tail(frame.height - middle)):
-        try:
-            done = stage.run(half)
-        except DeclarationError:
-            raise
-        except FAULTS as inner:
-            _halve(stage, half, inner, into)
-        else:
-            good.append(done.frame)
-            guilty.extend(done.quarantined)
+    first, second = frame.head(middle), frame.tail(frame.height - middle)
+    error = _tried(stage, first, into)
+    if error is None:
+        _halve(stage, second, None, into)
+        return
+    _halve(stage, first, error, into)
+    error = _tried(stage, second, into)
+    if error is not None:
+        _halve(stage, second, error, into)
+
+
+def _tried(
+    stage: Stage, frame: pl.DataFrame, into: tuple[list[pl.DataFrame], list[Quarantine]]
+) -> BaseException | None:
+    """What the stage raises on these rows; what it makes of them goes `into` when it does not."""
+    good, guilty = into
+    try:
+        done = stage.run(frame)
+    except DeclarationError:
+        raise
+    except FAULTS as error:
+        return error
+    good.append(done.frame)
+    guilty.extend(done.quarantined)
+    return None
 
 
 def _raise_if_broken(stage: Stage, frame: pl.DataFrame, error: BaseException) -> None:
