@@ -290,3 +290,22 @@ def test_a_duration_without_a_unit_is_refused(text: object) -> None:
 def test_the_page_of_settings_is_the_code() -> None:
     """docs/settings.md is what `make docs` writes."""
     assert (REPOSITORY / "docs/settings.md").read_text() == markdown()
+
+
+@pytest.mark.parametrize("place", ["file", "environment"])
+def test_a_code_may_have_a_limit_of_its_own(tmp_path: Path, place: str) -> None:
+    """A table per code in the file, JSON in the environment; the rest of a limit is the default."""
+    if place == "file":
+        (tmp_path / "headwater.toml").write_text("[dead_letters.codes.AVRO_LENGTH]\nshare = 0.01\n")
+    table = '{"AVRO_LENGTH": {"share": 0.01}}'
+    environ = {"HEADWATER_DEAD_LETTERS__CODES": table} if place == "environment" else {}
+    (own,) = load_settings(tmp_path, environ).dead_letters.codes.items()
+    assert own[0] == "AVRO_LENGTH"
+    assert (own[1].share, own[1].window, own[1].at_least) == (0.01, 10_000, 100)
+
+
+@pytest.mark.parametrize("table", ['{"AVRO_LENGHT": {}}', "no json", '{"AVRO_LENGTH": {"x": 1}}'])
+def test_a_mistake_in_a_limit_of_a_code_is_told(tmp_path: Path, table: str) -> None:
+    """An unknown code, an unknown name, and what is no table."""
+    with pytest.raises(ConfigurationError, match="dead_letters.codes"):
+        load_settings(tmp_path, {"HEADWATER_DEAD_LETTERS__CODES": table})

@@ -212,7 +212,7 @@ def test_alerts_name_only_metrics_that_exist() -> None:
     ]
     words = set(" ".join(str(rule) for rule in rules).replace("(", " ").replace("[", " ").split())
     named = {word.strip("`'\",.;:)") for word in words if word.startswith("headwater_")}
-    assert len(rules) == 3
+    assert len(rules) == 6
     assert named
     assert named <= {metric.name for metric in CATALOGUE}
     for rule in rules:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -89,7 +89,8 @@ def _row(name: str, info: FieldInfo) -> str:
     variable = PREFIX + name.upper().replace(".", NESTED)
     spelled = f"[{name}]" if name in CLIENTS else name
     variable += f"{NESTED}*" if name in CLIENTS else ""
-    values = " or ".join(f"`{value}`" for value in get_args(info.annotation) if name not in CLIENTS)
+    words = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+    values = " or ".join(f"`{value}`" for value in words)
     sentence = f"{info.description}{f' Values: {values}.' if values else ''}"
     return f"| `{spelled}` | `{variable}` | {_default(name, info)} | {sentence} |"
 
@@ -98,6 +99,8 @@ def _default(name: str, info: FieldInfo) -> str:
     value: Any = info.default
     if name in CLIENTS:
         return "the stack of `headwater dev up`"
+    if info.default_factory is dict:
+        return "none"
     if value is PydanticUndefined:
         return "the host name"
     if isinstance(value, timedelta):
