@@ -27,6 +27,7 @@ from headwater.contract import (
 )
 from headwater.errors import DeclarationError, Problem
 from headwater.product import DataProduct, Stream
+from headwater.product.names import topic_name_mistake
 from headwater.snapshot.evolution import Format, table_refusals
 
 TABLE_FORMAT: Final[Format] = "delta"  # what `headwater snapshot` writes
@@ -241,6 +242,8 @@ def _at(contract: Contract, code: str, text: str, path: str) -> Problem:
 
 
 def _versions(schemas: Path, topic: str) -> Iterator[Contract]:
+    if topic_name_mistake(topic):
+        return  # told by the declaration that names it
     folder = contract_path(schemas, topic, 1).parent
     numbers = [path.stem.removeprefix("v") for path in folder.glob("v*.avsc")]
     for number in sorted(int(each) for each in numbers if each.isdecimal()):
