@@ -30,7 +30,7 @@ from headwater.engine import (
     Work,
 )
 from headwater.engine.dead_letters import read_letter
-from headwater.errors import ConfigurationError, FencedError, UnavailableError
+from headwater.errors import ConfigurationError, FencedError, UnavailableError, UnverifiableError
 from headwater.model import Code, Headers, Partition, Quarantine, RawRecord
 from headwater.ports import Records, TopicSettings
 
@@ -222,6 +222,23 @@ def test_a_replay_that_was_overtaken_publishes_nothing(world: World) -> None:
     letter = world.entries()[0].letter
     with pytest.raises(FencedError, match="taken over"):
         early.commit([Mark(Action.DISCARDED, letter.partition, letter.offset, letter=letter)])
+    assert world.statuses() == ["replayed"]
+
+
+def test_a_mark_behind_an_open_transaction_is_not_overlooked(world: World) -> None:
+    """Another product's replay is under way: whoever reads the marks waits, or says it cannot."""
+    world.set_aside(b"one")
+    letter = world.entries()[0].letter
+    ledger = world.ledger()
+    ledger.take_over()
+    other = MemoryTransactionalLog(world.broker, transactional_id="other.dead-letters")
+    other.initialise()
+    other.begin()
+    other.produce(audit.TOPIC, [b"x"], [b"?"])
+    ledger.commit([Mark(Action.REPLAYED, letter.partition, letter.offset, letter=letter)])
+    with pytest.raises(UnverifiableError):  # the memory one cannot wait
+        world.entries()
+    other.abort()
     assert world.statuses() == ["replayed"]
 
 

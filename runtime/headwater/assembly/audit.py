@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,14 +108,17 @@ class AuditLog:
         self, marks: Sequence[Mark], actor: Actor
     ) -> tuple[Sequence[bytes | None], Sequence[bytes]]:
         """Keys and framed values of marks made now. Registers the contract when nobody has yet."""
-        register(self._contract, self._registry)
-        ids = lookup_ids([self._contract], self._registry)[TOPIC]
         at = datetime.fromtimestamp(self._clock.wall_ms() / MS, UTC)
         rows = [{"at": at, **asdict(actor), **_fields(mark)} for mark in marks]
         frame = pl.DataFrame(rows, schema=self._contract.columns)
         numbered = frame.with_columns(pl.int_range(pl.len(), dtype=ROW_TYPE).alias(ROW))
-        encoded = Encoder(self._contract, *ids).encode(numbered)
+        encoded = self._encoder.encode(numbered)
         return encoded.keys, encoded.values
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        register(self._contract, self._registry)
+        return Encoder(self._contract, *lookup_ids([self._contract], self._registry)[TOPIC])
 
     def marks(self, product: str) -> dict[Place, Action]:
         """What became of the records of a product, as far as it is committed now.
