@@ -64,7 +64,8 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How to print the
 @app.command(
     epilog="Example: headwater run products/operations/departure_delays --until-end. "
     "Exit codes: 0 drained, 65 too many bad records or a halted partition, "
-    "69 broker or registry away, 75 another process uses this id, 78 configuration or declaration."
+    "69 broker or registry away, 75 another process uses this id, 78 configuration or declaration, "
+    "142 a step did not come back within the setting `step_timeout`."
 )
 def run(  # noqa: PLR0913, PLR0917  # one parameter per option
     products: Products,

@@ -142,7 +142,7 @@ class Settings(BaseSettings):
         description="Bytes of input values processed as one batch.",
     )
     step_timeout: Duration = Field(
-        default=timedelta(seconds=30),
+        default=timedelta(seconds=20),
         ge=timedelta(seconds=1),
         description=(
             "How long one step may take over one batch before the process is ended (exit code "

@@ -1,0 +1,242 @@
+"""A child process that dies finds the record that kills: without a broker, on small batches."""
+
+import re
+import signal
+import subprocess
+import sys
+import timeit
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+import pytest
+
+from headwater.adapters.memory.reader import MemoryRecords
+from headwater.adapters.memory.registry import MemoryRegistry
+from headwater.assembly.project import load_product
+from headwater.assembly.registration import SchemaIds, value_subject
+from headwater.assembly.sandbox import ChildSandbox, Setting
+from headwater.assembly.step_bound import bounded
+from headwater.contract import Encoder, load_contract
+from headwater.errors import AbortableError, FatalError, TooManyBadRecordsError, UnavailableError
+from headwater.model import Code, Partition, RawRecord, SchemaRef
+
+STEP_S: Final = 3.0  # a child works for the first time: what it imports late counts too
+TOPIC: Final = "shop.orders"
+SCHEMA: Final = """{"type": "record", "name": "Order", "namespace": "shop", "doc": "An order.",
+ "fields": [{"name": "order_id", "type": "string", "doc": "What it does to a process."}],
+ "key": ["order_id"]}"""
+PRODUCT: Final = '''
+import ctypes, os, re, signal
+import polars as pl
+from headwater import DataProduct
+
+product = DataProduct(name="shop.bills", owner="shop@example.org")
+orders = product.stream("shop.orders", contract=1, start="earliest")
+
+def act(frame: pl.DataFrame) -> pl.DataFrame:
+    """Does what the orders say."""
+    for order in frame["order_id"]:
+        if order == "segfault":
+            ctypes.string_at(0)
+        if order == "exit":
+            os._exit(0)
+        if order == "memory":
+            bytes(2**40)
+        if order == "loop":
+            while True:
+                pass
+        if order == "regex":
+            re.match(r"(a+)+$", "a" * 64 + "b")
+        if order == "deaf":
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+            while True:
+                pass
+        if order == "raise":
+            raise ValueError("secret payload")
+        if order == "speak":
+            print("a word on standard output")
+    return frame
+
+product.publish(orders.map(act), contract=1)
+'''
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with one product whose step obeys its records."""
+    root = tmp_path_factory.mktemp("project")
+    file = root / "products/shop/bills/product.py"
+    for name, text in (("orders", SCHEMA), ("bills", SCHEMA.replace('"Order"', '"Bill"'))):
+        contract = root / "schemas/shop" / name / "v1.avsc"
+        contract.parent.mkdir(parents=True)
+        contract.write_text(text)
+    file.parent.mkdir(parents=True)
+    file.write_text(PRODUCT)
+    return file
+
+
+@pytest.fixture
+def registry(product: Path) -> MemoryRegistry:
+    """Knows the schema of the orders."""
+    found = MemoryRegistry()
+    text = load_contract(product.parents[3] / "schemas", TOPIC, 1).text
+    found.register(value_subject(TOPIC), text, compatibility="FULL_TRANSITIVE")
+    return found
+
+
+@pytest.fixture
+def sandbox(product: Path, registry: MemoryRegistry) -> Iterator[ChildSandbox]:
+    """One for the product, closed at the end."""
+    setting = Setting(product, {"shop.bills": SchemaIds(1)}, registry, step_timeout_s=STEP_S)
+    made = ChildSandbox(setting)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def batch(product: Path) -> Callable[..., MemoryRecords]:
+    """Makes a batch of 16 orders, a piece each, of which some at given rows do something."""
+
+    def made(**orders: int) -> MemoryRecords:
+        names = [f"order-{row}" for row in range(16)]
+        for order, row in orders.items():
+            names[row] = order.rstrip("0123456789")
+        contract = load_contract(product.parents[3] / "schemas", TOPIC, 1)
+        frame = pl.DataFrame({"order_id": names}).with_row_index("_row")
+        encoded = Encoder(contract, 1).encode(frame)
+        pairs = zip(encoded.keys, encoded.values, strict=True)
+        here = Partition(TOPIC, 0)
+        return MemoryRecords(
+            TOPIC, [RawRecord(here, at, 0, *pair) for at, pair in enumerate(pairs)]
+        )
+
+    return made
+
+
+def alive() -> None:
+    """All is well."""
+
+
+@pytest.mark.parametrize(
+    ("order", "code", "how"),
+    [
+        ("segfault", Code.PROCESS_DIED, "killed by SIGSEGV"),
+        ("exit", Code.PROCESS_DIED, "exit code 0"),
+        ("memory", Code.PROCESS_DIED, "1024 MiB of memory"),
+        ("loop", Code.STEP_TIMEOUT, "within 3 s"),
+        ("regex", Code.STEP_TIMEOUT, "within 3 s"),
+        ("deaf", Code.STEP_TIMEOUT, "within 3 s"),
+    ],
+)
+def test_a_deadly_record_is_found_and_told(
+    sandbox: ChildSandbox, batch: Callable[..., MemoryRecords], order: str, code: Code, how: str
+) -> None:
+    """With its code, how the process ended, and the step it was in."""
+    (found,) = sandbox.guilty(batch(**{order: 9}), alive)
+    assert (found.row, found.code, found.step) == (9, code, "map-1")
+    assert how in found.message
+    assert "map-1" in found.message
+
+
+def test_several_deadly_records_are_found_in_order(
+    sandbox: ChildSandbox, batch: Callable[..., MemoryRecords]
+) -> None:
+    """Neighbours and all; the next batch has a child of its own again."""
+    found = sandbox.guilty(batch(exit1=0, exit2=11, segfault3=12), alive)
+    assert [each.row for each in found] == [0, 11, 12]
+    assert sandbox.guilty(batch(), alive) == []
+
+
+def test_what_only_raises_or_speaks_is_not_guilty(
+    sandbox: ChildSandbox, batch: Callable[..., MemoryRecords], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is the task's business; and standard output belongs to the command."""
+    assert sandbox.guilty(batch(**{"raise": 3, "speak": 4}), alive) == []
+    said = capfd.readouterr()
+    assert "a word on standard output" not in said.out
+    assert "a word on standard output" in said.err
+    assert "secret payload" not in said.err
+
+
+def test_too_many_deadly_records_stop_the_product(
+    sandbox: ChildSandbox,
+    batch: Callable[..., MemoryRecords],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A release that dies of everything is not hidden in dead letters."""
+    monkeypatch.setattr("headwater.assembly.sandbox.MAX_GUILTY", 1)
+    orders = {f"exit{row}": row for row in range(3)}
+    with pytest.raises(TooManyBadRecordsError, match="exit code 0"):
+        sandbox.guilty(batch(**orders), alive)
+
+
+def test_a_search_ends_when_the_caller_says_so(
+    sandbox: ChildSandbox, batch: Callable[..., MemoryRecords]
+) -> None:
+    """Even in the middle of a piece; the next search begins with a new child."""
+    calls = iter(range(8))
+
+    def until_enough() -> None:
+        if next(calls, None) is None:
+            raise AbortableError("the assignment changed")
+
+    with pytest.raises(AbortableError):
+        sandbox.guilty(batch(loop=0), until_enough)
+    assert sandbox.guilty(batch(), alive) == []
+
+
+def test_a_registry_that_is_away_ends_the_search(
+    sandbox: ChildSandbox, batch: Callable[..., MemoryRecords], registry: MemoryRegistry
+) -> None:
+    """It is no bad data: the caller waits and searches again."""
+
+    def away(_: SchemaRef) -> str:
+        raise UnavailableError("the registry does not answer")
+
+    registry.schema = away  # type: ignore[method-assign,assignment]  # an outage
+    with pytest.raises(UnavailableError):
+        sandbox.guilty(batch(), alive)
+
+
+def test_a_child_that_does_not_start_stops_the_product(
+    product: Path, registry: MemoryRegistry, batch: Callable[..., MemoryRecords]
+) -> None:
+    """Nothing can be found out then, and nothing is guessed."""
+    nowhere = ChildSandbox(Setting(product.parent / "gone.py", {}, registry, 1.0))
+    with pytest.raises(FatalError, match="did not start"):
+        nowhere.guilty(batch(), alive)
+
+
+def test_a_step_that_does_not_come_back_ends_its_process(product: Path) -> None:
+    """By SIGALRM, from inside C code, with the author's line and no value of the record."""
+    script = (
+        "import sys; from headwater.assembly.project import load_product;"
+        "from headwater.assembly.step_bound import bounded; import polars as pl;"
+        "plan = bounded(load_product(sys.argv[1]), 0.5).plans['shop.bills'];"
+        "plan.process(pl.DataFrame({'order_id': ['regex']}).with_row_index('_row'))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(product)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == -signal.SIGALRM
+    assert re.search(r'product\.py", line \d+ in act', ended.stderr)
+    assert "aaaa" not in ended.stderr
+
+
+def test_the_bound_of_a_step_costs_nothing_to_speak_of(product: Path) -> None:
+    """Two calls to the kernel per batch and step, and no alarm is left behind."""
+    before = signal.getsignal(signal.SIGALRM)
+    try:
+        stage = bounded(load_product(str(product)), 3600.0).plans["shop.bills"].stages[0]
+        frame = pl.DataFrame({"order_id": ["a"]}).with_row_index("_row")
+        inner = stage.stage  # type: ignore[attr-defined]  # what is bounded
+        rounds = 200
+        bound = min(timeit.repeat(lambda: stage.run(frame), number=rounds, repeat=5)) / rounds
+        bare = min(timeit.repeat(lambda: inner.run(frame), number=rounds, repeat=5)) / rounds
+        print(f"arming and disarming: {(bound - bare) * 1e6:.1f} us")
+        assert bound - bare < 50e-6
+        assert signal.getitimer(signal.ITIMER_REAL)[0] < 3000
+    finally:
+        signal.signal(signal.SIGALRM, before)
