@@ -238,6 +238,31 @@ def test_sensitive_fields_are_masked_in_the_sample(shop: Shop, tmp_path: Path) -
     }
 
 
+def test_an_output_that_names_its_schema_in_a_header_is_compared_by_its_rows(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """How a value is written is no part of what it says; nothing needs to be registered."""
+    body = 'product.publish(orders.select("id", "n", "note"), contract=1, schema_id="header")\n'
+    compared = shop.diff(shop.product(tmp_path / "next", body))
+    assert (compared.findings(), compared.ports[None].rows["equal"]) == ([], 100)
+
+
+def test_several_types_of_events_in_one_topic_are_compared(shop: Shop, tmp_path: Path) -> None:
+    """Each by its own contract, as a run reads them."""
+    shop.contract("shop.others", ORDER, name="Other")
+    body = """\
+        product = DataProduct("shop.copies", owner="shop@example.com")
+        orders, others = product.stream(
+            "shop.orders",
+            contracts=[("shop.orders", 1), ("shop.others", 1)],
+            subjects="topic",
+        )
+        product.publish(orders.select("id", "n", note=pl.lit("x")), contract=1)
+    """
+    compared = shop.diff(shop.product(tmp_path / "next", body))
+    assert [each.flag for each in compared.findings()] == ["changed:note"]
+
+
 def test_only_the_last_records_are_read_when_asked_for(shop: Shop) -> None:
     """So many offsets of each partition."""
     assert shop.diff(shop.root, last=3).records == 6

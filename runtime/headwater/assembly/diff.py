@@ -201,6 +201,7 @@ class _Side:
             outside.registry,
             outside.topics,
             LetterWriter(f"{loaded.name}.dead-letters"),
+            always_framed=True,
         )
         self._tasks = {topic: maker.task(each[0]) for topic, each in loaded.streams().items()}
         self._ports = {output.topic: output.port for output in loaded.product.outputs}

@@ -23,7 +23,10 @@ from headwater.product import Output, Stream
 
 @dataclass(frozen=True, slots=True)
 class TaskMaker:
-    """Makes the task of an input. `ids` are the schema ids of the outputs, by topic."""
+    """Makes the task of an input. `ids` are the schema ids of the outputs, by topic.
+
+    `always_framed`: no schema is named in a header, for outputs that are never published.
+    """
 
     loaded: LoadedProduct
     ids: Mapping[str, SchemaIds]
@@ -31,6 +34,7 @@ class TaskMaker:
     topics: Topics
     letters: LetterWriter
     on_incompatible: OnIncompatible = "dead-letter"
+    always_framed: bool = False
 
     def task(self, stream: Stream) -> Task:
         """Decode, run and encode the records of one input, all its types of events.
@@ -67,7 +71,7 @@ class TaskMaker:
 
     def _route(self, output: Output, place: int) -> Route:
         contract, ids = self.loaded.outputs[output.topic], self.ids[output.topic]
-        in_header = output.schema_id == "header"
+        in_header = output.schema_id == "header" and not self.always_framed
         encoder = Encoder(contract, None if in_header else ids.value, ids.key)
         headers = guid_header(self._guid(output, contract)) if in_header else ()
         return Route(output.topic, self.loaded.plans[output.topic], encoder, place, headers)
