@@ -8,6 +8,7 @@ Never touches Kafka, never raises for bad data.
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Final
 
 import polars as pl
@@ -244,9 +245,9 @@ def _length(key: bytes | None) -> int:
 
 def _publication(route: Route, encoded: Encoded, bad: Mapping[int, Quarantine]) -> Publication:
     """All or nothing: no output of a record that any output refused (promise 1)."""
-    if not bad:
-        keys, values, rows = encoded.keys, encoded.values, encoded.rows
-        return Publication(route.topic, keys, values, rows, route.headers)
-    keep = [place for place, row in enumerate(encoded.rows) if row not in bad]
-    keys, values = [encoded.keys[i] for i in keep], [encoded.values[i] for i in keep]
-    return Publication(route.topic, keys, values, encoded.rows[keep], route.headers)
+    keys, values, rows = encoded.keys, encoded.values, encoded.rows
+    if bad and (refused := rows.is_in(pl.Series(list(bad), dtype=rows.dtype).implode())).any():
+        kept = (~refused).to_list()
+        keys, values = list(compress(keys, kept)), list(compress(values, kept))
+        rows = rows.filter(~refused)
+    return Publication(route.topic, keys, values, rows, route.headers)
