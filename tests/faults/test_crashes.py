@@ -117,7 +117,7 @@ def test_a_record_that_ends_the_process_is_set_aside(
     fed = _marked(flights)
     source = bench.source(f"crash-{kind}-in", [fed], partitions=1)
     product = bench.product(f"crash-{kind}", source, _text(action))
-    seconds = _restarted(bench, product, exit_code, {"HEADWATER_STEP_TIMEOUT": "5s"})
+    seconds = _restarted(bench, product, exit_code, {})
     print(f"{kind}: found and processed in {seconds:.1f} s")
     assert seconds < FOUND_S
     assert _check(bench, product, source, fed, code) == "map-1"

@@ -19,6 +19,7 @@ from typing import Any
 import polars as pl
 
 from headwater.adapters.memory import MemoryBroker, MemoryTopics
+from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.project import LoadedProduct, complete
 from headwater.assembly.registration import SchemaIds
@@ -33,11 +34,10 @@ from headwater.assembly.sandbox_wire import (
 from headwater.assembly.source import read_product
 from headwater.assembly.tasks import TaskMaker
 from headwater.engine import LetterWriter, Task
-from headwater.engine.selection import Selection
 from headwater.errors import DeclarationError, RuleBrokenError, UnknownSchemaError
 from headwater.flow.stage import Columns, Processed, Stage
 from headwater.model import SchemaRef
-from headwater.ports import Records, RegisteredSchema, TopicSettings
+from headwater.ports import RegisteredSchema, TopicSettings
 from headwater.product import Step
 
 
@@ -64,7 +64,7 @@ class _Child:
     def __init__(self, parent: Connection, setup: Mapping[str, Any]) -> None:
         self._parent = parent
         self._tasks = _tasks(parent, setup)
-        self._records: Records | None = None
+        self._records: MemoryRecords | None = None
         _confine(setup["memory_bytes"])
         send(parent, said="ready")
 
@@ -76,7 +76,7 @@ class _Child:
         if self._records is None:
             raise EOFError
         first, end = request["piece"]
-        piece = Selection(self._records, range(first, end))
+        piece = MemoryRecords(self._records.topic, self._records.records[first:end])
         signal.setitimer(signal.ITIMER_REAL, request["seconds"])
         send(self._parent, said="step", step="decode")
         try:
