@@ -80,9 +80,24 @@ class ColumnarCodec:
 
     def reads(self, values: Sequence[bytes | None]) -> bool:
         """Whether `decode` makes columns of these values, whatever is in them; at a third of it."""
-        return self._read([(value or b"") + PADDING for value in values]) is not None
+        columns = self._raw([(value or b"") + PADDING for value in values])
+        return (
+            columns is not None
+            and all(pa.types.is_string(each.type) or _mended(each) is not None for each in columns)
+            and not self._repeats(columns)
+        )
 
     def _read(self, values: Sequence[bytes | None]) -> list[Any] | None:
+        """The columns, texts mended; None when one cannot be had."""
+        raw = self._raw(values)
+        if raw is None:
+            return None
+        columns = [_mended(each) for each in raw]
+        if any(each is None for each in columns) or self._repeats(columns):
+            return None
+        return columns
+
+    def _raw(self, values: Sequence[bytes | None]) -> list[Any] | None:
         """The columns as they are read; None when one cannot be."""
         try:
             batch = pyruhvro.deserialize_array(list(values), self._text)
@@ -94,9 +109,8 @@ class ColumnarCodec:
             if type(error).__name__ != PANIC:
                 raise
             return None
-        columns = [_mended(each) for each in batch.columns[len(self._prefix) :]]
-        is_whole = batch.num_rows == len(values) and not any(each is None for each in columns)
-        return columns if is_whole and not self._repeats(columns) else None
+        columns: list[Any] = batch.columns[len(self._prefix) :]
+        return columns if batch.num_rows == len(values) else None
 
     def encode(self, columns: Sequence[Any]) -> list[bytes]:
         """One value per row, framed; `columns` physical, in the order of the fields."""
