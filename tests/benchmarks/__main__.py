@@ -42,6 +42,8 @@ SHOWN: Final = (
     "commit_ms_p99",
 )
 
+UNLIKE: Final = ("latency", "bad input")  # jobs of other figures: latency at 10,000 records/s
+
 console: Final = Console(stderr=True)
 
 
@@ -144,6 +146,8 @@ def measure(bench: Bench, runs: int, seconds: float) -> dict[str, list[dict[str,
         results["w1"].append(bench.w1(f"w1-{run}"))
         results["w1 by event"].append(bench.w1(f"by-event-{run}", by_event=True))
         results["baseline"].append(bench.baseline(f"baseline-{run}"))
+    say("bad input")
+    results["bad input"] = [bench.command(str(HERE / "bad_input.py"))]
     say(f"latency, {seconds:g} s")
     results["latency"] = [bench.latency(seconds)]
     return results
@@ -156,13 +160,14 @@ def show(results: dict[str, list[dict[str, Any]]]) -> None:
     for name in SHOWN:
         table.add_column(name, justify="right")
     for job, figures in results.items():
-        if job != "latency":
+        if job not in UNLIKE:
             row = [[each[name] for each in figures if name in each] for name in SHOWN]
             table.add_row(job, *(f"{median(values):,.6g}" if values else "" for values in row))
     out = Console()
     out.print(table)
-    for latency in results.get("latency", []):
-        out.print("latency at 10,000/s: ", latency)
+    for name in UNLIKE:
+        for result in results.get(name, []):
+            out.print(f"{name}: ", result)
 
 
 def main() -> None:
