@@ -238,7 +238,14 @@ def test_the_guide_to_a_new_major_does_what_it_says(airport: Airport) -> None:
         {"gate": "A1", "delay_s": 120.0},
         {"gate": "B2", "delay_s": 0.0},
     ]
-    assert "deprecated: read operations.gate-delays.v2" in airport.command("describe", old).stdout
+    fate = "deprecated: read operations.gate-delays.v2"
+    assert fate in airport.command("describe", old).stdout
+    assert fate in airport.command("register", old).stdout
+    assert airport.command("check", "--registry").returncode == 0
+    contract = airport.folder / "schemas" / airport.domain / "gate_delays/v2/v1.avsc"
+    contract.write_text(contract.read_text().replace("How late.", "How late it was."))
+    refused = airport.command("check", "--registry")
+    assert (refused.returncode, "PUBLISHED_CHANGED" in refused.stderr) == (78, True)
 
 
 def test_two_majors_run_side_by_side_from_one_input(airport: Airport) -> None:
