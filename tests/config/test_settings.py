@@ -307,5 +307,5 @@ def test_a_code_may_have_a_limit_of_its_own(tmp_path: Path, place: str) -> None:
 @pytest.mark.parametrize("table", ['{"AVRO_LENGHT": {}}', "no json", '{"AVRO_LENGTH": {"x": 1}}'])
 def test_a_mistake_in_a_limit_of_a_code_is_told(tmp_path: Path, table: str) -> None:
     """An unknown code, an unknown name, and what is no table."""
-    with pytest.raises(ConfigurationError, match="dead_letters.codes"):
+    with pytest.raises(ConfigurationError, match=r"dead_letters\.codes"):
         load_settings(tmp_path, {"HEADWATER_DEAD_LETTERS__CODES": table})
