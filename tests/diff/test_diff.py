@@ -132,7 +132,8 @@ def test_a_changed_bound_changes_just_the_rows_between_the_bounds(project: Proje
     )
     assert (code, err) == (0, "")
     assert f"allowed: late of {PRODUCT} differs in {between:,} rows" in out
-    assert max(map(len, out.splitlines())) <= 80
+    lines = out.splitlines()[1:]  # the first holds a path, which is not broken
+    assert max(map(len, lines)) <= 80
 
 
 def test_the_same_definition_is_equal_and_a_narrower_filter_removes(project: Project) -> None:
