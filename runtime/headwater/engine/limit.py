@@ -89,8 +89,8 @@ class BadRecordWindow:
 
     def used(self) -> Mapping[str, float]:
         """How much of each limit is used up: `total`, and the codes that have their own."""
-        named = {TOTAL: self._total, **self._codes}
-        return {str(name): _used(counter) for name, counter in named.items()}
+        by_code = {code.value: _used(counter) for code, counter in self._codes.items()}
+        return {TOTAL: _used(self._total), **by_code}
 
     def restore(self, *, read: int, codes: Mapping[Code | None, int]) -> None:
         """Begin with what the tail of the dead letters says of the time before this process.
