@@ -181,9 +181,7 @@ class Loop:
         return self._tasks[records.topic].process(records, guilty)
 
     def _stage(self, work: Work, group: GroupToken) -> None:
-        self._window.observe(
-            read=work.read, codes=work.codes, dead_letters=work.dead_letters
-        )
+        self._window.observe(read=work.read, codes=work.codes, dead_letters=work.dead_letters)
         if work.read:
             self._transaction.stage(work, group)
             self._tally.add(work)
