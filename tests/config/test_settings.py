@@ -183,6 +183,31 @@ def test_a_commit_interval_leaves_time_to_commit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('step_timeout = "31s"\n', 1),
+        ("[kafka]\nmax.poll.interval.ms = 39999\n", 2),
+        ('step_timeout = "61s"\n[kafka]\nmax.poll.interval.ms = 120000\n', 3),
+    ],
+)
+def test_a_step_is_ended_before_the_group_gives_its_partitions_away(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    """Its bound fits twice into the poll interval, or the settings are refused."""
+    (problem,) = problems_of(tmp_path, {}, text)
+    assert (problem.code, problem.line) == ("INCONSISTENT_TIMEOUTS", line)
+    assert "step_timeout" in problem.message
+    (tmp_path / "headwater.toml").write_text('step_timeout = "30s"\n')
+    assert load_settings(tmp_path, {}).step_timeout == timedelta(seconds=30)
+
+
+def test_a_poll_interval_that_is_no_number_is_told_once(tmp_path: Path) -> None:
+    """The bound of a step is not judged by it."""
+    (problem,) = problems_of(tmp_path, {}, '[kafka]\nmax.poll.interval.ms = "long"\n')
+    assert problem.code == "BAD_VALUE"
+
+
+@pytest.mark.parametrize(
     "text", ["[kafka", "commit_interval = 5", 'metrics = "x"', "[[kafka]]\na = 1", "kafka = [[1]]"]
 )
 def test_a_file_of_the_wrong_shape_is_one_sentence(tmp_path: Path, text: str) -> None:

@@ -8,7 +8,12 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from headwater.config.rules import kafka_problems, registry_problems, timeout_problems
+from headwater.config.rules import (
+    kafka_problems,
+    registry_problems,
+    step_problem,
+    timeout_problems,
+)
 from headwater.config.settings import Settings
 from headwater.config.sources import (
     CLIENTS,
@@ -165,3 +170,8 @@ def _judged(settings: Settings, where: Callable[[Key], Place]) -> Iterator[Probl
         for name, problem in problems:
             file, line = where((table, name))
             yield Problem(problem.code, f"{table}: {problem.message}", file, line)
+    step = step_problem(settings.kafka, settings.step_timeout.total_seconds() * 1000)
+    if step is not None:
+        limit: Key = ("kafka", "max.poll.interval.ms")
+        place = where(("step_timeout",) if limit[1] not in settings.kafka else limit)
+        yield Problem(step.code, step.message, *place)

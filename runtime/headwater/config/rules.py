@@ -76,6 +76,7 @@ TIMEOUTS_MS: Final[Mapping[str, int]] = {
 """The timeouts of the Kafka clients where none are set, milliseconds."""
 
 LONGEST_INTERVAL_SHARE: Final = 0.5  # of the transaction timeout: leaves half for the commit
+LONGEST_STEP_SHARE: Final = 0.5  # of the poll interval: leaves half for the rest of the batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,21 @@ def timeout_problems(
                 "no time would be left to commit"
             ),
         )
+
+
+def step_problem(kafka: Mapping[str, str], step_timeout_ms: float) -> Problem | None:
+    """What is wrong with the bound of a step, if anything."""
+    name = "max.poll.interval.ms"
+    try:
+        interval_ms = int(kafka.get(name, TIMEOUTS_MS[name]))
+    except ValueError:
+        return None  # told of the property itself
+    if step_timeout_ms <= interval_ms * LONGEST_STEP_SHARE:
+        return None
+    return _inconsistent(
+        f"step_timeout ({step_timeout_ms:g} ms) must be at most half of {name} ({interval_ms}): "
+        "the group would give the partitions away before a step that does not come back is ended"
+    )
 
 
 def _unsafe(name: str, sentence: str) -> Problem:

@@ -146,8 +146,10 @@ class Settings(BaseSettings):
         ge=timedelta(seconds=1),
         description=(
             "How long one step may take over one batch before the process is ended (exit code "
-            "142). After three starts that ended at the same position, the records that do it are "
-            "found in a child process and quarantined."
+            "142); at most half of `max.poll.interval.ms`. After three starts that ended at the "
+            "same position, the records that do it are found in a child process and quarantined. "
+            "A record that does not come back is given this time once more: up to 30 s, it is "
+            "found within a minute."
         ),
     )
     outage_limit: Duration = Field(
