@@ -47,12 +47,12 @@ class Waiting:
         deadline = self._clock.monotonic() + self._limit_s
         assignments = waiter.assignments
         self._monitor.waiting(str(error))
-        self._source.pause()
         try:
             for pause_s in chain(BACKOFF_S, repeat(BACKOFF_S[-1])):
                 if waiter.is_stopping or self._clock.monotonic() > deadline:
                     break
                 self._monitor.alive()
+                self._source.pause()  # each time: a search of the sandbox ends with a resume
                 try:
                     if self._polled(pause_s) or waiter.assignments != assignments:
                         raise AbortableError("the assignment changed while waiting")
