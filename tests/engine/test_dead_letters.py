@@ -1,9 +1,12 @@
 """What a dead letter holds, and what it gives up when it does not fit."""
 
+from uuid import UUID
+
 import pytest
 
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.clock import ManualClock
+from headwater.contract import guid_header
 from headwater.engine.dead_letters import MAX_LETTER_BYTES, LetterWriter, source_position
 from headwater.model import Code, Headers, Partition, Quarantine, RawRecord
 
@@ -42,6 +45,33 @@ def test_a_letter_is_the_record_with_the_error_beside_it() -> None:
         "headwater.error.first.seen": b"2500",
         "headwater.error.attempts": b"1",
     }
+
+
+GUID = UUID("01234567-89ab-cdef-0123-456789abcdef")
+FRAMED = b"\x00\x00\x00\x00\x09body"
+
+
+@pytest.mark.parametrize(
+    ("headers", "named"),
+    [
+        (guid_header(GUID), {"guid": str(GUID).encode()}),
+        ([("__value_schema_id", b"\x00\x00\x00\x00\x07")], {"id": b"7"}),
+        ([("__value_schema_id", b"\x01short")], {}),
+        ([("__value_schema_id", None)], {"id": b"9"}),
+    ],
+)
+def test_a_letter_names_the_schema_as_its_record_does(
+    headers: Headers, named: dict[str, bytes]
+) -> None:
+    """By id or GUID; a header counts, even a broken one, more than what the value looks like."""
+    said = letter_of(b"k", FRAMED, headers)["headers"]
+    assert isinstance(said, dict)
+    prefix = "headwater.error.schema."
+    found = {
+        name.removeprefix(prefix): text for name, text in said.items() if name.startswith(prefix)
+    }
+    assert found == named
+    assert {name: text for name, text in said.items() if "error" not in name} == dict(headers)
 
 
 @pytest.mark.parametrize("part", ["key", "value", "headers"])

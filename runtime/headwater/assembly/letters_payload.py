@@ -91,7 +91,4 @@ def _text(content: bytes | None) -> str | None:
 
 
 def _headers(headers: Headers) -> list[list[str | None]]:
-    return [
-        [name, None if text is None else text.decode("utf-8", "backslashreplace")]
-        for name, text in headers
-    ]
+    return [[name, _text(content)] for name, content in headers]

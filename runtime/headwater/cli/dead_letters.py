@@ -251,6 +251,7 @@ def _fields(entry: Entry) -> dict[str, Any]:
             "published": _time(letter.published_ms),
         },
         "schema_id": letter.schema_id,
+        "schema_guid": letter.schema_guid,
         "omitted": sorted(letter.omitted),
     }
 

@@ -14,7 +14,7 @@ from headwater.contract.decoder import Decoded, Decoder, record_name
 from headwater.contract.document import field_line
 from headwater.contract.encoder import Encoded, Encoder
 from headwater.contract.fitting import always_null, misfits
-from headwater.contract.framing import guid_header, schema_headers
+from headwater.contract.framing import guid_header, named_schema, schema_headers
 from headwater.contract.key_reader import KeyReader
 from headwater.contract.keys import key_schema
 from headwater.contract.outline import fields_of
@@ -64,6 +64,7 @@ __all__ = [
     "key_schema",
     "load_contract",
     "misfits",
+    "named_schema",
     "next_major",
     "parse_contract",
     "predecessors",

@@ -64,6 +64,17 @@ def reference(key: Key) -> SchemaRef:
     return UUID(bytes=rest) if magic == GUID_MAGIC else int.from_bytes(rest, "big")
 
 
+def named_schema(value: bytes | None, headers: Headers) -> SchemaRef | None:
+    """The id or GUID by which a record names its writer's schema; None when it names none."""
+    key: Key | None = schema_headers({0: headers}).get(0)
+    if key is None:
+        key = framed_id(value)
+    try:
+        return None if key is None else reference(key)
+    except BadFrameError:
+        return None
+
+
 def framed_id(value: bytes | None) -> int | None:
     """The schema id of a well-framed value."""
     if value is None or len(value) < FRAME_BYTES or value[:1] != MAGIC:

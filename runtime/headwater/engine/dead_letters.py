@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from headwater.clock import SYSTEM, Clock
+from headwater.contract import named_schema
 from headwater.engine.limit import BadRecordWindow
 from headwater.model import Code, Headers, Letter, Partition, Positions, Quarantine, RawRecord
 from headwater.ports import LogReader, Records, Topics
@@ -19,7 +20,8 @@ PARTITION: Final = PREFIX + "partition"
 OFFSET: Final = PREFIX + "offset"
 OMITTED: Final = b"omitted, too large"
 REFUSED_FOR: Final = {Code.OVERSIZED_IN: "value", Code.TOO_MANY_HEADERS: "headers"}
-FRAME_BYTES: Final = 5
+SCHEMA_ID: Final = "schema.id"
+SCHEMA_GUID: Final = "schema.guid"
 MAX_LETTER_BYTES: Final = 1_000_000
 """Below the broker's default of 1,048,588 for one batch, with room for headers."""
 
@@ -86,9 +88,9 @@ def _error_headers(record: RawRecord, quarantine: Quarantine) -> Headers:
         "offset": str(record.offset),
         "timestamp": str(record.timestamp_ms),
     }
-    value = record.value
-    if value is not None and len(value) >= FRAME_BYTES and value[0] == 0:
-        fields["schema.id"] = str(int.from_bytes(value[1:FRAME_BYTES], "big"))
+    schema = named_schema(record.value, record.headers)
+    if schema is not None:
+        fields[SCHEMA_ID if isinstance(schema, int) else SCHEMA_GUID] = str(schema)
     return _encoded(fields)
 
 
@@ -114,6 +116,7 @@ class StoredLetter:
 
     Its record stood at `source`, `source_offset`, published at `published_ms`. `omitted` names
     what was too large to be kept: value, key, headers. Times are milliseconds since the epoch.
+    The writer's schema has an id or a GUID, as the record names it, or neither.
     """
 
     partition: Partition
@@ -128,6 +131,7 @@ class StoredLetter:
     first_seen_ms: int
     attempts: int
     schema_id: int | None
+    schema_guid: str | None
     omitted: frozenset[str]
 
 
@@ -156,7 +160,8 @@ def read_letter(raw: RawRecord) -> StoredLetter | None:
         published_ms=_number(said.get("timestamp"), raw.timestamp_ms),
         first_seen_ms=_number(said.get("first.seen"), raw.timestamp_ms),
         attempts=_number(said.get("attempts"), 1),
-        schema_id=_number(said["schema.id"], 0) if "schema.id" in said else None,
+        schema_id=_number(said[SCHEMA_ID], 0) if SCHEMA_ID in said else None,
+        schema_guid=said.get(SCHEMA_GUID),
         omitted=frozenset(name for name, text in said.items() if text == OMITTED.decode()),
     )
 
