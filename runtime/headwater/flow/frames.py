@@ -78,7 +78,8 @@ class FrameStage:
         if not isinstance(result, pl.DataFrame):
             raise refused(self.step, "INVALID_STEP", f"returned {type(result).__name__}, no frame")
         if ROW in result.columns:
-            if result[ROW].equals(frame[ROW], check_dtypes=True):  # mostly, and the others cost ten times as much
+            # mostly so, and to look every row up costs ten times as much
+            if result[ROW].equals(frame[ROW], check_dtypes=True):
                 return Processed(result, [])
             if not _is_led_back(result[ROW], frame[ROW]):
                 raise refused(self.step, "ROWS_LOST", "changed the column _row; leave it as it is")
