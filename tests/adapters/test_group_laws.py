@@ -58,6 +58,26 @@ def test_the_note_comes_back_with_the_position(outside: Outside) -> None:
     assert member.source.committed([first, second]) == {first: 0}
 
 
+def test_partitions_of_one_transaction_have_notes_of_their_own(outside: Outside) -> None:
+    """Positions sent in two parts keep the note of their part, and are committed together."""
+    topic = outside.topic("in", 3)
+    first, second, third = (Partition(topic, index) for index in range(3))
+    member, log = outside.member(topic), outside.log()
+    until(lambda: len(member.source.assignment()) == 3, member)
+    log.begin()
+    log.send_offsets({first: 0, second: 0}, "plain", member.source.group_token())
+    log.send_offsets({third: 0}, '{"attempts":1}', member.source.group_token())
+    log.abort()
+    assert member.source.metadata([first, second, third]) == {}
+    log.begin()
+    log.send_offsets({first: 0, second: 0}, "plain", member.source.group_token())
+    log.send_offsets({second: 0, third: 0}, '{"attempts":1}', member.source.group_token())
+    log.commit()
+    noted = {first: "plain", second: '{"attempts":1}', third: '{"attempts":1}'}
+    assert member.source.metadata([first, second, third]) == noted  # of two, the later one
+    assert member.source.committed([first, second, third]) == dict.fromkeys(noted, 0)
+
+
 def test_a_rebalance_revokes_before_it_assigns(outside: Outside) -> None:
     """Eagerly: everything is let go, then shared out; no partition has two owners."""
     topic = outside.topic("in", 4)
