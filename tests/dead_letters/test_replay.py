@@ -123,7 +123,10 @@ def test_payloads_are_shown_only_when_asked_for(set_aside: Make) -> None:
         assert done.returncode == 0
         assert flight not in done.stdout + done.stderr
         assert "secret payload" not in done.stdout + done.stderr
-    shown = json.loads(world.command("show", "--payload").stdout)
+    block = world.command("show", "--payload").stdout
+    assert block.startswith("letter ")
+    assert f'"flight_id": "{flight}"' in block
+    shown = json.loads(world.command("show", "--payload", "--format", "json").stdout)
     assert shown["payload"]["value"]["flight_id"] == flight
     assert shown["payload"]["key"] == flight
     world.release(FIRST)

@@ -12,13 +12,13 @@ import pytest
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly import schemas
-from headwater.assembly.schemas import UNDOCUMENTED, PinOptions
+from headwater.assembly.schemas import PinOptions
 from headwater.cli.main import main
-from headwater.contract import load_contract
+from headwater.contract import UNDOCUMENTED, Contract, load_contract, registered_contract
 from headwater.embedded import Addresses
 from headwater.errors import DeclarationError
 
-FIELDS = [
+FIELDS: list[dict[str, Any]] = [
     {"name": "id", "type": "string", "doc": "Which one.", "origin": "ledger"},
     {"name": "paid", "type": ["null", {"type": "long", "logicalType": "timestamp-millis"}]},
     {
@@ -65,6 +65,84 @@ def test_a_pinned_schema_is_a_contract_that_keeps_everything(root: Path) -> None
     assert contract.schema["fields"][1]["doc"] == UNDOCUMENTED
     assert done.to_document == ["paid", "lines", "lines[].amount"]
     assert done.is_new
+
+
+FOREIGN = {
+    "key": "the billing team",
+    "eventTime": "id",
+    "rules": "see the wiki",
+    "dataset": "billing-eu",
+    "maxAhead": "soon",
+    "compatibility": "mostly",
+    "owners": ["anna"],
+    "fields": [
+        {"name": "id", "type": "string", "rule": "starts with INV", "sensitivity": ["none"]},
+        {"name": "paid", "type": "double", "doc": 1, "units": "EUR", "nonFinite": "no"},
+    ],
+}
+"""Another team's attributes, which mean something else under our names."""
+
+
+def foreign(text: str) -> Contract:
+    """A registered schema read as a contract."""
+    path = Path("billing.invoices-value v3")
+    return registered_contract(text, topic="billing.invoices", version=3, path=path)
+
+
+def test_a_registered_schema_with_sentences_for_rules_is_read() -> None:
+    """What is none of our attributes is left out, and what is Avro's and ours is kept."""
+    contract = foreign(upstream(**FOREIGN))
+    assert [*contract.columns] == ["id", "paid"]
+    assert (contract.rules, contract.dataset, contract.max_ahead) == ((), (), None)
+    assert (contract.key, contract.event_time, contract.sensitivity) == ((), None, {})
+    secret = [{**FIELDS[0], "sensitivity": "secret", "rule": "LENGTH(id) > 2"}, *FIELDS[1:]]
+    ours = foreign(upstream(key="id", eventTime="paid", fields=secret))
+    assert (ours.key, ours.event_time, ours.rules) == (("id",), "paid", ())
+    assert ours.sensitivity == {"id": "secret"}
+    assert ours.schema["fields"][0]["doc"] == FIELDS[0]["doc"]
+
+
+def test_what_is_no_avro_is_refused_from_the_registry_too() -> None:
+    """Leniency ends where nothing can be read."""
+    broken = [{"name": "id", "type": "strin"}]
+    for text in (upstream(fields=broken), "{", '["null"]'):
+        with pytest.raises(DeclarationError):
+            foreign(text)
+
+
+def test_a_schema_is_shown_whatever_its_owner_calls_a_rule() -> None:
+    """`schema show --subject` asks nothing of what others wrote."""
+    registry = MemoryRegistry()
+    registry.register("billing.invoices-value", upstream(**FOREIGN), compatibility="BACKWARD")
+    found, contract = schemas.from_registry(
+        registry, "billing.invoices", "billing.invoices-value", None
+    )
+    assert (found.version, [*contract.columns]) == (1, ["id", "paid"])
+
+
+def test_a_schema_whose_rules_are_none_is_pinned_without_them(root: Path) -> None:
+    """And it is told; rules that are rules stay."""
+    done = pinned(root, upstream(**FOREIGN), key=["id"])
+    written = json.loads(done.path.read_text())
+    assert done.is_stripped
+    assert not written.keys() & {"rules", "dataset", "owners", "maxAhead"}
+    assert "rule" not in written["fields"][0]
+    sound = [{**FIELDS[0], "rule": "LENGTH(id) > 2"}, *FIELDS[1:]]
+    found = MemoryRegistry().register("a.b-value", upstream(fields=sound), compatibility="FULL")
+    kept = schemas.pin(root, "a.b", found, "FULL", PinOptions())
+    assert not kept.is_stripped
+    assert [each.name for each in kept.contract.rules] == ["id"]
+
+
+def test_without_versions_the_last_two_are_compared() -> None:
+    """And with one, it and its neighbour."""
+    assert schemas.neighbours("a.b", [1, 2, 4], None, None) == (2, 4)
+    assert schemas.neighbours("a.b", [1, 2, 4], 1, None) == (1, 4)
+    assert schemas.neighbours("a.b", [1, 2, 4], None, 2) == (1, 2)
+    assert schemas.neighbours("a.b", [1, 2, 4], 4, 1) == (4, 1)
+    for known in ([], [3]):
+        with pytest.raises(DeclarationError, match="NO_VERSION"):
+            schemas.neighbours("a.b", known, None, None)
 
 
 def test_pinning_again_keeps_what_was_written(root: Path) -> None:

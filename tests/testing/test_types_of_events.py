@@ -88,6 +88,8 @@ def test_a_description_tells_types_and_subjects(project: Any) -> None:
         "contract": 1,
         "start": "earliest",
         "subjects": "topic-record",
+        "rules": [],
+        "dataset": [],
     }
     assert [each["from"] for each in described["outputs"]] == [OPENED, CLOSED]
     json.dumps(described)

@@ -10,7 +10,7 @@ from headwater.product import Filter, Map, MapEvents, Output, Select, Step, Stre
 
 
 def describe(loaded: LoadedProduct) -> dict[str, Any]:
-    """Inputs, steps, output contracts and topics, as JSON can write them."""
+    """Inputs, steps, output contracts, rules and topics, as JSON can write them."""
     product = loaded.product
     snapshot = product.snapshot
     return {
@@ -36,6 +36,7 @@ def _input(stream: Stream, contract: Contract) -> dict[str, Any]:
         "start": stream.start,
         **named,
         **_fate(contract),
+        **_rules(contract),
     }
 
 
@@ -45,6 +46,20 @@ def _fate(contract: Contract) -> dict[str, Any]:
         return {}
     sunset = contract.sunset.isoformat() if contract.sunset else None
     return {"deprecated": contract.deprecated, "sunset": sunset}
+
+
+def _rules(contract: Contract) -> dict[str, Any]:
+    """What is asked of each record, and under `dataset` of all rows of a snapshot together."""
+    return {
+        "rules": [
+            {"name": rule.name, "check": rule.expression, "severity": rule.severity}
+            for rule in contract.rules
+        ],
+        "dataset": [
+            {"name": rule.name, "check": str(rule), "severity": rule.severity}
+            for rule in contract.dataset
+        ],
+    }
 
 
 def _output(output: Output, contract: Contract) -> dict[str, Any]:
@@ -61,6 +76,7 @@ def _output(output: Output, contract: Contract) -> dict[str, Any]:
         "event_time": contract.event_time,
         "compatibility": contract.compatibility,
         **_fate(contract),
+        **_rules(contract),
         "fields": [
             {
                 "name": field["name"],

@@ -14,18 +14,20 @@ from typing import Any, Final
 from headwater.assembly.registration import value_subject
 from headwater.assembly.root import SCHEMAS
 from headwater.contract import (
+    UNDOCUMENTED,
     Contract,
+    adopted,
     contract_path,
     fields_of,
     incompatibilities,
     load_contract,
     parse_contract,
+    registered_contract,
 )
 from headwater.errors import DeclarationError, Problem
 from headwater.ports import RegisteredSchema, Registry
 from headwater.product.names import topic_name_mistake
 
-UNDOCUMENTED: Final = "Not documented by its owner."
 FILE: Final = re.compile(r"v([1-9][0-9]*)\.avsc")
 
 
@@ -61,13 +63,18 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A schema of the registry as a file; `to_document` are fields whose meaning is not said."""
+    """A schema of the registry as a file; `to_document` are fields whose meaning is not said.
+
+    `is_stripped` when attributes of the upstream's own were left out, because ours of that name
+    mean something else.
+    """
 
     path: Path
     contract: Contract
     subject: str
     schema_id: int
     is_new: bool
+    is_stripped: bool
     to_document: Sequence[str]
 
 
@@ -109,9 +116,28 @@ def from_registry(
     """
     found = registered(registry, subject, version)
     number = found.version or 1
-    text = json.dumps(_completed(_document(found), PinOptions()), ensure_ascii=False)
-    contract = parse_contract(text, topic=topic, version=number, path=Path(f"{subject} v{number}"))
+    _document(found)
+    path = Path(f"{subject} v{number}")
+    contract = registered_contract(found.schema, topic=topic, version=number, path=path)
     return found, contract
+
+
+def neighbours(
+    name: str, known: Sequence[int], older: int | None, newer: int | None
+) -> tuple[int, int]:
+    """The two of the known versions (ascending) to compare: by default the last two.
+
+    Raises DeclarationError (NO_VERSION) when there is nothing to compare with.
+    """
+    if newer is None:
+        newer = known[-1] if known else 0
+    if older is None:
+        older = max((each for each in known if each < newer), default=0)
+    if not older or not newer:
+        held = ", ".join(f"v{each}" for each in known) or "none"
+        text = f"{name} has no two versions to compare; there is {held}"
+        raise DeclarationError([Problem("NO_VERSION", text)])
+    return older, newer
 
 
 def standings(root: Path, topic: str, subject: str | None, registry: Registry) -> list[Standing]:
@@ -152,8 +178,9 @@ def difference(older: Contract, newer: Contract) -> Difference:
 def pin(root: Path, topic: str, found: RegisteredSchema, mode: str, options: PinOptions) -> Pinned:
     """Write a registered schema as the contract to read a topic with: `v<N>`, N the registry's.
 
-    Everything it says is kept; a `doc` that is missing gets a sentence to be replaced. A file that
-    is there already is never written over: its docs are the project's own work.
+    Everything it says is kept, unless it is no contract so: a `rule` that is no rule. A `doc` that
+    is missing gets a sentence to be replaced. A file that is there already is never written over:
+    its docs are the project's own work.
     Raises DeclarationError: for what our contracts cannot hold, and (PINNED_OTHERWISE) for a file
     of another schema.
     """
@@ -162,10 +189,19 @@ def pin(root: Path, topic: str, found: RegisteredSchema, mode: str, options: Pin
     version = found.version or 1
     path = contract_path(root / SCHEMAS, topic, version)
     document = _document(found)
-    schema = _completed(document, options)
-    schema.setdefault("compatibility", mode)
-    text = json.dumps(schema, ensure_ascii=False, indent=2) + "\n"
-    contract = parse_contract(text, topic=topic, version=version, path=path)
+
+    def read(schema: dict[str, Any]) -> tuple[str, Contract]:
+        completed = _completed(schema, options)
+        completed.setdefault("compatibility", mode)
+        text = json.dumps(completed, ensure_ascii=False, indent=2) + "\n"
+        return text, parse_contract(text, topic=topic, version=version, path=path)
+
+    is_stripped = False
+    try:
+        text, contract = read(document)
+    except DeclarationError:
+        text, contract = read(adopted(document))
+        is_stripped = True
     is_new = not path.exists()
     if is_new:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,7 +213,9 @@ def pin(root: Path, topic: str, found: RegisteredSchema, mode: str, options: Pin
             raise DeclarationError([Problem("PINNED_OTHERWISE", message, str(path))])
     fields = json_fields(contract.schema)
     undocumented = [name for name, each in fields if each.get("doc") == UNDOCUMENTED]
-    return Pinned(path, contract, str(found.subject), found.schema_id, is_new, undocumented)
+    return Pinned(
+        path, contract, str(found.subject), found.schema_id, is_new, is_stripped, undocumented
+    )
 
 
 def registered(registry: Registry, subject: str, version: int | None) -> RegisteredSchema:

@@ -12,7 +12,7 @@ from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import key_subject, registered_ids
 from headwater.config import Settings
-from headwater.contract import Contract, parse_contract
+from headwater.contract import Contract, registered_contract
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.schema import snapshot_schema, snapshot_subject
 from headwater.snapshot.verdict import Verdict
@@ -105,7 +105,7 @@ class Snapshots:
         """Under the contract as the registry holds it: the file may be newer than the snapshot."""
         text = self._registry.schema(schema_id)
         path = Path(f"schema {schema_id} of the registry")
-        contract = parse_contract(text, topic=topic, version=UNVERSIONED, path=path)
+        contract = registered_contract(text, topic=topic, version=UNVERSIONED, path=path)
         key = self._registry.latest(key_subject(topic)) if len(contract.key) > 1 else None
         key_id = None if key is None else key.schema_id
         return RowCodec(contract, schema_id, key_id, lookup=self._registry.schema)

@@ -2,7 +2,6 @@
 
 import json
 from contextlib import nullcontext
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,28 +10,20 @@ import typer
 from headwater.assembly.addresses import resolve
 from headwater.assembly.checking import check as check_project
 from headwater.assembly.published import registry_of
+from headwater.cli.arguments import Format, FormatOption
 from headwater.cli.words import counted
 from headwater.config import load_settings
 
 app = typer.Typer(add_completion=False)
 
 
-class Format(StrEnum):
-    """How the answer is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 Targets = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[PATH...]",
-        help="Products (name, folder or file) and contracts; everything when left out.",
+        metavar="[PRODUCT|CONTRACT]",
+        help="Products (name, folder or file) and files of contracts; everything by default.",
     ),
 ]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print what was checked.")]
-
 BaseOption = Annotated[
     str | None,
     typer.Option(

@@ -2,29 +2,20 @@
 
 import json
 from dataclasses import asdict
-from enum import StrEnum
-from pathlib import Path
-from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from headwater.assembly.data_check import Checked, data_checks
 from headwater.assembly.project import load_product
+from headwater.cli.arguments import Format, FormatOption, Product, Tables
 from headwater.cli.interruption import keeping
 from headwater.cli.progress import progress_bar
+from headwater.cli.tables import show, table
+from headwater.cli.words import counted
 from headwater.config import load_settings
 from headwater.errors import DifferenceError
 
 app = typer.Typer(add_completion=False)
-
-
-class Format(StrEnum):
-    """How the outcome is written."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 @app.command(
@@ -33,12 +24,9 @@ class Format(StrEnum):
     " has other columns; 69 storage away; 78 configuration, declaration or a damaged table."
 )
 def check_data(
-    product: Annotated[str, typer.Argument(help="Name or folder of a product.")],
-    to: Annotated[
-        Path | None,
-        typer.Option(help="Directory of the tables, as given to `headwater snapshot`."),
-    ] = None,
-    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
+    product: Product,
+    to: Tables = None,
+    form: FormatOption = Format.TEXT,
 ) -> None:
     """Ask the rules of a product's contracts of the newest version of its snapshots.
 
@@ -67,18 +55,13 @@ def check_data(
 
 
 def _show(topic: str, found: list[Checked]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
     if not found:
-        console.print(f"{topic}: its contract has no rules")
+        print(f"{topic}: its contract has no rules")
         return
-    rows = found[0].rows
-    table = Table(title=f"{topic}: {rows:,} rows", title_justify="left", box=None, pad_edge=False)
-    for name in ("rule", "check", "severity"):
-        table.add_column(name, overflow="fold")
-    table.add_column("broken", justify="right")
-    table.add_column("partition@offset", overflow="fold")
+    print(f"{topic}: {counted(found[0].rows, 'row')}")
+    made = table("rule", "check", "severity", "broken", "partition@offset", numbers={"broken"})
     for each in found:
         style = "red" if each.is_failed else "yellow" if each.broken else None
         places = ", ".join(f"{partition}@{offset}" for partition, offset in each.examples)
-        table.add_row(each.rule, each.check, each.severity, f"{each.broken:,}", places, style=style)
-    console.print(table)
+        made.add_row(each.rule, each.check, each.severity, f"{each.broken:,}", places, style=style)
+    show(made)

@@ -3,10 +3,9 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
@@ -16,19 +15,22 @@ from headwater.assembly.letters import Entry, Refused
 from headwater.assembly.letters_opening import DeadLetters, open_letters
 from headwater.assembly.letters_replay import Replayed, ReplayOptions
 from headwater.assembly.project import load_product
+from headwater.cli.arguments import Format, FormatOption, Product
 from headwater.cli.interruption import keeping
 from headwater.cli.letter_options import At, Codes, Keys, Since, Until, bad, place_of, selection_of
 from headwater.cli.progress import progress_bar
+from headwater.cli.tables import show as show_table
+from headwater.cli.tables import table
 from headwater.cli.words import counted
 from headwater.config import load_settings
 from headwater.observe.logs import configure_logs
 
 KEPT: Final = "what was committed is done, run it again for the rest"
 UNCHANGED: Final = "nothing was changed"
-EXITS: Final = (
-    " Exit codes: 0 done, 65 a rule stopped it, 69 broker or registry away, 75 another command"
-    " took over, 78 configuration or declaration."
-)
+AWAY: Final = "69 broker or registry away"
+FENCED: Final = "75 another command took over"
+MISTAKES: Final = "78 configuration or declaration"
+LOOKED: Final = f" Exit codes: 0 done, {AWAY}, {MISTAKES}."
 MS: Final = 1000
 
 app = typer.Typer(
@@ -39,23 +41,14 @@ app = typer.Typer(
 )
 
 
-class Format(StrEnum):
-    """How the answer is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-Product = Annotated[str, typer.Argument(help="Name or folder of a product.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print it.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask on a terminal.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the audit log.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 @app.command(
     "list",
     epilog="Example: headwater dead-letters list operations.departure-delays --since 1d --all."
-    + EXITS,
+    + LOOKED,
 )
 def list_letters(  # noqa: PLR0913, PLR0917  # one parameter per option
     product: Product,
@@ -77,8 +70,11 @@ def list_letters(  # noqa: PLR0913, PLR0917  # one parameter per option
         fields = [_fields(each) for each in shown]
         print(json.dumps({"topic": letters.box.topic, "letters": fields, "totals": totals}))
         return
-    for line in _table([_row(each) for each in shown]):
-        print(line)
+    if shown:
+        made = table(*HEADINGS, numbers={"at", "attempts"})
+        for each in shown:
+            made.add_row(*_row(each))
+        show_table(made)
     said = ", ".join(f"{count:,} {name}" for name, count in totals.most_common())
     what = "dead letter" if everything else "open dead letter"
     print(f"{letters.box.topic}: {counted(len(shown), what)}{f': {said}' if said else ''}")
@@ -86,7 +82,7 @@ def list_letters(  # noqa: PLR0913, PLR0917  # one parameter per option
 
 @app.command(
     epilog="Example: headwater dead-letters show operations.departure-delays --at 0@17 --payload."
-    + EXITS,
+    + LOOKED,
 )
 def show(  # noqa: PLR0913, PLR0917  # one parameter per option
     product: Product,
@@ -99,8 +95,9 @@ def show(  # noqa: PLR0913, PLR0917  # one parameter per option
         bool,
         typer.Option("--payload", help="Key, value and headers too; sensitive fields masked."),
     ] = False,
+    form: FormatOption = Format.TEXT,
 ) -> None:
-    """Print everything about dead letters but their payloads, one JSON object each.
+    """Print everything about dead letters but their payloads: in JSON one object each.
 
     With --payload the value is decoded under the contract of the input. Fields whose sensitivity
     is personal or secret are masked; bytes that cannot be decoded are shown only when the contract
@@ -114,12 +111,14 @@ def show(  # noqa: PLR0913, PLR0917  # one parameter per option
             fields = _fields(each)
             if payload:
                 fields["payload"] = letters.payload(each.letter)
-            print(json.dumps(fields, indent=2, ensure_ascii=False))
+            _print_letter(fields, form)
 
 
 @app.command(
     epilog="Example: headwater dead-letters replay operations.departure-delays --code STEP_FAILED"
-    " --dry-run." + EXITS,
+    " --dry-run. Exit codes: 0 done, though some may have failed again, 65 a rule stopped it,"
+    f" {AWAY}, {FENCED}, {MISTAKES}, 142 a step did not come back within the setting"
+    " `step_timeout`.",
 )
 def replay(  # noqa: PLR0913, PLR0917  # one parameter per option
     product: Product,
@@ -159,7 +158,8 @@ def replay(  # noqa: PLR0913, PLR0917  # one parameter per option
 
 @app.command(
     epilog="Example: headwater dead-letters discard operations.departure-delays --code BAD_MAGIC"
-    ' --reason "a test of the feed". Asks on a terminal unless --yes.' + EXITS,
+    f' --reason "a test of the feed". Exit codes: 0 done, 1 you said no, {AWAY}, {FENCED},'
+    f" {MISTAKES}.",
 )
 def discard(  # noqa: PLR0913, PLR0917  # one parameter per option
     product: Product,
@@ -192,14 +192,15 @@ def discard(  # noqa: PLR0913, PLR0917  # one parameter per option
 
 @app.command(
     epilog="Example: headwater dead-letters skip operations.departure-delays"
-    ' "operations.departures[0]@4711" --reason "corrupt on disk".' + EXITS,
+    f' "operations.departures[0]@4711" --reason "corrupt on disk". Exit codes: 0 done, {AWAY},'
+    f" {FENCED}, {MISTAKES}, or the product runs, or stands elsewhere.",
 )
 def skip(
     product: Product,
-    place: Annotated[str, typer.Argument(metavar="TOPIC[PARTITION]@OFFSET")],
+    place: Annotated[str, typer.Argument(metavar="TOPIC[PARTITION]@OFFSET", help="The record.")],
     reason: Reason,
     to: Annotated[
-        int | None, typer.Option(help="Where to go on; by default the next offset.")
+        int | None, typer.Option(metavar="OFFSET", help="Where to go on; by default the next.")
     ] = None,
 ) -> None:
     """Move a stopped product past a record that halts a partition; the audit log says who and why.
@@ -256,7 +257,7 @@ def _fields(entry: Entry) -> dict[str, Any]:
     }
 
 
-HEADINGS: Final = ("AT", "CODE", "STEP", "FIRST SEEN", "SOURCE", "ATTEMPTS", "STATUS")
+HEADINGS: Final = ("at", "code", "step", "first seen", "record", "attempts", "status")
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
@@ -272,14 +273,31 @@ def _row(entry: Entry) -> tuple[str, ...]:
     )
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    if not rows:
+def _print_letter(fields: dict[str, Any], form: Format) -> None:
+    """As JSON, or as a block: a line each, empty ones left out, payload fields below each other."""
+    if form is Format.JSON:
+        print(json.dumps(fields, indent=2, ensure_ascii=False))
         return
-    lines = [HEADINGS, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        yield "  ".join(cells).rstrip()
+    source = "{topic}[{partition}]@{offset}, published {published}".format(**fields["source"])
+    about = fields | {"source": source, "omitted": ", ".join(fields["omitted"])}
+    payload = about.pop("payload", None)
+    print(f"letter {about.pop('at')}, {about.pop('status')}")
+    for name, value in about.items():
+        if value not in {None, ""}:
+            print(f"  {name.replace('_', ' '):<10}  {value}")
+    if isinstance(payload, dict):
+        for name, value in payload.items():
+            print(f"  {name:<10}  {_payload_text(value)}")
+    elif payload is not None:
+        print(f"  payload     {payload}")
+    print()
+
+
+def _payload_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return text.replace("\n", "\n  ")
 
 
 def _outcome(topic: str, done: Replayed, *, dry_run: bool) -> dict[str, Any]:

@@ -5,22 +5,21 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from headwater.assembly.addresses import BROKER, REGISTRY, resolve, stack_folder
 from headwater.assembly.feed import PARTITIONS, Fed, FeedOptions
 from headwater.assembly.feed import feed as run_feed
 from headwater.assembly.root import SCHEMAS, project_root
 from headwater.assembly.tour import Told, Visited, visit, ways_to_read
+from headwater.cli.arguments import Format, FormatOption
 from headwater.cli.interruption import keeping
 from headwater.cli.progress import StackProgress, progress_bar
+from headwater.cli.tables import show, table
 from headwater.clock import SYSTEM
 from headwater.config import Settings, load_settings
 from headwater.embedded import stack
@@ -30,7 +29,6 @@ from headwater.observe.logs import configure_logs
 LIVE: Final = ".venv/bin/headwater run operations.departure-delays"
 KEPT: Final = "what was done stays, the next run goes on"
 STAYS_UP: Final = f"{KEPT}; Kafka and the registry stay up, `headwater dev down` stops them"
-PIPED_WIDTH: Final = 200  # columns: a name cut short in a pipe is no name
 
 app = typer.Typer(
     add_completion=False,
@@ -39,19 +37,11 @@ app = typer.Typer(
 )
 
 
-class Format(StrEnum):
-    """How the answer is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
-
-
 @app.callback(
     invoke_without_command=True,
-    epilog="Example: headwater demo && headwater dev down",
+    epilog="Example: headwater demo && headwater dev down. Exit codes: 0 done, 1 a snapshot differs"
+    " from its log, 65 too many bad records or a halted partition, 69 broker or registry away or"
+    " not to be started, 75 another process uses this id, 78 configuration or declaration.",
 )
 def demo(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
     """Start Kafka and a registry, feed real flights, run two products, prove their snapshots.
@@ -113,13 +103,10 @@ def _as_json(each: Visited) -> dict[str, object]:
 
 
 def _print_products(visited: Sequence[Visited]) -> None:
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("Product")
-    for name in ("read", "log records", "dead letters", "records/s", "lag", "snapshot rows"):
-        table.add_column(name, justify="right")
-    table.add_column("verified")
+    counts = ("read", "log", "dead", "records/s", "lag", "snapshot")
+    made = table("product", *counts, "verified", numbers=counts)
     for each in visited:
-        table.add_row(
+        made.add_row(
             each.product,
             f"{each.read:,}",
             f"{each.records:,}",
@@ -129,7 +116,7 @@ def _print_products(visited: Sequence[Visited]) -> None:
             f"{each.snapshot_rows:,}",
             "yes" if each.verdict.outcome == "equal" else each.verdict.outcome,
         )
-    _console().print(table)
+    show(made)
 
 
 def _print_ways(settings: Settings, began_s: float) -> None:
@@ -140,18 +127,22 @@ def _print_ways(settings: Settings, began_s: float) -> None:
     print("stop them with: .venv/bin/headwater dev down")
 
 
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-
-
-@app.command(epilog="Example: headwater demo feed --repeat 6")
+@app.command(
+    epilog="Example: headwater demo feed --repeat 6. Exit codes: 0 done, 69 broker or registry"
+    " away, 78 configuration, or a contract that does not fit."
+)
 def feed(
     repeat: Annotated[
-        int, typer.Option(min=1, help="Copies of every departure, with distinct flight ids.")
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Copies of every departure, with distinct flight ids."
+        ),
     ] = 1,
     partitions: Annotated[
         int | None,
-        typer.Option(min=1, help=f"Partitions of topics that do not exist yet; {PARTITIONS}."),
+        typer.Option(
+            metavar="N", min=1, help=f"Partitions of topics that do not exist yet; {PARTITIONS}."
+        ),
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Append everything once more, whatever is there.")
@@ -178,10 +169,11 @@ def feed(
 
 
 def _print(fed: Sequence[Fed]) -> None:
-    table = Table("Topic", "Partitions", "Records", "", "Seconds", box=None)
+    counts = ("partitions", "records", "seconds")
+    made = table("topic", *counts[:2], "state", "seconds", numbers=counts)
     for topic in fed:
         told = f"{topic.written:,} written" if topic.written else "already there"
-        table.add_row(
+        made.add_row(
             topic.topic, str(topic.partitions), f"{topic.records:,}", told, f"{topic.seconds:.1f}"
         )
-    _console().print(table)
+    show(made)

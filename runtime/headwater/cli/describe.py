@@ -1,36 +1,25 @@
 """`headwater describe`: what a product reads, does and publishes."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from headwater.assembly.description import describe as describe_product
 from headwater.assembly.project import load_product
+from headwater.cli.arguments import Format, FormatOption, Product
+from headwater.cli.tables import show, table
 
 app = typer.Typer(add_completion=False)
 
 
-class Format(StrEnum):
-    """How the description is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-ProductName = Annotated[
-    str, typer.Argument(metavar="PRODUCT", help="Name, folder or file of a product.")
-]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the description.")]
-
-
-@app.command(epilog="Example: headwater describe operations.departure-delays --format json")
-def describe(product: ProductName, form: FormatOption = Format.TEXT) -> None:
-    """Print a product's inputs, steps, output contracts and topics."""
+@app.command(
+    epilog="Example: headwater describe operations.departure-delays --format json."
+    " Exit codes: 0 done, 78 declaration."
+)
+def describe(product: Product, form: FormatOption = Format.TEXT) -> None:
+    """Print a product's inputs, steps, output contracts, rules and topics."""
     description = describe_product(load_product(product, Path.cwd()))
     if form is Format.JSON:
         print(json.dumps(description, indent=2))
@@ -39,34 +28,40 @@ def describe(product: ProductName, form: FormatOption = Format.TEXT) -> None:
 
 
 def _show(description: dict[str, Any]) -> None:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{description['name']}, owned by {description['owner']}")
+    print(f"{description['name']}, owned by {description['owner']}")
     if description["snapshot"]:
-        console.print("snapshot: every {every}, mode {mode}".format(**description["snapshot"]))
+        print("snapshot: every {every}, mode {mode}".format(**description["snapshot"]))
     for source in description["inputs"]:
         typed = f"type {source['type']} of " if "type" in source else ""
-        console.print(
-            "reads: {0}{topic}, contract v{contract}, from {start}".format(typed, **source)
-        )
-        _show_fate(console, source)
+        print("reads: {0}{topic}, contract v{contract}, from {start}".format(typed, **source))
+        _show_fate(source)
+        _show_rules(source)
     for output in description["outputs"]:
-        console.print("\npublishes: {topic}, contract v{contract}".format(**output))
-        _show_fate(console, output)
-        console.print(f"  from {output['from']}")
+        print("\npublishes: {topic}, contract v{contract}".format(**output))
+        _show_fate(output)
+        print(f"  from {output['from']}")
         for step in output["steps"]:
-            console.print("  -> {name}: {does}  [{at}]".format(**step))
-        console.print(
+            print("  -> {name}: {does}  [{at}]".format(**step))
+        print(
             f"  key {', '.join(output['key']) or 'none'},"
             f" event time {output['event_time'] or 'none'}, {output['compatibility']}"
         )
-        table = Table("field", "type", "unit", "what it is", box=None, padding=(0, 1))
+        _show_rules(output)
+        made = table("field", "type", "unit", "what it is")
         for field in output["fields"]:
-            table.add_row(field["name"], field["type"], field["unit"], field["doc"])
-        console.print(table)
-    console.print(f"\ntopics: {', '.join(description['topics'])}")
+            made.add_row(field["name"], field["type"], field["unit"], field["doc"])
+        show(made)
+    print(f"\ntopics: {', '.join(description['topics'])}")
 
 
-def _show_fate(console: Console, shown: dict[str, Any]) -> None:
+def _show_fate(shown: dict[str, Any]) -> None:
     if "deprecated" in shown:
         ends = f", ends {shown['sunset']}" if shown["sunset"] else ""
-        console.print(f"  deprecated: {shown['deprecated']}{ends}")
+        print(f"  deprecated: {shown['deprecated']}{ends}")
+
+
+def _show_rules(shown: dict[str, Any]) -> None:
+    for rule in shown["rules"]:
+        print("  rule {name}: {check}  [{severity}]".format(**rule))
+    for rule in shown["dataset"]:
+        print("  rule over many rows {name}: {check}  [{severity}]".format(**rule))

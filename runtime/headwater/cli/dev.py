@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from headwater.assembly.addresses import stack_folder
+from headwater.cli.arguments import Format, FormatOption
 from headwater.cli.interruption import keeping
 from headwater.cli.progress import StackProgress
 from headwater.embedded import Addresses, ServiceStatus, stack
@@ -23,36 +24,35 @@ app = typer.Typer(
 )
 
 
-class Format(StrEnum):
-    """How the answer is written."""
+class AddressFormat(StrEnum):
+    """How addresses are written: `env` as lines that a shell can export."""
 
     TEXT = "text"
     JSON = "json"
     ENV = "env"
 
 
-class Answer(StrEnum):
-    """How an answer without addresses is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
-AnswerOption = Annotated[Answer, typer.Option("--format", help="How to print the answer.")]
+AddressOption = Annotated[
+    AddressFormat, typer.Option("--format", help="How to print the answer; env for `export`.")
+]
 KafkaPort = Annotated[
-    int | None, typer.Option(min=1, max=65535, help="Port of Kafka; a free one by default.")
+    int | None,
+    typer.Option(metavar="PORT", min=1, max=65535, help="Of Kafka; a free one by default."),
 ]
 RegistryPort = Annotated[
-    int | None, typer.Option(min=1, max=65535, help="Port of the registry; a free one by default.")
+    int | None,
+    typer.Option(metavar="PORT", min=1, max=65535, help="Of the registry; a free one by default."),
 ]
 
 
-@app.command(epilog="Example: headwater dev up --kafka-port 9092")
+@app.command(
+    epilog="Example: headwater dev up --kafka-port 9092. Exit codes: 0 both answer,"
+    " 69 a service does not come up or cannot be downloaded, 78 ports or folder."
+)
 def up(
     kafka_port: KafkaPort = None,
     registry_port: RegistryPort = None,
-    form: FormatOption = Format.TEXT,
+    form: AddressOption = AddressFormat.TEXT,
 ) -> None:
     """Start Kafka and the registry, wait until both answer, print their addresses."""
     progress = StackProgress(Console(stderr=True))
@@ -66,12 +66,15 @@ def up(
     _print_addresses(addresses, form)
 
 
-@app.command(epilog="Example: headwater dev down")
-def down(form: AnswerOption = Answer.TEXT) -> None:
+@app.command(
+    epilog="Example: headwater dev down. Exit codes: 0 nothing runs here any more,"
+    " 69 another command has the stack in hand."
+)
+def down(form: FormatOption = Format.TEXT) -> None:
     """Stop exactly what `up` started here; the data stay in .headwater/."""
     with keeping("what is not stopped yet still runs, run it again to go on"):
         stopped = stack.down(stack_folder(Path.cwd()))
-    if form is Answer.JSON:
+    if form is Format.JSON:
         print(json.dumps({"stopped": stopped}))
     elif stopped:
         print(f"stopped {' and '.join(stopped)}; the data stay in .headwater/", file=sys.stderr)
@@ -79,14 +82,17 @@ def down(form: AnswerOption = Answer.TEXT) -> None:
         print("nothing runs here", file=sys.stderr)
 
 
-@app.command(epilog="Example: export $(headwater dev status --format env)")
-def status(form: FormatOption = Format.TEXT) -> None:
-    """Print what runs here. Exit 0 when both services answer, 1 when not."""
+@app.command(
+    epilog="Example: export $(headwater dev status --format env)."
+    " Exit codes: 0 both services answer, 1 one does not."
+)
+def status(form: AddressOption = AddressFormat.TEXT) -> None:
+    """Print what runs here, and whether it answers."""
     now = stack.status(stack_folder(Path.cwd()))
     both_answer = now.kafka.answers and now.registry.answers
-    if form is Format.JSON:
+    if form is AddressFormat.JSON:
         print(json.dumps(asdict(now), default=str))
-    elif form is Format.TEXT:
+    elif form is AddressFormat.TEXT:
         for name, service in (("kafka", now.kafka), ("registry", now.registry)):
             print(f"{name:9} {_sentence(service)}")
     elif now.kafka.address and now.registry.address:
@@ -102,11 +108,11 @@ def _sentence(service: ServiceStatus) -> str:
     return f"{service.address}  {state}  pid {service.pid}  log {service.log}"
 
 
-def _print_addresses(addresses: Addresses, form: Format) -> None:
+def _print_addresses(addresses: Addresses, form: AddressFormat) -> None:
     match form:
-        case Format.JSON:
+        case AddressFormat.JSON:
             print(json.dumps(asdict(addresses)))
-        case Format.ENV:
+        case AddressFormat.ENV:
             print(f"HEADWATER_KAFKA={addresses.kafka}\nHEADWATER_REGISTRY={addresses.registry}")
-        case Format.TEXT:
+        case AddressFormat.TEXT:
             print(f"kafka     {addresses.kafka}\nregistry  {addresses.registry}")

@@ -3,20 +3,19 @@
 import json
 import os
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from headwater.assembly.addresses import resolve
 from headwater.assembly.diff import Compared, Comparison, DiffOptions, load_candidate, outside
 from headwater.assembly.diff_tally import Allowance, PortTally
 from headwater.assembly.project import load_product
+from headwater.cli.arguments import Format, FormatOption, Product
 from headwater.cli.interruption import keeping
 from headwater.cli.progress import progress_bar
+from headwater.cli.tables import show, table
 from headwater.cli.words import counted
 from headwater.config import load_settings
 from headwater.errors import DifferenceError
@@ -26,13 +25,6 @@ COUNTS: Final = ("today", "candidate", "equal", "added", "removed", "changed")
 app = typer.Typer(add_completion=False)
 
 
-class Format(StrEnum):
-    """How the differences are written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 @app.command(
     epilog="Example: headwater diff operations.departure-delays --candidate ../next"
     " --allow changed:late. Exit codes: 0 equal, or different only where allowed; 1 different"
@@ -40,9 +32,7 @@ class Format(StrEnum):
     " declaration."
 )
 def diff(  # noqa: PLR0913, PLR0917  # one parameter per option
-    product: Annotated[
-        str, typer.Argument(metavar="PRODUCT", help="Name, folder or file of today's definition.")
-    ],
+    product: Product,
     candidate: Annotated[
         Path,
         typer.Option(
@@ -55,7 +45,7 @@ def diff(  # noqa: PLR0913, PLR0917  # one parameter per option
         list[str] | None,
         typer.Option(
             metavar="KIND",
-            help="What may differ: added, removed, changed, changed:COLUMN. Again for more.",
+            help="What may differ: added, removed, changed, changed:COLUMN; repeatable.",
         ),
     ] = None,
     last: Annotated[
@@ -67,9 +57,9 @@ def diff(  # noqa: PLR0913, PLR0917  # one parameter per option
     sample: Annotated[
         int, typer.Option(metavar="N", min=0, help="Differing rows to show, of each kind and port.")
     ] = 5,
-    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
+    form: FormatOption = Format.TEXT,
 ) -> None:
-    """Compare what two definitions of a product make of the same real input.
+    """Compare the data that two definitions of a product make of the same real input.
 
     Reads the inputs from their beginning (or the last N offsets) to their read_committed end of
     now, runs both definitions over them, and compares the outputs row by row: what is made of an
@@ -154,42 +144,36 @@ def _port(port: str | None, tally: PortTally) -> dict[str, Any]:
 
 
 def _show(about: dict[str, str], compared: Compared) -> None:
-    console = Console(highlight=False, markup=False)
     topics = ", ".join(sorted({place.topic for place in compared.cut}))
-    console.print(f"{about['product']} beside {about['candidate']}", soft_wrap=True)
-    console.print(f"{counted(compared.records, 'record')} read of {topics}\n", soft_wrap=True)
-    rows = Table("rows of", *COUNTS, box=None, padding=(0, 1), pad_edge=False)
-    rows.columns[0].overflow = "fold"
-    for column in rows.columns[1:]:
-        column.justify, column.no_wrap = "right", True
+    print(f"{about['product']} beside {about['candidate']}")
+    print(f"{counted(compared.records, 'record')} read of {topics}\n")
+    rows = table("rows of", *COUNTS, numbers=COUNTS)
     for tally in compared.ports.values():
         rows.add_row(tally.topic, *(f"{tally.rows[name]:,}" for name in COUNTS))
-    console.print(rows)
+    show(rows)
     for finding in compared.findings():
         mark = "allowed" if compared.allowance.takes(finding) else "differs"
-        console.print(f"  {mark}: {finding.text}")
+        print(f"  {mark}: {finding.text}")
     for tally in compared.ports.values():
         for name, (one, other) in tally.layout.retyped.items():
-            console.print(f"  {name} of {tally.topic} is {other}, today {one}")
-        _show_sample(console, tally)
+            print(f"  {name} of {tally.topic} is {other}, today {one}")
+        _show_sample(tally)
     if not compared.findings():
-        console.print("Equal.")
+        print("Equal.")
 
 
-def _show_sample(console: Console, tally: PortTally) -> None:
+def _show_sample(tally: PortTally) -> None:
     rows = tally.sample.rows()
     if not rows:
         return
     topics = ", ".join(sorted({row["topic"] for row in rows}))
-    console.print(f"\nSome rows of {tally.topic}, by their records of {topics}")
-    table = Table("", "record", "key", "what", box=None, padding=(0, 1), pad_edge=False)
-    for column in table.columns[2:]:
-        column.overflow = "fold"
+    print(f"\nSome rows of {tally.topic}, by their records of {topics}")
+    made = table("kind", "record", "key", "what", numbers={"record"})
     for row in rows:
         place = "[{partition}]@{offset}".format(**row)
         key = ", ".join(str(value) for value in row["key"].values())
-        table.add_row(row["kind"], place, key, _what(row))
-    console.print(table)
+        made.add_row(row["kind"], place, key, _what(row))
+    show(made)
 
 
 def _what(row: dict[str, Any]) -> str:

@@ -18,18 +18,28 @@ MS: Final = 1000
 LETTER: Final = re.compile(r"(\d+)@(\d+)")
 RECORD: Final = re.compile(r"([A-Za-z0-9._-]+)\[(\d+)\]@(\d+)")
 
-Codes = Annotated[list[str] | None, typer.Option("--code", help="Only these codes.")]
+Codes = Annotated[
+    list[str] | None, typer.Option("--code", metavar="CODE", help="Only of this code; repeatable.")
+]
 Keys = Annotated[
     list[str] | None,
-    typer.Option("--key", help="Only these keys: a text, a whole number, or 0x and hex digits."),
+    typer.Option(
+        "--key",
+        metavar="KEY",
+        help="Only of this key: a text, a whole number, or 0x and hex digits; repeatable.",
+    ),
 ]
 Since = Annotated[
     str | None,
-    typer.Option(help="Only first seen since then: a time with its zone, or 90s, 2h, 7d ago."),
+    typer.Option(
+        metavar="TIME",
+        help="Only first seen since then: a time with its zone, or 90s, 2h, 7d ago.",
+    ),
 ]
-Until = Annotated[str | None, typer.Option(help="Only first seen before then.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only first seen before then.")]
 At = Annotated[
-    list[str] | None, typer.Option("--at", metavar="PARTITION@OFFSET", help="Only these letters.")
+    list[str] | None,
+    typer.Option("--at", metavar="PARTITION@OFFSET", help="Only this letter; repeatable."),
 ]
 
 

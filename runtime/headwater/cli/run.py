@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,6 +14,7 @@ from headwater.assembly.gate import deprecations, today
 from headwater.assembly.project import LoadedProduct, load_product, told
 from headwater.assembly.running import RunOptions, Summary, run_product
 from headwater.assembly.supervisor import Command, Supervisor
+from headwater.cli.arguments import Format, FormatOption, Products
 from headwater.cli.progress import progress_bar
 from headwater.cli.words import counted
 from headwater.config import Settings, load_settings
@@ -27,16 +27,6 @@ MS: Final = 1000
 app = typer.Typer(add_completion=False)
 
 
-class Format(StrEnum):
-    """How the summary is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-Products = Annotated[
-    list[str], typer.Argument(metavar="PRODUCT", help="Folders or names of products.")
-]
 UntilEnd = Annotated[
     bool, typer.Option("--until-end", help="Stop at the read_committed end of now.")
 ]
@@ -47,7 +37,8 @@ From = Annotated[
     str | None,
     typer.Option(
         "--start",
-        help="Where to begin when the group has no offsets: earliest, latest or an ISO time.",
+        metavar="TIME",
+        help="Where to begin when the group has no offsets: earliest, latest, or a time with zone.",
     ),
 ]
 Incompatible = Annotated[
@@ -58,7 +49,6 @@ Incompatible = Annotated[
         "partition there (default), dead-letter the record, or stop the process.",
     ),
 ]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the summary.")]
 
 
 @app.command(

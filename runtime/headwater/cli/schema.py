@@ -1,16 +1,12 @@
 """`headwater schema`: contracts and what the registry holds, shown, compared, pinned."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from headwater.assembly import schemas
 from headwater.assembly.addresses import resolve
@@ -18,14 +14,14 @@ from headwater.assembly.published import registry_of
 from headwater.assembly.registration import value_subject
 from headwater.assembly.root import project_root
 from headwater.assembly.schemas import Difference, Pinned, PinOptions, Standing
+from headwater.cli.arguments import Format, FormatOption
+from headwater.cli.tables import show as show_table
+from headwater.cli.tables import table
 from headwater.config import load_settings
 from headwater.contract import Contract, fields_of
 from headwater.errors import ConfigurationError, Problem
 
-PIPED_WIDTH: Final = 200  # columns: a name cut short in a pipe is no name
-EXITS: Final = (
-    " Exit codes: 0 done, 69 the registry does not answer, 78 mistakes in contracts or arguments."
-)
+EXITS: Final = " Exit codes: 0 done, 69 registry away, 78 configuration, a contract or an argument."
 
 app = typer.Typer(
     add_completion=False,
@@ -35,15 +31,9 @@ app = typer.Typer(
 )
 
 
-class Format(StrEnum):
-    """How the answer is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-Topic = Annotated[str, typer.Argument(help="A topic, whose contracts stand in `schemas/`.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print it.")]
+Topic = Annotated[
+    str, typer.Argument(metavar="TOPIC", help="A topic, whose contracts stand in `schemas/`.")
+]
 Subject = Annotated[
     str | None, typer.Option("--subject", metavar="SUBJECT", help="Ask the registry for this one.")
 ]
@@ -55,7 +45,9 @@ Subject = Annotated[
 )
 def show(
     topic: Topic,
-    version: Annotated[int | None, typer.Option(help="Default: the newest.")] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", metavar="N", help="By default the newest.")
+    ] = None,
     subject: Subject = None,
     form: FormatOption = Format.TEXT,
 ) -> None:
@@ -92,24 +84,34 @@ def versions(topic: Topic, subject: Subject = None, form: FormatOption = Format.
 @app.command(epilog="Example: headwater schema diff operations.departures 1 2." + EXITS)
 def diff(
     topic: Topic,
-    older: Annotated[int, typer.Argument(help="The version to start from.")],
-    newer: Annotated[int, typer.Argument(help="The version to compare with it.")],
+    older: Annotated[
+        int | None,
+        typer.Argument(metavar="[OLDER]", help="A version; by default the one before the newer."),
+    ] = None,
+    newer: Annotated[
+        int | None, typer.Argument(metavar="[NEWER]", help="Another; by default the newest.")
+    ] = None,
     subject: Subject = None,
     form: FormatOption = Format.TEXT,
 ) -> None:
-    """Compare two versions: fields added, removed and changed, and which readers that breaks."""
+    """Compare two versions of a contract: their fields, and which readers the change breaks."""
     if subject is None:
         root = project_root(Path.cwd())
-        before, after = (schemas.from_file(root, topic, each) for each in (older, newer))
+        known = schemas.file_versions(root, topic)
+        pair = schemas.neighbours(topic, known, older, newer)
+        before, after = (schemas.from_file(root, topic, each) for each in pair)
     else:
         with registry_of(resolve(load_settings())) as registry:
-            _, before = schemas.from_registry(registry, topic, subject, older)
-            _, after = schemas.from_registry(registry, topic, subject, newer)
+            known = [each.version or 1 for each in registry.versions(subject)]
+            pair = schemas.neighbours(subject, known, older, newer)
+            before, after = (
+                schemas.from_registry(registry, topic, subject, each)[1] for each in pair
+            )
     found = schemas.difference(before, after)
     if form is Format.JSON:
-        _json({"topic": topic, "older": older, "newer": newer, **asdict(found)})
+        _json({"topic": topic, "older": pair[0], "newer": pair[1], **asdict(found)})
     else:
-        _difference(found, older, newer)
+        _difference(found, *pair)
 
 
 @app.command(
@@ -117,9 +119,9 @@ def diff(
     + EXITS
 )
 def pin(  # noqa: PLR0913, PLR0917  # one parameter per option
-    topic: Annotated[str, typer.Argument(help="The topic to read.")],
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="The topic to read.")],
     subject: Annotated[
-        str | None, typer.Option("--subject", metavar="SUBJECT", help="Default: TOPIC-value.")
+        str | None, typer.Option("--subject", metavar="SUBJECT", help="By default TOPIC-value.")
     ] = None,
     version: Annotated[
         str, typer.Option("--version", metavar="N", help="The registry's version, or latest.")
@@ -165,31 +167,24 @@ def _json(shown: object) -> None:
     print(json.dumps(shown, ensure_ascii=False, indent=2))
 
 
-def _console() -> Console:
-    width = None if sys.stdout.isatty() else PIPED_WIDTH
-    return Console(width=width, highlight=False, markup=False, soft_wrap=True)
-
-
 def _show(contract: Contract, source: str) -> None:
-    console = _console()
-    console.print(f"{contract.topic} v{contract.version}, from {source}")
+    print(f"{contract.topic} v{contract.version}, from {source}")
     key = ", ".join(contract.key) or "none"
     time = contract.event_time or "none"
-    console.print(f"key {key}, event time {time}, {contract.compatibility}")
+    print(f"key {key}, event time {time}, {contract.compatibility}")
     if contract.deprecated:
         until = f", gone after {contract.sunset}" if contract.sunset else ""
-        console.print(f"deprecated: {contract.deprecated}{until}")
+        print(f"deprecated: {contract.deprecated}{until}")
     docs = {name: each.get("doc", "") for name, each in schemas.json_fields(contract.schema)}
-    table = Table("Field", "Type", Column("Meaning", overflow="fold"), box=None)
+    made = table("field", "type", "what it is")
     for path, kind in fields_of(contract.record).items():
-        table.add_row(path, kind, docs.get(path, ""))
-    console.print(table)
+        made.add_row(path, kind, docs.get(path, ""))
+    show_table(made)
 
 
 def _versions(found: Sequence[Standing], heading: str) -> None:
-    console = _console()
-    console.print(heading)
-    table = Table("Contract", "Registered as", "Id", "", box=None)
+    print(heading)
+    made = table("contract", "registered as", "id", "registered schema", numbers={"id"})
     for each in found:
         file = f"v{each.version}" if each.file else ""
         as_version = str(each.registered_as or "")
@@ -200,27 +195,26 @@ def _versions(found: Sequence[Standing], heading: str) -> None:
             note = "not registered"
         if each.deprecated:
             note += f", deprecated: {each.deprecated}"
-        table.add_row(file, as_version, str(each.schema_id or ""), note)
-    console.print(table)
+        made.add_row(file, as_version, str(each.schema_id or ""), note)
+    show_table(made)
 
 
 def _difference(found: Difference, older: int, newer: int) -> None:
-    console = _console()
     for path in found.added:
-        console.print(f"+ {path}")
+        print(f"+ {path}")
     for path in found.removed:
-        console.print(f"- {path}")
+        print(f"- {path}")
     for path, (before, after) in found.changed.items():
-        console.print(f"~ {path}: {before} -> {after}")
+        print(f"~ {path}: {before} -> {after}")
     if not (found.added or found.removed or found.changed):
-        console.print("The fields are the same.")
+        print("The fields are the same.")
     for reasons, verdict in (
         (found.backward, f"v{newer} reads what v{older} wrote"),
         (found.forward, f"readers of v{older} read v{newer}"),
     ):
-        console.print(f"{verdict}: {'no' if reasons else 'yes'}")
+        print(f"{verdict}: {'no' if reasons else 'yes'}")
         for reason in reasons:
-            console.print(f"  {reason}")
+            print(f"  {reason}")
 
 
 def _pinned_fields(pinned: Pinned) -> dict[str, Any]:
@@ -231,17 +225,19 @@ def _pinned_fields(pinned: Pinned) -> dict[str, Any]:
         "subject": pinned.subject,
         "id": pinned.schema_id,
         "new": pinned.is_new,
+        "stripped": pinned.is_stripped,
         "to_document": list(pinned.to_document),
     }
 
 
 def _pinned(pinned: Pinned) -> None:
-    console = _console()
     done = "pinned" if pinned.is_new else "is pinned already"
-    console.print(f"{pinned.subject}, id {pinned.schema_id}: {done} as {pinned.path}")
-    console.print(f'read it with product.stream("{pinned.contract.topic}", ', end="")
-    console.print(f"contract={pinned.contract.version})")
+    print(f"{pinned.subject}, id {pinned.schema_id}: {done} as {pinned.path}")
+    print(f'read it with product.stream("{pinned.contract.topic}", ', end="")
+    print(f"contract={pinned.contract.version})")
     if not pinned.contract.key:
-        console.print("no key: name the field with --key when the topic has one")
+        print("no key: name the field with --key when the topic has one")
+    if pinned.is_stripped:
+        print("its own attributes were left out: ours of those names mean something else")
     if pinned.to_document:
-        console.print(f"say what these fields mean: {', '.join(pinned.to_document)}")
+        print(f"say what these fields mean: {', '.join(pinned.to_document)}")

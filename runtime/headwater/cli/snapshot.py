@@ -2,9 +2,7 @@
 
 import json
 from dataclasses import asdict
-from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -13,6 +11,7 @@ from headwater.assembly.addresses import resolve
 from headwater.assembly.project import load_product
 from headwater.assembly.snapshot_schedule import Schedule
 from headwater.assembly.snapshots import Snapshots
+from headwater.cli.arguments import Format, FormatOption, Product, Tables
 from headwater.cli.interruption import keeping
 from headwater.cli.main import report
 from headwater.cli.progress import progress_bar
@@ -26,13 +25,6 @@ KEPT: Final = "what was committed stays a whole snapshot, the next run goes on f
 app = typer.Typer(add_completion=False)
 
 
-class Format(StrEnum):
-    """How the result is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 @app.command(
     epilog="Example: headwater snapshot operations.departure-delays --every 15m."
     " Exit codes: 0 done, 69 broker, registry or storage away, 70 the log holds a record that"
@@ -40,15 +32,12 @@ class Format(StrEnum):
     " contract that no longer fits the snapshot."
 )
 def snapshot(
-    product: Annotated[str, typer.Argument(help="Name or folder of a product.")],
+    product: Product,
     every: Annotated[
-        str | None, typer.Option(help="Go on, and take one so often: 90s, 15m, 1h.")
+        str | None, typer.Option(metavar="TIME", help="Go on, and take one so often: 90s, 15m, 1h.")
     ] = None,
-    to: Annotated[
-        Path | None,
-        typer.Option(help="Directory for the tables, one per topic; by default the setting."),
-    ] = None,
-    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
+    to: Tables = None,
+    form: FormatOption = Format.TEXT,
 ) -> None:
     """Append what a product published since its last snapshot to its Delta table.
 

@@ -2,9 +2,7 @@
 
 import json
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -13,25 +11,13 @@ from rich.text import Text
 from headwater.assembly.driver import ProductDriver
 from headwater.assembly.project import load_product, told
 from headwater.assembly.samples import Result, cases, run_case
+from headwater.cli.arguments import Format, FormatOption, Product
 from headwater.cli.words import counted
 from headwater.errors import DeclarationError, DifferenceError, Problem
 
 app = typer.Typer(add_completion=False)
 
 DIFF_STYLES = {"-": "red", "+": "green", "@": "cyan"}
-
-
-class Format(StrEnum):
-    """How the results are written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-ProductName = Annotated[
-    str, typer.Argument(metavar="PRODUCT", help="Name, folder or file of a product.")
-]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the results.")]
 
 
 @app.command(
@@ -41,7 +27,7 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How to print the
     'as {"event": 3, "code": "STEP_FAILED"}. '
     "Exit codes: 0 all as expected, 1 a difference, 78 a mistake in the product or the samples."
 )
-def run_samples(product: ProductName, form: FormatOption = Format.TEXT) -> None:
+def run_samples(product: Product, form: FormatOption = Format.TEXT) -> None:
     """Run a product on samples/*.jsonl, without a broker, and show what differs."""
     loaded = load_product(product, Path.cwd())
     try:

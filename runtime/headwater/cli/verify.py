@@ -2,8 +2,6 @@
 
 import json
 from dataclasses import asdict
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +9,7 @@ import typer
 from headwater.assembly.addresses import resolve
 from headwater.assembly.project import load_product
 from headwater.assembly.snapshots import Snapshots
+from headwater.cli.arguments import Format, FormatOption, Product, Tables
 from headwater.cli.interruption import keeping
 from headwater.cli.progress import progress_bar
 from headwater.config import load_settings
@@ -20,28 +19,18 @@ from headwater.snapshot.verdict import Verdict
 app = typer.Typer(add_completion=False)
 
 
-class Format(StrEnum):
-    """How the verdict is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 @app.command(
     epilog="Example: headwater verify operations.departure-delays --full."
     " Exit codes: 0 equal, 1 different or damaged, 2 cannot be decided, 69 broker, registry or"
     " storage away, 78 configuration or declaration."
 )
 def verify(
-    product: Annotated[str, typer.Argument(help="Name or folder of a product.")],
+    product: Product,
     full: Annotated[
         bool, typer.Option("--full", help="Read every record with the row codec too, not 1 %.")
     ] = False,
-    to: Annotated[
-        Path | None,
-        typer.Option(help="Directory of the tables, as given to `headwater snapshot`."),
-    ] = None,
-    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
+    to: Tables = None,
+    form: FormatOption = Format.TEXT,
 ) -> None:
     """Prove that what a product's snapshots hold equals its logs, row for row.
 

@@ -18,6 +18,7 @@ from headwater.contract.framing import guid_header, named_schema, schema_headers
 from headwater.contract.key_reader import KeyReader
 from headwater.contract.keys import key_schema
 from headwater.contract.outline import fields_of
+from headwater.contract.registered import UNDOCUMENTED, adopted, registered_contract
 from headwater.contract.rule import Rule, Severity
 from headwater.contract.rules import Broken, Rules, Violation
 from headwater.contract.schema import (
@@ -35,6 +36,7 @@ from headwater.contract.types import ROW, ROW_TYPE
 __all__ = [
     "ROW",
     "ROW_TYPE",
+    "UNDOCUMENTED",
     "Broken",
     "Contract",
     "Decoded",
@@ -49,6 +51,7 @@ __all__ = [
     "Severity",
     "TopicDecoder",
     "Violation",
+    "adopted",
     "always_null",
     "arrow_schema",
     "contract_path",
@@ -69,6 +72,7 @@ __all__ = [
     "parse_contract",
     "predecessors",
     "record_name",
+    "registered_contract",
     "registered_text",
     "renamed",
     "schema_headers",
