@@ -92,7 +92,7 @@ class TooManyBadRecordsError(FatalError):
 
 
 class RuleBrokenError(FatalError):
-    """A record broke a rule of the contract whose severity is `stop`; nothing of it is published."""
+    """A record broke a rule of the contract whose severity is `stop`; nothing is published."""
 
     exit_code = 65
     code = "RULE_BROKEN"
