@@ -28,7 +28,7 @@ SCHEMA: Final = """{"type": "record", "name": "Order", "namespace": "shop", "doc
  "fields": [{"name": "order_id", "type": "string", "doc": "What it does to a process."}],
  "key": ["order_id"]}"""
 PRODUCT: Final = '''
-import ctypes, os, re, signal
+import ctypes, errno, os, re, signal
 import polars as pl
 from headwater import DataProduct
 
@@ -44,6 +44,12 @@ def act(frame: pl.DataFrame) -> pl.DataFrame:
             os._exit(0)
         if order == "memory":
             bytes(2**40)
+        if order == "kernel":
+            raise OSError(errno.ENOMEM, "secret payload")
+        if order == "grow":
+            held = []
+            while True:
+                held.append(b"x" * 2**24)
         if order == "loop":
             while True:
                 pass
@@ -57,9 +63,18 @@ def act(frame: pl.DataFrame) -> pl.DataFrame:
             raise ValueError("secret payload")
         if order == "speak":
             print("a word on standard output")
+            print("score", open("/proc/self/oom_score_adj").read())
     return frame
 
-product.publish(orders.map(act), contract=1)
+def act_alone(event):
+    """Eats what there is, for one order; or finds nothing there."""
+    if event["order_id"] == "eat":
+        bytes(2**40)
+    if event["order_id"] == "starve":
+        raise OSError(errno.ENOMEM, "secret payload")
+    return event
+
+product.publish(orders.map(act).map_events(act_alone), contract=1)
 '''
 
 
@@ -124,7 +139,9 @@ def alive() -> None:
     [
         ("segfault", Code.PROCESS_DIED, "killed by SIGSEGV"),
         ("exit", Code.PROCESS_DIED, "exit code 0"),
-        ("memory", Code.PROCESS_DIED, "1024 MiB of memory"),
+        ("memory", Code.PROCESS_DIED, "MiB of memory"),
+        ("grow", Code.PROCESS_DIED, "MiB of memory"),
+        ("kernel", Code.PROCESS_DIED, "MiB of memory"),
         ("loop", Code.STEP_TIMEOUT, "within 3 s"),
         ("regex", Code.STEP_TIMEOUT, "within 3 s"),
         ("deaf", Code.STEP_TIMEOUT, "within 3 s"),
@@ -138,6 +155,38 @@ def test_a_deadly_record_is_found_and_told(
     assert (found.row, found.code, found.step) == (9, code, "map-1")
     assert how in found.message
     assert "map-1" in found.message
+
+
+@pytest.mark.parametrize("order", ["eat", "starve"])
+def test_an_event_that_eats_memory_is_found(
+    sandbox: ChildSandbox, batch: Callable[..., MemoryRecords], order: str
+) -> None:
+    """A step over events sets aside what raises, and must not hide this from the sandbox."""
+    (found,) = sandbox.guilty(batch(**{order: 9}), alive)
+    assert (found.row, found.code, found.step) == (9, Code.PROCESS_DIED, "map-events-2")
+    assert "MiB of memory" in found.message
+
+
+def test_memory_that_runs_short_sets_one_event_aside(product: Path) -> None:
+    """Outside of a sandbox it is an exception like any other."""
+    frame = pl.DataFrame({"order_id": ["a", "eat", "b", "starve"]}).with_row_index("_row")
+    processed = load_product(str(product)).plans["shop.orders"].process(frame)
+    assert processed.frame["order_id"].to_list() == ["a", "b"]
+    assert [(each.row, each.code) for each in processed.quarantined] == [
+        (1, Code.STEP_FAILED),
+        (3, Code.STEP_FAILED),
+    ]
+
+
+def test_a_container_without_room_for_a_child_stops_the_product(
+    sandbox: ChildSandbox,
+    batch: Callable[..., MemoryRecords],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With too little memory, innocent records would be taken for deadly ones."""
+    monkeypatch.setattr("headwater.assembly.sandbox.MEMORY_BYTES", 2**20)
+    with pytest.raises(FatalError, match="raise the limit"):
+        sandbox.guilty(batch(), alive)
 
 
 def test_several_deadly_records_are_found_in_order(
@@ -157,6 +206,7 @@ def test_what_only_raises_or_speaks_is_not_guilty(
     said = capfd.readouterr()
     assert "a word on standard output" not in said.out
     assert "a word on standard output" in said.err
+    assert "score 1000" in said.err  # short of memory, the kernel takes the child first
     assert "secret payload" not in said.err
 
 

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from headwater.assembly.registration import SchemaIds
+from headwater.assembly.sandbox_memory import LEAST_BYTES
 from headwater.assembly.sandbox_wire import (
     OUT_OF_MEMORY,
+    TOO_LITTLE_MEMORY,
     packed,
     receive,
     reference_of,
@@ -34,7 +36,7 @@ PIECES: Final = 100  # of a batch, and of each piece: 10,000 records take two de
 # and a child takes longer to start than to work on a hundred pieces
 PIECE_SHARE: Final = 0.1  # of the step's bound, for several records: overrun, they are only split
 MAX_GUILTY: Final = 20  # records per batch: more is a bad release, which nobody should hide
-MEMORY_BYTES: Final = 2**30  # a child may grow by: what a batch takes, many times over
+MEMORY_BYTES: Final = 2**30  # a child may grow by, at most: what a batch takes, many times over
 READY_S: Final = 30.0  # to import and to load the product; takes one or two
 LOOK_S: Final = 0.25  # how often the caller is told that all is well
 GRACE_S: Final = 1.0  # until the child's own alarm must have ended it
@@ -129,6 +131,7 @@ class _Child:
     def __init__(self, setting: Setting, keep_alive: Callable[[], None]) -> None:
         self._setting = setting
         self._step = ""
+        self._memory_bytes = MEMORY_BYTES
         self._connection, other = Pipe()
         with other:
             self._process = subprocess.Popen(
@@ -194,6 +197,8 @@ class _Child:
             match message["said"]:
                 case "step":
                     self._step = message["step"]
+                case "confined":
+                    self._memory_bytes = message["bytes"]
                 case "ask":
                     asked = time.monotonic()
                     send(self._connection, answer=self._looked_up(message["name"], message["of"]))
@@ -225,7 +230,12 @@ class _Child:
             text = f"it did not come back within {bound_s:g} s{place}"
             return _Death(Code.STEP_TIMEOUT, text, self._step)
         if status == OUT_OF_MEMORY:
-            text = f"it took more than {MEMORY_BYTES >> 20} MiB of memory{place}"
+            text = f"it took more than {self._memory_bytes >> 20} MiB of memory{place}"
+        elif status == TOO_LITTLE_MEMORY and not self._step:
+            text = (
+                f"less than {LEAST_BYTES >> 20} MiB of the container's memory are left for it; "
+                "raise the limit"
+            )
         elif status < 0:
             text = f"the process was killed by {signal.Signals(-status).name}{place}"
         else:

@@ -6,7 +6,6 @@ It says what it is about to do before it does it; what it makes of a piece goes 
 
 import faulthandler
 import os
-import resource
 import signal
 import sys
 import traceback
@@ -23,8 +22,10 @@ from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.project import LoadedProduct, complete
 from headwater.assembly.registration import SchemaIds
+from headwater.assembly.sandbox_memory import LEAST_BYTES, allowance, confine
 from headwater.assembly.sandbox_wire import (
     OUT_OF_MEMORY,
+    TOO_LITTLE_MEMORY,
     receive,
     reference_text,
     schema_of,
@@ -35,6 +36,7 @@ from headwater.assembly.source import read_product
 from headwater.assembly.tasks import TaskMaker
 from headwater.engine import LetterWriter, Task
 from headwater.errors import DeclarationError, RuleBrokenError, UnknownSchemaError
+from headwater.flow.blame import is_out_of_memory
 from headwater.flow.stage import Columns, Processed, Stage
 from headwater.model import SchemaRef
 from headwater.ports import RegisteredSchema, TopicSettings
@@ -53,9 +55,9 @@ def main(descriptor: int) -> None:
             child.serve(receive(parent))
     except EOFError:
         return  # the parent is done with us, or gone
-    except MemoryError:
-        os._exit(OUT_OF_MEMORY)
     except Exception as error:  # noqa: BLE001 - told without its text: that may hold a payload
+        if is_out_of_memory(error):
+            os._exit(OUT_OF_MEMORY)
         frames = "".join(traceback.format_tb(error.__traceback__))
         sys.exit(f"{frames}{type(error).__name__}")
 
@@ -65,7 +67,11 @@ class _Child:
         self._parent = parent
         self._tasks = _tasks(parent, setup)
         self._records: MemoryRecords | None = None
-        _confine(setup["memory_bytes"])
+        more_bytes = allowance(setup["memory_bytes"])
+        if more_bytes < LEAST_BYTES:
+            sys.exit(TOO_LITTLE_MEMORY)
+        confine(more_bytes)
+        send(parent, said="confined", bytes=more_bytes)
         send(parent, said="ready")
 
     def serve(self, request: Mapping[str, Any]) -> None:
@@ -99,15 +105,6 @@ def _tasks(parent: Connection, setup: Mapping[str, Any]) -> dict[str, Task]:
     for task in tasks.values():
         task.skip_proofs()
     return tasks
-
-
-def _confine(more_bytes: int) -> None:
-    """This process may grow by so much from here on; short of memory, the kernel takes it first."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + more_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # deaths are expected, and cores hold payloads
-    Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 class _AskingRegistry(MemoryRegistry):
@@ -171,8 +168,10 @@ class _Announcing:
         send(self.parent, said="step", step=self.stage.step.name)
         try:
             return self.stage.run(frame)
-        except MemoryError:
-            os._exit(OUT_OF_MEMORY)  # else the step would be blamed as if it had only raised
+        except (MemoryError, OSError) as error:
+            if is_out_of_memory(error):
+                os._exit(OUT_OF_MEMORY)  # else it would be blamed as if it had only raised
+            raise
         finally:
             send(self.parent, said="step", step="encode")
 

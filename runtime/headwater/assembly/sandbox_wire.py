@@ -15,6 +15,7 @@ from headwater.model import Partition, RawRecord, SchemaRef
 from headwater.ports import Records, RegisteredSchema
 
 OUT_OF_MEMORY: Final = 99  # exit code of a child whose memory ran out; steps rarely take it
+TOO_LITTLE_MEMORY: Final = 98  # exit code of a child that was left too little to begin with
 RECORDS: Final = pl.Schema(
     {
         "partition": pl.Int32(),

@@ -1,5 +1,6 @@
 """Which rows are to blame when the author's code raises. A message holds types, never values."""
 
+import errno
 from typing import Final
 
 import polars as pl
@@ -21,6 +22,13 @@ _SCHEMA_FAULTS: Final = (
     pl.exceptions.SchemaFieldNotFoundError,
     pl.exceptions.StructFieldNotFoundError,
 )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was no memory left: Python says so in one way, the kernel in another."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and error.errno == errno.ENOMEM
+    )
 
 
 class MissingFieldError(TypeError):

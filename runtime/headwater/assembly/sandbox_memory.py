@@ -1,0 +1,80 @@
+"""How much memory a child of the sandbox may take: the kernel must never have to choose.
+
+A container's limit counts all its processes; what the child took, its parent would be killed for.
+"""
+
+import resource
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+LEAST_BYTES: Final = 128 * 2**20  # below, an innocent record could be taken for a deadly one
+SHARE: Final = 2  # of what is left in the container, the child may take one part of so many
+_CGROUPS: Final = Path("/proc/self/cgroup")
+_MOUNT: Final = Path("/sys/fs/cgroup")
+_NAMES: Final = {  # version: limit, usage, and the part of usage that is a mere cache
+    2: ("memory.max", "memory.current", "inactive_file"),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
+
+def allowance(most_bytes: int) -> int:
+    """How many bytes this process may grow by: `most_bytes`, or less in a small container."""
+    left = memory_left(_CGROUPS, _MOUNT)
+    return most_bytes if left is None else min(most_bytes, left // SHARE)
+
+
+def confine(more_bytes: int) -> None:
+    """This process may grow by so much from here on; short of memory, the kernel takes it first."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + more_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # deaths are expected, and cores hold payloads
+    with suppress(OSError):  # a hardened container may forbid it, and the limit above still holds
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def memory_left(cgroups: Path, mount: Path) -> int | None:
+    """The bytes that the cgroups of this process leave it, caches not counted; None = no limit.
+
+    `cgroups` is the file that names them, `mount` the directory where they are mounted.
+    """
+    found = [left for group, version in _groups(cgroups, mount) if (left := _left(group, version))]
+    return min(found, default=None)
+
+
+def _groups(cgroups: Path, mount: Path) -> Iterator[tuple[Path, int]]:
+    """The directories whose limits hold, with the version of their files: a group, those above."""
+    if not cgroups.exists():
+        return
+    for line in cgroups.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, version = (mount / "memory", 1) if controllers else (mount, 2)
+        names = [name for name in path.split("/") if name]
+        for depth in range(0 if ".." in names else len(names), -1, -1):
+            yield root.joinpath(*names[:depth]), version
+
+
+def _left(group: Path, version: int) -> int | None:
+    limit_file, usage_file, cache = _NAMES[version]
+    limit = _number(group / limit_file)
+    used = _number(group / usage_file)
+    if limit is None or used is None:
+        return None
+    return max(0, limit - used + _statistics(group / "memory.stat").get(cache, 0))
+
+
+def _number(file: Path) -> int | None:
+    """None for a group without the file, or without a limit."""
+    text = file.read_text().strip() if file.exists() else "max"
+    return None if text == "max" else int(text)
+
+
+def _statistics(file: Path) -> dict[str, int]:
+    if not file.exists():
+        return {}
+    pairs = (line.split() for line in file.read_text().splitlines())
+    return {name: int(number) for name, number in pairs}
