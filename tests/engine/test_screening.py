@@ -40,7 +40,7 @@ def batch(
 
 def refused(records: MemoryRecords, keys: KeyReader | None = KEYS) -> dict[int, Code]:
     """The code of each row that was refused."""
-    return {each.row: each.code for each in screen(records, keys)}
+    return {each.row: each.code for each in screen(records, keys, records.headers())}
 
 
 def test_a_value_beyond_the_bound_is_refused_and_one_at_the_bound_is_not() -> None:
@@ -71,7 +71,7 @@ def test_a_letter_leaves_out_what_its_record_was_refused_for() -> None:
     """A letter of 10,000 headers, or of a value too large, is a reference to the record."""
     many = [(f"h{place}", b"1") for place in range(10_000)]
     records = batch(b"a", bytes(MAX_RECORD_BYTES + 1), headers=[many, [("trace", b"1")]])
-    crowded, large = LetterWriter("dead").letters(records, screen(records, KEYS))
+    crowded, large = LetterWriter("dead").letters(records, screen(records, KEYS, records.headers()))
     assert (crowded.value, crowded.key) == (b"a", b"k")
     assert len(crowded.headers) < 20
     assert ("headwater.error.headers", b"omitted, too large") in crowded.headers
@@ -83,10 +83,10 @@ def test_of_two_reasons_one_is_given() -> None:
     """The value's size comes first."""
     large = bytes(MAX_RECORD_BYTES + 1)
     records = batch(large, headers=[[("h", b"")] * (MAX_HEADERS + 1)])
-    assert [each.code for each in screen(records, KEYS)] == [Code.OVERSIZED_IN]
+    assert [each.code for each in screen(records, KEYS, records.headers())] == [Code.OVERSIZED_IN]
 
 
 def test_a_message_holds_nothing_of_the_record() -> None:
     """Sizes and counts, never a name or a byte of the record."""
     records = batch(b"secret" * 200_000, b"b", headers=[(), [("secret", b"secret")] * 1_001])
-    assert not any("secret" in each.message for each in screen(records, KEYS))
+    assert not any("secret" in each.message for each in screen(records, KEYS, records.headers()))

@@ -7,8 +7,9 @@ from headwater.engine.halting import OnIncompatible
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop, LoopSettings, Outside
 from headwater.engine.start import Start, StartPolicy, StartPositions
-from headwater.engine.task import InputPolicy, Publication, Route, Task, Work
+from headwater.engine.task import InputPolicy, Route, Task
 from headwater.engine.transaction import Transaction, publish
+from headwater.engine.work import Publication, Work
 
 __all__ = [
     "BadRecordLimit",

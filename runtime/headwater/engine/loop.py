@@ -16,9 +16,10 @@ from headwater.engine.halting import Halted, OnIncompatible, halted_error
 from headwater.engine.limit import BadRecordWindow
 from headwater.engine.start import StartPositions
 from headwater.engine.tally import Tally
-from headwater.engine.task import Task, Work
+from headwater.engine.task import Task
 from headwater.engine.transaction import Terms, Transaction
 from headwater.engine.waiting import Waiting
+from headwater.engine.work import Work
 from headwater.errors import (
     AbortableError,
     FencedError,

@@ -22,13 +22,16 @@ MAX_HEADER_BYTES: Final = 262_144  # 256 KiB: leaves most of a dead letter to th
 STEP: Final = "screening"
 
 
-def screen(records: Records, keys: KeyReader | None) -> list[Quarantine]:
+def screen(
+    records: Records, keys: KeyReader | None, headers: Mapping[int, Headers]
+) -> list[Quarantine]:
     """The records to keep away from the decoder, at most one reason each, in no order.
 
-    `keys` reads the keys of the topic; None when they mean nothing.
+    `keys` reads the keys of the topic; None when they mean nothing. `headers` are those of the
+    records, which a client makes anew each time it is asked.
     Raises RetriableError when the schema of a framed key cannot be had now.
     """
-    found = [*_oversized(records), *_crowded(records.headers())]
+    found = [*_oversized(records), *_crowded(headers)]
     if keys is not None:
         found += [
             Quarantine(row, Code.BAD_KEY, fault, STEP)

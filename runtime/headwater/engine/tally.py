@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from headwater.engine.task import Work
+from headwater.engine.work import Work
 from headwater.model import Code, RuleViolation
 
 

@@ -27,12 +27,20 @@ from headwater.engine.dead_letters import LetterWriter
 from headwater.engine.halting import OnIncompatible, rows_before, unreadable
 from headwater.engine.rulings import Rulings
 from headwater.engine.screening import MAX_RECORD_BYTES, screen
-from headwater.engine.selection import Selection
+from headwater.engine.selection import Selection, within_bytes
+from headwater.engine.work import Publication, Work, joined
 from headwater.flow import MAX_ROWS, Plan, check_row_local
-from headwater.model import Code, Halt, Headers, Letter, Positions, Quarantine, RuleViolation
+from headwater.model import Code, Halt, Headers, Quarantine
 from headwater.ports import Records
 
 GROWTH: Final = 2  # doublings: all proofs together cost about two of the largest
+PIECE_BYTES: Final = 4 * 2**20
+"""Of values in columns at one time.
+
+A byte may stand for an empty text and its places in columns before and behind the flow, some 35
+bytes, and in the worst schema for four of them (`contract.wire`). What is 400 bytes a record or
+less is one piece as it was polled.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,37 +67,6 @@ class InputPolicy:
 
 
 BAD_RECORDS_ONLY: Final = InputPolicy()
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """Columns to publish on one topic; `rows` are the rows of the batch they were made of.
-
-    `headers` are those of every record of it.
-    """
-
-    topic: str
-    keys: Sequence[bytes | None]
-    values: Sequence[bytes]
-    rows: pl.Series
-    headers: Headers = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a batch of input records asks of the transaction."""
-
-    topic: str
-    read: int
-    size: int
-    ends: Positions
-    publications: Sequence[Publication]
-    dead_letters: str
-    letters: Sequence[Letter]
-    codes: Mapping[Code, int]
-    skipped: int = 0
-    halts: Sequence[Halt] = ()
-    violations: Sequence[RuleViolation] = ()
 
 
 class Task:
@@ -119,12 +96,28 @@ class Task:
     def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
         """The work of these records; of those known to be `guilty`, nothing is looked into.
 
+        A batch of many bytes is processed in pieces: its columns are never held all at once.
         Raises RetriableError when a schema cannot be had now, and DeclarationError
         (`BATCH_DEPENDENT`) when a batch shows that a step depends on batch boundaries, and
         RuleBrokenError when a rule of severity `stop` is broken.
         """
-        refused = [*guilty, *screen(records, self._keys)]
-        values, headers = _without(records.values, refused), schema_headers(records.headers())
+        pieces = within_bytes(records.values, PIECE_BYTES)
+        if len(pieces) <= 1:
+            return self._process(records, guilty)
+        works: list[Work] = []
+        rows: list[Sequence[int]] = []
+        halts: list[Halt] = []
+        for piece in pieces:
+            left = set(rows_before(records, halts)).intersection(piece) if halts else piece
+            rows.append(sorted(left))
+            works.append(self._part(records, rows[-1], guilty))
+            halts += works[-1].halts
+        return joined(works, rows)
+
+    def _process(self, records: Records, guilty: Sequence[Quarantine]) -> Work:
+        held = records.headers()
+        refused = [*guilty, *screen(records, self._keys, held)]
+        values, headers = _without(records.values, refused), schema_headers(held)
         decoded = self._decoder.decode(values, headers)
         if decoded.unreadable and self._policy.on_incompatible != "dead-letter":
             return self._halting(records, unreadable(records, decoded), guilty)
@@ -163,12 +156,15 @@ class Task:
         self, records: Records, halts: Sequence[Halt], guilty: Sequence[Quarantine]
     ) -> Work:
         """The work of the records before the halts; the rest of their partitions is not read."""
-        rows = rows_before(records, halts)
-        sound = Selection(records, rows)
+        work = self._part(records, rows_before(records, halts), guilty)
+        return replace(work, halts=halts)
+
+    def _part(self, records: Records, rows: Sequence[int], guilty: Sequence[Quarantine]) -> Work:
+        """The work of some of the records."""
+        part = Selection(records, rows)
         places = {row: place for place, row in enumerate(rows)} if guilty else {}
         moved = [replace(each, row=places[each.row]) for each in guilty if each.row in places]
-        work = self.process(sound, moved) if len(sound) else self._work(sound, [], [])
-        return replace(work, halts=halts)
+        return self._process(part, moved)
 
     def _work(
         self,

@@ -11,7 +11,7 @@ from typing import Final
 
 from headwater.clock import Clock
 from headwater.engine.failpoints import reach
-from headwater.engine.task import Publication, Work
+from headwater.engine.work import Publication, Work
 from headwater.errors import (
     AbortableError,
     FatalError,

@@ -1,0 +1,84 @@
+"""What a batch of input records asks of the transaction that publishes it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import polars as pl
+
+from headwater.model import Code, Halt, Headers, Letter, Partition, Positions, RuleViolation
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Columns to publish on one topic; `rows` are the rows of the batch they were made of.
+
+    `headers` are those of every record of it.
+    """
+
+    topic: str
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes]
+    rows: pl.Series
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a batch of input records asks of the transaction."""
+
+    topic: str
+    read: int
+    size: int
+    ends: Positions
+    publications: Sequence[Publication]
+    dead_letters: str
+    letters: Sequence[Letter]
+    codes: Mapping[Code, int]
+    skipped: int = 0
+    halts: Sequence[Halt] = ()
+    violations: Sequence[RuleViolation] = ()
+
+
+def joined(works: Sequence[Work], rows: Sequence[Sequence[int]]) -> Work:
+    """The work of a batch that was processed in pieces; `rows` are the places of each piece in it.
+
+    Every piece has the same publications, in the same order.
+    """
+    first = works[0]
+    codes: Counter[Code] = Counter()
+    ends: dict[Partition, int] = {}
+    for each in works:
+        codes.update(each.codes)
+        ends.update(each.ends)  # of several the last, which is the highest
+    return Work(
+        topic=first.topic,
+        read=sum(each.read for each in works),
+        size=sum(each.size for each in works),
+        ends=ends,
+        publications=[
+            _joined(parts, rows)
+            for parts in zip(*(each.publications for each in works), strict=True)
+        ],
+        dead_letters=first.dead_letters,
+        letters=[letter for each in works for letter in each.letters],
+        codes=codes,
+        skipped=sum(each.skipped for each in works),
+        halts=[halt for each in works for halt in each.halts],
+        violations=[violation for each in works for violation in each.violations],
+    )
+
+
+def _joined(parts: Sequence[Publication], rows: Sequence[Sequence[int]]) -> Publication:
+    places = [
+        pl.Series(place, dtype=part.rows.dtype).gather(part.rows)
+        for part, place in zip(parts, rows, strict=True)
+    ]
+    return Publication(
+        parts[0].topic,
+        list(chain.from_iterable(part.keys for part in parts)),
+        list(chain.from_iterable(part.values for part in parts)),
+        pl.concat(places),
+        parts[0].headers,
+    )
