@@ -38,9 +38,3 @@ def year(bench: Bench, flights: pl.DataFrame) -> str:
 def three_years(bench: Bench, million: pl.DataFrame) -> str:
     """A topic that holds `million`."""
     return bench.source("three-years", [million])
-
-
-@pytest.fixture
-def session_home(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of the session's stack, for tests that pause its services."""
-    return tmp_path_factory.getbasetemp() / "stack0"

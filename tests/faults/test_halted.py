@@ -2,7 +2,6 @@
 
 import json
 import signal
-import struct
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +11,7 @@ import polars as pl
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from tests.faults.damaging import damage
 from tests.faults.harness import START_S, Bench, Run, until
 
 from headwater.model import Partition, RawRecord
@@ -170,44 +170,6 @@ def test_an_operator_may_have_the_product_stop(bench: Bench, scene: tuple[Feed, 
 
 # -- corrupt batches ---------------------------------------------------------------------------
 
-HEADER: Final = struct.Struct(">qiibIhi")  # base, length, epoch, magic, crc, attributes, last delta
-CRC_FROM: Final = 21  # the checksum covers what follows it
-
-
-def _crc32c(data: bytes) -> int:
-    """Castagnoli's, which no library here offers."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
-def _damage(home: Path, partition: Partition, offset: int, *, is_resealed: bool) -> int:
-    """Flip a byte of the batch that begins at `offset`, on disk; returns the batch's last offset.
-
-    The broker's page cache is the same file. Resealed, the checksum fits, the compression does not.
-    """
-    folder = home / ".headwater/kafka/log" / f"{partition.topic}-{partition.index}"
-    (segment,) = folder.glob("*.log")
-    data, at = segment.read_bytes(), 0
-    while at < len(data):
-        base, length, _, _, _, _, last = HEADER.unpack_from(data, at)
-        if base == offset:
-            batch = bytearray(data[at : at + 12 + length])
-            batch[-8] ^= 0x10 if is_resealed else 0x01
-            batch[70] ^= 0xFF
-            if is_resealed:
-                batch[17:CRC_FROM] = struct.pack(">I", _crc32c(bytes(batch[CRC_FROM:])))
-            with segment.open("r+b") as file:
-                file.seek(at)
-                file.write(batch)
-            return int(base + last)
-        at += 12 + length
-    raise AssertionError(f"no batch begins at {offset}")
-
-
 @pytest.mark.parametrize("is_resealed", [False, True], ids=["checksum", "compression"])
 def test_a_corrupt_batch_halts_its_partition_and_no_other(
     bench: Bench, scene: tuple[Feed, str], session_home: Path, is_resealed: bool
@@ -221,7 +183,7 @@ def test_a_corrupt_batch_halts_its_partition_and_no_other(
     feed.sound(1, 8)
     expected |= {*feed.fed[1]}
     broken = Partition(feed.topic, 0)
-    last = _damage(session_home, broken, SOUND + 6, is_resealed=is_resealed)
+    last = damage(session_home, broken, SOUND + 6, is_resealed=is_resealed)
     assert last == SOUND + 6 + 8
     with closing(bench.gauge(product, feed.topic)) as gauge:
         for _ in range(2):

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from headwater.adapters.kafka.consumer import KafkaSource
+from headwater.adapters.kafka.damage import end_of_damage
 from headwater.adapters.kafka.producer import KafkaTransactionalLog
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
@@ -26,6 +27,7 @@ from headwater.assembly.tasks import TaskMaker
 from headwater.config import Settings
 from headwater.engine import LetterWriter, StoredLetter, Task
 from headwater.errors import ConfigurationError, Problem
+from headwater.model import Partition
 
 MARKS_AT_ONCE: Final = 10_000  # per transaction: far below what a producer's queue holds
 
@@ -118,16 +120,30 @@ class DeadLetters:
             self._ledger.commit([_discarded(letter, reason) for letter in part])
         return len(letters)
 
-    def skip(self, place: Place, end: int, reason: str) -> None:
-        """Move the stopped product on from `place` to `end`; see `Skipper.skip`."""
-        if place[0].topic not in {stream.topic for stream in self._loaded.product.inputs}:
-            text = f"{place[0].topic} is no input of {self._loaded.name}"
-            raise ConfigurationError([Problem("BAD_VALUE", text)])
+    def skip(self, place: Place, end: int | None, reason: str) -> int:
+        """Move the stopped product on from `place` to `end`, which is returned; see `Skipper.skip`.
+
+        Without an `end` it is moved past one record, or past the whole batch where that is damaged.
+        """
+        partition, offset = place
+        self._require_input(partition)
+        if end is None:
+            end = max(offset + 1, end_of_damage(self._settings.kafka, partition, offset))
         self._audit.prepare(is_creating=self._is_dev)
         with closing(self._log), closing(self._source()) as source:
             Skipper(source, self._log, self._audit, self.actor, self._topics).skip(
                 place, end, reason
             )
+        return end
+
+    def _require_input(self, partition: Partition) -> None:
+        if partition.topic not in self._loaded.streams():
+            text = f"{partition.topic} is no input of {self._loaded.name}"
+            raise ConfigurationError([Problem("BAD_VALUE", text)])
+        count = self._topics.partitions(partition.topic) or 0
+        if partition.index >= count:
+            text = f"{partition.topic} has {count} partitions, numbered from 0: {partition} is none"
+            raise ConfigurationError([Problem("BAD_VALUE", text)])
 
     def _source(self) -> KafkaSource:
         """Of the product's group, under a member id that no process of it has; it never joins."""

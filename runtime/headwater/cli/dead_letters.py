@@ -200,19 +200,20 @@ def skip(
     place: Annotated[str, typer.Argument(metavar="TOPIC[PARTITION]@OFFSET", help="The record.")],
     reason: Reason,
     to: Annotated[
-        int | None, typer.Option(metavar="OFFSET", help="Where to go on; by default the next.")
+        int | None,
+        typer.Option(metavar="OFFSET", help="Where to go on; else behind the record or batch."),
     ] = None,
 ) -> None:
     """Move a stopped product past a record that halts a partition; the audit log says who and why.
 
-    Only from exactly where the product stands. In a corrupt batch the next offset may be as
-    unreadable: the product halts again there, and says so.
+    Only from exactly where the product stands. Of a damaged batch no record can be read: it is
+    skipped as a whole, and the command says how many offsets that are.
     """
     partition, offset = place_of(place)
-    end = offset + 1 if to is None else to
     with keeping("the skip is either done as a whole or not at all"), _opened(product) as letters:
-        letters.skip((partition, offset), end, _reason(reason))
-    print(f"{product} goes on at {partition}@{end}")
+        end = letters.skip((partition, offset), to, _reason(reason))
+    skipped = counted(end - offset, "offset")
+    print(f"{product} goes on at {partition}@{end}: {skipped} skipped")
 
 
 @contextmanager
