@@ -170,7 +170,7 @@ def test_an_event_that_eats_memory_is_found(
 def test_memory_that_runs_short_sets_one_event_aside(product: Path) -> None:
     """Outside of a sandbox it is an exception like any other."""
     frame = pl.DataFrame({"order_id": ["a", "eat", "b", "starve"]}).with_row_index("_row")
-    processed = load_product(str(product)).plans["shop.orders"].process(frame)
+    processed = load_product(str(product)).plans["shop.bills"].process(frame)
     assert processed.frame["order_id"].to_list() == ["a", "b"]
     assert [(each.row, each.code) for each in processed.quarantined] == [
         (1, Code.STEP_FAILED),

@@ -74,8 +74,11 @@ def test_what_a_container_leaves_is_the_least_of_its_groups(
 
 
 def test_a_system_without_cgroups_has_no_limit(tmp_path: Path) -> None:
-    """Nothing is guessed."""
+    """Nothing is guessed, nor of files that cannot be read."""
     assert memory_left(tmp_path / "absent", tmp_path) is None
+    (tmp_path / "memory.max").mkdir()  # reading it fails, even for root
+    (tmp_path / "self").write_text("0::/\n")
+    assert memory_left(tmp_path / "self", tmp_path) is None
 
 
 @pytest.mark.parametrize(("free", "expected"), [(None, 1000), (5000, 1000), (600, 300)])

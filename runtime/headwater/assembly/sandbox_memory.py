@@ -40,15 +40,13 @@ def memory_left(cgroups: Path, mount: Path) -> int | None:
 
     `cgroups` is the file that names them, `mount` the directory where they are mounted.
     """
-    found = [left for group, version in _groups(cgroups, mount) if (left := _left(group, version))]
-    return min(found, default=None)
+    left = [_left(group, version) for group, version in _groups(cgroups, mount)]
+    return min((each for each in left if each is not None), default=None)
 
 
 def _groups(cgroups: Path, mount: Path) -> Iterator[tuple[Path, int]]:
     """The directories whose limits hold, with the version of their files: a group, those above."""
-    if not cgroups.exists():
-        return
-    for line in cgroups.read_text().splitlines():
+    for line in _text(cgroups).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue
@@ -69,12 +67,18 @@ def _left(group: Path, version: int) -> int | None:
 
 def _number(file: Path) -> int | None:
     """None for a group without the file, or without a limit."""
-    text = file.read_text().strip() if file.exists() else "max"
+    text = _text(file).strip() or "max"
     return None if text == "max" else int(text)
 
 
 def _statistics(file: Path) -> dict[str, int]:
-    if not file.exists():
-        return {}
-    pairs = (line.split() for line in file.read_text().splitlines())
+    pairs = (line.split() for line in _text(file).splitlines())
     return {name: int(number) for name, number in pairs}
+
+
+def _text(file: Path) -> str:
+    """Empty for what is not there, or not ours to read: then the child's own limit must do."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
