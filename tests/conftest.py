@@ -1,3 +1,15 @@
 """What every test may use."""
 
+from pathlib import Path
+
+import pytest
+
+from headwater.embedded import Addresses
+
 pytest_plugins = ["headwater.testing.stack"]
+
+
+@pytest.fixture(scope="session")
+def session_home(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the session's stack, for tests that pause or damage what is in it."""
+    return tmp_path_factory.getbasetemp() / "stack0"

@@ -1,7 +1,5 @@
 """Inputs and processes of the fault tests."""
 
-from pathlib import Path
-
 import polars as pl
 import pytest
 from tests.faults.harness import Bench

@@ -62,7 +62,7 @@ def _register_incompatible(bench: Bench, topic: str) -> int:
 
 
 def _framed(schema_id: int) -> bytes:
-    return b"\0" + struct.pack(">I", schema_id) + b"\x04A1"
+    return b"\0" + schema_id.to_bytes(4, "big") + b"\x04A1"
 
 
 def _published(bench: Bench, product: str) -> set[str]:
@@ -169,6 +169,7 @@ def test_an_operator_may_have_the_product_stop(bench: Bench, scene: tuple[Feed, 
 
 
 # -- corrupt batches ---------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("is_resealed", [False, True], ids=["checksum", "compression"])
 def test_a_corrupt_batch_halts_its_partition_and_no_other(
