@@ -20,7 +20,7 @@ app = typer.Typer(add_completion=False)
 Targets = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[PRODUCT|CONTRACT]",
+        metavar="PRODUCT|CONTRACT",
         help="Products (name, folder or file) and files of contracts; everything by default.",
     ),
 ]

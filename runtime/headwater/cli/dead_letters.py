@@ -197,7 +197,9 @@ def discard(  # noqa: PLR0913, PLR0917  # one parameter per option
 )
 def skip(
     product: Product,
-    place: Annotated[str, typer.Argument(metavar="TOPIC[PARTITION]@OFFSET", help="The record.")],
+    place: Annotated[
+        str, typer.Argument(metavar="TOPIC[PARTITION]@OFFSET", help="Where it halts.")
+    ],
     reason: Reason,
     to: Annotated[
         int | None,

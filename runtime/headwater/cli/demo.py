@@ -32,7 +32,6 @@ STAYS_UP: Final = f"{KEPT}; Kafka and the registry stay up, `headwater dev down`
 
 app = typer.Typer(
     add_completion=False,
-    rich_markup_mode="markdown",
     help="Real flights and weather, to try Headwater with.",
 )
 
@@ -41,7 +40,8 @@ app = typer.Typer(
     invoke_without_command=True,
     epilog="Example: headwater demo && headwater dev down. Exit codes: 0 done, 1 a snapshot differs"
     " from its log, 65 too many bad records or a halted partition, 69 broker or registry away or"
-    " not to be started, 75 another process uses this id, 78 configuration or declaration.",
+    " not to be started, 75 another process uses this id, 78 configuration or declaration, 142 a"
+    " step did not come back within the setting `step_timeout`.",
 )
 def demo(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
     """Start Kafka and a registry, feed real flights, run two products, prove their snapshots.

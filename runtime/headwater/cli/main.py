@@ -20,7 +20,7 @@ from headwater.errors import HeadwaterError, Problem, ProblemsError
 
 COMMANDS: Final[Mapping[str, str]] = {
     "check": "Find every mistake in products, contracts and samples, without a broker.",
-    "describe": "Print a product's inputs, steps, output contracts and topics.",
+    "describe": "Print a product's inputs, steps, output contracts, rules and topics.",
     "test": "Run a product on its samples, without a broker, and show what differs.",
     "diff": "Compare the data that two definitions of a product make of the same real input.",
     "run": "Process products until stopped, or until the end of now.",

@@ -14,7 +14,7 @@ from headwater.cli.arguments import Format, FormatOption, Products
 from headwater.cli.tables import show, table
 from headwater.config import load_settings
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+app = typer.Typer(add_completion=False)
 
 
 @app.command(

@@ -86,10 +86,10 @@ def diff(
     topic: Topic,
     older: Annotated[
         int | None,
-        typer.Argument(metavar="[OLDER]", help="A version; by default the one before the newer."),
+        typer.Argument(metavar="OLDER", help="A version; by default the one before the newer."),
     ] = None,
     newer: Annotated[
-        int | None, typer.Argument(metavar="[NEWER]", help="Another; by default the newest.")
+        int | None, typer.Argument(metavar="NEWER", help="Another; by default the newest.")
     ] = None,
     subject: Subject = None,
     form: FormatOption = Format.TEXT,
