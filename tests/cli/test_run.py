@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.testing.conftest import Project
 
-from headwater.assembly.running import Summary
+from headwater.assembly.running import BrokenRule, Summary
 from headwater.cli import run as command
 from headwater.cli.main import main
 from headwater.config import Settings
@@ -116,6 +116,29 @@ def test_a_run_that_was_stopped_before_its_end_says_so(
     assert run(monkeypatch, *arguments, "--format", "json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["stopped_before_the_end"] is (was_stopped and until_end)
+
+
+def test_the_summary_names_the_rules_that_were_broken(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With severity and count, the most often broken first; nothing where none was."""
+    summary = Summary("shop.a", read=9)
+    summary.rules.update({BrokenRule("shop.in", "early", "warn"): 1})
+    summary.rules.update({BrokenRule("shop.a", "calm", "reject"): 1_200})
+    monkeypatch.setattr(command, "run_product", lambda *_: summary)
+    assert run(monkeypatch, "shop.a") == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "  1,200 records broke the rule calm of shop.a (reject)",
+        "  1 record broke the rule early of shop.in (warn)",
+    ]
+    assert run(monkeypatch, "shop.a", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["rules"] == [
+        {"topic": "shop.a", "rule": "calm", "severity": "reject", "records": 1_200},
+        {"topic": "shop.in", "rule": "early", "severity": "warn", "records": 1},
+    ]
+    monkeypatch.setattr(command, "run_product", ended)
+    assert run(monkeypatch, "shop.a") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def ended(loaded: Any, settings: Settings, *_: object) -> Summary:

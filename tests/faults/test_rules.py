@@ -86,4 +86,13 @@ def test_a_rule_that_stops_leaves_nothing_behind(bench: Bench, flights: pl.DataF
     _with_rules(bench, product, {**stop, "severity": "warn"})
     with bench.run(product) as run:
         assert run.exit_code() == 0
+        told = json.loads(run.output())["rules"]
+    assert [(each["topic"], each["rule"], each["severity"]) for each in told] == [
+        (product, "early", "warn"),
+        (source, "distance", "reject"),
+    ]
+    assert [each["records"] for each in told] == [
+        fed.filter(pl.col("dep_delay") < -15, pl.col("distance") > 0).height,
+        20,
+    ]
     assert bench.visible(product).height == fed.filter(pl.col("distance") > 0).height

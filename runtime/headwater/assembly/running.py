@@ -3,7 +3,7 @@
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -16,7 +16,7 @@ from headwater.clock import SYSTEM
 from headwater.config import Settings
 from headwater.engine import Loop, OnIncompatible, Start
 from headwater.errors import FencedError
-from headwater.model import Code, Positions
+from headwater.model import Code, Positions, RuleViolation
 from headwater.observe.health import Health
 from headwater.observe.logs import bind_process, get_logger
 from headwater.observe.metrics import Metrics
@@ -45,9 +45,18 @@ class RunOptions:
         return settings.model_copy(update={"on_incompatible": self.on_incompatible})
 
 
+@dataclass(frozen=True, slots=True)
+class BrokenRule:
+    """A rule of the contract of an input or an output, `topic`, that records of a run broke."""
+
+    topic: str
+    rule: str
+    severity: str
+
+
 @dataclass(slots=True)
 class Summary:
-    """What one run committed: records read, written per topic, quarantined per code.
+    """What one run committed: records read, written per topic, quarantined per code, rules broken.
 
     `was_stopped` when a signal ended it, be it before the end or not.
     """
@@ -56,6 +65,7 @@ class Summary:
     read: int = 0
     written: Counter[str] = field(default_factory=Counter)
     codes: Counter[Code] = field(default_factory=Counter)
+    rules: Counter[BrokenRule] = field(default_factory=Counter)
     transactions: int = 0
     seconds: float = 0.0
     was_stopped: bool = False
@@ -75,6 +85,12 @@ class _SummingMonitor(ProcessMonitor):
         self._summary.read += sum(read.values())
         self._summary.written.update(written)
         self._summary.codes.update(codes)
+
+    def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
+        super().rules_broken(violations)
+        for each in violations:
+            rule = BrokenRule(each.topic, each.rule, each.severity)
+            self._summary.rules[rule] += each.records
 
     def ended(self, ending: str, seconds: float) -> None:
         super().ended(ending, seconds)

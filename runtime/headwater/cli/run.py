@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -163,6 +164,9 @@ def _print(summary: Summary, form: Format, *, until_end: bool) -> None:
                     "read": summary.read,
                     "written": dict(summary.written),
                     "quarantined": {code.value: n for code, n in summary.codes.items()},
+                    "rules": [
+                        {**asdict(rule), "records": n} for rule, n in summary.rules.most_common()
+                    ],
                     "transactions": summary.transactions,
                     "seconds": round(summary.seconds, 3),
                     "records_per_second": round(rate),
@@ -179,3 +183,6 @@ def _print(summary: Summary, form: Format, *, until_end: bool) -> None:
         f"{summary.seconds:.1f} s ({rate:,.0f} records/s)"
         f"{'; stopped before the end, the next run goes on' if is_early else ''}"
     )
+    for broken, count in summary.rules.most_common():
+        named = f"the rule {broken.rule} of {broken.topic} ({broken.severity})"
+        print(f"  {counted(count, 'record')} broke {named}")

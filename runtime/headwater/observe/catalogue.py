@@ -46,12 +46,13 @@ RECORDS_QUARANTINED: Final = Metric(
     "Input records that went to dead letters, by error code.",
     ("code",),
 )
-# Every rule exists from the start at zero. A rule that stops the product stops it before a commit:
-# the exit code 65 and the last log line tell of it, and its series stays at zero.
+# Every rule exists from the start at zero. One that stops the product is not counted on the way
+# out: nobody would read it, the metrics end with the process.
 RULE_VIOLATIONS: Final = Metric(
     "headwater_rule_violations_total",
     "counter",
-    "Input records of committed transactions that broke a rule of an input's or output's contract.",
+    "Input records of committed transactions that broke a rule of an input's or output's contract; "
+    "0 for severity stop, which commits nothing: exit code 65 and the error tell.",
     ("topic", "rule", "severity"),
 )
 # CPU-bound: what the product's own steps cost shows here.
