@@ -4,15 +4,24 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import Any, Final
 
 import polars as pl
 import pytest
+from structlog.contextvars import clear_contextvars
 from tests.faults.harness import Bench
 
 from headwater.adapters.kafka.bulk import BulkWriter
+from headwater.assembly import letters_opening, running
 from headwater.assembly.flights import data_directory, departures
+from headwater.assembly.project import load_product
+from headwater.assembly.running import RunOptions, Summary, run_product
+from headwater.cli import dead_letters
+from headwater.cli.main import main
+from headwater.config import load_settings
 from headwater.embedded import Addresses
 from headwater.product.names import folder_of
 
@@ -51,7 +60,10 @@ SECOND: Final = RAISING.replace("MAP", "filter(pl.lit(True))")
 
 
 class SetAside:
-    """One product, what it was fed, and `headwater dead-letters` as a child process."""
+    """One product, what it was fed, and `headwater dead-letters`.
+
+    Both work in this process, where a process of their own would prove nothing more.
+    """
 
     def __init__(self, bench: Bench, name: str, fed: pl.DataFrame) -> None:
         self.bench = bench
@@ -61,10 +73,15 @@ class SetAside:
         self.letters = f"{self.product}.dead-letters"
         self.run()
 
-    def run(self) -> None:
+    def run(self) -> Summary:
         """Run the product to the end of its input."""
-        with self.bench.run(self.product) as run:
-            assert run.exit_code() == 0, run.errors()
+        with self._at_home():
+            try:
+                return run_product(
+                    load_product(self.product), load_settings(), RunOptions(until_end=True)
+                )
+            finally:
+                clear_contextvars()
 
     def release(self, text: str) -> None:
         """Put another release of the product in place."""
@@ -83,33 +100,54 @@ class SetAside:
     def begin(
         self, command: str, *arguments: str, settings: Mapping[str, str] | None = None
     ) -> "subprocess.Popen[str]":
-        """Start a command on the dead letters of the product."""
+        """Start a command on the dead letters of the product as a process."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("HEADWATER_")}
-        environment = {
-            "HEADWATER_KAFKA": self.bench.addresses.kafka,
-            "HEADWATER_REGISTRY": self.bench.addresses.registry,
-            "HEADWATER_ENVIRONMENT": "dev",
-            "HEADWATER_ACTOR": "tester",
-            "HEADWATER_RELEASE": "r2",
-            **(settings or {}),
-        }
         return subprocess.Popen(
-            [sys.executable, "-m", "headwater", "dead-letters", command, self.product, *arguments],
+            [sys.executable, "-m", "headwater", *self._line(command, *arguments)],
             cwd=self.bench.folder,
-            env={**inherited, **environment},
+            env={**inherited, **self._environment(), **(settings or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def command(
-        self, command: str, *arguments: str, settings: Mapping[str, str] | None = None
-    ) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end."""
-        with self.begin(command, *arguments, settings=settings) as process:
-            out, err = process.communicate(timeout=60)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    def command(self, command: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end, in this process; the logging stays as it is."""
+        out, err, code = StringIO(), StringIO(), 0
+        line = self._line(command, *arguments)
+        with self._at_home() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(sys, "argv", ["headwater", *line])
+            patch.setattr(sys, "stdin", StringIO())
+            patch.setattr(dead_letters, "configure_logs", lambda **_: None)
+            try:
+                main()
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return subprocess.CompletedProcess(line, code, out.getvalue(), err.getvalue())
+
+    def _line(self, command: str, *arguments: str) -> list[str]:
+        return ["dead-letters", command, self.product, *arguments]
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "HEADWATER_KAFKA": self.bench.addresses.kafka,
+            "HEADWATER_REGISTRY": self.bench.addresses.registry,
+            "HEADWATER_ENVIRONMENT": "dev",
+            "HEADWATER_INSTANCE": "k",
+            "HEADWATER_ACTOR": "tester",
+            "HEADWATER_RELEASE": "r2",
+        }
+
+    @contextmanager
+    def _at_home(self) -> Iterator[pytest.MonkeyPatch]:
+        """In the project's folder, with its settings."""
+        with pytest.MonkeyPatch.context() as patch, chdir(self.bench.folder):
+            for name, value in self._environment().items():
+                patch.setenv(name, value)
+            for room in (running, letters_opening):  # the alarm of this process is pytest's
+                patch.setattr(room, "bounded", lambda loaded, _seconds: loaded)
+            yield patch
 
     def answer(self, command: str, *arguments: str) -> dict[str, Any]:
         """What a command that succeeds answers as JSON."""
