@@ -1,0 +1,44 @@
+"""Where a damaged batch ends, on the real broker: no client tells, and an operator must know."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+from confluent_kafka import Producer
+from tests.faults.damaging import damage
+
+from headwater.adapters.kafka.damage import end_of_damage
+from headwater.adapters.kafka.topics import KafkaTopics
+from headwater.embedded import Addresses
+from headwater.model import Partition
+from headwater.ports import TopicSettings
+
+BATCHES: Final = (6, 9, 2_000, 5, 1)  # records each: the second, third and last are damaged
+
+
+@pytest.mark.kafka
+def test_of_each_offset_it_is_told_where_its_damage_ends(
+    stack: Addresses, session_home: Path
+) -> None:
+    """First, middle and last of a batch; two damaged side by side; one at the end of the log."""
+    config, partition = {"bootstrap.servers": stack.kafka}, Partition("damaged-batches", 0)
+    KafkaTopics(config).create([TopicSettings(partition.topic, 1, "log")])
+    producer = Producer({**config, "linger.ms": 100, "compression.type": "gzip"})
+    begins = []
+    for records in BATCHES:
+        begins.append(sum(BATCHES[: len(begins)]))
+        for number in range(records):
+            producer.produce(partition.topic, b"%d" % number * 20, key=b"k", partition=0)
+        assert producer.flush(20) == 0
+    _, second, third, fourth, last = begins
+    end = sum(BATCHES)
+    for begin, behind, is_resealed in (
+        (second, third, False),
+        (third, fourth, True),
+        (last, end, False),
+    ):
+        assert damage(session_home, partition, begin, is_resealed=is_resealed) == behind - 1
+        for offset in (begin, (begin + behind) // 2, behind - 1):
+            assert end_of_damage(config, partition, offset) == behind
+    for sound in (0, second - 1, fourth, last - 1, end):
+        assert end_of_damage(config, partition, sound) == sound
