@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import polars as pl
 
 from headwater.assembly.diff_frames import Column, RowDiff
 from headwater.assembly.plain import plain
-from headwater.contract import ROW, Contract
+from headwater.contract import ROW, touches
 from headwater.ports import Records
 from headwater.redaction import REDACTED
 
 Kind: TypeAlias = Literal["added", "removed", "changed"]
-MASKED: Final = frozenset({"personal", "secret"})
 
 
 @dataclass(slots=True)
@@ -77,29 +76,9 @@ class Sample:
         self._kept[kind, records.topic, index].append(found)
 
     def _shown(self, series: pl.Series, at: int, name: str) -> Any:
-        if self._is_masked(name):
+        if touches(name, self.masked):
             return REDACTED
         return plain(series[at], series.dtype)
-
-    def _is_masked(self, name: str) -> bool:
-        """A field is masked with all that is inside it, and with what it is inside of."""
-        return any(
-            path == name
-            or path.startswith((f"{name}.", f"{name}[", f"{name}{{"))
-            or name.startswith(f"{path}.")
-            for path in self.masked
-        )
-
-
-def masked(*contracts: Contract | None) -> frozenset[str]:
-    """The sensitive fields of contracts, by path."""
-    return frozenset(
-        path
-        for contract in contracts
-        if contract is not None
-        for path, level in contract.sensitivity.items()
-        if level in MASKED
-    )
 
 
 def _names(frame: pl.DataFrame) -> Iterator[str]:

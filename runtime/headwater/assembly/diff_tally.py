@@ -11,8 +11,8 @@ from typing import Final, get_args
 import polars as pl
 
 from headwater.assembly.diff_frames import Column, RowDiff, lay_out
-from headwater.assembly.diff_sample import Kind, Sample, masked
-from headwater.contract import ROW, ROW_TYPE, Contract
+from headwater.assembly.diff_sample import Kind, Sample
+from headwater.contract import ROW, ROW_TYPE, Contract, masked_fields
 from headwater.errors import ConfigurationError, Problem
 from headwater.ports import Records
 
@@ -86,7 +86,7 @@ class PortTally:
         self.is_key_changed: Final = (today or either).key != (candidate or either).key
         names = () if self.is_key_changed else either.key
         self.key: Final[list[Column]] = [shared[each] for each in names if shared[each].type]
-        sensitive = masked(today, candidate)
+        sensitive = masked_fields(*filter(None, (today, candidate)))
         self.sample: Final = Sample(either.key, self.layout.shared, sensitive, sample_size)
         self.rows: Final[Counter[str]] = Counter()
         self.columns: Final[Counter[str]] = Counter()

@@ -1,17 +1,14 @@
 """The payload of a dead letter as a person may see it: decoded, and masked where sensitive."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from headwater.assembly.plain import plain_events
-from headwater.contract import Contract, Decoder, TopicDecoder
+from headwater.contract import Contract, Decoder, TopicDecoder, masked_event, masked_fields
 from headwater.contract.framing import schema_headers
-from headwater.contract.tree import Array, Map, Record, Type, optional
 from headwater.model import Headers, RawRecord
 from headwater.redaction import REDACTED
-
-MASKED: Final = frozenset({"personal", "secret"})
 
 
 class PayloadView:
@@ -28,16 +25,17 @@ class PayloadView:
     def shown(self, record: RawRecord) -> dict[str, Any]:
         """Key, value and headers as JSON can write them. Raises RetriableError."""
         decoded = self._decoded(record)
+        value: dict[str, Any] | str | None
         if decoded is None:
-            is_masking = any(map(_masked, self._contracts))
+            is_masking = bool(masked_fields(*self._contracts))
             key, value = (
                 REDACTED if part is not None and is_masking else _text(part)
                 for part in (record.key, record.value)
             )
         else:
             contract, event = decoded
-            masked = _masked(contract)
-            value = _hidden(event, contract.record, "", masked)
+            masked = masked_fields(contract)
+            value = masked_event(event, contract)
             # the key is a field of the value, as sensitive as that one; else nothing tells of it
             is_harmless = not masked or (contract.key and not masked & {*contract.key})
             key = _text(record.key) if is_harmless or record.key is None else REDACTED
@@ -51,34 +49,6 @@ class PayloadView:
             for event in plain_events(frame):
                 return contract, event
         return None
-
-
-def _masked(contract: Contract) -> frozenset[str]:
-    return frozenset(path for path, level in contract.sensitivity.items() if level in MASKED)
-
-
-def _hidden(value: Any, type_: Type, path: str, masked: frozenset[str]) -> Any:
-    """The value with REDACTED in place of what is sensitive in it, at any depth."""
-    if value is None:
-        return None
-    if path in masked:
-        return REDACTED
-    match optional(type_) or type_:
-        case Record(fields=fields):
-            return {
-                each.name: _hidden(
-                    value[each.name], each.type, f"{path}.{each.name}".lstrip("."), masked
-                )
-                for each in fields
-            }
-        case Array(items):
-            return [_hidden(item, items, f"{path}[]", masked) for item in value]
-        case Map(values):
-            return {
-                key: _hidden(item, values, f"{path}{{}}", masked) for key, item in value.items()
-            }
-        case _:
-            return value
 
 
 def _text(content: bytes | None) -> str | None:

@@ -17,6 +17,7 @@ from headwater.contract.fitting import always_null, misfits
 from headwater.contract.framing import guid_header, named_schema, schema_headers
 from headwater.contract.key_reader import KeyReader
 from headwater.contract.keys import key_schema
+from headwater.contract.masking import masked_event, masked_fields, touches
 from headwater.contract.outline import fields_of
 from headwater.contract.registered import UNDOCUMENTED, adopted, registered_contract
 from headwater.contract.rule import Rule, Severity
@@ -66,6 +67,8 @@ __all__ = [
     "key_change",
     "key_schema",
     "load_contract",
+    "masked_event",
+    "masked_fields",
     "misfits",
     "named_schema",
     "next_major",
@@ -77,4 +80,5 @@ __all__ = [
     "renamed",
     "schema_headers",
     "to_arrow",
+    "touches",
 ]

@@ -22,6 +22,7 @@ COMPATIBILITY: Final = (
     "NONE",
 )
 SENSITIVITY: Final = ("public", "internal", "personal", "secret")
+MASKED: Final = frozenset({"personal", "secret"})  # nobody sees these in what a command prints
 FATE: Final = ("deprecated", "sunset")  # may be set on a published version: not registered
 RECORD_TEXTS: Final = ("doc", "owner", "eventTime", *FATE)
 FIELD_TEXTS: Final = ("unit",)
