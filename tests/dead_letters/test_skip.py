@@ -2,15 +2,18 @@
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from tests.dead_letters.conftest import SetAside
+from tests.faults.damaging import damage
 from tests.faults.harness import START_S, until
 
+from headwater.errors import HaltedError
 from headwater.model import Partition
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]  # waits until a group is surely in use
@@ -25,18 +28,28 @@ INCOMPATIBLE: Final = {
 }
 
 
+def sound(world: SetAside, suffix: str) -> list[bytes]:
+    """Three departures that were not there before."""
+    rows = world.fed.tail(3).with_columns(flight_id=world.fed.tail(3)["flight_id"] + suffix)
+    return list(world.bench.encoder(world.source).encode(rows.with_row_index("_row")).values)
+
+
+def feed(world: SetAside, partition: Partition, values: Sequence[bytes]) -> None:
+    """These bytes, as one batch."""
+    producer = Producer({**world.bench.kafka, "linger.ms": 100, "compression.type": "gzip"})
+    for value in values:
+        producer.produce(world.source, value=value, key=b"k", partition=partition.index)
+    assert producer.flush(20) == 0
+
+
 def halt(world: SetAside, partition: Partition) -> None:
     """One record that the product's contract can never read, and good ones behind it."""
     schema = Schema(json.dumps(INCOMPATIBLE), "AVRO")
     with SchemaRegistryClient({"url": world.bench.addresses.registry}) as client:
         client.set_compatibility(f"{world.source}-value", "NONE")
         schema_id = client.register_schema(f"{world.source}-value", schema)
-    rows = world.fed.tail(3).with_columns(flight_id=world.fed.tail(3)["flight_id"] + "-behind")
-    behind = world.bench.encoder(world.source).encode(rows.with_row_index("_row")).values
-    producer = Producer(world.bench.kafka)
-    for value in (b"\0" + schema_id.to_bytes(4, "big") + b"\x04A1", *behind):
-        producer.produce(world.source, value=value, key=b"k", partition=partition.index)
-    assert producer.flush(20) == 0
+    unreadable = b"\0" + schema_id.to_bytes(4, "big") + b"\x04A1"
+    feed(world, partition, [unreadable, *sound(world, "-behind")])
 
 
 def note(world: SetAside, partition: Partition) -> str:
@@ -91,3 +104,34 @@ def test_a_stopped_product_is_moved_on_from_where_it_stands(
     assert mark.key == f"{world.source}/0/{at}".encode()
     for said in (b"a test of another feed", b"skipped", b"tester"):
         assert said in (mark.value or b"")
+
+
+def test_a_damaged_batch_is_skipped_as_a_whole(
+    set_aside: Callable[[str, int], SetAside], session_home: Path
+) -> None:
+    """However it is damaged, nothing else is lost: what stands before and behind comes out."""
+    world = set_aside("damaged", 1)
+    bench, partition = world.bench, Partition(world.source, 0)
+    before, at = len(world.outputs()), bench.topics.ends(world.source)[partition]
+    sizes = []
+    for each, is_resealed in (("-0", False), ("-1", True)):
+        lost = [*sound(world, each), *sound(world, each)]
+        feed(world, partition, lost)
+        begin = at + sum(sizes)
+        sizes += [len(lost), 3]
+        assert damage(session_home, partition, begin, is_resealed=is_resealed) + 1 == begin + 6
+        feed(world, partition, sound(world, f"{each}-behind"))
+
+    for round_, begin in enumerate((at, at + 9)):
+        with pytest.raises(HaltedError, match="CORRUPT_RECORD"):
+            world.run()
+        assert bench.topics.group_offsets(world.product, world.source)[partition] == begin
+        done = world.command("skip", f"{partition}@{begin}", "--reason", "a bad disk")
+        assert (
+            done.stdout
+            == f"{world.product} goes on at {partition}@{begin + 6}: 6 offsets skipped\n"
+        )
+        assert len(world.outputs()) == before + 3 * round_
+    world.run()
+    assert len(world.outputs()) == before + 6
+    assert world.answer("list")["totals"] == {"STEP_FAILED": 1}

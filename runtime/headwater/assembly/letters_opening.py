@@ -1,6 +1,6 @@
 """Joins a product's dead letters with the broker and the registry: what the commands work on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
 from types import TracebackType
@@ -30,6 +30,7 @@ from headwater.errors import ConfigurationError, Problem
 from headwater.model import Partition
 
 MARKS_AT_ONCE: Final = 10_000  # per transaction: far below what a producer's queue holds
+QUIET: Final = {"log_level": "2"}  # critical: what fails here is told by an error, or tried again
 
 
 class DeadLetters:
@@ -147,11 +148,15 @@ class DeadLetters:
 
     def _source(self) -> KafkaSource:
         """Of the product's group, under a member id that no process of it has; it never joins."""
-        return KafkaSource(self._settings.kafka, group=self._loaded.name, member=self.box.topic)
+        return KafkaSource(self._quiet, group=self._loaded.name, member=self.box.topic)
+
+    @property
+    def _quiet(self) -> Mapping[str, str]:
+        return {**QUIET, **self._settings.kafka}
 
     @cached_property
     def _log(self) -> KafkaTransactionalLog:
-        return KafkaTransactionalLog(self._settings.kafka, transactional_id=self.box.topic)
+        return KafkaTransactionalLog(self._quiet, transactional_id=self.box.topic)
 
     @cached_property
     def _ledger(self) -> Ledger:
