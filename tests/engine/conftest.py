@@ -169,7 +169,7 @@ class Process:
         )
         self.loop = Loop(
             outside,
-            {INPUT: self.task},
+            dict.fromkeys(world.inputs, self.task),
             StartPositions(world.start, world.topics),
             window=self.window,
             settings=settings,
@@ -191,12 +191,13 @@ class Process:
             if hook is not None:
                 hook(turns)
 
-        self._guarded(lambda: self.loop.run(self.world.topics.ends(INPUT), on_progress=progressed))
+        ends = {p: end for t in self.world.inputs for p, end in self.world.topics.ends(t).items()}
+        self._guarded(lambda: self.loop.run(ends, on_progress=progressed))
 
     def begin(self) -> "Process":
         def joining() -> None:
             self.loop._start.commit_before_joining(self.source, self.world.broker.clock)
-            self.source.subscribe([INPUT], self.loop)
+            self.source.subscribe(list(self.world.inputs), self.loop)
 
         self._guarded(joining, finally_close=False)
         return self
@@ -233,17 +234,18 @@ class Process:
 class World:
     """The broker, what was fed, and what must come out of it."""
 
-    def __init__(self, *, partitions: int = 3) -> None:
+    def __init__(self, *, partitions: int = 3, inputs: Sequence[str] = (INPUT,)) -> None:
         self.broker = MemoryBroker()
+        self.inputs = inputs
         self.topics = MemoryTopics(self.broker)
         self.topics.create(
             [
-                TopicSettings(INPUT, partitions, "source"),
+                *(TopicSettings(topic, partitions, "source") for topic in inputs),
                 TopicSettings(OUTPUT, 2, "log"),
                 TopicSettings(DEAD, 1, "dead-letters"),
             ]
         )
-        self.start = StartPolicy(GROUP, {INPUT: "earliest"}, [OUTPUT])
+        self.start = StartPolicy(GROUP, dict.fromkeys(inputs, "earliest"), [OUTPUT])
         self.limit = BadRecordLimit()
         self.code_limits: dict[Code, BadRecordLimit] = {}
         self.current: Process | None = None

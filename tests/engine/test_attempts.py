@@ -101,18 +101,45 @@ def test_a_guarded_stretch_commits_each_batch_and_ends(world: "World") -> None:
 
 
 def test_a_death_in_a_guarded_stretch_stays_guarded(world: "World") -> None:
-    """However far it came: the note says up to where."""
-    world.feed(*[b"a"] * 10, b"kill", *[b"a"] * 10)
+    """However far it came: the note says up to where, and the culprit ends nobody any more."""
+    for value in [b"a"] * 10 + [b"kill"] + [b"a"] * 10:
+        world.broker.append("in", value + b"#1", key=b"k0")
     died(world, MAX_ATTEMPTS)
     process = world.process(poll_size=2)
     process.run(hook=lambda turn: world.kill_current() if turn == 3 else None)
     assert process.ended == "killed"
-    assert process.sandbox.searched
+    assert 0 < len(process.sandbox.searched) <= 3
     again = world.process(poll_size=2)
     again.run()
     assert again.ended is None
-    assert again.sandbox.searched
+    assert again.monitor.codes == {Code.PROCESS_DIED: 1}
     world.check_complete()
+
+
+def test_the_guard_reaches_as_far_as_a_start_may_have_come(world: "World") -> None:
+    """What was staged and the batch behind it, even when batches are smaller now."""
+    for value in [b"a"] * 9 + [b"kill"]:
+        world.broker.append("in", value + b"#1", key=b"k0")
+    died(world, MAX_ATTEMPTS, poll_size=5, max_records=6)
+    process = world.process(poll_size=2, max_records=8)
+    process.run()
+    assert process.ended is None
+    world.check_complete()
+
+
+def test_a_stretch_is_guarded_up_to_its_last_record() -> None:
+    """The batch that begins there included, and after a start in between as well."""
+    here = INPUT[0]
+    attempts = Attempts(reach=4)
+    attempts.assigned({here: 5}, {here: '{"attempts":3}'}, {here: 100})
+    assert attempts.note(here, 8) == {"guarded_until": 9}
+    assert attempts.note(here, 9) == {}
+    for each in (attempts, Attempts(reach=4)):
+        each.assigned({here: 8}, {here: '{"guarded_until":9}'}, {here: 100})
+        assert each.is_guarded([here], {here: 8})
+        assert each.is_guarding({here: 8})
+        assert not each.is_guarded([here], {here: 9})
+        assert not each.is_guarded([INPUT[1]], {here: 8, INPUT[1]: 0})
 
 
 def test_kills_from_outside_cost_a_search_and_nothing_else(world: "World") -> None:
