@@ -1,6 +1,7 @@
 """What a person sees of a payload: sensitive fields are masked at any depth."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import polars as pl
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.letters_payload import PayloadView
 from headwater.assembly.plain import frames_of
-from headwater.contract import Contract, Encoder, parse_contract
+from headwater.contract import Contract, Encoder, guid_header, parse_contract
 from headwater.model import Partition, RawRecord
 
 CANARY = "canary"
@@ -86,3 +87,26 @@ def test_bytes_that_cannot_be_decoded_may_hold_what_is_sensitive() -> None:
     """Neither text nor hex of them is shown then."""
     found = shown(contract_of("id"), CANARY.encode(), broken=b"?")
     assert (found["key"], found["value"]) == ("<redacted>", "<redacted>")
+
+
+def test_of_several_types_each_is_shown_under_its_own_contract() -> None:
+    """Named by a GUID in a header, as the first type, or by an id before the body."""
+    person, registry = contract_of("id"), MemoryRegistry()
+    schema = {"type": "record", "name": "Gate", "doc": "d", "key": "gate"}
+    fields = [{"name": "gate", "type": "string", "doc": "d"}]
+    text = json.dumps({**schema, "fields": fields})
+    gate = parse_contract(text, topic="in.gates", version=1, path=Path("v1.avsc"))
+    held = registry.register("s", gate.text, compatibility="NONE")
+    assert held.guid is not None
+    frame: pl.DataFrame = next(frames_of({0: {"gate": "A1"}}, gate))
+    view = PayloadView([person, gate], registry.schema)
+    for encoder, headers in (
+        (Encoder(gate, None), guid_header(held.guid)),
+        (Encoder(gate, held.schema_id), ()),
+    ):
+        (value,) = encoder.encode(frame).values
+        record = RawRecord(Partition("in.people", 0), 1, 2, b"A1", value, headers)
+        found = view.shown(record)
+        assert (found["key"], found["value"]) == ("A1", {"gate": "A1"})
+        unnamed = view.shown(replace(record, value=b"?" + value, headers=()))
+        assert (unnamed["key"], unnamed["value"]) == ("<redacted>", "<redacted>")

@@ -14,7 +14,7 @@ from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.diff import Compared, Comparison, DiffOptions, Outside, load_candidate
 from headwater.assembly.diff_tally import Allowance
 from headwater.assembly.project import load_product
-from headwater.contract import Encoder, load_contract
+from headwater.contract import Encoder, guid_header, load_contract
 from headwater.errors import (
     ConfigurationError,
     DeclarationError,
@@ -245,6 +245,22 @@ def test_an_output_that_names_its_schema_in_a_header_is_compared_by_its_rows(
     body = 'product.publish(orders.select("id", "n", "note"), contract=1, schema_id="header")\n'
     compared = shop.diff(shop.product(tmp_path / "next", body))
     assert (compared.findings(), compared.ports[None].rows["equal"]) == ([], 100)
+
+
+def test_inputs_that_name_their_schema_in_a_header_are_compared(shop: Shop, tmp_path: Path) -> None:
+    """They are decoded as a run decodes them: on neither side is one refused."""
+    contract = load_contract(shop.root / "schemas", "shop.orders", 1)
+    held = shop.registry.lookup("shop.orders-value", contract.text)
+    assert held is not None
+    assert held.guid is not None
+    event = pl.DataFrame({"id": ["o"], "n": [7], "note": [None]}, schema=contract.columns)
+    encoded = Encoder(contract, None).encode(event)
+    for value, key in zip(encoded.values, encoded.keys, strict=True):
+        shop.broker.append("shop.orders", value, key=key, headers=guid_header(held.guid))
+    body = 'product.publish(orders.select("id", "note", n=pl.col("n") + 1), contract=1)\n'
+    compared = shop.diff(shop.product(tmp_path / "next", body))
+    assert compared.records == compared.ports[None].rows["changed"] == 101
+    assert [each.flag for each in compared.findings()] == ["changed:n"]
 
 
 def test_several_types_of_events_in_one_topic_are_compared(shop: Shop, tmp_path: Path) -> None:
