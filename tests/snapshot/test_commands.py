@@ -18,8 +18,13 @@ from deltalake import DeltaTable
 
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
+from headwater.assembly.addresses import resolve
+from headwater.assembly.project import load_product
+from headwater.assembly.snapshots import Snapshots
+from headwater.config import load_settings
 from headwater.contract import Encoder, load_contract
 from headwater.embedded import Addresses
+from headwater.model import SchemaRef
 from headwater.ports import TopicSettings
 
 pytestmark = pytest.mark.kafka
@@ -144,6 +149,25 @@ def test_a_snapshot_is_taken_verified_and_found_changed(project: Project) -> Non
         "_offset",
         "_timestamp",
     ]
+
+
+def test_a_log_is_verified_whatever_its_schema_calls_a_rule(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older schema may hold rules that are none today: nobody asks them of the log."""
+    assert project.run("snapshot", project.topic)[0] == 0
+    registered = SchemaRegistry.schema
+
+    def with_a_sentence(registry: SchemaRegistry, reference: SchemaRef) -> str:
+        return json.dumps(json.loads(registered(registry, reference)) | {"rules": "see the wiki"})
+
+    monkeypatch.setattr(SchemaRegistry, "schema", with_a_sentence)
+    monkeypatch.chdir(project.root)
+    monkeypatch.setenv("HEADWATER_KAFKA", project.stack.kafka)
+    monkeypatch.setenv("HEADWATER_REGISTRY", project.stack.registry)
+    with Snapshots(load_product(project.topic), resolve(load_settings())) as snapshots:
+        verdict = snapshots.verify(project.topic, lambda _done, _total: None, full=True)
+    assert (verdict.outcome, verdict.sampled) == ("equal", 2_000)
 
 
 def test_two_processes_that_race_take_every_row_once(project: Project) -> None:

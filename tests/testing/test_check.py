@@ -317,3 +317,28 @@ def test_a_product_is_described_in_words_and_as_json(
     assert told["topics"] == ["shop.big", "shop.big.dead-letters"]
     assert told["outputs"][0]["steps"][0]["at"] == "shop/big/product.py:6"
     assert [field["name"] for field in told["outputs"][0]["fields"]] == ["id", "n", "note"]
+    assert (told["outputs"][0]["rules"], told["outputs"][0]["dataset"]) == ([], [])
+
+
+def test_rules_of_inputs_and_outputs_are_described(
+    project: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of a record and those of all rows together: name, check, severity."""
+    few = {"name": "few", "check": "n < 10", "severity": "warn"}
+    project.contract("shop.orders", rules=[few])
+    project.contract("shop.big", dataset=[{"name": "once", "unique": ["id"]}])
+    project.product(
+        "shop.big", 'product.publish(product.stream("shop.orders", contract=1), contract=1)\n'
+    )
+    assert run(monkeypatch, "describe", "shop.big") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[said.index("reads: shop.orders, contract v1, from earliest") + 1] == (
+        "  rule few: n < 10  [warn]"
+    )
+    assert "  rule over many rows once: unique id  [fail]" in said
+    assert run(monkeypatch, "describe", "shop.big", "--format", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["inputs"][0]["rules"] == [few]
+    assert told["outputs"][0]["dataset"] == [
+        {"name": "once", "check": "unique id", "severity": "fail"}
+    ]
