@@ -1,12 +1,17 @@
 """Bytes and schemas made to hurt: refused by guards, at once and in little memory."""
 
 import tracemalloc
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from tests.contract.writing import FRAME, contract, decoder
 
+from headwater.contract import ROW
+from headwater.contract.columnar import ColumnarCodec, Columns
+from headwater.contract.expansion import MAX_SLOTS
 from headwater.contract.parser import MAX_DEPTH, MAX_TYPES, parse
+from headwater.contract.rows import WEIGHT_AT_ONCE, RowDecoder
 from headwater.contract.wire import MAX_EMPTY
 from headwater.model import Code
 
@@ -205,3 +210,82 @@ def test_a_name_used_many_times_is_an_honest_schema() -> None:
     fields = [{"name": "first", "type": address}]
     fields += [{"name": f"f{place}", "type": "A"} for place in range(500)]
     assert not parse({"type": "record", "name": "T", "fields": fields}).mistakes
+
+
+def optional_records(width: int) -> dict[str, Any]:
+    """An array of records of so many ints, each of which may be null."""
+    fields = [{"name": f"i{place}", "type": "int"} for place in range(width)]
+    record = {"type": "record", "name": "W", "fields": fields}
+    return {"type": "array", "items": ["null", record]}
+
+
+def test_columns_are_never_larger_than_the_bound_whatever_the_bytes_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nulls of 60 columns each: what the fast codec is given at once could not exceed it."""
+    schema = writer(optional_records(60))
+    tried, sizes = decoder(PLAIN, schema), []
+    fast = ColumnarCodec.decode
+
+    def watched(self: ColumnarCodec, values: Sequence[bytes | None]) -> Columns | None:
+        sizes.append(60 * sum(len(value or b"") for value in values))
+        return fast(self, values)
+
+    monkeypatch.setattr(ColumnarCodec, "decode", watched)
+    small = FRAME + b"\2" + varint(20_000) + bytes(20_001)
+    found = tried.decode([small] * 8)
+    assert (found.frame[ROW].to_list(), found.quarantined) == (list(range(8)), [])
+    assert len(sizes) > 1
+    assert max(sizes) <= MAX_SLOTS
+
+
+def test_a_record_that_alone_could_exceed_the_bound_is_walked_first() -> None:
+    """Refused for what it holds, not for what it could: honest records of its length are read."""
+    schema, count = writer(optional_records(60)), 100_000
+    nulls_only = FRAME + b"\2" + varint(count) + bytes(count) + b"\0"
+    records = count // 61
+    honest = FRAME + b"\2" + varint(records) + (b"\2" + bytes(60)) * records + b"\0"
+    tried = decoder(PLAIN, schema)
+    found = tried.decode([FRAME + b"\2\0", nulls_only, honest])
+    assert [(each.row, each.code) for each in found.quarantined] == [(1, Code.AVRO_BUDGET)]
+    assert found.frame[ROW].to_list() == [0, 2]
+
+
+@pytest.mark.parametrize("width", [62, 63, 64, 65])
+def test_columns_take_no_record_that_the_walk_refuses(width: int) -> None:
+    """An item counts, and each column of its null: at the budget both paths are of one mind."""
+    tried = decoder(PLAIN, writer(optional_records(width)))
+    values = [FRAME + b"\2" + varint(1_000) + bytes(1_001)] * 3
+    columnar, by_row = tried.decode(values), tried.decode_by_row(values)
+    assert columnar.quarantined == by_row.quarantined
+    assert columnar.frame.equals(by_row.frame)
+
+
+def test_records_in_records_count_where_a_byte_may_stand_for_many() -> None:
+    """By the row codec each is an object, 25 to a byte here."""
+    inner: Any = "int"
+    for level in range(25):
+        fields = [{"name": "in", "type": inner}]
+        inner = {"type": "record", "name": f"C{level}", "fields": fields}
+    schema = writer({"type": "array", "items": inner})
+    value = FRAME + b"\2" + varint(200_000) + bytes(200_001)
+    found = decoder(PLAIN, schema).decode_by_row([value])
+    assert [each.code for each in found.quarantined] == [Code.AVRO_BUDGET]
+
+
+def test_the_row_codec_holds_few_objects_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By bytes and elements, not by records alone: 100 records of 100 kB are not read at once."""
+    tried, most = decoder(PLAIN, writer({"type": "array", "items": "long"})), []
+    columns = RowDecoder._columns
+
+    def watched(
+        self: RowDecoder, values: Sequence[bytes], start: int, places: list[int]
+    ) -> dict[str, Any]:
+        most.append(sum(len(values[place]) for place in places))
+        return columns(self, values, start, places)
+
+    monkeypatch.setattr(RowDecoder, "_columns", watched)
+    value = FRAME + b"\2" + varint(50_000) + bytes(50_001)
+    found = tried.decode_by_row([value] * 40)
+    assert found.frame[ROW].to_list() == list(range(40))
+    assert max(most) <= WEIGHT_AT_ONCE

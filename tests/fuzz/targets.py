@@ -53,6 +53,10 @@ def _hostile() -> Iterator[Target]:
     node = [{"name": "next", "type": ["null", "Node"]}, {"name": "all", "type": "bytes"}]
     tree = [{"name": "all", "type": {"type": "array", "items": "Tree"}}]
     empty = {"type": "fixed", "name": "Nothing", "size": 0}
+
+    def of(count: int) -> dict[str, int]:
+        return dict.fromkeys((f"i{place}" for place in range(count)), 7)
+
     kinds: dict[str, tuple[Any, Any]] = {
         "nulls": ({"type": "array", "items": "null"}, [None, None]),
         "empties": ({"type": "array", "items": empty}, [b"", b""]),
@@ -70,12 +74,33 @@ def _hostile() -> Iterator[Target]:
         ),
         "map": ({"type": "map", "values": ["null", "long"]}, {"a": 1, "b": None}),
         "union": (["null", "int", "string", "boolean"], "text"),
+        "optional records": ({"type": "array", "items": ["null", _ints(63)]}, [None, of(63)]),
+        "too wide for columns": ({"type": "array", "items": ["null", _ints(64)]}, [of(64), None]),
+        "optional values": ({"type": "map", "values": ["null", _ints(9)]}, {"": None, "a": of(9)}),
+        "records in records": ({"type": "array", "items": _chain(25)}, [_link(25), _link(25)]),
     }
     for name, (type_, value) in kinds.items():
         fields = [{"name": "f0", "type": "int"}, {"name": "x", "type": type_}]
         writer = {"type": "record", "name": "R", "fields": fields}
         values = [written(writer, {"f0": number, "x": value}) for number in (0, -1, 2**31 - 1)]
         yield _target(name, plain.text, json.dumps(writer), values)
+
+
+def _ints(count: int) -> dict[str, Any]:
+    fields = [{"name": f"i{place}", "type": "int"} for place in range(count)]
+    return {"type": "record", "name": "Ints", "fields": fields}
+
+
+def _chain(levels: int) -> Any:
+    """A record in a record, and so on; one int takes the only byte."""
+    if not levels:
+        return "int"
+    fields = [{"name": "in", "type": _chain(levels - 1)}]
+    return {"type": "record", "name": f"C{levels}", "fields": fields}
+
+
+def _link(levels: int) -> Any:
+    return {"in": _link(levels - 1)} if levels else 1
 
 
 def _target(name: str, reader: str, writer: str, values: list[bytes]) -> Target:

@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 import pyruhvro
 
 from headwater.contract.arrays import KEY, entries, repeated_keys
+from headwater.contract.expansion import expansion
 from headwater.contract.framing import ID_BYTES, MAGIC
 from headwater.contract.physical import is_columnar, physical_schema
 from headwater.contract.tree import Map, Record, Type, descend
-from headwater.contract.wire import BUDGET_PER_BYTE, widest_null
+from headwater.contract.wire import BUDGET_PER_BYTE
 
 PANIC: Final = "PanicException"  # of pyo3_runtime, which cannot be imported
 PADDING: Final = bytes(256)
@@ -60,8 +61,8 @@ class ColumnarCodec:
 
     @staticmethod
     def takes(type_: Type) -> bool:
-        """Whether this codec may be used for a schema."""
-        return is_columnar(type_) and widest_null(type_) <= BUDGET_PER_BYTE
+        """Whether this codec may be used for a schema: it never takes what the budget refuses."""
+        return is_columnar(type_) and expansion(type_).per_byte <= BUDGET_PER_BYTE
 
     def decode(self, values: Sequence[bytes | None]) -> Columns | None:
         """The columns; None when a value among them cannot be decoded at all."""

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from headwater.clock import SYSTEM, Clock
 from headwater.contract.arrays import Faults
 from headwater.contract.columnar import ColumnarCodec
+from headwater.contract.expansion import expansion
 from headwater.contract.framing import (
     FRAME_BYTES,
     BadFrameError,
@@ -34,10 +35,10 @@ from headwater.contract.schema import Contract
 from headwater.contract.tables import as_frame
 from headwater.contract.tree import NULL, Record, Type
 from headwater.contract.types import ROW, ROW_TYPE
+from headwater.contract.wire import WireError
 from headwater.errors import UnknownSchemaError
 from headwater.model import Code, Quarantine, SchemaRef
 
-ROWS_AT_ONCE: Final = 1_024  # by the row codec: bounds the Python objects alive
 SMALLEST_BATCH: Final = 8  # rows: below, halving costs more than the strict walk of each row
 REFUSED_FOR_S: Final = 60.0  # an id may be registered late; asking for each record would be a flood
 NO_HEADERS: Final[Mapping[int, bytes]] = {}
@@ -87,6 +88,7 @@ class Decoder:
         clock: Clock = SYSTEM,
     ) -> None:
         self.contract = contract
+        self.expansion = expansion(contract.record)
         self._lookup = lookup
         self._clock = clock
         self._writers: dict[Key, _Writer] = {}
@@ -105,7 +107,7 @@ class Decoder:
         every, left = range(len(values)), None
         if (first := _common_key(values, headers)) is not None:
             writer = self._writer(first)
-            if isinstance(writer, _Writer):
+            if isinstance(writer, _Writer) and writer.expansion.bounds(values):
                 left = writer.decode_columns(batch, every)
         groups = self._groups(batch, every if left is None else left)
         if left is not None and first is not None:
@@ -159,7 +161,8 @@ class Decoder:
         for key, rows in groups.items():
             writer = self._writer(key)
             if isinstance(writer, _Writer):
-                decode(writer, batch, rows)
+                for piece in writer.expansion.pieces([batch.values[row] for row in rows]):
+                    decode(writer, batch, [rows[place] for place in piece])
                 continue
             for row in rows:
                 batch.refuse(row, writer.code, writer.message)
@@ -224,6 +227,7 @@ class _Writer:
         self._rows: RowDecoder | None = None
         schema, self.reasons = _parsed(text)
         self.name = schema.name if isinstance(schema, Record) else None
+        self.expansion = expansion(schema)
         if self.reasons:
             return
         self._resolution = Resolution(schema, contract.record)
@@ -255,6 +259,9 @@ class _Writer:
 
     def decode_sifted(self, batch: _Batch, rows: Sequence[int]) -> None:
         """Decode rows of this schema by column, but for those the strict walk refuses."""
+        if not self.expansion.bounds([batch.values[row] for row in rows]):
+            self.decode_by_row(batch, rows)
+            return
         left = self.decode_columns(batch, rows)
         if left is None and self._columnar is not None:
             near = self._unreadable(self._columnar, batch, rows)
@@ -294,14 +301,12 @@ class _Writer:
                 batch.refuse(row, Code.INCOMPATIBLE_SCHEMA, message)
             batch.unreadable += rows
             return
-        for begin in range(0, len(rows), ROWS_AT_ONCE):
-            part = rows[begin : begin + ROWS_AT_ONCE]
-            values = [batch.values[row] or b"" for row in part]
-            columns, sound, errors = self._rows.decode(values, self._start)
-            for place, error in errors.items():
-                batch.refuse(part[place], error.code, str(error))
-            if sound:
-                self._resolve(batch, columns, [part[place] for place in sound])
+        errors: dict[int, WireError] = {}
+        values = [batch.values[row] or b"" for row in rows]
+        for columns, places in self._rows.decode(values, self._start, errors):
+            self._resolve(batch, columns, [rows[place] for place in places])
+        for place, error in errors.items():
+            batch.refuse(rows[place], error.code, str(error))
 
     def _resolve(self, batch: _Batch, columns: dict[str, Any], rows: Sequence[int]) -> None:
         faults = Faults()

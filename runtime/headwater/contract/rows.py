@@ -1,8 +1,8 @@
 """The row codec: one record at a time, strict; decides in case of doubt. Door of fastavro."""
 
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import fastavro
 import pyarrow as pa
@@ -11,6 +11,13 @@ from headwater.contract.physical import physical_schema
 from headwater.contract.resolve import PHYSICAL
 from headwater.contract.tree import Record, fold
 from headwater.contract.wire import WireError, compile_reader
+
+ROWS_AT_ONCE: Final = 1_024
+WEIGHT_AT_ONCE: Final = 2**20
+"""Bytes and elements of records whose Python objects are alive at one time.
+
+A record of one field inside a collection is the worst: a dict, some 200 bytes.
+"""
 
 
 class RowDecoder:
@@ -23,24 +30,38 @@ class RowDecoder:
         self._types = [fold(each.type, PHYSICAL) for each in used.fields]
 
     def decode(
-        self, values: Sequence[bytes], start: int
-    ) -> tuple[dict[str, Any], list[int], dict[int, WireError]]:
-        """Columns of the sound values, their places in `values`, and the errors of the others.
+        self, values: Sequence[bytes], start: int, errors: dict[int, WireError]
+    ) -> Iterator[tuple[dict[str, Any], list[int]]]:
+        """Columns of the sound values with their places in `values`, some at a time.
 
-        A body begins `start` bytes into its value.
+        A body begins `start` bytes into its value. What is wrong with the others joins `errors`.
         """
-        errors = self.errors(values, start)
-        sound = [row for row in range(len(values)) if row not in errors]
+        places: list[int] = []
+        weight = 0
+        for place, value in enumerate(values):
+            try:
+                more = len(value) + self._check(value, start)
+            except WireError as error:
+                errors[place] = error
+                continue
+            if places and (len(places) == ROWS_AT_ONCE or weight + more > WEIGHT_AT_ONCE):
+                yield self._columns(values, start, places), places
+                places, weight = [], 0
+            places.append(place)
+            weight += more
+        if places:
+            yield self._columns(values, start, places), places
+
+    def _columns(self, values: Sequence[bytes], start: int, places: list[int]) -> dict[str, Any]:
         records: list[Any] = []
-        for row in sound:
-            stream = io.BytesIO(values[row])
+        for place in places:
+            stream = io.BytesIO(values[place])
             stream.seek(start)
             records.append(fastavro.schemaless_reader(stream, self._schema, None))
-        columns = {
+        return {
             name: pa.array([record[name] for record in records], kind)
             for name, kind in zip(self._names, self._types, strict=True)
         }
-        return columns, sound, errors
 
     def errors(self, values: Sequence[bytes], start: int) -> dict[int, WireError]:
         """What is wrong with values, by their places; at half the cost of decoding them."""

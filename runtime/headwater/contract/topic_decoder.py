@@ -10,6 +10,7 @@ from typing import Final
 import polars as pl
 
 from headwater.contract.decoder import NO_HEADERS, Decoder, in_order, rows_by_key
+from headwater.contract.expansion import Expansion, largest
 from headwater.contract.framing import Key
 from headwater.contract.schema import Contract
 from headwater.model import Code, Quarantine
@@ -51,6 +52,11 @@ class TopicDecoder:
     def contracts(self) -> Sequence[Contract]:
         """The contracts, in the order of the frames."""
         return [each.contract for each in self._decoders]
+
+    @property
+    def expansion(self) -> Expansion:
+        """How much larger than its bytes a record may become in the columns of the contracts."""
+        return largest(each.expansion for each in self._decoders)
 
     def decode(
         self, values: Sequence[bytes | None], headers: Mapping[int, bytes] = NO_HEADERS

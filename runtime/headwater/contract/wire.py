@@ -8,6 +8,7 @@ see bytes that were not.
 from collections.abc import Callable
 from typing import Any, Final, NoReturn, TypeAlias
 
+from headwater.contract.expansion import MAX_SLOTS, slots
 from headwater.contract.parser import MAX_DEPTH
 from headwater.contract.tree import (
     NULL,
@@ -53,46 +54,29 @@ class Cursor:
         self.position = start
         self.end = len(body)
         self.depth = 0
-        self.elements = BUDGET_BASE + BUDGET_PER_BYTE * (len(body) - start)
+        self.elements = BUDGET_BASE + min(BUDGET_PER_BYTE * (len(body) - start), MAX_SLOTS)
         self.empty = MAX_EMPTY
 
 
 Reader: TypeAlias = Callable[[Cursor], None]
 
 
-def compile_reader(schema: Type) -> Callable[[bytes, int], None]:
-    """A function (body, start) that raises WireError unless the body holds exactly one datum."""
+def compile_reader(schema: Type) -> Callable[[bytes, int], int]:
+    """A function (body, start) that raises WireError unless the body holds exactly one datum.
+
+    It returns how many elements that has.
+    """
     read = _Compiler().read(schema, "", repeated=False)
 
-    def check(body: bytes, start: int) -> None:
+    def check(body: bytes, start: int) -> int:
         cursor = Cursor(body, start)
+        elements = cursor.elements + cursor.empty
         read(cursor)
         if cursor.position != cursor.end:
             _fail(Code.TRAILING_BYTES, "", f"{cursor.end - cursor.position} bytes follow the datum")
+        return elements - cursor.elements - cursor.empty
 
     return check
-
-
-def widest_null(schema: Type) -> int:
-    """The most columns a single null inside a collection stands for.
-
-    A null record of many fields takes one byte on the wire and a slot in each of its columns: the
-    budget counts it so, and the columnar path stays away from schemas that could exceed it.
-    """
-    return max(
-        (
-            _leaves(inside)
-            for _, type_ in descend(schema)
-            if isinstance(type_, Array | Map)
-            for _, inside in descend(type_)
-            if isinstance(inside, Record)
-        ),
-        default=1,
-    )
-
-
-def _leaves(type_: Type) -> int:
-    return sum(not isinstance(each, Record | Union) for _, each in descend(type_)) or 1
 
 
 def _empties(type_: Type) -> int | None:
@@ -195,6 +179,8 @@ class _Compiler:
         repeated |= _contains_itself(record)
 
         def read(cursor: Cursor) -> None:
+            if repeated:
+                _spend(cursor, 1, path)
             for field in fields:
                 field(cursor)
 
@@ -214,7 +200,7 @@ class _Compiler:
             self.read(each, path, repeated=repeated and each != NULL) for each in union.branches
         ]
         inner = optional(union)
-        width = _leaves(inner) if repeated and isinstance(inner, Record) else 0
+        width = slots(inner) if repeated and isinstance(inner, Record) else 0
         nothing = union.branches.index(NULL) if NULL in union.branches else -1
 
         def read(cursor: Cursor) -> None:

@@ -1,8 +1,6 @@
 """Some rows of a batch, as a batch of their own (the port `Records`)."""
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import TypeVar
 
 from headwater.model import Headers, Partition, Positions, RawRecord
@@ -57,17 +55,3 @@ class Selection:
 
     def _taken(self, column: Sequence[T]) -> Sequence[T]:
         return [column[row] for row in self._rows]
-
-
-def within_bytes(values: Sequence[bytes | None], limit: int) -> Sequence[Sequence[int]]:
-    """The places of the values in runs of at most `limit` bytes, or of one value."""
-    if sum(map(len, filter(None, values))) <= limit:
-        return [range(len(values))]
-    ends = list(accumulate(len(value or b"") for value in values))
-    runs: list[Sequence[int]] = []
-    start = passed = 0
-    while start < len(values):
-        end = max(start + 1, bisect_right(ends, passed + limit))
-        runs.append(range(start, end))
-        start, passed = end, ends[end - 1]
-    return runs

@@ -27,20 +27,13 @@ from headwater.engine.dead_letters import LetterWriter
 from headwater.engine.halting import OnIncompatible, rows_before, unreadable
 from headwater.engine.rulings import Rulings
 from headwater.engine.screening import MAX_RECORD_BYTES, screen
-from headwater.engine.selection import Selection, within_bytes
+from headwater.engine.selection import Selection
 from headwater.engine.work import Publication, Work, joined
 from headwater.flow import MAX_ROWS, Plan, check_row_local
 from headwater.model import Code, Halt, Headers, Quarantine
 from headwater.ports import Records
 
 GROWTH: Final = 2  # doublings: all proofs together cost about two of the largest
-PIECE_BYTES: Final = 4 * 2**20
-"""Of values in columns at one time.
-
-A byte may stand for an empty text and its places in columns before and behind the flow, some 35
-bytes, and in the worst schema for four of them (`contract.wire`). What is 400 bytes a record or
-less is one piece as it was polled.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +78,7 @@ class Task:
         policy: InputPolicy = BAD_RECORDS_ONLY,
     ) -> None:
         self._decoder = decoder if isinstance(decoder, TopicDecoder) else TopicDecoder([decoder])
+        self._expansion = self._decoder.expansion
         self._routes = routes
         self._dead_letters = dead_letters
         self._keys = keys
@@ -96,12 +90,12 @@ class Task:
     def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
         """The work of these records; of those known to be `guilty`, nothing is looked into.
 
-        A batch of many bytes is processed in pieces: its columns are never held all at once.
+        In pieces, where the columns of all of it at once might be too large.
         Raises RetriableError when a schema cannot be had now, and DeclarationError
         (`BATCH_DEPENDENT`) when a batch shows that a step depends on batch boundaries, and
         RuleBrokenError when a rule of severity `stop` is broken.
         """
-        pieces = within_bytes(records.values, PIECE_BYTES)
+        pieces = self._expansion.pieces(records.values)
         if len(pieces) <= 1:
             return self._process(records, guilty)
         works: list[Work] = []
