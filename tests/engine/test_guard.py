@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from headwater.engine.attempts import MAX_ATTEMPTS
+from headwater.errors import AbortableError
 from headwater.model import Code, Quarantine
 from headwater.ports import Records
 
@@ -20,17 +21,22 @@ def suspicious(world: "World") -> None:
         assert process.ended == "killed"
 
 
-def during_search(process: "Process", act: Callable[[], None]) -> None:
-    """`act` in the middle of each search."""
-    search = process.sandbox.guilty
+def during_search(process: "Process", act: Callable[[], None]) -> Sequence[str]:
+    """`act` in the middle of each search; why searches ended before their time."""
+    search, reasons = process.sandbox.guilty, list[str]()
 
     def searched(records: Records, keep_alive: Callable[[], None]) -> Sequence[Quarantine]:
         found = search(records, keep_alive)
         act()
-        keep_alive()
+        try:
+            keep_alive()
+        except AbortableError as error:
+            reasons.append(str(error))
+            raise
         return found
 
     process.sandbox.guilty = searched  # type: ignore[method-assign]  # something happens in it
+    return reasons
 
 
 def test_a_search_is_no_standstill(world: "World") -> None:
@@ -52,9 +58,10 @@ def test_a_stop_ends_a_search(world: "World") -> None:
     suspicious(world)
     before = world.positions()
     process = world.process()
-    during_search(process, process.loop.stop)
+    reasons = during_search(process, process.loop.stop)
     process.run()
     assert process.ended is None
+    assert reasons == ["asked to stop while a batch was searched"]
     assert world.positions() == before
     again = world.process()
     again.run()
@@ -72,12 +79,13 @@ def test_a_rebalance_ends_a_search(world: "World") -> None:
         if not joined:
             joined.append(second.begin())
 
-    during_search(first, join)
+    reasons = during_search(first, join)
     first.begin()
     for _ in range(200):
         first.step()
         if joined:
             second.step()
+    assert reasons == ["the assignment changed while a batch was searched"]
     assert first.is_running
     assert second.is_running
     assert first.monitor.endings["committed"]
@@ -88,18 +96,20 @@ def test_a_rebalance_ends_a_search(world: "World") -> None:
 def test_no_transaction_is_open_during_a_search(new_world: Callable[..., "World"]) -> None:
     """It would time out: what was staged of another input is committed first."""
     world = new_world(inputs=("a-quiet", "in"))
-    world.broker.append("in", b"kill#1", key=b"k0")
+    for value in [b"kill#1", *[b"a#2"] * 7]:
+        world.broker.append("in", value, key=b"k0")
     for _ in range(MAX_ATTEMPTS):
-        world.process().run()
-    world.broker.append("a-quiet", b"a#2", key=b"k0")
-    process, searches = world.process(), list[bool]()
+        world.process(poll_size=4).run()
+    process, open_ones = world.process(poll_size=4), list[bool]()
 
     def look() -> None:
-        is_open = world.topics.ends("out") != world.topics.high_watermarks("out")
-        searches.append(is_open or not world.outputs())
+        open_ones.append(world.topics.ends("out") != world.topics.high_watermarks("out"))
+        if len(open_ones) == 1:  # so that the next poll brings records of both inputs
+            world.broker.append("a-quiet", b"a#3", key=b"k0")
 
     during_search(process, look)
     process.run()
     assert process.ended is None
-    assert searches == [False]
+    assert len(open_ones) > 1
+    assert not any(open_ones)
     assert process.monitor.codes == {Code.PROCESS_DIED: 1}

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import timeit
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.project import load_product
 from headwater.assembly.registration import SchemaIds, value_subject
-from headwater.assembly.sandbox import ChildSandbox, Setting
+from headwater.assembly.sandbox import GRACE_S, ChildSandbox, Setting
 from headwater.assembly.step_bound import bounded
 from headwater.contract import Encoder, load_contract
 from headwater.errors import AbortableError, FatalError, TooManyBadRecordsError, UnavailableError
@@ -64,6 +65,7 @@ def act(frame: pl.DataFrame) -> pl.DataFrame:
         if order == "speak":
             print("a word on standard output")
             print("score", open("/proc/self/oom_score_adj").read())
+            print("leads its session:", os.getsid(0) == os.getpid())
     return frame
 
 def act_alone(event):
@@ -207,7 +209,37 @@ def test_what_only_raises_or_speaks_is_not_guilty(
     assert "a word on standard output" not in said.out
     assert "a word on standard output" in said.err
     assert "score 1000" in said.err  # short of memory, the kernel takes the child first
+    assert "leads its session: True" in said.err  # Ctrl-C is for the command
     assert "secret payload" not in said.err
+
+
+def test_where_a_record_did_not_come_back_is_told(
+    sandbox: ChildSandbox, batch: Callable[..., MemoryRecords], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The child's own alarm ends it, though the same piece asked the registry, and says where."""
+    (found,) = sandbox.guilty(batch(regex=0), alive)
+    assert found.code == Code.STEP_TIMEOUT
+    said = capfd.readouterr().err
+    assert re.search(r'product\.py", line \d+ in act', said)
+    assert "aaaa" not in said
+
+
+def test_waiting_for_a_slow_registry_is_no_work(
+    sandbox: ChildSandbox, batch: Callable[..., MemoryRecords], registry: MemoryRegistry
+) -> None:
+    """Neither the child's alarm nor its parent's patience runs out; nor afterwards, while idle."""
+    answer = registry.schema
+
+    def slow(reference: SchemaRef) -> str:
+        time.sleep(STEP_S + GRACE_S + 0.5)
+        return answer(reference)
+
+    registry.schema = slow  # type: ignore[method-assign]  # slower than a step may be
+    assert sandbox.guilty(batch(), alive) == []
+    child = sandbox._child
+    assert child is not None
+    with pytest.raises(subprocess.TimeoutExpired):
+        child._process.wait(STEP_S + 0.5)
 
 
 def test_too_many_deadly_records_stop_the_product(
