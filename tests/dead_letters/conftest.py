@@ -1,6 +1,7 @@
 """A product that sets records aside on a real broker, and the command that brings them back."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 import polars as pl
 import pytest
+import structlog
 from structlog.contextvars import clear_contextvars
 from tests.faults.harness import Bench
 
@@ -19,7 +21,6 @@ from headwater.assembly import letters_opening, running
 from headwater.assembly.flights import data_directory, departures
 from headwater.assembly.project import load_product
 from headwater.assembly.running import RunOptions, Summary, run_product
-from headwater.cli import dead_letters
 from headwater.cli.main import main
 from headwater.config import load_settings
 from headwater.embedded import Addresses
@@ -57,6 +58,7 @@ product.publish(delays, contract=1)
 '''
 FIRST: Final = RAISING.replace("MAP", "map(strict)")
 SECOND: Final = RAISING.replace("MAP", "filter(pl.lit(True))")
+DEADLY: Final = FIRST.replace('raise ValueError("secret payload")', '__import__("os")._exit(3)')
 
 
 class SetAside:
@@ -113,13 +115,12 @@ class SetAside:
         )
 
     def command(self, command: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end, in this process; the logging stays as it is."""
+        """Run a command to its end, in this process."""
         out, err, code = StringIO(), StringIO(), 0
         line = self._line(command, *arguments)
-        with self._at_home() as patch, redirect_stdout(out), redirect_stderr(err):
+        with self._at_home() as patch, _same_logs(), redirect_stdout(out), redirect_stderr(err):
             patch.setattr(sys, "argv", ["headwater", *line])
             patch.setattr(sys, "stdin", StringIO())
-            patch.setattr(dead_letters, "configure_logs", lambda **_: None)
             try:
                 main()
             except SystemExit as end:
@@ -165,6 +166,18 @@ class SetAside:
         """The flights published so far, sorted."""
         found = self.bench.visible(self.product)
         return sorted(found["flight_id"]) if found.height else []
+
+
+@contextmanager
+def _same_logs() -> Iterator[None]:
+    """A command sets the logging up for its process; afterwards it is as before."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        root.handlers[:], root.level = handlers, level
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

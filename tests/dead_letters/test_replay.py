@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable
 
 import pytest
-from tests.dead_letters.conftest import FIRST, SECOND, SetAside
+from confluent_kafka import Producer
+from tests.dead_letters.conftest import DEADLY, FIRST, SECOND, SetAside
 
 pytestmark = pytest.mark.kafka
 
@@ -84,6 +85,27 @@ def test_of_two_replays_at_once_each_letter_comes_out_once(set_aside: Make) -> N
     assert world.statuses() == {"replayed": 5}
 
 
+def test_records_that_ended_a_process_come_back_through_a_child(set_aside: Make) -> None:
+    """Still deadly they cost the child its life, not the replay; mended they come out."""
+    world = set_aside("deadly", 2)
+    producer = Producer(world.bench.kafka)
+    for letter in world.bench.records(world.letters):  # as a release that died would write them
+        died = {**dict(letter.headers), "headwater.error.code": b"PROCESS_DIED"}
+        producer.produce(world.letters, letter.value, letter.key, headers=died)
+    assert producer.flush(20) == 0
+    assert world.answer("discard", "--reason", "a test", "--code", "STEP_FAILED")["discarded"] == 2
+    world.release(DEADLY)
+    again = world.answer("replay")
+    assert (again["replayed"], again["failed_again"]) == (0, {"PROCESS_DIED": 2})
+    (one, other) = world.answer("list")["letters"]
+    assert one["message"] == other["message"] == "the process ended with exit code 3 in step map-1"
+    assert (one["attempts"], one["step"]) == (2, "map-1")
+    assert len(world.outputs()) == 58
+    world.release(SECOND)
+    assert world.answer("replay")["replayed"] == 2
+    assert world.outputs() == sorted(world.fed["flight_id"])
+
+
 def test_discarded_letters_stay_discarded_and_the_audit_log_says_why(set_aside: Make) -> None:
     """A reason is needed; a replay passes them by."""
     world = set_aside("discard", 3)
@@ -124,11 +146,10 @@ def test_payloads_are_shown_only_when_asked_for(set_aside: Make) -> None:
     world = set_aside("payload", 1)
     flight = world.fed["flight_id"][0]
     for arguments in (["list"], ["show"], ["replay", "--dry-run"]):
-        with world.begin(*arguments) as process:
-            said = "".join(process.communicate(timeout=60))
-        assert process.returncode == 0
-        assert flight not in said
-        assert "secret payload" not in said
+        done = world.command(*arguments)
+        assert done.returncode == 0
+        assert flight not in done.stdout + done.stderr
+        assert "secret payload" not in done.stdout + done.stderr
     block = world.command("show", "--payload").stdout
     assert block.startswith("letter ")
     assert f'"flight_id": "{flight}"' in block
