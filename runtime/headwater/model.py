@@ -3,9 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 Headers = Sequence[tuple[str, bytes | None]]
+
+UNREADABLE_HEADERS: Final[Headers] = (("headwater.unreadable-headers", None),)
+"""What stands for the headers of a record one of whose names is not UTF-8: no client reads them."""
 
 SchemaRef = int | UUID
 """How a record names its writer's schema: by the registry's id, or by its GUID (in a header)."""

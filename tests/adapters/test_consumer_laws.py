@@ -6,10 +6,8 @@ from tests.adapters.outside import Outside, until
 from headwater.errors import (
     StartRefusedError,
 )
-from headwater.model import Partition
-from headwater.ports import (
-    Records,
-)
+from headwater.model import Letter, Partition
+from headwater.ports import CommitOutcome, Records
 
 
 def test_columns_agree_with_the_records(outside: Outside) -> None:
@@ -31,6 +29,26 @@ def test_columns_agree_with_the_records(outside: Outside) -> None:
         assert batch.ends() == {row.partition: row.offset + 1 for row in rows}
     published = reader.source.publish_times_ms()
     assert set(published) == {record.partition for record in reader.records}
+
+
+def test_headers_are_those_of_the_rows_that_have_some(outside: Outside) -> None:
+    """Names may come twice and texts may be null; asked again, they are the same."""
+    topic, log = outside.topic("in", 1), outside.log()
+    marked = [("trace", b"1"), ("trace", b"\xff"), ("none", None), ("", b"")]
+    log.begin()
+    log.produce(topic, [b"a"], [b"without"])
+    log.produce_letters(topic, [Letter(b"a", b"with", marked)])
+    assert log.commit() is CommitOutcome.COMMITTED
+    outside.write(topic, b"after")
+    reader = outside.member(topic)
+    batches: list[Records] = []
+    while sum(map(len, batches)) < 3:
+        batches += reader.poll()
+    for batch in batches:
+        for _ in range(2):
+            found = {batch.raw(row).value: list(each) for row, each in batch.headers().items()}
+            assert found == ({b"with": marked} if b"with" in batch.values else {})
+    assert [list(record.headers) for record in reader.records] == [[], marked, []]
 
 
 def test_a_poll_brings_no_more_than_asked_for(outside: Outside) -> None:

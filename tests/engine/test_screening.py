@@ -13,7 +13,7 @@ from headwater.engine.screening import (
     MAX_RECORD_BYTES,
     screen,
 )
-from headwater.model import Code, Headers, Partition, RawRecord
+from headwater.model import UNREADABLE_HEADERS, Code, Headers, Partition, RawRecord
 
 KEYS = None  # a topic whose keys mean nothing
 
@@ -77,6 +77,16 @@ def test_a_letter_leaves_out_what_its_record_was_refused_for() -> None:
     assert ("headwater.error.headers", b"omitted, too large") in crowded.headers
     assert (large.value, large.key, large.headers[0]) == (None, b"k", ("trace", b"1"))
     assert ("headwater.error.value", b"omitted, too large") in large.headers
+
+
+def test_headers_that_nobody_can_read_cost_their_record_alone() -> None:
+    """And the letter says that they are missing, not what stood in for them."""
+    records = batch(b"a", b"b", headers=[UNREADABLE_HEADERS, [("trace", b"1")]])
+    assert refused(records) == {0: Code.BAD_UTF8}
+    (letter,) = LetterWriter("dead").letters(records, screen(records, KEYS, records.headers()))
+    assert (letter.value, letter.key) == (b"a", b"k")
+    assert ("headwater.error.headers", b"omitted, not UTF-8") in letter.headers
+    assert not set(UNREADABLE_HEADERS) & set(letter.headers)
 
 
 def test_of_two_reasons_one_is_given() -> None:

@@ -10,8 +10,8 @@ HEADER: Final = struct.Struct(">qiibIhi")  # base, length, epoch, magic, crc, at
 CRC_FROM: Final = 21  # the checksum covers what follows it
 
 
-def _crc32c(data: bytes) -> int:
-    """Castagnoli's, which no library here offers."""
+def crc32c(data: bytes) -> int:
+    """Castagnoli's checksum, which no library here offers."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte
@@ -35,7 +35,7 @@ def damage(home: Path, partition: Partition, offset: int, *, is_resealed: bool) 
             batch[-8] ^= 0x10 if is_resealed else 0x01
             batch[70] ^= 0xFF
             if is_resealed:
-                batch[17:CRC_FROM] = struct.pack(">I", _crc32c(bytes(batch[CRC_FROM:])))
+                batch[17:CRC_FROM] = struct.pack(">I", crc32c(bytes(batch[CRC_FROM:])))
             with segment.open("r+b") as file:
                 file.seek(at)
                 file.write(batch)

@@ -11,7 +11,16 @@ from typing import Final
 from headwater.clock import SYSTEM, Clock
 from headwater.contract import named_schema
 from headwater.engine.limit import BadRecordWindow
-from headwater.model import Code, Headers, Letter, Partition, Positions, Quarantine, RawRecord
+from headwater.model import (
+    UNREADABLE_HEADERS,
+    Code,
+    Headers,
+    Letter,
+    Partition,
+    Positions,
+    Quarantine,
+    RawRecord,
+)
 from headwater.ports import LogReader, Records, Topics
 
 PREFIX: Final = "headwater.error."
@@ -19,6 +28,7 @@ TOPIC: Final = PREFIX + "topic"
 PARTITION: Final = PREFIX + "partition"
 OFFSET: Final = PREFIX + "offset"
 OMITTED: Final = b"omitted, too large"
+UNREADABLE: Final = b"omitted, not UTF-8"
 REFUSED_FOR: Final = {Code.OVERSIZED_IN: "value", Code.TOO_MANY_HEADERS: "headers"}
 SCHEMA_ID: Final = "schema.id"
 SCHEMA_GUID: Final = "schema.guid"
@@ -60,6 +70,10 @@ def _letter(record: RawRecord, quarantine: Quarantine, history: Mapping[str, str
     }
     errors = [*_error_headers(record, quarantine), *_encoded(history)]
     omitted = set()
+    if record.headers == UNREADABLE_HEADERS:
+        parts.pop("headers")
+        omitted.add("headers")
+        errors.append((PREFIX + "headers", UNREADABLE))
     for name in sorted(parts, key=parts.__getitem__, reverse=True):
         is_fitting = sum(parts.values()) <= MAX_LETTER_BYTES
         if is_fitting and name != REFUSED_FOR.get(quarantine.code):
@@ -115,7 +129,7 @@ class StoredLetter:
     """A letter as it stands in its topic: what its headers say, without any payload.
 
     Its record stood at `source`, `source_offset`, published at `published_ms`. `omitted` names
-    what was too large to be kept: value, key, headers. Times are milliseconds since the epoch.
+    what could not be kept: value, key, headers. Times are milliseconds since the epoch.
     The writer's schema has an id or a GUID, as the record names it, or neither.
     """
 
@@ -162,7 +176,9 @@ def read_letter(raw: RawRecord) -> StoredLetter | None:
         attempts=_number(said.get("attempts"), 1),
         schema_id=_number(said[SCHEMA_ID], 0) if SCHEMA_ID in said else None,
         schema_guid=said.get(SCHEMA_GUID),
-        omitted=frozenset(name for name, text in said.items() if text == OMITTED.decode()),
+        omitted=frozenset(
+            name for name, text in said.items() if text in (OMITTED.decode(), UNREADABLE.decode())
+        ),
     )
 
 

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Final
 
 from headwater.contract import KeyReader
-from headwater.model import Code, Headers, Quarantine
+from headwater.model import UNREADABLE_HEADERS, Code, Headers, Quarantine
 from headwater.ports import Records
 
 MAX_RECORD_BYTES: Final = 1_000_000
@@ -31,7 +31,7 @@ def screen(
     records, which a client makes anew each time it is asked.
     Raises RetriableError when the schema of a framed key cannot be had now.
     """
-    found = [*_oversized(records), *_crowded(headers)]
+    found = [*_oversized(records), *_unreadable(headers), *_crowded(headers)]
     if keys is not None:
         found += [
             Quarantine(row, Code.BAD_KEY, fault, STEP)
@@ -47,6 +47,14 @@ def _oversized(records: Records) -> Iterator[Quarantine]:
         if value is not None and len(value) > MAX_RECORD_BYTES:
             message = f"a value of {len(value)} bytes; more than {MAX_RECORD_BYTES} are refused"
             yield Quarantine(row, Code.OVERSIZED_IN, message, STEP)
+
+
+def _unreadable(headers: Mapping[int, Headers]) -> Iterator[Quarantine]:
+    if UNREADABLE_HEADERS not in headers.values():
+        return
+    for row, each in headers.items():
+        if each == UNREADABLE_HEADERS:
+            yield Quarantine(row, Code.BAD_UTF8, "a header's name is not UTF-8", STEP)
 
 
 def _crowded(headers: Mapping[int, Headers]) -> Iterator[Quarantine]:

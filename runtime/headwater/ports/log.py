@@ -43,7 +43,10 @@ class Records(Protocol):
         ...
 
     def headers(self) -> Mapping[int, Headers]:
-        """The headers of the rows that have some; on most topics none has."""
+        """The headers of the rows that have some; on most topics none has.
+
+        `UNREADABLE_HEADERS` where they cannot be read.
+        """
         ...
 
     def partitions(self) -> Sequence[int]:

@@ -1,12 +1,12 @@
 """Messages of librdkafka as columns. Touches a single message only when asked for that row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import cast
 
 from confluent_kafka import Message
 
-from headwater.model import Headers, Partition, Positions, RawRecord
+from headwater.model import UNREADABLE_HEADERS, Headers, Partition, Positions, RawRecord
 
 
 class KafkaRecords:
@@ -40,7 +40,7 @@ class KafkaRecords:
             timestamp_ms=message.timestamp()[1],
             key=message.key(),
             value=message.value(),
-            headers=cast("Headers", message.headers() or ()),
+            headers=self._headers.get(row, ()),
         )
 
     def keys(self) -> Sequence[bytes | None]:
@@ -53,7 +53,15 @@ class KafkaRecords:
 
     @cached_property
     def _headers(self) -> Mapping[int, Headers]:
-        found = cast("list[Headers | None]", list(map(Message.headers, self._messages)))
+        found: list[Headers | None] = []
+        messages = iter(self._messages)
+        while len(found) < len(self._messages):
+            try:
+                found.extend(cast("Iterator[Headers | None]", map(Message.headers, messages)))
+            except SystemError:
+                # A name that is not UTF-8. What the client gives when it is asked again, be it for
+                # this message alone, ends the process: it holds a null pointer.
+                found.append(UNREADABLE_HEADERS)
         if not any(found):
             return {}
         return {row: each for row, each in enumerate(found) if each}
