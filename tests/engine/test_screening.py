@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import pytest
 
 from headwater.adapters.memory.reader import MemoryRecords
-from headwater.contract import KeyReader
 from headwater.engine.dead_letters import LetterWriter
 from headwater.engine.screening import (
     MAX_HEADER_BYTES,
@@ -14,8 +13,6 @@ from headwater.engine.screening import (
     screen,
 )
 from headwater.model import UNREADABLE_HEADERS, Code, Headers, Partition, RawRecord
-
-KEYS = None  # a topic whose keys mean nothing
 
 
 def batch(
@@ -38,9 +35,9 @@ def batch(
     )
 
 
-def refused(records: MemoryRecords, keys: KeyReader | None = KEYS) -> dict[int, Code]:
+def refused(records: MemoryRecords) -> dict[int, Code]:
     """The code of each row that was refused."""
-    return {each.row: each.code for each in screen(records, keys, records.headers())}
+    return {each.row: each.code for each in screen(records, records.headers())}
 
 
 def test_a_value_beyond_the_bound_is_refused_and_one_at_the_bound_is_not() -> None:
@@ -71,7 +68,7 @@ def test_a_letter_leaves_out_what_its_record_was_refused_for() -> None:
     """A letter of 10,000 headers, or of a value too large, is a reference to the record."""
     many = [(f"h{place}", b"1") for place in range(10_000)]
     records = batch(b"a", bytes(MAX_RECORD_BYTES + 1), headers=[many, [("trace", b"1")]])
-    crowded, large = LetterWriter("dead").letters(records, screen(records, KEYS, records.headers()))
+    crowded, large = LetterWriter("dead").letters(records, screen(records, records.headers()))
     assert (crowded.value, crowded.key) == (b"a", b"k")
     assert len(crowded.headers) < 20
     assert ("headwater.error.headers", b"omitted, too large") in crowded.headers
@@ -83,7 +80,7 @@ def test_headers_that_nobody_can_read_cost_their_record_alone() -> None:
     """And the letter says that they are missing, not what stood in for them."""
     records = batch(b"a", b"b", headers=[UNREADABLE_HEADERS, [("trace", b"1")]])
     assert refused(records) == {0: Code.BAD_UTF8}
-    (letter,) = LetterWriter("dead").letters(records, screen(records, KEYS, records.headers()))
+    (letter,) = LetterWriter("dead").letters(records, screen(records, records.headers()))
     assert (letter.value, letter.key) == (b"a", b"k")
     assert ("headwater.error.headers", b"omitted, not UTF-8") in letter.headers
     assert not set(UNREADABLE_HEADERS) & set(letter.headers)
@@ -93,10 +90,10 @@ def test_of_two_reasons_one_is_given() -> None:
     """The value's size comes first."""
     large = bytes(MAX_RECORD_BYTES + 1)
     records = batch(large, headers=[[("h", b"")] * (MAX_HEADERS + 1)])
-    assert [each.code for each in screen(records, KEYS, records.headers())] == [Code.OVERSIZED_IN]
+    assert [each.code for each in screen(records, records.headers())] == [Code.OVERSIZED_IN]
 
 
 def test_a_message_holds_nothing_of_the_record() -> None:
     """Sizes and counts, never a name or a byte of the record."""
     records = batch(b"secret" * 200_000, b"b", headers=[(), [("secret", b"secret")] * 1_001])
-    assert not any("secret" in each.message for each in screen(records, KEYS, records.headers()))
+    assert not any("secret" in each.message for each in screen(records, records.headers()))

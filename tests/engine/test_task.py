@@ -1,7 +1,8 @@
 """From records to work, with the real codec and flow: all or nothing per input record."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 
 from headwater import DataProduct, Flow
 from headwater.adapters.memory.reader import MemoryRecords
-from headwater.contract import Decoder, Encoder, parse_contract
-from headwater.engine import InputPolicy, LetterWriter, Route, Task
+from headwater.contract import Decoder, Encoder, KeyReader, TopicDecoder, parse_contract
+from headwater.contract import expansion as expanding
+from headwater.engine import InputPolicy, LetterWriter, Route, Task, Work
 from headwater.engine.dead_letters import source_position
+from headwater.engine.halting import OnIncompatible
 from headwater.errors import DeclarationError, UnavailableError
 from headwater.flow import ROW, Plan
-from headwater.model import Code, Letter, Partition, RawRecord, SchemaRef
+from headwater.model import Code, Letter, Partition, Quarantine, RawRecord, SchemaRef
 
 SCHEMA = json.dumps(
     {
@@ -192,3 +195,149 @@ def test_batches_that_do_not_grow_are_not_proved_again() -> None:
     calls.clear()
     tried.process(records(*encoded(*range(150))))
     assert calls == [150]
+
+
+SEVERAL = {
+    name: parse_contract(
+        SCHEMA.replace('"Order"', f'"{name}"').replace('"key": "id"', f'"key": "{key}"'),
+        topic=f"shop.{name}",
+        version=1,
+        path=Path("v1.avsc"),
+    )
+    for name, key in (("Order", "id"), ("Count", "n"))
+}
+
+
+def keyed_task() -> tuple[Task, Callable[..., list[bytes]]]:
+    """Two types in one topic, keyed by a text and by four bytes; and what writes their values."""
+    ids: dict[SchemaRef, str] = {
+        place: each.text for place, each in enumerate(SEVERAL.values(), start=1)
+    }
+    decoders = [Decoder(each, ids.__getitem__) for each in SEVERAL.values()]
+    routes = [
+        Route(f"out.{name}", Plan(stream(), each.columns, each.columns), Encoder(each, 1), place)
+        for place, (name, each) in enumerate(SEVERAL.items())
+    ]
+    keys = [KeyReader(each, ids.__getitem__) for each in SEVERAL.values()]
+    tried = Task(TopicDecoder(decoders), routes, dead_letters=LetterWriter("dead"), keys=keys)
+
+    def values(*types: str) -> list[bytes]:
+        places = [list(SEVERAL).index(each) + 1 for each in types]
+        return [b"\0" + p.to_bytes(4, "big") + encoded(n)[0][5:] for n, p in enumerate(places)]
+
+    return tried, values
+
+
+def test_keys_are_those_of_the_type_of_each_record() -> None:
+    """Four bytes of no text are a key of one type and none of the other."""
+    tried, values = keyed_task()
+    text, number = b"order-1", b"\xff\xfe\xfd\xfc"
+    given = [
+        (text, "Order"),
+        (number, "Order"),
+        (number, "Count"),
+        (text, "Count"),
+        (None, "Count"),
+    ]
+    rows = [
+        RawRecord(Partition("shop.orders", 0), row, 0, key, value)
+        for row, ((key, _), value) in enumerate(
+            zip(given, values(*(kind for _, kind in given)), strict=True)
+        )
+    ]
+    work = tried.process(MemoryRecords("shop.orders", rows))
+    assert codes(work.letters) == [(1, "BAD_KEY"), (3, "BAD_KEY"), (4, "BAD_KEY")]
+    assert [each.rows.to_list() for each in work.publications] == [[0], [2]]
+
+
+def test_no_step_sees_a_record_of_a_bad_key() -> None:
+    """It might fail there, and the letter would say so instead."""
+    seen: list[int] = []
+
+    def watched(frame: pl.DataFrame) -> pl.DataFrame:
+        seen.extend(frame["n"])
+        return frame
+
+    flow = stream().map(watched)
+    route = Route("o", Plan(flow, CONTRACT.columns, CONTRACT.columns), Encoder(CONTRACT, SCHEMA_ID))
+    keys = [KeyReader(CONTRACT, SCHEMAS.__getitem__)]
+    decoder = Decoder(CONTRACT, SCHEMAS.__getitem__)
+    tried = Task(decoder, [route], dead_letters=LetterWriter("dead"), keys=keys)
+    tried.skip_proofs()
+    rows = [
+        RawRecord(Partition("shop.orders", 0), row, 0, key, value)
+        for row, (key, value) in enumerate(zip([b"a", None, b"c"], encoded(1, 2, 3), strict=True))
+    ]
+    assert codes(tried.process(MemoryRecords("shop.orders", rows)).letters) == [(1, "BAD_KEY")]
+    assert seen == [1, 3]
+
+
+# -- a batch in pieces ---------------------------------------------------------------------------
+
+
+def mixed(count: int) -> MemoryRecords:
+    """Sound records and bad ones of two kinds, over two partitions, one after the other."""
+    rows = [
+        RawRecord(Partition("shop.orders", row * 2 // count), row % (count // 2), row, b"k", value)
+        for row, value in enumerate(encoded(*range(count)))
+    ]
+    for row in range(0, count, 7):
+        rows[row] = replace(rows[row], value=None if row % 2 else b"\x01bad")
+    return MemoryRecords("shop.orders", rows)
+
+
+def every_third_fails(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A step that fails for every third."""
+    if row["n"] % 3 == 0:
+        raise ValueError
+    return row
+
+
+def as_told(work: Work) -> tuple[object, ...]:
+    """Everything of it that can be compared."""
+    published = [
+        (each.topic, list(each.keys), list(each.values), each.rows.to_list(), each.headers)
+        for each in work.publications
+    ]
+    letters = [
+        [(name, text) for name, text in each.headers if not name.endswith("first.seen")]
+        for each in work.letters
+    ]
+    plain = replace(work, publications=[], letters=[], halts=list(work.halts))
+    return published, letters, replace(plain, violations=list(work.violations))
+
+
+@pytest.mark.parametrize("slots", [1, 100, 250])  # pieces of one record, and of some
+@pytest.mark.parametrize("on_incompatible", ["dead-letter", "pause"])
+@pytest.mark.parametrize("guilty", [(), (3, 20, 39)])
+def test_pieces_make_the_work_of_the_whole(
+    on_incompatible: OnIncompatible,
+    guilty: Sequence[int],
+    slots: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Outputs, their rows, letters and their order, positions, counts and halts are the same."""
+    unreadable = b"\0\0\0\0\x08" + encoded(1)[0][5:]
+    other = json.dumps({"type": "record", "name": "Order", "fields": []})
+    schemas: dict[SchemaRef, str] = {**SCHEMAS, 8: other}
+    batch = mixed(40)
+    batch.records[9] = replace(batch.records[9], value=unreadable)  # type: ignore[index]  # a list
+    known = [Quarantine(row, Code.PROCESS_DIED, "it died", "step") for row in guilty]
+
+    def worked() -> Work:
+        flows = (stream().filter(pl.col("n") % 2 == 0), stream().map_events(every_third_fails))
+        routes = [
+            Route(f"o{n}", Plan(flow, CONTRACT.columns, CONTRACT.columns), Encoder(CONTRACT, 7))
+            for n, flow in enumerate(flows)
+        ]
+        tried = Task(
+            Decoder(CONTRACT, schemas.__getitem__),
+            routes,
+            dead_letters=LetterWriter("dead"),
+            policy=InputPolicy(skip_tombstones=True, on_incompatible=on_incompatible),
+        )
+        return tried.process(batch, known)
+
+    whole = as_told(worked())
+    monkeypatch.setattr(expanding, "MAX_SLOTS", slots)
+    assert as_told(worked()) == whole

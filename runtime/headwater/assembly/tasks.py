@@ -1,6 +1,6 @@
 """The tasks of a product, one per input: what `run` and a replay of dead letters both do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -51,16 +51,12 @@ class TaskMaker:
             TopicDecoder(decoders, skips_others=stream.others == "skip"),
             [route for place, each in enumerate(streams) for route in self._routes(each, place)],
             dead_letters=self.letters,
-            keys=self._keys(streams),
+            keys=[
+                KeyReader(self.loaded.inputs[each.contract_name], self.registry.schema)
+                for each in streams
+            ],
             policy=InputPolicy("compact" in policy, self.on_incompatible),
         )
-
-    def _keys(self, streams: Sequence[Stream]) -> KeyReader | None:
-        """None for several types: each may have a key of its own kind."""
-        if len(streams) > 1:
-            return None
-        (contract,) = (self.loaded.inputs[each.contract_name] for each in streams)
-        return KeyReader(contract, self.registry.schema)
 
     def _routes(self, stream: Stream, place: int) -> list[Route]:
         return [

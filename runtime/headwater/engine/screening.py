@@ -3,11 +3,13 @@
 Runs on every batch, so a clean one costs a few passes in C and no Python per record.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
-from headwater.contract import KeyReader
+import polars as pl
+
+from headwater.contract import ROW, KeyReader
 from headwater.model import UNREADABLE_HEADERS, Code, Headers, Quarantine
 from headwater.ports import Records
 
@@ -22,22 +24,32 @@ MAX_HEADER_BYTES: Final = 262_144  # 256 KiB: leaves most of a dead letter to th
 STEP: Final = "screening"
 
 
-def screen(
-    records: Records, keys: KeyReader | None, headers: Mapping[int, Headers]
-) -> list[Quarantine]:
+def screen(records: Records, headers: Mapping[int, Headers]) -> list[Quarantine]:
     """The records to keep away from the decoder, at most one reason each, in no order.
 
-    `keys` reads the keys of the topic; None when they mean nothing. `headers` are those of the
-    records, which a client makes anew each time it is asked.
-    Raises RetriableError when the schema of a framed key cannot be had now.
+    `headers` are those of the records.
     """
     found = [*_oversized(records), *_unreadable(headers), *_crowded(headers)]
-    if keys is not None:
-        found += [
-            Quarantine(row, Code.BAD_KEY, fault, STEP)
-            for row, fault in keys.faults(records.keys()).items()
-        ]
     return list({each.row: each for each in reversed(found)}.values())
+
+
+def screen_keys(
+    readers: Sequence[KeyReader], records: Records, frames: Sequence[pl.DataFrame]
+) -> tuple[list[pl.DataFrame], list[Quarantine]]:
+    """The rows of each type whose keys are what its contract says, and the others.
+
+    Raises RetriableError when the schema of a framed key cannot be had now.
+    """
+    keys = records.keys()
+    sound: list[pl.DataFrame] = []
+    refused: list[Quarantine] = []
+    for reader, frame in zip(readers, frames, strict=True):
+        rows = range(len(keys)) if frame.height == len(keys) else frame[ROW].to_list()
+        faults = reader.faults(keys if frame.height == len(keys) else [keys[row] for row in rows])
+        found = {rows[place]: fault for place, fault in faults.items()}
+        refused += [Quarantine(row, Code.BAD_KEY, fault, STEP) for row, fault in found.items()]
+        sound.append(frame.filter(~frame[ROW].is_in(list(found))) if found else frame)
+    return sound, refused
 
 
 def _oversized(records: Records) -> Iterator[Quarantine]:

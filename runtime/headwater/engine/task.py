@@ -14,7 +14,6 @@ from typing import Final
 import polars as pl
 
 from headwater.contract import (
-    DecodedTypes,
     Decoder,
     Encoded,
     Encoder,
@@ -26,7 +25,7 @@ from headwater.contract import (
 from headwater.engine.dead_letters import LetterWriter
 from headwater.engine.halting import OnIncompatible, rows_before, unreadable
 from headwater.engine.rulings import Rulings
-from headwater.engine.screening import MAX_RECORD_BYTES, screen
+from headwater.engine.screening import MAX_RECORD_BYTES, screen, screen_keys
 from headwater.engine.selection import Selection
 from headwater.engine.work import Publication, Work, joined
 from headwater.flow import MAX_ROWS, Plan, check_row_local
@@ -65,7 +64,8 @@ BAD_RECORDS_ONLY: Final = InputPolicy()
 class Task:
     """Processes the records of one input topic.
 
-    `keys` reads the topic's keys; None where they mean nothing.
+    `keys` read the keys of each type of event, in the order of the contracts; none where they mean
+    nothing.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Task:
         routes: Sequence[Route],
         *,
         dead_letters: LetterWriter,
-        keys: KeyReader | None = None,
+        keys: Sequence[KeyReader] = (),
         policy: InputPolicy = BAD_RECORDS_ONLY,
     ) -> None:
         self._decoder = decoder if isinstance(decoder, TopicDecoder) else TopicDecoder([decoder])
@@ -99,26 +99,24 @@ class Task:
         if len(pieces) <= 1:
             return self._process(records, guilty)
         works: list[Work] = []
-        rows: list[Sequence[int]] = []
         halts: list[Halt] = []
         for piece in pieces:
             left = set(rows_before(records, halts)).intersection(piece) if halts else piece
-            rows.append(sorted(left))
-            works.append(self._part(records, rows[-1], guilty))
+            works.append(self._part(records, sorted(left), guilty))
             halts += works[-1].halts
-        return joined(works, rows)
+        return joined(works)
 
     def _process(self, records: Records, guilty: Sequence[Quarantine]) -> Work:
         held = records.headers()
-        refused = [*guilty, *screen(records, self._keys, held)]
+        refused = [*guilty, *screen(records, held)]
         values, headers = _without(records.values, refused), schema_headers(held)
         decoded = self._decoder.decode(values, headers)
         if decoded.unreadable and self._policy.on_incompatible != "dead-letter":
             return self._halting(records, unreadable(records, decoded), guilty)
         rulings = Rulings(records)
-        frames, broken = self._sound(rulings, decoded)
+        frames, unsound = self._sound(rulings, records, decoded.frames)
         self._prove_row_local(frames)
-        quarantined = [*refused, *decoded.quarantined, *broken]
+        quarantined = [*refused, *decoded.quarantined, *unsound]
         encoded: list[tuple[Route, Encoded]] = []
         for route in self._routes:
             processed = route.plan.process(frames[route.source])
@@ -131,12 +129,14 @@ class Task:
         return replace(work, skipped=skipped, violations=rulings.violations)
 
     def _sound(
-        self, rulings: Rulings, decoded: DecodedTypes
+        self, rulings: Rulings, records: Records, decoded: Sequence[pl.DataFrame]
     ) -> tuple[list[pl.DataFrame], list[Quarantine]]:
-        """The rows of each type that no rule of its contract rejects, and the others."""
+        """The rows of each type whose keys are sound and that no rule rejects, and the others."""
         frames: list[pl.DataFrame] = []
         quarantined: list[Quarantine] = []
-        for rules, frame in zip(self._rules, decoded.frames, strict=True):
+        if self._keys:
+            decoded, quarantined = screen_keys(self._keys, records, decoded)
+        for rules, frame in zip(self._rules, decoded, strict=True):
             sound, broken = rulings.sound(rules, frame)
             frames.append(sound)
             quarantined += broken
@@ -158,7 +158,7 @@ class Task:
         part = Selection(records, rows)
         places = {row: place for place, row in enumerate(rows)} if guilty else {}
         moved = [replace(each, row=places[each.row]) for each in guilty if each.row in places]
-        return self._process(part, moved)
+        return self._process(part, moved).moved(rows)
 
     def _work(
         self,

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import polars as pl
@@ -40,9 +40,17 @@ class Work:
     halts: Sequence[Halt] = ()
     violations: Sequence[RuleViolation] = ()
 
+    def moved(self, places: Sequence[int]) -> "Work":
+        """The same for a batch of which the rows are `places`."""
+        publications = [
+            replace(each, rows=pl.Series(places, dtype=each.rows.dtype).gather(each.rows))
+            for each in self.publications
+        ]
+        return replace(self, publications=publications)
 
-def joined(works: Sequence[Work], rows: Sequence[Sequence[int]]) -> Work:
-    """The work of a batch that was processed in pieces; `rows` are the places of each piece in it.
+
+def joined(works: Sequence[Work]) -> Work:
+    """The work of a batch that was processed in pieces.
 
     Every piece has the same publications, in the same order.
     """
@@ -58,8 +66,7 @@ def joined(works: Sequence[Work], rows: Sequence[Sequence[int]]) -> Work:
         size=sum(each.size for each in works),
         ends=ends,
         publications=[
-            _joined(parts, rows)
-            for parts in zip(*(each.publications for each in works), strict=True)
+            _joined(parts) for parts in zip(*(each.publications for each in works), strict=True)
         ],
         dead_letters=first.dead_letters,
         letters=[letter for each in works for letter in each.letters],
@@ -70,15 +77,11 @@ def joined(works: Sequence[Work], rows: Sequence[Sequence[int]]) -> Work:
     )
 
 
-def _joined(parts: Sequence[Publication], rows: Sequence[Sequence[int]]) -> Publication:
-    places = [
-        pl.Series(place, dtype=part.rows.dtype).gather(part.rows)
-        for part, place in zip(parts, rows, strict=True)
-    ]
+def _joined(parts: Sequence[Publication]) -> Publication:
     return Publication(
         parts[0].topic,
         list(chain.from_iterable(part.keys for part in parts)),
         list(chain.from_iterable(part.values for part in parts)),
-        pl.concat(places),
+        pl.concat([part.rows for part in parts]),
         parts[0].headers,
     )
