@@ -17,19 +17,20 @@ from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.project import load_product
 from headwater.assembly.registration import SchemaIds, value_subject
-from headwater.assembly.sandbox import GRACE_S, ChildSandbox, Setting
+from headwater.assembly.sandbox import GRACE_S, PIECE_SHARE, ChildSandbox, Setting
 from headwater.assembly.step_bound import bounded
 from headwater.contract import Encoder, load_contract
 from headwater.errors import AbortableError, FatalError, TooManyBadRecordsError, UnavailableError
 from headwater.model import Code, Partition, RawRecord, SchemaRef
 
 STEP_S: Final = 3.0  # a child works for the first time: what it imports late counts too
+SLOW_S: Final = 1.0  # what a slow order takes
 TOPIC: Final = "shop.orders"
 SCHEMA: Final = """{"type": "record", "name": "Order", "namespace": "shop", "doc": "An order.",
  "fields": [{"name": "order_id", "type": "string", "doc": "What it does to a process."}],
  "key": ["order_id"]}"""
 PRODUCT: Final = '''
-import ctypes, errno, os, re, signal
+import ctypes, errno, os, re, signal, time
 import polars as pl
 from headwater import DataProduct
 
@@ -60,6 +61,8 @@ def act(frame: pl.DataFrame) -> pl.DataFrame:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
             while True:
                 pass
+        if order == "slow":
+            time.sleep(1)
         if order == "raise":
             raise ValueError("secret payload")
         if order == "speak":
@@ -192,12 +195,16 @@ def test_a_container_without_room_for_a_child_stops_the_product(
 
 
 def test_several_deadly_records_are_found_in_order(
-    sandbox: ChildSandbox, batch: Callable[..., MemoryRecords]
+    sandbox: ChildSandbox,
+    batch: Callable[..., MemoryRecords],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Neighbours and all; the next batch has a child of its own again."""
-    found = sandbox.guilty(batch(exit1=0, exit2=11, segfault3=12), alive)
-    assert [each.row for each in found] == [0, 11, 12]
-    assert sandbox.guilty(batch(), alive) == []
+    """Alone, whatever shares a piece with them; a slow one has the time that a step has."""
+    monkeypatch.setattr("headwater.assembly.sandbox.PIECES", 4)
+    assert STEP_S * PIECE_SHARE < SLOW_S < STEP_S
+    found = sandbox.guilty(batch(exit1=0, slow=6, segfault2=11), alive)
+    assert [each.row for each in found] == [0, 11]
+    assert sandbox.guilty(batch(), alive) == []  # the next batch has a child again
 
 
 def test_what_only_raises_or_speaks_is_not_guilty(
