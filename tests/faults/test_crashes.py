@@ -1,5 +1,6 @@
 """One record among 20,000 that ends the process, whatever it does: it is found and set aside."""
 
+import signal
 import time
 from collections.abc import Mapping
 from typing import Final
@@ -10,7 +11,7 @@ from tests.faults.harness import PRODUCT, START_S, Bench, until
 
 from headwater.model import Code
 
-pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 PREFIX: Final = "headwater.error."
 MARK: Final = "DEADLY"
@@ -41,9 +42,9 @@ delays = departures.map(risky).filter('''
 CRASHES: Final[Mapping[str, tuple[str, int, Code]]] = {
     "segfault": ("ctypes.string_at(0)", -11, Code.PROCESS_DIED),
     "exit": ("os._exit(3)", 3, Code.PROCESS_DIED),
-    # as the kernel does when memory is short; the memory is reserved, never touched
+    # as the kernel does when memory is short; more than a child may take, and all of it touched
     "memory": (
-        "held = bytes(2**31); os.kill(os.getpid(), signal.SIGKILL)",
+        "held = [bytearray(2**24) for _ in range(96)]; os.kill(os.getpid(), signal.SIGKILL)",
         -9,
         Code.PROCESS_DIED,
     ),
@@ -108,6 +109,21 @@ def _check(bench: Bench, product: str, source: str, fed: pl.DataFrame, code: Cod
     return (headers[PREFIX + "step"] or b"").decode()
 
 
+def test_a_step_that_does_not_come_back_ends_the_process(
+    bench: Bench, flights: pl.DataFrame
+) -> None:
+    """By the kernel's alarm, and standard error says in which function it was."""
+    fed = flights.head(1).with_columns(flight_id=pl.lit(MARK))
+    source = bench.source("crash-asleep-in", [fed], partitions=1)
+    text = _text("time.sleep(3600)").replace("import ctypes", "import time, ctypes")
+    product = bench.product("crash-asleep", source, text)
+    with bench.run(product, settings={"HEADWATER_STEP_TIMEOUT": "2s"}) as run:
+        assert run.exit_code() == -signal.SIGALRM
+        assert " in deadly" in run.errors()
+    assert bench.records(f"{product}.dead-letters") == []
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", CRASHES)
 def test_a_record_that_ends_the_process_is_set_aside(
     bench: Bench, flights: pl.DataFrame, kind: str
@@ -123,6 +139,7 @@ def test_a_record_that_ends_the_process_is_set_aside(
     assert _check(bench, product, source, fed, code) == "map-1"
 
 
+@pytest.mark.faults
 def test_bytes_that_crash_a_codec_are_set_aside(bench: Bench, flights: pl.DataFrame) -> None:
     """The sandbox does all that the process does, decoding first."""
     fed = _marked(flights)
@@ -134,6 +151,7 @@ def test_bytes_that_crash_a_codec_are_set_aside(bench: Bench, flights: pl.DataFr
     assert _check(bench, product, source, fed, Code.PROCESS_DIED) == "decode"
 
 
+@pytest.mark.faults
 def test_kills_by_an_operator_cost_nobody_a_record(bench: Bench, flights: pl.DataFrame) -> None:
     """Three at the same position: the batches behind it are searched, and nothing is found."""
     fed = flights.head(FED)
