@@ -73,7 +73,6 @@ class SetAside:
         self.source = bench.source(f"{name}-in", [fed], partitions=2)
         self.product = bench.product(name, self.source, FIRST)
         self.letters = f"{self.product}.dead-letters"
-        self.run()
 
     def run(self) -> Summary:
         """Run the product to the end of its input."""
@@ -198,7 +197,9 @@ def set_aside(bench: Bench, flights: pl.DataFrame) -> Callable[[str, int], SetAs
 
     def make(name: str, bad: int) -> SetAside:
         fed = with_bad(flights.head(60), range(0, 3 * bad, 3))
-        return SetAside(bench, name, fed)
+        world = SetAside(bench, name, fed)
+        world.run()
+        return world
 
     return make
 

@@ -90,8 +90,9 @@ def test_records_that_ended_a_process_come_back_through_a_child(set_aside: Make)
     world = set_aside("deadly", 2)
     producer = Producer(world.bench.kafka)
     for letter in world.bench.records(world.letters):  # as a release that died would write them
-        died = {**dict(letter.headers), "headwater.error.code": b"PROCESS_DIED"}
-        producer.produce(world.letters, letter.value, letter.key, headers=died)
+        headers: dict[str, str | bytes | None] = dict(letter.headers)
+        headers["headwater.error.code"] = b"PROCESS_DIED"
+        producer.produce(world.letters, letter.value, letter.key, headers=headers)
     assert producer.flush(20) == 0
     assert world.answer("discard", "--reason", "a test", "--code", "STEP_FAILED")["discarded"] == 2
     world.release(DEADLY)

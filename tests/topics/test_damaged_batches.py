@@ -24,7 +24,7 @@ def test_of_each_offset_it_is_told_where_its_damage_ends(
     config, partition = {"bootstrap.servers": stack.kafka}, Partition("damaged-batches", 0)
     KafkaTopics(config).create([TopicSettings(partition.topic, 1, "log")])
     producer = Producer({**config, "linger.ms": 100, "compression.type": "gzip"})
-    begins = []
+    begins: list[int] = []
     for records in BATCHES:
         begins.append(sum(BATCHES[: len(begins)]))
         for number in range(records):
@@ -32,12 +32,10 @@ def test_of_each_offset_it_is_told_where_its_damage_ends(
         assert producer.flush(20) == 0
     _, second, third, fourth, last = begins
     end = sum(BATCHES)
-    for begin, behind, is_resealed in (
-        (second, third, False),
-        (third, fourth, True),
-        (last, end, False),
-    ):
+    damaged = {second: (third, False), third: (fourth, True), last: (end, False)}
+    for begin, (behind, is_resealed) in damaged.items():
         assert damage(session_home, partition, begin, is_resealed=is_resealed) == behind - 1
+    for begin, (behind, _) in damaged.items():
         for offset in (begin, (begin + behind) // 2, behind - 1):
             assert end_of_damage(config, partition, offset) == behind
     for sound in (0, second - 1, fourth, last - 1, end):
