@@ -8,7 +8,7 @@ import pytest
 from tests.contract.writing import FRAME, contract, decoder
 
 from headwater.contract import ROW
-from headwater.contract.columnar import ColumnarCodec, Columns
+from headwater.contract.columnar import ColumnarCodec
 from headwater.contract.expansion import MAX_SLOTS
 from headwater.contract.parser import MAX_DEPTH, MAX_TYPES, parse
 from headwater.contract.rows import WEIGHT_AT_ONCE, RowDecoder
@@ -225,17 +225,20 @@ def test_columns_are_never_larger_than_the_bound_whatever_the_bytes_say(
     """Nulls of 60 columns each: what the fast codec is given at once could not exceed it."""
     schema = writer(optional_records(60))
     tried, sizes = decoder(PLAIN, schema), []
-    fast = ColumnarCodec.decode
+    fast = ColumnarCodec._raw
 
-    def watched(self: ColumnarCodec, values: Sequence[bytes | None]) -> Columns | None:
+    def watched(self: ColumnarCodec, values: Sequence[bytes | None]) -> list[Any] | None:
         sizes.append(60 * sum(len(value or b"") for value in values))
         return fast(self, values)
 
-    monkeypatch.setattr(ColumnarCodec, "decode", watched)
+    monkeypatch.setattr(ColumnarCodec, "_raw", watched)
     small = FRAME + b"\2" + varint(20_000) + bytes(20_001)
     found = tried.decode([small] * 8)
     assert (found.frame[ROW].to_list(), found.quarantined) == (list(range(8)), [])
     assert len(sizes) > 1
+    cut_off = FRAME + b"\2" + varint(1_000)  # zeros put behind would be its items
+    found = tried.decode([small, *[cut_off] * 400])
+    assert (found.frame[ROW].to_list(), len(found.quarantined)) == ([0], 400)
     assert max(sizes) <= MAX_SLOTS
 
 

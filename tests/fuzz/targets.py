@@ -77,7 +77,7 @@ def _hostile() -> Iterator[Target]:
         "optional records": ({"type": "array", "items": ["null", _ints(63)]}, [None, of(63)]),
         "too wide for columns": ({"type": "array", "items": ["null", _ints(64)]}, [of(64), None]),
         "optional values": ({"type": "map", "values": ["null", _ints(9)]}, {"": None, "a": of(9)}),
-        "records in records": ({"type": "array", "items": _chain(25)}, [_link(25), _link(25)]),
+        "records in records": ({"type": "array", "items": _chain(8)}, [_link(8), _link(8)]),
     }
     for name, (type_, value) in kinds.items():
         fields = [{"name": "f0", "type": "int"}, {"name": "x", "type": type_}]

@@ -13,6 +13,7 @@ from headwater.contract.compatibility import (
 from headwater.contract.decoder import Decoded, Decoder, record_name
 from headwater.contract.document import field_line
 from headwater.contract.encoder import Encoded, Encoder
+from headwater.contract.expansion import size_of
 from headwater.contract.fitting import always_null, misfits
 from headwater.contract.framing import guid_header, named_schema, schema_headers
 from headwater.contract.key_reader import KeyReader
@@ -79,6 +80,7 @@ __all__ = [
     "registered_text",
     "renamed",
     "schema_headers",
+    "size_of",
     "to_arrow",
     "touches",
 ]

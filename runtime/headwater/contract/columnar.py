@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyruhvro
 
 from headwater.contract.arrays import KEY, entries, repeated_keys
-from headwater.contract.expansion import expansion
+from headwater.contract.expansion import expansion, size_of
 from headwater.contract.framing import ID_BYTES, MAGIC
 from headwater.contract.physical import is_columnar, physical_schema
 from headwater.contract.tree import Map, Record, Type, descend
@@ -57,6 +57,7 @@ class ColumnarCodec:
         self._text = json.dumps(schema)
         self._names = [each["name"] for each in schema["fields"]]
         self._frame: list[Any] = []
+        self._expansion = expansion(record)
         self._has_maps = any(isinstance(each, Map) for _, each in descend(record))
 
     @staticmethod
@@ -65,12 +66,16 @@ class ColumnarCodec:
         return is_columnar(type_) and expansion(type_).per_byte <= BUDGET_PER_BYTE
 
     def decode(self, values: Sequence[bytes | None]) -> Columns | None:
-        """The columns; None when a value among them cannot be decoded at all."""
+        """The columns; None when a value cannot be decoded, or when they might be too large."""
         given = pa.array(values, pa.binary())
-        columns = None if given.null_count else self._read(values)
+        if not isinstance(given, pa.BinaryArray):
+            return None
+        if not self._expansion.bounds(len(values), given.total_values_length):
+            return None
+        columns = None if given.null_count else self._read(self._raw(values))
         if columns is None:
-            columns = self._read([(value or b"") + PADDING for value in values])
-        if columns is None or not isinstance(given, pa.BinaryArray):
+            columns = self._read(self._raw_padded(values))
+        if columns is None:
             return None
         written = self._write(columns)
         doubtful = None
@@ -81,22 +86,26 @@ class ColumnarCodec:
 
     def reads(self, values: Sequence[bytes | None]) -> bool:
         """Whether `decode` makes columns of these values, whatever is in them; at a third of it."""
-        columns = self._raw([(value or b"") + PADDING for value in values])
+        columns = self._raw_padded(values)
         return (
             columns is not None
             and all(pa.types.is_string(each.type) or _mended(each) is not None for each in columns)
             and not self._repeats(columns)
         )
 
-    def _read(self, values: Sequence[bytes | None]) -> list[Any] | None:
+    def _read(self, raw: list[Any] | None) -> list[Any] | None:
         """The columns, texts mended; None when one cannot be had."""
-        raw = self._raw(values)
         if raw is None:
             return None
         columns = [_mended(each) for each in raw]
         if any(each is None for each in columns) or self._repeats(columns):
             return None
         return columns
+
+    def _raw_padded(self, values: Sequence[bytes | None]) -> list[Any] | None:
+        """The columns as they are read with zeros behind; these may be items of a collection."""
+        padded = [(value or b"") + PADDING for value in values]
+        return self._raw(padded) if self._expansion.bounds(len(padded), size_of(padded)) else None
 
     def _raw(self, values: Sequence[bytes | None]) -> list[Any] | None:
         """The columns as they are read; None when one cannot be."""

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from headwater.clock import SYSTEM, Clock
 from headwater.contract.arrays import Faults
 from headwater.contract.columnar import ColumnarCodec
-from headwater.contract.expansion import expansion
+from headwater.contract.expansion import expansion, size_of
 from headwater.contract.framing import (
     FRAME_BYTES,
     BadFrameError,
@@ -107,7 +107,7 @@ class Decoder:
         every, left = range(len(values)), None
         if (first := _common_key(values, headers)) is not None:
             writer = self._writer(first)
-            if isinstance(writer, _Writer) and writer.expansion.bounds(values):
+            if isinstance(writer, _Writer):
                 left = writer.decode_columns(batch, every)
         groups = self._groups(batch, every if left is None else left)
         if left is not None and first is not None:
@@ -259,7 +259,7 @@ class _Writer:
 
     def decode_sifted(self, batch: _Batch, rows: Sequence[int]) -> None:
         """Decode rows of this schema by column, but for those the strict walk refuses."""
-        if not self.expansion.bounds([batch.values[row] for row in rows]):
+        if not self.expansion.bounds(len(rows), size_of([batch.values[row] for row in rows])):
             self.decode_by_row(batch, rows)
             return
         left = self.decode_columns(batch, rows)

@@ -40,14 +40,13 @@ class Expansion:
     per_record: int
     per_byte: float
 
-    def bounds(self, values: Sequence[bytes | None]) -> bool:
-        """Whether these have at most `MAX_SLOTS`, whatever they hold."""
-        size = sum(map(len, filter(None, values)))
-        return self.per_record * len(values) + self.per_byte * size <= MAX_SLOTS
+    def bounds(self, records: int, size: int) -> bool:
+        """Whether records of so many bytes have at most `MAX_SLOTS`, whatever they hold."""
+        return self.per_record * records + self.per_byte * size <= MAX_SLOTS
 
     def pieces(self, values: Sequence[bytes | None]) -> Sequence[Sequence[int]]:
         """The places of the values in runs of at most `MAX_SLOTS`, or of one value."""
-        if self.bounds(values):
+        if self.bounds(len(values), size_of(values)):
             return [range(len(values))]
         ends = list(
             accumulate(self.per_record + self.per_byte * len(value or b"") for value in values)
@@ -59,6 +58,11 @@ class Expansion:
             runs.append(range(start, end))
             start, passed = end, ends[end - 1]
         return runs
+
+
+def size_of(values: Sequence[bytes | None]) -> int:
+    """The bytes of all values."""
+    return sum(map(len, filter(None, values)))
 
 
 def expansion(schema: Type) -> Expansion:

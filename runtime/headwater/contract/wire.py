@@ -66,7 +66,7 @@ def compile_reader(schema: Type) -> Callable[[bytes, int], int]:
 
     It returns how many elements that has.
     """
-    read = _Compiler().read(schema, "", repeated=False)
+    read = _Compiler(schema).read(schema, "", repeated=False)
 
     def check(body: bytes, start: int) -> int:
         cursor = Cursor(body, start)
@@ -144,8 +144,13 @@ def _spend_empty(cursor: Cursor, elements: int, path: str) -> None:
 class _Compiler:
     """Knows the readers of the records it is inside of, for references back to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, schema: Type) -> None:
         self.records: dict[str, Reader] = {}
+        # only a schema that contains itself can nest deeper than the parser allows
+        self.counts_depth = any(isinstance(each, Reference) for _, each in descend(schema))
+
+    def deeper(self, inner: Reader, path: str) -> Reader:
+        return _deeper(inner, path) if self.counts_depth else inner
 
     def read(self, type_: Type, path: str, *, repeated: bool) -> Reader:
         match type_:
@@ -163,12 +168,12 @@ class _Compiler:
             case Array(items):
                 item = self.read(items, path + "[]", repeated=True)
                 block = _items(item, items, path)
-                return _deeper(_blocks(block, path), path)
+                return self.deeper(_blocks(block, path), path)
             case Map(values):
                 key = _string_at(path + "{}")
                 value = self.read(values, path + "{}", repeated=True)
                 block = _some(_both(key, value), path)
-                return _deeper(_blocks(block, path), path)
+                return self.deeper(_blocks(block, path), path)
             case Record():
                 return self.record(type_, path, repeated=repeated)
             case _:
@@ -185,7 +190,7 @@ class _Compiler:
                 field(cursor)
 
         outer = self.records.get(record.name)
-        self.records[record.name] = _deeper(read, path)
+        self.records[record.name] = self.deeper(read, path)
         reader = self.records[record.name]
         fields.extend(
             self.read(each.type, f"{path}.{each.name}", repeated=repeated) for each in record.fields
@@ -225,8 +230,6 @@ def _leaf(leaf: Leaf, path: str) -> Reader:
 
 
 def _deeper(inner: Reader, path: str) -> Reader:
-    """Only a schema that contains itself can nest deeper than the parser allows."""
-
     def read(cursor: Cursor) -> None:
         cursor.depth += 1
         if cursor.depth > MAX_DEPTH:

@@ -21,6 +21,7 @@ from headwater.contract import (
     Rules,
     TopicDecoder,
     schema_headers,
+    size_of,
 )
 from headwater.engine.dead_letters import LetterWriter
 from headwater.engine.halting import OnIncompatible, rows_before, unreadable
@@ -95,18 +96,17 @@ class Task:
         (`BATCH_DEPENDENT`) when a batch shows that a step depends on batch boundaries, and
         RuleBrokenError when a rule of severity `stop` is broken.
         """
-        pieces = self._expansion.pieces(records.values)
-        if len(pieces) <= 1:
-            return self._process(records, guilty)
+        if self._expansion.bounds(len(records), size := size_of(records.values)):
+            return self._process(records, guilty, size)
         works: list[Work] = []
         halts: list[Halt] = []
-        for piece in pieces:
+        for piece in self._expansion.pieces(records.values):
             left = set(rows_before(records, halts)).intersection(piece) if halts else piece
             works.append(self._part(records, sorted(left), guilty))
             halts += works[-1].halts
         return joined(works)
 
-    def _process(self, records: Records, guilty: Sequence[Quarantine]) -> Work:
+    def _process(self, records: Records, guilty: Sequence[Quarantine], size: int) -> Work:
         held = records.headers()
         refused = [*guilty, *screen(records, held)]
         values, headers = _without(records.values, refused), schema_headers(held)
@@ -124,7 +124,7 @@ class Task:
             quarantined += [*processed.quarantined, *published.quarantined, *_oversized(published)]
             quarantined += rulings.judge(self._output_rules[route.topic], processed.frame)
             encoded.append((route, published))
-        work = self._work(records, encoded, quarantined)
+        work = self._work(records, encoded, quarantined, size)
         skipped = work.skipped + len(decoded.skipped)
         return replace(work, skipped=skipped, violations=rulings.violations)
 
@@ -158,13 +158,14 @@ class Task:
         part = Selection(records, rows)
         places = {row: place for place, row in enumerate(rows)} if guilty else {}
         moved = [replace(each, row=places[each.row]) for each in guilty if each.row in places]
-        return self._process(part, moved).moved(rows)
+        return self._process(part, moved, size_of(part.values)).moved(rows)
 
     def _work(
         self,
         records: Records,
         encoded: Sequence[tuple[Route, Encoded]],
         quarantined: Sequence[Quarantine],
+        size: int,
     ) -> Work:
         """All or nothing: of a record that anything refused, no output; of several reasons one."""
         bad = {each.row: each for each in reversed(quarantined)}
@@ -173,7 +174,7 @@ class Task:
         return Work(
             topic=records.topic,
             read=len(records),
-            size=sum(map(len, filter(None, records.values))),
+            size=size,
             ends=records.ends(),
             publications=[_publication(route, published, bad) for route, published in encoded],
             dead_letters=self._dead_letters.topic,
