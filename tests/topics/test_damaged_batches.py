@@ -40,3 +40,28 @@ def test_of_each_offset_it_is_told_where_its_damage_ends(
             assert end_of_damage(config, partition, offset) == behind
     for sound in (0, second - 1, fourth, last - 1, end):
         assert end_of_damage(config, partition, sound) == sound
+
+
+@pytest.mark.kafka
+def test_damage_among_transactions_is_found_from_the_marker_before_it(
+    stack: Addresses, session_home: Path
+) -> None:
+    """A product that passed every record may stand at the marker, not where the batch begins.
+
+    Damage is told from there, and ends before its own marker.
+    """
+    config, partition = {"bootstrap.servers": stack.kafka}, Partition("damaged-transactions", 0)
+    KafkaTopics(config).create([TopicSettings(partition.topic, 1, "log")])
+    producer = Producer({**config, "transactional.id": "damaged", "linger.ms": 100})
+    producer.init_transactions(20)
+    for _ in range(3):
+        producer.begin_transaction()
+        for number in range(5):
+            producer.produce(partition.topic, b"%d" % number * 20, key=b"k", partition=0)
+        producer.commit_transaction(20)
+    marker, begin = 5, 6
+    assert damage(session_home, partition, begin, is_resealed=False) == begin + 4
+    for offset in (marker, begin, begin + 4):
+        assert end_of_damage(config, partition, offset) == begin + 5
+    for sound in (marker - 1, begin + 5):
+        assert end_of_damage(config, partition, sound) == sound
