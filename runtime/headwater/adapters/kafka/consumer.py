@@ -368,6 +368,7 @@ class KafkaSource:
         for partition, message in batch.last_messages.items():
             self._next[partition] = offset_of(message) + 1
             self._published_ms[partition] = message.timestamp()[1]
+            self._doubted.pop(partition, None)  # past the place: it was the way
 
     def _committed(self, partitions: Sequence[Partition]) -> list[TopicPartition]:
         wanted = [TopicPartition(p.topic, p.index) for p in partitions]

@@ -1,0 +1,103 @@
+"""What Kafka's source makes of damage that came once, from a client that says what a test wants."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, Message, TopicPartition
+
+from headwater.adapters.kafka import consumer
+from headwater.adapters.kafka.consumer import KafkaSource
+from headwater.errors import StartRefusedError
+from headwater.model import Partition, Positions
+
+HERE = Partition("in", 0)
+DAMAGE, GONE = KafkaError._BAD_MSG, KafkaError._AUTO_OFFSET_RESET
+
+
+def said(offset: int, error: int | None = None) -> Message:
+    """A record at an offset, or an error."""
+    return Message(
+        topic=HERE.topic,
+        partition=HERE.index,
+        offset=offset,
+        value=b"",
+        timestamp=(1, 0),
+        error=None if error is None else KafkaError(error),
+    )
+
+
+class ScriptedClient:
+    """Assigns one partition, then brings what the script says, poll by poll."""
+
+    script: Sequence[Sequence[Message]] = ()
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self._left = list(self.script)
+        self._on_assign: Any = None
+        self.sought: list[int] = []
+
+    def subscribe(self, _: list[str], *, on_assign: Any, **__: Any) -> None:
+        self._on_assign = on_assign
+
+    def consume(self, *_: Any) -> list[Message]:
+        if self._on_assign is not None:
+            assign, self._on_assign = self._on_assign, None
+            assign(self, [TopicPartition(HERE.topic, HERE.index)])
+            return []
+        return list(self._left.pop(0))
+
+    def assign(self, _: list[TopicPartition]) -> None: ...
+
+    def seek(self, target: TopicPartition) -> None:
+        self.sought.append(target.offset)
+
+
+class FromTheStart:
+    """Begins every partition at 0."""
+
+    def assigned(self, partitions: Sequence[Partition]) -> Positions:
+        return dict.fromkeys(partitions, 0)
+
+    def revoked(self, partitions: Sequence[Partition]) -> None: ...
+
+    def lost(self, partitions: Sequence[Partition]) -> None: ...
+
+
+def reading(monkeypatch: pytest.MonkeyPatch, *script: Sequence[Message]) -> KafkaSource:
+    """A source that holds the partition, and will hear of this."""
+    monkeypatch.setattr(ScriptedClient, "script", script)
+    monkeypatch.setattr(consumer, "Consumer", ScriptedClient)
+    source = KafkaSource({}, group="g", member="m")
+    source.subscribe([HERE.topic], FromTheStart())
+    source.poll(10, 0.0)
+    return source
+
+
+def test_damage_that_comes_twice_is_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it may have been the way: it is fetched again from where it began."""
+    source = reading(monkeypatch, [said(0), said(1, DAMAGE)], [said(1, GONE)])
+    (batch,) = source.poll(10, 0.0)
+    assert len(batch) == 1
+    assert source.corrupt() == {}
+    assert source.poll(10, 0.0) == []
+    assert source.corrupt() == {HERE: 1}
+
+
+def test_a_position_that_is_gone_behind_healed_damage_is_a_loss(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second fetch brought the records: what happens there later has another cause."""
+    source = reading(
+        monkeypatch,
+        [said(0, DAMAGE)],
+        [said(0), said(1)],
+        [said(2, GONE)],
+    )
+    assert source.poll(10, 0.0) == []
+    (batch,) = source.poll(10, 0.0)
+    assert len(batch) == 2
+    with pytest.raises(StartRefusedError) as refused:
+        source.poll(10, 0.0)
+    assert refused.value.code == "DATA_LOSS"
+    assert source.corrupt() == {}
