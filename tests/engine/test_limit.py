@@ -124,6 +124,40 @@ def test_a_code_may_have_a_limit_of_its_own(world: "World") -> None:
         assert len(world.committed(DEAD)) == 4
 
 
+def test_a_restart_does_not_thin_out_a_shorter_window(world: "World") -> None:
+    """Each limit begins with its own past, and the metric says so before the first commit."""
+    world.limit = BadRecordLimit(share=0.05, window=1_000, at_least=100)
+    world.code_limits = {Code.STEP_FAILED: BadRecordLimit(share=0.05, window=100, at_least=5)}
+    world.feed(*[b"a"] * 900)
+    world.process().run()
+    world.feed(*[b"bad"] * 4, *[b"a"] * 26)
+    process = world.process()
+    process.run()
+    assert process.ended is None
+    assert process.monitor.used["STEP_FAILED"] == 0.8
+    again = world.process()
+    again.run()
+    assert again.monitor.endings == {}
+    assert again.monitor.used == {"total": 0.04, "STEP_FAILED": 0.8}
+    world.feed(b"bad", b"bad")
+    last = world.process()
+    last.run()
+    assert isinstance(last.ended, TooManyBadRecordsError)
+    assert "bad as STEP_FAILED" in str(last.ended)
+
+
+def test_a_restart_counts_on_a_partition_that_has_all_the_records(world: "World") -> None:
+    """Partitions without records take no part of the window."""
+    world.limit = BadRecordLimit(share=0.05, window=90, at_least=50)
+    for number in range(49):
+        world.broker.append("in", b"bad#%d" % number, key=b"k0")
+    world.process().run()
+    again = world.process()
+    again.run()
+    assert again.window.counts() == (49, 49)
+    assert again.monitor.used == {"total": 0.98}
+
+
 def test_other_codes_do_not_count_for_a_code() -> None:
     """Its window looks back on all records, and on its own bad ones."""
     own = {Code.BAD_MAGIC: BadRecordLimit(share=0.01, window=100, at_least=5)}

@@ -224,38 +224,55 @@ class DeadLetterTail:
         self._topics = topics
 
     def restore(self, window: BadRecordWindow, positions: Positions) -> None:
-        """Fill the window with the records before `positions` and the bad ones among them.
-
-        The window is shared out evenly over the partitions held.
-        """
-        share = window.size // max(1, len(positions))
+        """Fill the window with the records before `positions` and the bad ones among them."""
         firsts: dict[Partition, int] = {}
         for topic in {partition.topic for partition in positions}:
             firsts.update(self._topics.beginnings(topic))
-        floors = {p: max(firsts.get(p, 0), end - share) for p, end in positions.items()}
-        read = sum(end - floors[p] for p, end in positions.items())
-        codes = self._count(floors, positions, window.size)
-        window.restore(read=max(read, codes.total()), codes=codes)
+        letters = self._letters(window.size)
 
-    def _count(
-        self, floors: Mapping[Partition, int], ends: Positions, most: int
-    ) -> Counter[Code | None]:
+        def last(records: int) -> tuple[int, Counter[Code | None]]:
+            floors = _floors(firsts, positions, records)
+            codes = Counter(
+                code
+                for (partition, offset), code in letters.items()
+                if partition in floors and floors[partition] <= offset < positions[partition]
+            )
+            return sum(positions[p] - floor for p, floor in floors.items()), codes
+
+        window.restore(last)
+
+    def _letters(self, most: int) -> Mapping[tuple[Partition, int], Code | None]:
+        """The codes of the newest letters by their source.
+
+        A replay that failed is no second bad record.
+        """
         if self._topics.partitions(self._topic) is None:
-            return Counter()
+            return {}
         first, end = self._topics.beginnings(self._topic), self._topics.ends(self._topic)
         ranges = {p: (max(first[p], end[p] - most), end[p]) for p in end}
-        # by their source: a replay that failed is no second bad record
-        bad: dict[tuple[str, int, int], Code | None] = {}
+        found: dict[tuple[Partition, int], Code | None] = {}
         for records in self._reader.read(ranges, max_records=most):
             for row in range(len(records)):
                 headers = records.raw(row).headers
-                found = source_position(headers)
-                if found is None:
-                    continue
-                partition = Partition(found[0], found[1])
-                if floors.get(partition, 0) <= found[2] < ends.get(partition, 0):
-                    bad[found] = _code(headers)
-        return Counter(bad.values())
+                place = source_position(headers)
+                if place is not None:
+                    found[Partition(place[0], place[1]), place[2]] = _code(headers)
+        return found
+
+
+def _floors(firsts: Positions, ends: Positions, records: int) -> Positions:
+    """Where the last so many records begin: shared out evenly, as far as the partitions have them.
+
+    Which of two partitions was written last is not known; that one has no more, is.
+    """
+    lengths = {p: max(0, end - firsts.get(p, 0)) for p, end in ends.items()}
+    floors: dict[Partition, int] = {}
+    left = records
+    for done, partition in enumerate(sorted(lengths, key=lengths.__getitem__)):
+        taken = min(lengths[partition], left // (len(lengths) - done))
+        floors[partition] = ends[partition] - taken
+        left -= taken
+    return floors
 
 
 def _code(headers: Headers) -> Code | None:

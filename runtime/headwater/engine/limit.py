@@ -1,7 +1,7 @@
 """Promise 6: too many bad records stop the product rather than hide a bad deployment."""
 
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +10,12 @@ from headwater.model import Code
 
 TOTAL: Final = "total"
 """Beside the codes: the limit over all bad records."""
+
+LookBack = Callable[[int], tuple[int, Counter[Code | None]]]
+"""Of the last so many records before a start: how many there were, and the bad ones by code.
+
+None stands for a code that this release does not know.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +98,16 @@ class BadRecordWindow:
         by_code = {code.value: _used(counter) for code, counter in self._codes.items()}
         return {TOTAL: _used(self._total), **by_code}
 
-    def restore(self, *, read: int, codes: Mapping[Code | None, int]) -> None:
-        """Begin with what the tail of the dead letters says of the time before this process.
+    def restore(self, last: LookBack) -> None:
+        """Begin with what is known of the time before this process, each limit with its own past.
 
-        None stands for a code that this release does not know.
+        A count over a longer past would thin out the bad records of a short one.
         """
-        self._total.restore(read, sum(codes.values()))
+        read, codes = last(self._total.limit.window)
+        self._total.restore(read, codes.total())
         for code, counter in self._codes.items():
-            counter.restore(read, codes.get(code, 0))
+            read, codes = last(counter.limit.window)
+            counter.restore(read, codes[code])
 
     def observe(self, *, read: int, codes: Mapping[Code, int], dead_letters: str) -> None:
         """Count a batch before it is staged. Raises TooManyBadRecordsError when a limit trips."""

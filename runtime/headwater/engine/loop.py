@@ -301,6 +301,7 @@ class Loop:
         positions = self._start.check(partitions, self._source, self._attempts)
         if not self._is_restored and positions:
             self._tail.restore(self._window, positions)
+            self._monitor.limits_used(self._window.used())
             self._is_restored = True
         self._transaction.assigned(positions)
         self.assignments += 1
