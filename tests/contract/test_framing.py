@@ -84,11 +84,16 @@ def test_a_bad_header_costs_one_record(header: bytes, code: Code) -> None:
         assert decoded.frame["f0"].to_list() == [0, 2]
 
 
-def test_a_null_value_is_empty_whatever_its_header_says() -> None:
-    """A tombstone has no body."""
-    decoded = decoder().decode([None, BODIES[1]], {0: HEADER, 1: HEADER})
-    assert [(each.row, each.code) for each in decoded.quarantined] == [(0, Code.EMPTY_VALUE)]
-    assert decoded.frame["_row"].to_list() == [1]
+@pytest.mark.parametrize("value", [None, b""])
+@pytest.mark.parametrize("good", [HEADER, b"\0\0\0\0\1"])
+def test_an_empty_value_is_told_as_such_whatever_its_header_says(
+    value: bytes | None, good: bytes
+) -> None:
+    """A tombstone has no body, and what has no body is no record cut short."""
+    for decode in (decoder().decode, decoder().decode_by_row):
+        decoded = decode([value, BODIES[1]], {0: good, 1: good})
+        assert [(each.row, each.code) for each in decoded.quarantined] == [(0, Code.EMPTY_VALUE)]
+        assert decoded.frame["_row"].to_list() == [1]
 
 
 def test_what_the_lookup_refuses_is_asked_again_after_a_minute() -> None:

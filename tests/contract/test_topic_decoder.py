@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from headwater.contract import Contract, Decoder, TopicDecoder, parse_contract
+from headwater.contract import (
+    Contract,
+    Decoder,
+    TopicDecoder,
+    claimed_twice,
+    incompatibilities,
+    parse_contract,
+)
 from headwater.errors import UnknownSchemaError
 from headwater.model import Code, SchemaRef
 
@@ -28,7 +35,8 @@ SCHEMAS = {
     1: OPENED.text,
     2: CLOSED.text,
     3: schema("airport.GateShut", "closed"),
-    4: schema("other.GateOpened", "opened"),
+    4: schema("other.GateMoved", "opened"),
+    6: schema("other.GateOpened", "opened"),
     5: '"string"',
 }
 
@@ -40,10 +48,14 @@ def lookup(reference: SchemaRef) -> str:
     return SCHEMAS[reference]
 
 
+def of(*contracts: Contract, skips_others: bool = False) -> TopicDecoder:
+    """Reads these types."""
+    return TopicDecoder([Decoder(each, lookup) for each in contracts], skips_others=skips_others)
+
+
 def reader(*, skips_others: bool = False) -> TopicDecoder:
     """Reads both types."""
-    decoders = [Decoder(each, lookup) for each in (OPENED, CLOSED)]
-    return TopicDecoder(decoders, skips_others=skips_others)
+    return of(OPENED, CLOSED, skips_others=skips_others)
 
 
 def value(schema_id: int, number: int) -> bytes:
@@ -63,7 +75,7 @@ def test_each_record_goes_to_the_contract_of_its_type() -> None:
 
 @pytest.mark.parametrize("skips", [False, True])
 def test_a_type_that_no_contract_takes_is_refused_or_skipped(skips: bool) -> None:
-    """A namespace is part of the name; nothing is dropped unless the author says so."""
+    """Nothing is dropped unless the author says so."""
     decoded = reader(skips_others=skips).decode([value(1, 0), value(4, 1), value(2, 2)])
     assert [each["_row"].to_list() for each in decoded.frames] == [[0], [2]]
     if skips:
@@ -71,7 +83,7 @@ def test_a_type_that_no_contract_takes_is_refused_or_skipped(skips: bool) -> Non
         return
     (refused,) = decoded.quarantined
     assert (refused.row, refused.code) == (1, Code.INCOMPATIBLE_SCHEMA)
-    assert "other.GateOpened" in refused.message
+    assert "other.GateMoved" in refused.message
     assert (decoded.skipped, decoded.unreadable) == ([], [1])
 
 
@@ -92,7 +104,43 @@ def test_bad_records_are_told_as_ever() -> None:
 
 def test_one_contract_takes_every_record() -> None:
     """Then its own reasons tell why a record cannot be read."""
-    decoded = TopicDecoder([Decoder(OPENED, lookup)]).decode([value(1, 0), value(2, 1)])
+    decoded = of(OPENED).decode([value(1, 0), value(2, 1)])
     (refused,) = decoded.quarantined
     assert (refused.row, refused.code) == (1, Code.INCOMPATIBLE_SCHEMA)
     assert "GateClosed" in refused.message
+
+
+def test_one_contract_skips_the_others_where_the_author_says_so() -> None:
+    """One type that is wanted of many is the plainest use of it."""
+    decoded = of(OPENED, skips_others=True).decode([value(1, 0), value(2, 1), value(1, 2)])
+    assert decoded.frames[0]["_row"].to_list() == [0, 2]
+    assert (decoded.skipped, decoded.quarantined, decoded.unreadable) == ([1], [], [])
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_a_record_of_another_namespace_finds_the_only_contract_of_its_name(skips: bool) -> None:
+    """The gate calls that move compatible; skipped, every record after it would be lost."""
+    decoded = reader(skips_others=skips).decode([value(1, 0), value(6, 1), value(2, 2)])
+    assert [each["_row"].to_list() for each in decoded.frames] == [[0, 1], [2]]
+    moved = contract("other.GateOpened", "opened")
+    assert incompatibilities(moved, OPENED, "FULL_TRANSITIVE") == []
+
+
+def test_a_name_of_two_namespaces_is_taken_in_full_alone() -> None:
+    """Either could be meant, so neither is; an alias says which."""
+    mine, yours = contract("mine.GateOpened", "opened"), contract("yours.GateOpened", "opened")
+    (refused,) = of(mine, yours).decode([value(6, 0)]).quarantined
+    assert refused.code is Code.INCOMPATIBLE_SCHEMA
+    assert "alias" in refused.message
+    told = contract("yours.GateOpened", "opened", aliases=["other.GateOpened"])
+    assert [each.height for each in of(mine, told).decode([value(6, 0)]).frames] == [0, 1]
+
+
+def test_a_name_counts_more_than_an_alias() -> None:
+    """Whatever their order."""
+    taking = contract("airport.GateClosed", "opened", aliases=["GateOpened"])
+    for contracts, heights in (((OPENED, taking), [1, 0]), ((taking, OPENED), [0, 1])):
+        decoded = of(*contracts).decode([value(1, 0)])
+        assert [each.height for each in decoded.frames] == heights
+    assert [each for each, _, _ in claimed_twice([OPENED, taking])] == ["airport.GateOpened"]
+    assert list(claimed_twice([OPENED, CLOSED])) == []

@@ -250,6 +250,24 @@ def test_keys_are_those_of_the_type_of_each_record() -> None:
     assert [each.rows.to_list() for each in work.publications] == [[0], [2]]
 
 
+def test_one_type_of_many_is_read_past_the_others() -> None:
+    """Where the author skips them: they neither halt the partition nor become letters."""
+    _, values = keyed_task()
+    ids: dict[SchemaRef, str] = {n: each.text for n, each in enumerate(SEVERAL.values(), start=1)}
+    mine = SEVERAL["Order"]
+    route = Route("out", Plan(stream(), mine.columns, mine.columns), Encoder(mine, 1))
+    reader = TopicDecoder([Decoder(mine, ids.__getitem__)], skips_others=True)
+    policy = InputPolicy(on_incompatible="pause")
+    tried = Task(reader, [route], dead_letters=LetterWriter("dead"), policy=policy)
+    rows = [
+        RawRecord(Partition("shop.orders", 0), row, 0, b"k", value)
+        for row, value in enumerate(values("Order", "Count", "Order"))
+    ]
+    work = tried.process(MemoryRecords("shop.orders", rows))
+    assert (list(work.halts), list(work.letters), work.skipped) == ([], [], 1)
+    assert [each.rows.to_list() for each in work.publications] == [[0, 2]]
+
+
 def test_no_step_sees_a_record_of_a_bad_key() -> None:
     """It might fail there, and the letter would say so instead."""
     seen: list[int] = []

@@ -102,6 +102,8 @@ def test_a_description_tells_types_and_subjects(project: Any) -> None:
         ('contracts=[("shop.gate-opened", 0)]', "INVALID_VALUE", "contract=0"),
         ('contracts=[("Gate", 1)]', "INVALID_NAME", "'Gate'"),
         ("contracts=[]", "INVALID_VALUE", "contracts="),
+        ("contracts=5", "INVALID_VALUE", "contracts=5"),
+        ('contract=1, others="skip"', "INVALID_VALUE", "others='skip' goes with contracts=[...]"),
         ('contracts=["shop.gate-opened"]', "INVALID_VALUE", "contracts="),
         ('contract=1, contracts=[("shop.gate-opened", 1)]', "INVALID_VALUE", "not both"),
         ('contract=1, subjects="id"', "INVALID_VALUE", "subjects='id'"),
@@ -115,7 +117,24 @@ def test_mistakes_of_a_stream_are_told(project: Any, call: str, code: str, text:
     with pytest.raises(DeclarationError) as caught:
         ProductDriver(file)
     found = [each for each in caught.value.problems if each.code == code]
+    assert "NO_INPUT" not in {each.code for each in caught.value.problems}
     assert any(text in each.message and each.line == 5 for each in found), caught.value
+
+
+@pytest.mark.parametrize("closing", [{"name": "GateOpened"}, {"aliases": ["GateOpened"]}])
+def test_two_contracts_of_one_type_are_refused(project: Any, closing: dict[str, Any]) -> None:
+    """One of them would take every record of the other, and nobody would see it."""
+    file = gates(project)
+    project.contract(OPENED, name="GateOpened", namespace="shop")
+    project.contract(CLOSED, **{"name": "GateClosed", "namespace": "shop", **closing})
+    with pytest.raises(DeclarationError) as caught:
+        ProductDriver(file)
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.line) == ("TYPE_CLAIMED_TWICE", 6)
+    assert problem.message == (
+        "shop.gates: shop.gate-opened v1 and shop.gate-closed v1 both take the records named"
+        " shop.GateOpened, by name or alias; read one of them, or take that alias out of the other"
+    )
 
 
 def test_where_a_schema_is_named_is_one_of_two(project: Any) -> None:

@@ -91,6 +91,37 @@ def test_several_types_in_one_topic_are_read_as_several_frames(airport: Airport)
 
 
 @pytest.mark.kafka
+def test_one_type_of_several_is_read_whatever_its_namespace(airport: Airport) -> None:
+    """The others halt nothing; a record whose namespace moved is still of that type."""
+    source = airport.topic("gates")
+    airport.contract("gate-opened", "Opened")
+    airport.contract("openings", "Opening")
+    product = airport.product(
+        "openings",
+        f"""
+        (opened,) = product.stream(
+            "{source}", contracts=[("{airport.domain}.gate-opened", 1)], others="skip"
+        )
+        product.publish(opened, contract=1)
+        """,
+    )
+    url = airport.addresses.registry
+    opened, closed, moved = (
+        airport.serializer(url, schema, subject_name_strategy=topic_record_subject_name_strategy)
+        for schema in (
+            airport.schema("Opened"),
+            airport.schema("Closed"),
+            airport.schema("terminal.Opened"),
+        )
+    )
+    sent = [((opened, closed, moved)[n % 3], gate(f"A{n % 5}", n)) for n in range(30)]
+    airport.send(source, sent)
+    airport.run(product)
+    assert airport.read(product, url) == [each for by, each in sent if by is not closed]
+    assert airport.letters(product) == []
+
+
+@pytest.mark.kafka
 def test_schemas_are_named_in_headers(airport: Airport, guids: GuidRegistry) -> None:
     """V1 is read beside V0, written where it is asked for, and its snapshot is proved."""
     source = airport.topic("gates")

@@ -5,13 +5,13 @@ Collects every mistake before it gives up.
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headwater.assembly.root import PRODUCTS, SCHEMAS, project_root
 from headwater.assembly.source import FILE_NAME, read_product
-from headwater.contract import Contract, always_null, load_contract, misfits
+from headwater.contract import Contract, always_null, claimed_twice, load_contract, misfits
 from headwater.errors import DeclarationError, Problem
 from headwater.flow import Columns, Plan
 from headwater.product import DataProduct, Map, Origin, Output, Stream
@@ -110,6 +110,7 @@ def complete(product: DataProduct, file: Path, root: Path | None = None) -> Load
         contract = _contract(root, stream.contract_name, stream.contract, stream.origin, problems)
         if contract is not None:
             inputs[stream.contract_name] = contract
+    problems += _claim_mistakes(product, inputs)
     for output in product.outputs:
         contract = _contract(root, output.topic, output.contract, output.origin, problems)
         if contract is not None:
@@ -161,6 +162,24 @@ def _contract(
             file, line = at or (problem.file, problem.line)
             problems.append(replace(problem, file=file, line=line))
         return None
+
+
+def _claim_mistakes(product: DataProduct, inputs: Mapping[str, Contract]) -> Iterator[Problem]:
+    """Types of events of one topic that two of its contracts would take."""
+    topics: dict[str, list[Stream]] = {}
+    for stream in product.inputs:
+        if stream.event is not None and stream.event in inputs:
+            topics.setdefault(stream.topic, []).append(stream)
+    for topic, streams in topics.items():
+        contracts = [inputs[each.contract_name] for each in streams]
+        for name, first, other in claimed_twice(contracts):
+            text = (
+                f"{topic}: {first.topic} v{first.version} and {other.topic} v{other.version} both"
+                f" take the records named {name}, by name or alias; read one of them, or take"
+                " that alias out of the other"
+            )
+            origin = streams[0].origin
+            yield Problem("TYPE_CLAIMED_TWICE", text, origin.file, origin.line)
 
 
 def plan_between(

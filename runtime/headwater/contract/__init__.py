@@ -13,6 +13,7 @@ from headwater.contract.compatibility import (
 from headwater.contract.decoder import Decoded, Decoder, record_name
 from headwater.contract.document import field_line
 from headwater.contract.encoder import Encoded, Encoder
+from headwater.contract.event_types import claimed_twice
 from headwater.contract.expansion import size_of
 from headwater.contract.fitting import always_null, misfits
 from headwater.contract.framing import guid_header, named_schema, schema_headers
@@ -56,6 +57,7 @@ __all__ = [
     "adopted",
     "always_null",
     "arrow_schema",
+    "claimed_twice",
     "contract_path",
     "event_time_change",
     "field_line",

@@ -334,7 +334,7 @@ def _common_key(values: Sequence[bytes | None], headers: Mapping[int, bytes]) ->
     if not headers:
         return framed_id(values[0])
     distinct = set(headers.values()) if len(headers) == len(values) else ()
-    return next(iter(distinct)) if len(distinct) == 1 and None not in values else None
+    return next(iter(distinct)) if len(distinct) == 1 and all(values) else None
 
 
 def rows_by_key(
@@ -347,7 +347,7 @@ def rows_by_key(
     groups: dict[Key, list[int]] = {}
     for row in range(len(values)) if rows is None else rows:
         value = values[row]
-        key = framed_id(value) if row not in headers or value is None else headers[row]
+        key = headers[row] if value and row in headers else framed_id(value)
         if key is not None:
             groups.setdefault(key, []).append(row)
         else:

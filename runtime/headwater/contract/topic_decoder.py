@@ -1,6 +1,6 @@
 """A topic of several event types: each record to the contract of its type.
 
-The type is the full name of the record in its writer's schema, however the subject was named.
+The type is the name of the record in its writer's schema, however the subject was named.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from typing import Final
 import polars as pl
 
 from headwater.contract.decoder import NO_HEADERS, Decoder, in_order, rows_by_key
+from headwater.contract.event_types import EventTypes
 from headwater.contract.expansion import Expansion, largest
 from headwater.contract.framing import Key
 from headwater.contract.schema import Contract
@@ -36,17 +37,15 @@ class TopicDecoder:
     """Decodes records of one topic into a frame per contract.
 
     One contract takes every record, so that its own reasons tell why one cannot be read. Of several
-    each takes its own type, by full name or alias; the rest is refused, or skipped.
+    each takes its own type (`EventTypes`), and so does one that `skips_others`; the rest is
+    refused, or skipped.
     """
 
     def __init__(self, decoders: Sequence[Decoder], *, skips_others: bool = False) -> None:
         self._decoders = decoders
         self._skips_others = skips_others
-        self._owners = {
-            name: place
-            for place, decoder in enumerate(decoders)
-            for name in (*decoder.contract.record.aliases, decoder.contract.record.name)
-        }
+        self._types = EventTypes(self.contracts)
+        self._takes_all = len(decoders) == 1 and not skips_others
 
     @property
     def contracts(self) -> Sequence[Contract]:
@@ -62,7 +61,7 @@ class TopicDecoder:
         self, values: Sequence[bytes | None], headers: Mapping[int, bytes] = NO_HEADERS
     ) -> DecodedTypes:
         """Decode values; see `Decoder.decode`. Raises RetriableError as that does."""
-        if len(self._decoders) == 1:
+        if self._takes_all:
             (decoded,) = (each.decode(values, headers) for each in self._decoders)
             return DecodedTypes([decoded.frame], decoded.quarantined, decoded.unreadable, ())
         quarantined: list[Quarantine] = []
@@ -72,7 +71,7 @@ class TopicDecoder:
         skipped: list[int] = []
         for key, rows in groups.items():
             name = self._decoders[REFUSER].type_of(key)
-            owner = REFUSER if name is None else self._owners.get(name)
+            owner = REFUSER if name is None else self._types.place(name)
             if owner is not None:
                 owned[owner][key] = rows
             elif self._skips_others:
@@ -94,4 +93,5 @@ class TopicDecoder:
 
 
 def _none(name: str | None) -> str:
-    return f"no contract of this input is of the type {name}; add one, or skip the other types"
+    way = "add one, give one that alias, or skip the other types"
+    return f"no contract of this input is of the type {name}; {way}"

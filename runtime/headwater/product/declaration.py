@@ -48,7 +48,8 @@ class DataProduct:
         self.origin = caller()
         self._inputs: list[Stream] = []
         self._outputs: list[Output] = []
-        self._is_publishing = False  # an output that is a mistake is not a missing one too
+        self._is_reading = False  # an input that is a mistake is not a missing one too
+        self._is_publishing = False
         self._problems: list[Problem] = []
         self._report(INVALID_NAME, product_name_mistake(name))
         self._report(INVALID_VALUE, _owner_mistake(owner))
@@ -75,7 +76,7 @@ class DataProduct:
             Problem(code, f"{self.name}: {text}", self.origin.file, self.origin.line)
             for found, code, text in (
                 (
-                    bool(self._inputs),
+                    self._is_reading,
                     "NO_INPUT",
                     "no input; call product.stream(topic, contract=N)",
                 ),
@@ -125,6 +126,7 @@ class DataProduct:
         `subjects` says how the log's writers name their subjects in the registry: by "topic",
         "record" or "topic-record".
         """
+        self._is_reading = True
         several = contracts is not None
         named = subjects or ("topic-record" if several else "topic")
         first = Stream(
@@ -133,6 +135,9 @@ class DataProduct:
         self._check_stream(first, topic, start)
         wanted = _wanted(contract, contracts)
         self._report(INVALID_VALUE, _contracts_mistake(contract, contracts))
+        if others == "skip" and not several:
+            text = "others='skip' goes with contracts=[...]; with contract=N there are no others"
+            self._report(INVALID_VALUE, text)
         streams = [replace(first, event=event, contract=version) for event, version in wanted]
         for stream in streams:
             self._report(INVALID_VALUE, contract_mistake(stream.contract))
@@ -229,7 +234,7 @@ def _wanted(
 
 
 def _contracts_mistake(contract: object, contracts: object) -> str | None:
-    if contracts is None or isinstance(contracts, int):
+    if contracts is None:
         return None
     if contract is not None:
         return "give contract=N, or contracts=[...] for several types of events; not both"
