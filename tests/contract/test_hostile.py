@@ -39,6 +39,7 @@ def code_of(schema: dict[str, Any], body: bytes) -> Code | None:
     """What becomes of one record of a writer's schema; None when it is taken."""
     tried = decoder(PLAIN, schema)
     tried.decode([FRAME])  # compiles the schema
+    decoder(PLAIN, writer()).decode_by_row([FRAME + b"\0"])  # what libraries load once
     tracemalloc.start()
     found = tried.decode([FRAME + body]).quarantined
     _, peak = tracemalloc.get_traced_memory()

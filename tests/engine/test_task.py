@@ -359,3 +359,21 @@ def test_pieces_make_the_work_of_the_whole(
     whole = as_told(worked())
     monkeypatch.setattr(expanding, "MAX_SLOTS", slots)
     assert as_told(worked()) == whole
+
+
+def test_steps_are_given_no_more_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The columns behind them are as large again, and those of all pieces never stand together."""
+    heights: list[int] = []
+
+    def watched(frame: pl.DataFrame) -> pl.DataFrame:
+        heights.append(frame.height)
+        return frame
+
+    tried = task(stream().map(watched))
+    tried.skip_proofs()
+    values = encoded(*range(40))
+    monkeypatch.setattr(expanding, "MAX_SLOTS", 10 * (len(values[-1]) + 3))
+    (published,) = tried.process(records(*values)).publications
+    assert list(published.values) == values
+    assert sum(heights) == 40
+    assert 10 <= max(heights) <= 12  # the first are shorter

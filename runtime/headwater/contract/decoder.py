@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from headwater.clock import SYSTEM, Clock
 from headwater.contract.arrays import Faults
 from headwater.contract.columnar import ColumnarCodec
-from headwater.contract.expansion import expansion, size_of
+from headwater.contract.expansion import expansion
 from headwater.contract.framing import (
     FRAME_BYTES,
     BadFrameError,
@@ -259,9 +259,6 @@ class _Writer:
 
     def decode_sifted(self, batch: _Batch, rows: Sequence[int]) -> None:
         """Decode rows of this schema by column, but for those the strict walk refuses."""
-        if not self.expansion.bounds(len(rows), size_of([batch.values[row] for row in rows])):
-            self.decode_by_row(batch, rows)
-            return
         left = self.decode_columns(batch, rows)
         if left is None and self._columnar is not None:
             near = self._unreadable(self._columnar, batch, rows)
