@@ -1,7 +1,8 @@
 """The `Registry` port over a Confluent-compatible schema registry.
 
 Only a registry's own "no such schema" counts as a no: a 404 without the registry's error code comes
-from a wrong address or a proxy, and waits like every other bad answer.
+from a wrong address or a proxy, and waits like every other bad answer. So does an answer that is
+no answer: what comes from here ends in frames and in the names of files.
 """
 
 import re
@@ -36,12 +37,17 @@ DEFAULTS: Final[Mapping[str, float]] = {
 NUMBERS: Final = frozenset({*DEFAULTS, "cache.capacity", "cache.latest.ttl.sec"})
 """Client properties that are numbers; settings arrive as text."""
 
-_ABSENT: Final = frozenset(
-    {40401, 40402, 40403, 40408}
-)  # no such subject, version, schema; no mode of the subject's own
+_ABSENT: Final = (40401, 40402, 40403, 40408)
+"""No such subject, version, schema; no mode of the subject's own.
+
+A tuple: the code of an error is whatever its sender wrote, a list too, which no set can look for.
+"""
 _REFUSED: Final = frozenset(
     {HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
 )  # incompatible; not a schema
+
+IDS: Final = range(1 << 31)  # four bytes in a frame, and an int in Java
+VERSIONS: Final = range(1, 1 << 31)
 
 JAVA_CLASS: Final = re.compile(
     r"^(\w+\.)+\w+: "
@@ -49,6 +55,10 @@ JAVA_CLASS: Final = re.compile(
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item", int, str)
+
+
+class _NoPageError(UnavailableError):
+    """A 404 without the registry's own error code: whoever answers has no such page."""
 
 
 class SchemaRegistry:
@@ -73,7 +83,7 @@ class SchemaRegistry:
     def schema(self, reference: SchemaRef) -> str:
         """The Avro JSON text of an id or GUID, cached for ever. Raises UnknownSchemaError on a no.
 
-        A registry that knows no GUIDs at all has none of this one.
+        A registry that gives its schemas no GUIDs has none of this one, and the error says so.
         """
         if reference not in self._schemas:
             if isinstance(reference, UUID):
@@ -84,7 +94,7 @@ class SchemaRegistry:
                 raise UnknownSchemaError(
                     f"The schema registry at {self._address} has no schema {reference}."
                 )
-            self._schemas[reference] = self._text(found)
+            self._schemas[reference] = self._schema_text(found)
         return self._schemas[reference]
 
     def subjects(self, schema_id: int) -> frozenset[str]:
@@ -109,7 +119,10 @@ class SchemaRegistry:
     def lookup(self, subject: str, schema: str) -> RegisteredSchema | None:
         """The registered copy of exactly this schema under the subject; None when there is none."""
         foreign = Schema(schema, "AVRO")
-        found = self._ask(lambda: self._client.lookup_schema(subject, foreign), subject)
+        try:
+            found = self._ask(lambda: self._client.lookup_schema(subject, foreign), subject)
+        except RegistrationRefusedError:
+            return None  # what the registry takes for no schema is not registered
         return None if found is None else self._registered(found)
 
     def latest(self, subject: str) -> RegisteredSchema | None:
@@ -126,33 +139,39 @@ class SchemaRegistry:
     def compatibility(self, subject: str) -> str:
         """The mode in force for the subject: its own, else the registry's default."""
         found = self._ask(lambda: self._client.get_compatibility(subject))
-        return self._default_mode() if found is None else str(found)
+        if found is None:
+            found = self._ask(self._client.get_compatibility)
+        return self._text(found, "a mode")
 
     def _version(self, subject: str, number: int) -> RegisteredSchema | None:
         found = self._ask(lambda: self._client.get_version(subject, number))
-        return None if found is None else self._registered(found)
+        registered = None if found is None else self._registered(found)
+        if registered is not None and registered.version != number:
+            raise self._nonsense("another version than it was asked for")
+        return registered
 
     def _of_guid(self, guid: str) -> Schema | None:
-        """The schema of a GUID; None also from a registry that does not know what that is.
+        """The schema of a GUID; None when there is none.
 
-        Such a one has no page for GUIDs. That its address is right shows where it has another.
+        A registry that knows no GUIDs has no page for them, and neither has a proxy before one that
+        does; only what the registry says of its own schemas tells the two apart.
         """
         try:
-            return self._client.get_schema_by_guid(guid)
-        except SchemaRegistryError as error:
-            if error.http_status_code != HTTPStatus.NOT_FOUND:
-                raise self._unavailable(f"HTTP {error.http_status_code}") from error
-        except Exception as error:  # whatever its HTTP or JSON library raised
-            raise self._unavailable(type(error).__name__) from error
-        self._default_mode()
-        return None
+            return self._ask(lambda: self._client.get_schema_by_guid(guid))
+        except _NoPageError as error:
+            if self._may_have_guids():
+                reason = "HTTP 404 for a GUID, not in the registry's words: no page for GUIDs"
+                raise self._unavailable(reason) from error
+            raise UnknownSchemaError(
+                f"The schema registry at {self._address} gives its schemas no GUIDs, hence has none"
+                f" of {guid}; name schemas by ids, or use a registry that gives GUIDs."
+            ) from error
 
-    def _default_mode(self) -> str:
-        """The registry's own mode, which every registry has."""
-        found = self._ask(self._client.get_compatibility)
-        if not isinstance(found, str):
-            raise self._unavailable("a mode that is no text")
-        return found
+    def _may_have_guids(self) -> bool:
+        """Whether a schema of the registry has a GUID, or there is none to tell by."""
+        subjects = self._listed(self._ask(lambda: self._client.get_subjects(limit=1)), str)
+        newest = self.latest(subjects[0]) if subjects else None
+        return newest is None or newest.guid is not None
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -163,49 +182,74 @@ class SchemaRegistry:
         try:
             return call()
         except SchemaRegistryError as error:
-            if error.http_status_code == HTTPStatus.NOT_FOUND and error.error_code in _ABSENT:
-                return None
             if subject and error.http_status_code in _REFUSED:
                 raise self._refused(subject, error) from error
-            raise self._unavailable(f"HTTP {error.http_status_code}") from error
+            reason = f"HTTP {error.http_status_code}"
+            if error.http_status_code != HTTPStatus.NOT_FOUND:
+                raise self._unavailable(reason) from error
+            if error.error_code in _ABSENT:
+                return None
+            raise self._unavailable(reason, _NoPageError) from error
         except Exception as error:  # whatever its HTTP or JSON library raised
             raise self._unavailable(type(error).__name__) from error
 
     def _refused(self, subject: str, error: SchemaRegistryError) -> RegistrationRefusedError:
-        reasons = JAVA_CLASS.sub("", error.error_message).rstrip(".")
+        reasons = JAVA_CLASS.sub("", str(error.error_message)).rstrip(".")
         return RegistrationRefusedError(
             f"The schema registry at {self._address} refuses the schema of {subject}: "
             f"{reasons}; undo the change, or publish it as a new major."
         )
 
-    def _unavailable(self, reason: str) -> UnavailableError:
-        return UnavailableError(
+    def _unavailable(
+        self, reason: str, kind: type[UnavailableError] = UnavailableError
+    ) -> UnavailableError:
+        return kind(
             f"The schema registry at {self._address} does not answer well ({reason}); "
             f"start it, or check address and credentials."
         )
 
+    def _nonsense(self, what: str) -> UnavailableError:
+        """An answer that is none. Whoever asks again gets a new one: the client keeps them all."""
+        self._client.clear_caches()  # type: ignore[no-untyped-call]  # bare in the library
+        return self._unavailable(f"it answers {what}")
+
     def _registered(self, found: ForeignSchema) -> RegisteredSchema:
-        if found.schema_id is None:
-            raise self._unavailable("a schema without an id")
         return RegisteredSchema(
-            found.schema_id,
-            self._text(found.schema),
-            found.subject,
-            found.version,
-            None if found.guid is None else UUID(found.guid),
+            self._number(found.schema_id, IDS),
+            self._schema_text(found.schema),
+            self._text(found.subject, "a subject"),
+            self._number(found.version, VERSIONS),
+            self._guid(found.guid),
         )
+
+    def _number(self, found: object, allowed: range) -> int:
+        """An id or a version; a bool is none, nor is a text that looks like one."""
+        if type(found) is not int or found not in allowed:
+            raise self._nonsense("a schema without an id or a version")
+        return found
+
+    def _guid(self, found: object) -> UUID | None:
+        if found is None:
+            return None
+        try:
+            return UUID(self._text(found, "a GUID"))
+        except ValueError as error:
+            raise self._nonsense("a GUID that is none") from error
 
     def _listed(self, found: object, kind: type[Item]) -> list[Item]:
         if found is None:
             return []
-        if not isinstance(found, list) or not all(isinstance(each, kind) for each in found):
-            raise self._unavailable("an answer that is no list")
+        if not isinstance(found, list) or not all(type(each) is kind for each in found):
+            raise self._nonsense("what is no list of what it was asked for")
         return found
 
-    def _text(self, found: Schema) -> str:
-        if not isinstance(found.schema_str, str):
-            raise self._unavailable("an answer without a schema")
-        return found.schema_str
+    def _schema_text(self, found: Schema) -> str:
+        return self._text(found.schema_str, "a schema")
+
+    def _text(self, found: object, what: str) -> str:
+        if not isinstance(found, str):
+            raise self._nonsense(f"{what} that is no text")
+        return found
 
 
 def _without_credentials(url: str) -> str:
