@@ -24,6 +24,8 @@ from headwater.contract import (
     next_major,
     predecessors,
     renamed,
+    reused_names,
+    tightened,
 )
 from headwater.errors import DeclarationError, Problem
 from headwater.product import DataProduct, Stream
@@ -32,6 +34,7 @@ from headwater.snapshot.evolution import Format, table_refusals
 
 TABLE_FORMAT: Final[Format] = "delta"  # what `headwater snapshot` writes
 PINNED: Final = "FORWARD"  # a consumer pinned to an older version reads the newer one
+IN_THE_LOG: Final = "BACKWARD"  # and what older versions wrote, which the log keeps
 
 
 @dataclass(slots=True)
@@ -62,6 +65,8 @@ class Gate:
                 found.problems += self._changes(newer, versions)
                 found.problems += self._table(newer, versions)
                 found.notes += _renames(newer, versions)
+                found.notes += _tightened(newer, versions)
+            found.problems += _reuses(versions)
             for product, stream in self._readers(topic):
                 self._consumer(product, stream, found)
         return found
@@ -133,6 +138,7 @@ class Gate:
         if pinned is None:
             return
         found.notes += deprecations(product.name, [pinned], today())
+        self._log(product, stream, pinned, found)
         for newer in (each for each in versions if each.version > pinned.version):
             for each in incompatibilities(newer, pinned, PINNED):
                 text = (
@@ -143,6 +149,35 @@ class Gate:
                 origin = stream.origin
                 found.problems.append(Problem("CONSUMER_BREAKS", text, origin.file, origin.line))
             found.notes += self._steps(product, stream, pinned, newer)
+
+    def _log(
+        self, product: DataProduct, stream: Stream, pinned: Contract, found: Judgement
+    ) -> None:
+        """What a consumer cannot read of the log that older versions wrote.
+
+        One that begins later may never meet it: that is a note.
+        """
+        told_of: set[tuple[str, str]] = set()
+        older = [
+            each for each in self.versions(stream.contract_name) if each.version < pinned.version
+        ]
+        for each in reversed(older):
+            for gap in incompatibilities(pinned, each, IN_THE_LOG):
+                if (gap.path, gap.rule) in told_of:
+                    continue
+                told_of.add((gap.path, gap.rule))
+                text = (
+                    f"{product.name} reads {pinned.topic} with v{pinned.version}, from"
+                    f" {stream.start}, and cannot read the events of v{each.version} in its log:"
+                    f" {gap}, read v{each.version} there, or begin behind those events with start="
+                )
+                if stream.start == "earliest":
+                    origin = stream.origin
+                    found.problems.append(
+                        Problem("CONSUMER_BREAKS", text, origin.file, origin.line)
+                    )
+                else:
+                    found.notes.append(text)
 
     def _steps(
         self, product: DataProduct, stream: Stream, pinned: Contract, newer: Contract
@@ -234,6 +269,32 @@ def _renames(newer: Contract, versions: Sequence[Contract]) -> Iterator[str]:
                     f' v{older.version} renamed; without "aliases": ["{former}"] it reads older'
                     f" events as its default"
                 )
+
+
+def _tightened(newer: Contract, versions: Sequence[Contract]) -> Iterator[str]:
+    """Rules that records already in the log were never asked: no mode knows of them."""
+    before = [each for each in versions if each.version < newer.version][-1:]
+    for older in before:
+        for each in tightened(newer, older):
+            yield (
+                f"{newer.topic} v{newer.version}: {each}, also one that v{older.version} let into"
+                " the log"
+            )
+
+
+def _reuses(versions: Sequence[Contract]) -> Iterator[Problem]:
+    told_of: set[tuple[str, str]] = set()
+    for count, newer in enumerate(versions, 1):
+        for each in reused_names(versions[:count]):
+            if (each.path, each.other) not in told_of:
+                told_of.add((each.path, each.other))
+                text = (
+                    f"{newer.topic}: {each.path} and {each.other} of v{newer.version} would both"
+                    f" hold what {each.former} was, in older events and in the table's column;"
+                    f" give the new field another name, or publish a new major"
+                    f" {next_major(newer.topic)}"
+                )
+                yield _at(newer, "NAME_REUSED", text, each.path)
 
 
 def _at(contract: Contract, code: str, text: str, path: str) -> Problem:

@@ -22,6 +22,7 @@ from headwater.contract.keys import key_schema
 from headwater.contract.masking import masked_event, masked_fields, touches
 from headwater.contract.outline import fields_of
 from headwater.contract.registered import UNDOCUMENTED, adopted, registered_contract
+from headwater.contract.reuse import reused_names
 from headwater.contract.rule import Rule, Severity
 from headwater.contract.rules import Broken, Rules, Violation
 from headwater.contract.schema import (
@@ -33,6 +34,7 @@ from headwater.contract.schema import (
     registered_text,
 )
 from headwater.contract.tables import arrow_schema, from_arrow, to_arrow
+from headwater.contract.tightening import tightened
 from headwater.contract.topic_decoder import DecodedTypes, TopicDecoder
 from headwater.contract.types import ROW, ROW_TYPE
 
@@ -81,8 +83,10 @@ __all__ = [
     "registered_contract",
     "registered_text",
     "renamed",
+    "reused_names",
     "schema_headers",
     "size_of",
+    "tightened",
     "to_arrow",
     "touches",
 ]

@@ -4,13 +4,15 @@ Backward: the newer reads what the older wrote. Forward: readers of the older re
 """
 
 import difflib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from headwater.contract.clashes import Clash, Law, clashes
-from headwater.contract.resolve import say, source_of
+from headwater.contract.keys import key_schema
+from headwater.contract.resolve import source_of
 from headwater.contract.schema import Contract
 from headwater.contract.tree import Field, Record, Type, descend, optional
 from headwater.contract.types import key_encoding
@@ -134,8 +136,9 @@ def key_change(newer: Contract, older: Contract) -> str | None:
     if formerly != older.key or (len(newer.key) > 1 and newer.key != older.key):
         return f"the key was {before} in v{older.version} and is {after} in v{newer.version}"
     kinds = [_key_kinds(each) for each in (older, newer)]
-    if kinds[0] != kinds[1]:
-        told = [", ".join(str(kind) for kind in each) for each in kinds]
+    differing = [pair for pair in zip(*kinds, strict=True) if pair[0] != pair[1]]
+    if differing:
+        told = [", ".join(each) for each in zip(*differing, strict=True)]
         return f"the key {after} was written as {told[0]} in v{older.version} and is {told[1]} now"
     return None
 
@@ -149,11 +152,13 @@ def event_time_change(newer: Contract, older: Contract) -> str | None:
 
 
 def _key_kinds(contract: Contract) -> list[str]:
-    """How each part of the key is written."""
-    types = {each.name: each.type for each in contract.record.fields}
-    if len(contract.key) == 1:
-        return [str(key_encoding(types[contract.key[0]]))]
-    return [say(types[name]) for name in contract.key]
+    """How each part of the key is written; of several, the schema that is frozen for them."""
+    schema = key_schema(contract)
+    if schema is None:
+        types = {each.name: each.type for each in contract.record.fields}
+        return [str(key_encoding(types[name])) for name in contract.key]
+    frozen = json.loads(schema)
+    return [frozen["name"], *(json.dumps(each["type"]) for each in frozen["fields"])]
 
 
 def renamed(newer: Contract, older: Contract) -> dict[str, str]:
