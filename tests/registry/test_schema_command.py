@@ -121,17 +121,43 @@ def test_a_schema_is_shown_whatever_its_owner_calls_a_rule() -> None:
 
 
 def test_a_schema_whose_rules_are_none_is_pinned_without_them(root: Path) -> None:
-    """And it is told; rules that are rules stay."""
+    """And it is told."""
     done = pinned(root, upstream(**FOREIGN), key=["id"])
     written = json.loads(done.path.read_text())
     assert done.is_stripped
+    assert done.contract.compatibility == "BACKWARD"
+    assert done.rules_left_out == ["rules", "dataset", "maxAhead", "rule of id"]
     assert not written.keys() & {"rules", "dataset", "owners", "maxAhead"}
     assert "rule" not in written["fields"][0]
-    sound = [{**FIELDS[0], "rule": "LENGTH(id) > 2"}, *FIELDS[1:]]
-    found = MemoryRegistry().register("a.b-value", upstream(fields=sound), compatibility="FULL")
-    kept = schemas.pin(root, "a.b", found, "FULL", PinOptions())
-    assert not kept.is_stripped
-    assert [each.name for each in kept.contract.rules] == ["id"]
+
+
+def test_rules_that_could_be_computed_are_not_taken_over_either(root: Path) -> None:
+    """What a reader takes is the reader's own decision, and no expression of others is compiled."""
+    huge = "REPEAT(id, 4000000000) = id"
+    amount = {"name": "amount", "type": "double", "rule": {"check": "amount > 0"}}
+    line = {"type": "record", "name": "Line", "fields": [amount]}
+    fields = [
+        {**FIELDS[0], "rule": ["LENGTH(id) > 2", huge]},
+        FIELDS[1],
+        {"name": "lines", "type": ["null", {"type": "array", "items": line}]},
+    ]
+    text = upstream(
+        fields=fields,
+        rules=[{"name": "huge", "check": huge}],
+        dataset=[{"name": "ids", "unique": "id"}],
+        eventTime="paid",
+        maxAhead="1s",
+        team="billing",
+    )
+    done = pinned(root, text)
+    assert done.rules_left_out == [
+        *("rules", "dataset", "maxAhead"),
+        *("rule of id", "rule of lines[].amount"),
+    ]
+    contract = load_contract(root / "schemas", "billing.invoices", 1)
+    assert (contract.rules, contract.dataset, contract.max_ahead) == ((), (), None)
+    assert '"rule"' not in done.path.read_text()
+    assert (done.is_stripped, contract.schema["team"]) == (False, "billing")
 
 
 def test_without_versions_the_last_two_are_compared() -> None:

@@ -6,7 +6,7 @@ Avro is filled in, and said.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,9 @@ from headwater.contract import (
     parse_contract,
     registered_contract,
 )
+from headwater.contract.attributes import field_definitions
+from headwater.contract.document import BadDocumentError, read_document
+from headwater.contract.registered import without_rules
 from headwater.errors import DeclarationError, Problem
 from headwater.ports import RegisteredSchema, Registry
 from headwater.product.names import topic_name_mistake
@@ -65,8 +68,8 @@ class Difference:
 class Pinned:
     """A schema of the registry as a file; `to_document` are fields whose meaning is not said.
 
-    `is_stripped` when attributes of the upstream's own were left out, because ours of that name
-    mean something else.
+    `rules_left_out` are the upstream's rules, which never come along. `is_stripped` when further
+    attributes of its own were left out, because ours of that name mean something else.
     """
 
     path: Path
@@ -74,6 +77,7 @@ class Pinned:
     subject: str
     schema_id: int
     is_new: bool
+    rules_left_out: Sequence[str]
     is_stripped: bool
     to_document: Sequence[str]
 
@@ -117,7 +121,7 @@ def from_registry(
     found = registered(registry, subject, version)
     number = found.version or 1
     _document(found)
-    path = Path(f"{subject} v{number}")
+    path = Path(_named(found))
     contract = registered_contract(found.schema, topic=topic, version=number, path=path)
     return found, contract
 
@@ -178,9 +182,9 @@ def difference(older: Contract, newer: Contract) -> Difference:
 def pin(root: Path, topic: str, found: RegisteredSchema, mode: str, options: PinOptions) -> Pinned:
     """Write a registered schema as the contract to read a topic with: `v<N>`, N the registry's.
 
-    Everything it says is kept, unless it is no contract so: a `rule` that is no rule. A `doc` that
-    is missing gets a sentence to be replaced. A file that is there already is never written over:
-    its docs are the project's own work.
+    Everything it says is kept but its rules, and of what is ours by name only what holds. A `doc`
+    that is missing gets a sentence to be replaced. A file that is there already is never written
+    over: its docs are the project's own work.
     Raises DeclarationError: for what our contracts cannot hold, and (PINNED_OTHERWISE) for a file
     of another schema.
     """
@@ -188,33 +192,34 @@ def pin(root: Path, topic: str, found: RegisteredSchema, mode: str, options: Pin
         raise DeclarationError([Problem("INVALID_NAME", mistake)])
     version = found.version or 1
     path = contract_path(root / SCHEMAS, topic, version)
-    document = _document(found)
-
-    def read(schema: dict[str, Any]) -> tuple[str, Contract]:
-        completed = _completed(schema, options)
-        completed.setdefault("compatibility", mode)
-        text = json.dumps(completed, ensure_ascii=False, indent=2) + "\n"
-        return text, parse_contract(text, topic=topic, version=version, path=path)
-
+    document, rules = without_rules(_document(found))
     is_stripped = False
     try:
-        text, contract = read(document)
+        text, wanted = _read(document, topic, found, mode, options)
     except DeclarationError:
-        text, contract = read(adopted(document))
+        text, wanted = _read(adopted(document), topic, found, mode, options)
         is_stripped = True
     is_new = not path.exists()
     if is_new:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    else:
-        pinned, contract = contract, load_contract(root / SCHEMAS, topic, version)
-        if fields_of(contract.record) != fields_of(pinned.record):
-            message = f"{path.name} holds another schema than {found.subject}; move one away"
-            raise DeclarationError([Problem("PINNED_OTHERWISE", message, str(path))])
-    fields = json_fields(contract.schema)
-    undocumented = [name for name, each in fields if each.get("doc") == UNDOCUMENTED]
+    contract = load_contract(root / SCHEMAS, topic, version)
+    if fields_of(contract.record) != fields_of(wanted.record):
+        message = f"{path.name} holds another schema than {found.subject}; move one away"
+        raise DeclarationError([Problem("PINNED_OTHERWISE", message, str(path))])
     return Pinned(
-        path, contract, str(found.subject), found.schema_id, is_new, is_stripped, undocumented
+        path=path,
+        contract=contract,
+        subject=str(found.subject),
+        schema_id=found.schema_id,
+        is_new=is_new,
+        rules_left_out=rules,
+        is_stripped=is_stripped,
+        to_document=[
+            name
+            for name, each in field_definitions(contract.schema)
+            if each.get("doc") == UNDOCUMENTED
+        ],
     )
 
 
@@ -239,47 +244,45 @@ def registered(registry: Registry, subject: str, version: int | None) -> Registe
 
 def _document(found: RegisteredSchema) -> dict[str, Any]:
     try:
-        document = json.loads(found.schema)
-    except ValueError:
-        document = None
+        document = read_document(found.schema)
+        reason = ""
+    except BadDocumentError as error:
+        document, reason = None, f" ({error})"
     if not isinstance(document, dict) or document.get("type") != "record":
-        text = f"{found.subject} version {found.version} is no Avro record; only records are read"
+        text = f"{_named(found)} is no Avro record{reason}; only records are read"
         raise DeclarationError([Problem("BAD_SCHEMA", text)])
     return document
 
 
-def _completed(document: Mapping[str, Any], options: PinOptions) -> dict[str, Any]:
-    """The same schema with a doc for each field, and what `options` say."""
-    schema: dict[str, Any] = json.loads(json.dumps(document))
-    for _, each in json_fields(schema):
+def _named(found: RegisteredSchema) -> str:
+    return f"version {found.version} of {found.subject}"
+
+
+def _read(
+    document: dict[str, Any], topic: str, found: RegisteredSchema, mode: str, options: PinOptions
+) -> tuple[str, Contract]:
+    """The text of a contract and the contract, with a doc for each field, a mode, and the options.
+
+    Raises DeclarationError.
+    """
+    for _, each in field_definitions(document):
         doc = each.get("doc")
         if not isinstance(doc, str) or not doc.strip():
             each["doc"] = UNDOCUMENTED
     if options.key:
-        schema["key"] = options.key[0] if len(options.key) == 1 else list(options.key)
+        document["key"] = options.key[0] if len(options.key) == 1 else list(options.key)
     if options.event_time is not None:
-        schema["eventTime"] = options.event_time
-    return schema
-
-
-def json_fields(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every field inside a schema as JSON, with its path. The registry took it: it ends."""
-    if isinstance(schema, list):
-        for each in schema:
-            yield from json_fields(each, path)
-    elif isinstance(schema, dict):
-        for each in schema.get("fields", ()):
-            inside = f"{path}.{each['name']}".lstrip(".")
-            yield inside, each
-            yield from json_fields(each.get("type"), inside)
-        for name, step in (("type", ""), ("items", "[]"), ("values", "{}")):
-            yield from json_fields(schema.get(name), path + step)
+        document["eventTime"] = options.event_time
+    document.setdefault("compatibility", mode)
+    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    source = Path(_named(found))  # its mistakes stand there, not in a file that nobody wrote
+    return text, parse_contract(text, topic=topic, version=found.version or 1, path=source)
 
 
 def _says_the_same(found: RegisteredSchema, contract: Contract) -> bool:
     try:
-        return bool(json.loads(found.schema) == json.loads(contract.text))
-    except ValueError:
+        return bool(read_document(found.schema) == json.loads(contract.text))
+    except BadDocumentError:
         return False
 
 

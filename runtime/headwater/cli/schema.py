@@ -19,6 +19,7 @@ from headwater.cli.tables import show as show_table
 from headwater.cli.tables import table
 from headwater.config import load_settings
 from headwater.contract import Contract, fields_of
+from headwater.contract.attributes import field_definitions
 from headwater.errors import ConfigurationError, Problem
 
 EXITS: Final = " Exit codes: 0 done, 69 registry away, 78 configuration, a contract or an argument."
@@ -137,9 +138,10 @@ def pin(  # noqa: PLR0913, PLR0917  # one parameter per option
 ) -> None:
     """Copy an upstream's schema from the registry into `schemas/`, as the version to read with.
 
-    The file keeps all the schema says and is named after the registry's version. What the registry
-    cannot know is added: the key and the event time you name, the subject's compatibility, and a
-    sentence to be replaced where a field has no doc. A file that is there is never written over.
+    The file keeps all the schema says but its rules, which are never taken over, and is named after
+    the registry's version. What the registry cannot know is added: the key and the event time you
+    name, the subject's compatibility, and a sentence to be replaced where a field has no doc. A
+    file that is there is never written over.
     """
     number = _number(version)
     named = subject or value_subject(topic)
@@ -175,7 +177,7 @@ def _show(contract: Contract, source: str) -> None:
     if contract.deprecated:
         until = f", gone after {contract.sunset}" if contract.sunset else ""
         print(f"deprecated: {contract.deprecated}{until}")
-    docs = {name: each.get("doc", "") for name, each in schemas.json_fields(contract.schema)}
+    docs = {name: each.get("doc", "") for name, each in field_definitions(contract.schema)}
     made = table("field", "type", "what it is")
     for path, kind in fields_of(contract.record).items():
         made.add_row(path, kind, docs.get(path, ""))
@@ -225,6 +227,7 @@ def _pinned_fields(pinned: Pinned) -> dict[str, Any]:
         "subject": pinned.subject,
         "id": pinned.schema_id,
         "new": pinned.is_new,
+        "rules_left_out": list(pinned.rules_left_out),
         "stripped": pinned.is_stripped,
         "to_document": list(pinned.to_document),
     }
@@ -237,6 +240,8 @@ def _pinned(pinned: Pinned) -> None:
     print(f"contract={pinned.contract.version})")
     if not pinned.contract.key:
         print("no key: name the field with --key when the topic has one")
+    if pinned.rules_left_out:
+        print(f"its rules were left out, write your own: {', '.join(pinned.rules_left_out)}")
     if pinned.is_stripped:
         print("its own attributes were left out: ours of those names mean something else")
     if pinned.to_document:

@@ -49,7 +49,7 @@ def attribute_mistakes(schema: Mapping[str, Any]) -> Iterator[Mistake]:
     yield from _of_fate(schema)
     yield from _of_max_ahead(schema)
     yield from _of_spelling(schema, RECORD_ATTRIBUTES, "")
-    for path, each in _fields(schema, ""):
+    for path, each in field_definitions(schema):
         yield from _of_field(path, each)
         yield from _of_spelling(each, FIELD_ATTRIBUTES, path)
 
@@ -128,22 +128,27 @@ def _of_field(path: str, attributes: Mapping[str, Any]) -> Iterator[Mistake]:
         yield _bad(path, f'"nonFinite" of {path} is true or false')
 
 
-def _fields(schema: object, path: str, depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every field definition inside a schema, with its path, as deep as the parser looks."""
+def field_definitions(
+    schema: object, path: str = "", depth: int = 0
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every field definition inside a schema, with its path, as deep as the parser looks.
+
+    The JSON itself, which may be edited. Whatever is no field is passed over.
+    """
     for each in _listed(schema):
         yield f"{path}.{each['name']}".lstrip("."), each
     if depth < MAX_DEPTH:
         for step, inside in _types_in(schema):
-            yield from _fields(inside, path + step, depth + 1)
+            yield from field_definitions(inside, path + step, depth + 1)
 
 
-def _listed(schema: object) -> list[Mapping[str, Any]]:
+def _listed(schema: object) -> list[dict[str, Any]]:
     """The fields of a record, as far as they are fields."""
     listed = schema.get("fields") if isinstance(schema, Mapping) else None
     return [
         each
         for each in (listed if isinstance(listed, list) else ())
-        if isinstance(each, Mapping) and isinstance(each.get("name"), str)
+        if isinstance(each, dict) and isinstance(each.get("name"), str)
     ]
 
 

@@ -5,10 +5,12 @@ import re
 import sys
 from typing import Any, Final, NoReturn
 
+MAX_LEVELS: Final = 500  # of JSON in JSON; whoever writes it again needs some of Python's 1,000
 _HALF: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}"  # the first half of a surrogate pair, escaped
 _OTHER: Final = r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _LONE: Final = re.compile(rf"{_HALF}(?!{_OTHER})|(?<!{_HALF}){_OTHER}")
 _DIGITS: Final = re.compile(rf"\d{{{sys.get_int_max_str_digits() + 1},}}")
+_TOO_DEEP: Final = "it nests too deep"
 _WORD: Final = re.compile(r"\b(NaN|Infinity)\b|\b\d[\d.]*[eE]\+?\d{3,}")
 
 
@@ -28,14 +30,15 @@ def read_document(text: str) -> Any:
     except json.JSONDecodeError as error:
         raise BadDocumentError(error.msg, error.lineno) from error
     except RecursionError as error:
-        message = "it nests too deep"
-        raise BadDocumentError(message, None) from error
+        raise BadDocumentError(_TOO_DEEP, None) from error
     except UnicodeEncodeError:
         _refuse("a text has half a surrogate pair", text, _LONE)
     except ValueError:
         if _DIGITS.search(text):
             _refuse("a number has more digits than any type holds", text, _DIGITS)
         _refuse('a number is not finite; write "NaN" or "Infinity" as a text', text, _WORD)
+    if _is_deeper(value, MAX_LEVELS):
+        raise BadDocumentError(_TOO_DEEP, None)
     return value
 
 
@@ -53,6 +56,11 @@ def field_line(text: str, path: str) -> int | None:
     name = path.replace("[]", "").replace("{}", "").rpartition(".")[2]
     pattern = re.escape(path) if path.startswith('"') else rf'"name"\s*:\s*"{re.escape(name)}"'
     return line_of(text, re.compile(pattern)) if name else 1
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_is_deeper(each, levels - 1) for each in inside)
 
 
 def _refuse(message: str, text: str, pattern: re.Pattern[str]) -> NoReturn:

@@ -9,7 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from headwater.contract.attributes import AVRO_FIELD, COMPATIBILITY, SENSITIVITY
+from headwater.contract.attributes import (
+    AVRO_FIELD,
+    COMPATIBILITY,
+    SENSITIVITY,
+    field_definitions,
+)
 from headwater.contract.document import BadDocumentError, read_document
 from headwater.contract.parser import MAX_DEPTH, parse
 from headwater.contract.schema import Contract, is_instant, parse_contract
@@ -17,6 +22,7 @@ from headwater.contract.tree import Record, Type
 from headwater.contract.types import composite_part, key_encoding
 
 UNDOCUMENTED: Final = "Not documented by its owner."
+REFUSALS: Final = ("rules", "dataset", "maxAhead")  # of a record; a field's is "rule"
 AVRO_TYPE: Final = frozenset(
     {
         *("type", "name", "namespace", "aliases", "doc", "fields", "items", "values"),
@@ -36,6 +42,22 @@ def registered_contract(text: str, *, topic: str, version: int, path: Path) -> C
         return parse_contract(text, topic=topic, version=version, path=path)  # which says why
     kept = json.dumps(adopted(schema), ensure_ascii=False)
     return parse_contract(kept, topic=topic, version=version, path=path)
+
+
+def without_rules(schema: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The same schema as JSON without what refuses a row, and the names of what it had of that.
+
+    A rule is a decision of whoever takes the data, and an expression that costs what it likes.
+    """
+    kept = json.loads(json.dumps(schema))
+    had = [name for name in REFUSALS if name in kept]
+    for name in had:
+        del kept[name]
+    for path, each in field_definitions(kept):
+        if "rule" in each:
+            del each["rule"]
+            had.append(f"rule of {path}")
+    return kept, had
 
 
 def adopted(schema: object) -> Any:
