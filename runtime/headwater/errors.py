@@ -3,6 +3,7 @@
 HeadwaterError                 what, where, what to do next; a stable code; an exit code
 ├── RetriableError             call again with the same arguments, within a bound
 │   └── UnavailableError       broker or registry does not answer            exit 69
+│       └── OutageError        and not for as long as we wait                exit 69
 ├── AbortableError             abort the transaction, rewind, go on
 │   └── OvertakenError         another process committed it first            exit 75
 ├── RecycleError               the client is not to be trusted: make a new one
@@ -50,6 +51,10 @@ class UnavailableError(RetriableError):
     """Broker or registry does not answer."""
 
     code = "UNAVAILABLE"
+
+
+class OutageError(UnavailableError):
+    """Broker or registry did not answer for as long as we wait; stop this process."""
 
 
 class AbortableError(HeadwaterError):

@@ -137,7 +137,7 @@ def test_a_stretch_is_guarded_up_to_its_last_record() -> None:
     for each in (attempts, Attempts(reach=4)):
         each.assigned({here: 8}, {here: '{"guarded_until":9}'}, {here: 100})
         assert each.is_guarded([here], {here: 8})
-        assert each.is_guarding({here: 8})
+        assert each.is_guarding({here: 8}, ())
         assert not each.is_guarded([here], {here: 9})
         assert not each.is_guarded([INPUT[1]], {here: 8, INPUT[1]: 0})
 
@@ -194,7 +194,7 @@ def test_notes_of_older_releases_say_nothing_of_attempts() -> None:
     assert attempts.due(INPUT, dict.fromkeys(INPUT, 5)) == dict.fromkeys(INPUT, 5)
     assert [attempts.note(each, 5) for each in INPUT] == [{"attempts": 1}] * 3
     assert [attempts.note(each, 6) for each in INPUT] == [{}] * 3
-    assert not attempts.is_guarding({})
+    assert not attempts.is_guarding({}, ())
 
 
 def test_a_partition_that_comes_back_unmoved_is_counted_once() -> None:
@@ -221,7 +221,7 @@ def test_the_count_is_the_starts_since_the_last_progress(progress: list[int]) ->
         attempts.assigned({here: position}, {here: note}, {here: end})
         if in_vain >= MAX_ATTEMPTS and guarded_until <= position:
             guarded_until = position + 2
-        assert attempts.is_guarding({here: position}) == (position < guarded_until)
+        assert attempts.is_guarding({here: position}, ()) == (position < guarded_until)
         attempts.begun(attempts.due([here], {here: position}))
         in_vain = 0 if records else in_vain + 1
         position += records

@@ -1,13 +1,14 @@
 """How often the work behind a position was begun in vain, counted beside the committed offset.
 
 A process that a record kills cannot say so. Hence each start notes, before its first batch of a
-partition, that it begins there; a commit that moves the position drops the note again. The count
-survives the machine and moves with the partition. When too many starts ended where they began, the
-batches that the culprit can be in are guarded: they go through a sandbox first.
+partition, that it begins there. A commit that moves the position drops the note; an end that the
+process tells itself takes it back. The count survives the machine and moves with the partition.
+When too many starts ended where they began, the batches that the culprit can be in are guarded:
+they go through a sandbox first.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -44,6 +45,7 @@ class Attempts:
         self._known: dict[Partition, Attempt] = {}
         self._guarded: dict[Partition, int] = {}
         self._begun: set[Partition] = set()
+        self._counts: dict[Partition, int] = {}  # to stand beside the positions where work began
 
     def assigned(
         self, positions: Positions, notes: Mapping[Partition, str], ends: Positions
@@ -76,11 +78,26 @@ class Attempts:
             if known.position != committed[partition]:  # control records were passed since
                 known = replace(known, position=committed[partition], count=0)
             self._known[partition] = known
+            self._counts[partition] = known.count + 1
         return {partition: committed[partition] for partition in fresh}
 
     def begun(self, partitions: Iterable[Partition]) -> None:
         """What was due is committed: it stays counted until the position moves."""
         self._begun.update(partitions)
+
+    def spared(self, partitions: Iterable[Partition], committed: Positions) -> Positions:
+        """Where work began and did not move on, though nothing ended this process.
+
+        To be committed once more, with a `note` that counts as before this start.
+        """
+        unmoved = {
+            p: committed[p]
+            for p in self._begun.intersection(partitions)
+            if committed.get(p) == self._known[p].position
+        }
+        self._begun -= unmoved.keys()
+        self._counts.update({p: self._known[p].count for p in unmoved})
+        return unmoved
 
     def note(self, partition: Partition, next_offset: int) -> Mapping[str, int]:
         """What to write beside this position: nothing, unless work was in vain or is guarded."""
@@ -88,15 +105,22 @@ class Attempts:
         if known is None:
             return {}
         note = {}
-        if next_offset == known.position:
-            note[ATTEMPTS] = known.count + 1
+        count = self._counts.get(partition, 0)
+        if count and next_offset == known.position:
+            note[ATTEMPTS] = count
         if next_offset < known.guarded_until:
             note[GUARDED_UNTIL] = known.guarded_until
         return note
 
-    def is_guarding(self, committed: Positions) -> bool:
-        """Whether any partition held has batches to guard: then each batch is committed alone."""
-        return any(committed.get(p, until) < until for p, until in self._guarded.items())
+    def is_guarding(self, committed: Positions, halted: Container[Partition]) -> bool:
+        """Whether any partition held has batches to guard: then each batch is committed alone.
+
+        One that stands still brings none.
+        """
+        return any(
+            committed.get(p, until) < until and p not in halted
+            for p, until in self._guarded.items()
+        )
 
     def is_guarded(self, partitions: Iterable[Partition], committed: Positions) -> bool:
         """Whether a batch of these partitions, next to be committed, goes through the sandbox."""

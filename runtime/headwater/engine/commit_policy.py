@@ -20,3 +20,8 @@ class CommitPolicy:
     def is_due(self, *, elapsed_s: float, records: int, size: int) -> bool:
         """Whether to commit now: seconds since the last commit, records and bytes staged since."""
         return elapsed_s >= self.interval_s or records >= self.max_records or size >= self.max_bytes
+
+    def wait_s(self, elapsed_s: float, *, is_idle: bool) -> float:
+        """Seconds a poll may wait for more: until the next commit is due; if idle, for any."""
+        left_s = self.interval_s - elapsed_s
+        return self.interval_s if is_idle and left_s <= 0.0 else max(0.0, left_s)

@@ -88,9 +88,11 @@ class Halted:
                 self._halts.pop(partition, None)
             self._tell()
 
-    def short_of(self, targets: Positions) -> Sequence[Halt]:
-        """The halts that keep their partitions from reaching the targets."""
-        return [halt for p, halt in sorted(self._halts.items()) if halt.offset < targets.get(p, 0)]
+    def refuse_end(self, targets: Positions) -> None:
+        """An end with halted partitions before their targets is none. Raises HaltedError."""
+        short = [h for p, h in sorted(self._halts.items()) if h.offset < targets.get(p, 0)]
+        if short:
+            raise halted_error(short)
 
     def __contains__(self, partition: object) -> bool:
         return partition in self._halts

@@ -3,7 +3,7 @@
 Read `turn` top to bottom for the way of the data, and `_recover` for what happens when it fails.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,8 +24,11 @@ from headwater.errors import (
     AbortableError,
     FencedError,
     HeadwaterError,
+    OutageError,
     RecycleError,
     RetriableError,
+    RuleBrokenError,
+    TooManyBadRecordsError,
     UnavailableError,
 )
 from headwater.model import Halt, Partition, Positions, Quarantine
@@ -92,8 +95,9 @@ class Loop:
         )
         self._guard = Guard(outside.sandbox, outside.source, outside.monitor)
         self._halted = Halted(outside.source, outside.monitor, outside.clock)
-        self._tally = Tally()
+        self._tally = Tally(window, outside.monitor)
         self._take = settings.poll_size
+        self._group = GroupToken(None)  # of the last poll; none yet, and nothing to commit
         self.assignments = 0  # rises with every change
         self._is_assigned = False
         self._is_initialised = False
@@ -124,10 +128,16 @@ class Loop:
                 if on_progress is not None:
                     on_progress(self._transaction.committed())
             self._drain()
-            self._refuse_short_end(targets)
+            if not self.is_stopping:
+                self._halted.refuse_end(targets or {})
         except UnavailableError:
+            if self._transaction.is_empty:  # else it is the broker that is away
+                self._drain()
             if not self.is_stopping:
                 raise
+        except (RuleBrokenError, TooManyBadRecordsError):
+            self._abandon()
+            raise
         finally:
             self._guard.close()
             self._source.close()
@@ -135,29 +145,29 @@ class Loop:
 
     def turn(self) -> None:
         """The way of the data, once round."""
-        batches = self._source.poll(self._take, self._wait_s())
-        group = self._source.group_token()  # of these records; later it may be another's
+        wait_s = self._settings.policy.wait_s(self._elapsed_s(), is_idle=self._transaction.is_empty)
+        batches = self._source.poll(self._take, wait_s)
+        self._group = self._source.group_token()  # of these records; later it may be another's
         self._log.poll()
         for records in batches:
-            self._note_attempts(records, group)
+            self._note_attempts(records)
             work = self._process(records)
             if self._is_due():  # the batch took longer than the interval
                 self._transaction.commit()
-            self._stage(work, group)
+            self._stage(work)
         self._halted.look()
         if self._is_due():
             self._transaction.commit()
         elif not batches:
-            self._pass_control_records(group)
+            self._pass_control_records()
 
     # -- steps ---------------------------------------------------------------------------------
 
-    def _note_attempts(self, records: Records, group: GroupToken) -> None:
+    def _note_attempts(self, records: Records) -> None:
         """Before the first work on a partition: should it end this process, the next one knows."""
         due = self._attempts.due(records.ends(), self._transaction.committed())
         if due:
-            self._transaction.stage_positions(due, group)
-            self._transaction.commit()
+            self._transaction.commit_positions(due, self._group)
             self._attempts.begun(due)
 
     def _note(self, partition: Partition, next_offset: int) -> str:
@@ -181,11 +191,10 @@ class Loop:
             guilty = self._guard.guilty(records, self)
         return self._tasks[records.topic].process(records, guilty)
 
-    def _stage(self, work: Work, group: GroupToken) -> None:
-        self._window.observe(read=work.read, codes=work.codes, dead_letters=work.dead_letters)
+    def _stage(self, work: Work) -> None:
         if work.read:
-            self._transaction.stage(work, group)
             self._tally.add(work)
+            self._transaction.stage(work, self._group)
             self._take = self._records_within_batch_bytes(work)
         if work.halts:
             self._halt(work.halts)
@@ -193,19 +202,19 @@ class Loop:
     def _halt(self, halts: Sequence[Halt]) -> None:
         """What was read before is staged, and committed in any case."""
         if self._settings.on_incompatible == "stop":
+            self._spare_starts(self._source.assignment())
             self._transaction.commit()
             raise halted_error(halts)
         self._halted.add(halts)
 
-    def _pass_control_records(self, group: GroupToken) -> None:
+    def _pass_control_records(self) -> None:
         """When idle, commit the position behind control records once, so that the lag is zero."""
         committed = self._transaction.committed()
         passed = {
             p: end for p, end in self._source.caught_up().items() if end > committed.get(p, end)
         }
         if passed and self._transaction.is_empty:
-            self._transaction.stage_positions(passed, group)
-            self._transaction.commit()
+            self._transaction.commit_positions(passed, self._group)
 
     def _records_within_batch_bytes(self, work: Work) -> int:
         average = max(1, work.size // max(1, work.read))
@@ -215,20 +224,14 @@ class Loop:
         transaction = self._transaction
         if transaction.is_empty:
             return False
-        if self._attempts.is_guarding(transaction.committed()):
+        if self._attempts.is_guarding(transaction.committed(), self._halted):
             return True
-        elapsed_s = self._clock.monotonic() - transaction.last_commit_s
         return self._settings.policy.is_due(
-            elapsed_s=elapsed_s, records=transaction.records, size=transaction.size
+            elapsed_s=self._elapsed_s(), records=transaction.records, size=transaction.size
         )
 
-    def _wait_s(self) -> float:
-        """How long a poll may wait for more: until the next commit is due."""
-        interval_s = self._settings.policy.interval_s
-        left_s = interval_s - (self._clock.monotonic() - self._transaction.last_commit_s)
-        if left_s <= 0.0 and self._transaction.is_empty:
-            return interval_s
-        return max(0.0, left_s)
+    def _elapsed_s(self) -> float:
+        return self._clock.monotonic() - self._transaction.last_commit_s
 
     def _has_reached(self, targets: Positions | None) -> bool:
         if targets is None or not self._is_assigned or not self._transaction.is_empty:
@@ -240,17 +243,13 @@ class Loop:
             passed[p] >= targets.get(p, 0) or p in self._halted for p in self._source.assignment()
         )
 
-    def _refuse_short_end(self, targets: Positions | None) -> None:
-        """An end with halted partitions before their targets is none. Raises HaltedError."""
-        short = self._halted.short_of(targets or {})
-        if short and not self.is_stopping:
-            raise halted_error(short)
-
     # -- failures ------------------------------------------------------------------------------
 
     def _guarded_turn(self) -> None:
         try:
             self.turn()
+        except OutageError:
+            raise
         except (AbortableError, RecycleError, RetriableError, FencedError) as error:
             self._recover(error)
         self._monitor.alive()
@@ -271,8 +270,7 @@ class Loop:
                 error = another
         self._monitor.waiting(None)
         self._halted.clear()  # every partition was sought back
-        self._window.discard()  # what was not committed comes again
-        self._tally = Tally()
+        self._tally.discard()  # what was not committed comes again
 
     def _recover_from(self, error: HeadwaterError) -> None:
         try:
@@ -283,9 +281,24 @@ class Loop:
     def _drain(self) -> None:
         """Commit what is staged, once; what cannot be committed comes again after a start."""
         try:
+            self._spare_starts(self._source.assignment())
             self._transaction.commit()
         except DRAIN_FAILURES:
-            self._window.discard()
+            self._tally.discard()
+
+    def _abandon(self) -> None:
+        """Abort what is staged, then drain."""
+        try:
+            self._transaction.abort()
+        except DRAIN_FAILURES:
+            return  # whoever takes the id next aborts it
+        self._drain()
+
+    def _spare_starts(self, partitions: Iterable[Partition]) -> None:
+        """To be committed at an end that is none of a record's: it is no start in vain."""
+        unmoved = self._attempts.spared(partitions, self._transaction.committed())
+        if unmoved:
+            self._transaction.stage_positions(unmoved, self._group)
 
     # -- called inside poll --------------------------------------------------------------------
 
@@ -311,30 +324,24 @@ class Loop:
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Partitions go: end the transaction while they are ours."""
-        self.assignments += 1
-        self._is_assigned = False
-        self._monitor.unassigned()
-        self._halted.let_go(partitions)
+        self._let_go(partitions)
+        self._spare_starts(partitions)
         self._transaction.revoked(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Partitions are gone already."""
+        self._let_go(partitions)
+        self._transaction.lost(partitions)
+
+    def _let_go(self, partitions: Sequence[Partition]) -> None:
         self.assignments += 1
         self._is_assigned = False
         self._monitor.unassigned()
         self._halted.let_go(partitions)
-        self._transaction.lost(partitions)
 
     def _transaction_ended(self, ending: Ending, seconds: float) -> None:
         if ending == "committed":
-            self._window.settle()
-            self._monitor.limits_used(self._window.used())
-            self._monitor.counted(
-                read=self._tally.read, written=self._tally.written, codes=self._tally.codes
-            )
-            if self._tally.violations:
-                self._monitor.rules_broken(self._tally.violations)
+            self._tally.settle()
         else:
-            self._window.discard()
-        self._tally = Tally()
+            self._tally.discard()
         self._monitor.ended(ending, seconds)

@@ -1,24 +1,46 @@
-"""Counts of the open transaction."""
+"""What staged batches add up to: it counts once their transaction is committed."""
 
 from collections import Counter
 
+from headwater.engine.limit import BadRecordWindow
 from headwater.engine.work import Work
 from headwater.model import Code, RuleViolation
+from headwater.ports import Monitor
 
 
 class Tally:
-    """What the open transaction holds: records read and written per topic, codes, rules broken."""
+    """Records read and written per topic, codes and rules broken, of the open transaction."""
 
-    def __init__(self) -> None:
-        self.read: Counter[str] = Counter()
-        self.written: Counter[str] = Counter()
-        self.codes: Counter[Code] = Counter()
-        self.violations: list[RuleViolation] = []
+    def __init__(self, window: BadRecordWindow, monitor: Monitor) -> None:
+        self._window = window
+        self._monitor = monitor
+        self._clear()
+
+    def _clear(self) -> None:
+        self._read: Counter[str] = Counter()
+        self._written: Counter[str] = Counter()
+        self._codes: Counter[Code] = Counter()
+        self._violations: list[RuleViolation] = []
 
     def add(self, work: Work) -> None:
-        """Count a batch that was staged."""
-        self.read[work.topic] += work.read
+        """Count a batch before it is staged. Raises TooManyBadRecordsError when a limit trips."""
+        self._window.observe(read=work.read, codes=work.codes, dead_letters=work.dead_letters)
+        self._read[work.topic] += work.read
         for publication in work.publications:
-            self.written[publication.topic] += len(publication.values)
-        self.codes.update(work.codes)
-        self.violations.extend(work.violations)
+            self._written[publication.topic] += len(publication.values)
+        self._codes.update(work.codes)
+        self._violations.extend(work.violations)
+
+    def settle(self) -> None:
+        """What was staged is committed: tell the monitor."""
+        self._window.settle()
+        self._monitor.limits_used(self._window.used())
+        self._monitor.counted(read=self._read, written=self._written, codes=self._codes)
+        if self._violations:
+            self._monitor.rules_broken(self._violations)
+        self._clear()
+
+    def discard(self) -> None:
+        """What was staged comes again."""
+        self._window.discard()
+        self._clear()

@@ -85,6 +85,8 @@ class Transaction:
         `group` is the membership that the records were polled under: captured before a long batch,
         so that an eviction meanwhile is not taken for "no fencing".
         """
+        if self._doomed is not None:
+            raise AbortableError(self._doomed)
         self._open(group)
         for publication in work.publications:
             if publication.values:
@@ -98,9 +100,14 @@ class Transaction:
         self.size += work.size
 
     def stage_positions(self, positions: Positions, group: GroupToken) -> None:
-        """Move on past control records, without outputs."""
+        """Positions without outputs, for `commit` to take along; those staged already stay."""
         self._open(group)
-        self._pending.update(positions)
+        self._pending = {**positions, **self._pending}
+
+    def commit_positions(self, positions: Positions, group: GroupToken) -> None:
+        """Commit what is staged, and these positions with it, without outputs."""
+        self.stage_positions(positions, group)
+        self.commit()
 
     def commit(self) -> None:
         """Commit what is staged; on return it is committed.
@@ -243,8 +250,6 @@ class Transaction:
     # -- steps ---------------------------------------------------------------------------------
 
     def _open(self, group: GroupToken) -> None:
-        if self._doomed is not None:
-            raise AbortableError(self._doomed)
         if self._token is None:
             self._token = group  # and never another: one transaction, one membership
             self._opened_s = self._clock.monotonic()

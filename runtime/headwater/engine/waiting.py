@@ -5,7 +5,7 @@ from itertools import chain, repeat
 from typing import Final, Protocol, TypeVar
 
 from headwater.clock import Clock
-from headwater.errors import AbortableError, RetriableError, UnavailableError
+from headwater.errors import AbortableError, OutageError, RetriableError
 from headwater.ports import Monitor, RecordSource
 
 T = TypeVar("T")
@@ -41,8 +41,8 @@ class Waiting:
     def out(self, action: Callable[[], T], error: RetriableError, waiter: Waiter) -> T:
         """What `action` returns once it works; `error` is why it did not at first.
 
-        Raises UnavailableError beyond the limit, AbortableError when the assignment changed
-        meanwhile: then the records in hand are no longer ours.
+        Raises OutageError beyond the limit and when a drain is asked for, AbortableError when the
+        assignment changed meanwhile: then the records in hand are no longer ours.
         """
         deadline = self._clock.monotonic() + self._limit_s
         assignments = waiter.assignments
@@ -62,7 +62,7 @@ class Waiting:
         finally:
             self._source.resume()
             self._monitor.waiting(None)
-        raise UnavailableError(f"gave up waiting: {error}") from error
+        raise OutageError(f"gave up waiting: {error}") from error
 
     def _polled(self, pause_s: float) -> bool:
         """Poll paused inputs for `pause_s`; whether records came, from a new assignment then.
