@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import polars as pl
@@ -61,6 +62,22 @@ def test_an_event_says_its_type(project: Any) -> None:
             driver.run([given])
     with pytest.raises(DeclarationError, match="one by one"):
         driver.run(pl.DataFrame({"id": ["a"], "n": [1]}))
+
+
+def test_the_only_type_that_is_read_need_not_be_said(project: Any) -> None:
+    """But may be, and then it is no other; a frame can be nothing else."""
+    gates(project)
+    project.contract("shop.firsts")
+    body = """
+    (opened,) = product.stream("shop.gates", contracts=[("shop.gate-opened", 1)], others="skip")
+    product.publish(opened, contract=1)
+    """
+    driver = ProductDriver(project.product("shop.firsts", dedent(body)))
+    untyped = {"id": "o2", "n": 2}
+    assert [each["id"] for each in driver.run([opened(1), untyped]).events()] == ["o1", "o2"]
+    assert driver.run(pl.DataFrame([untyped | {"note": None}])).frame().height == 1
+    with pytest.raises(DeclarationError, match=f'"_type".*{OPENED}'):
+        driver.run([closed(1)])
 
 
 def test_samples_say_the_type_too(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Runs a product on frames or events with no broker: same steps, same codec, same errors."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +24,8 @@ NO_TIME: Final = -1  # as Kafka writes it for a record without a timestamp
 Inputs = pl.DataFrame | Sequence[Event | bytes | None]
 """Events of one input: columns of its contract, or events one by one.
 
-`bytes` and None stand for values as they come from the log, however broken. Where a topic has
-several types of events, `_type` of an event names its contract.
+`bytes` and None stand for values as they come from the log, however broken. Where a topic is read
+by types of events, `_type` of an event names its contract; it may be left out of a single one.
 """
 
 TYPE: Final = "_type"
@@ -136,37 +136,36 @@ class ProductDriver:
     def _values(self, topic: str, given: Inputs) -> list[bytes | None]:
         """The framed values of an input, as its producer would have written them."""
         contract, *others = self._decoders[topic].contracts
-        if others:
-            return self._typed_values(topic, given)
         if isinstance(given, pl.DataFrame):
+            if others:
+                raise _bad_input(f"{topic} has several types of events; give them one by one")
             frames = [given.with_columns(pl.Series(ROW, range(given.height), dtype=pl.UInt32))]
             return self._encode(contract, frames, [None] * given.height)
         raw = [None if isinstance(event, Mapping) else event for event in given]
-        events = {row: event for row, event in enumerate(given) if isinstance(event, Mapping)}
         try:
-            return self._encode(contract, frames_of(events, contract), raw)
+            for each, events in self._by_contract(topic, given):
+                self._encode(each, frames_of(events, each), raw)
         except PlainValueError as error:
             raise _bad_input(str(error)) from error
+        return raw
 
-    def _typed_values(self, topic: str, given: Inputs) -> list[bytes | None]:
-        """The same, each event under the contract that its `_type` names."""
-        if isinstance(given, pl.DataFrame):
-            raise _bad_input(f"{topic} has several types of events; give them one by one")
-        raw = [None if isinstance(event, Mapping) else event for event in given]
+    def _by_contract(
+        self, topic: str, given: Sequence[Event | bytes | None]
+    ) -> Iterator[tuple[Contract, dict[int, Event]]]:
+        """Events by their place: under the contract that `_type` names where there are types."""
+        contracts = {each.topic: each for each in self._decoders[topic].contracts}
+        only = next(iter(contracts)) if len(contracts) == 1 else None
+        is_typed = self.loaded.streams()[topic][0].event is not None
         by_type: dict[Any, dict[int, Event]] = {}
         for row, event in enumerate(given):
             if isinstance(event, Mapping):
                 rest = {name: value for name, value in event.items() if name != TYPE}
-                by_type.setdefault(event.get(TYPE), {})[row] = rest
-        contracts = {each.topic: each for each in self._decoders[topic].contracts}
+                name = event.get(TYPE, only) if is_typed else only
+                by_type.setdefault(name, {})[row] = rest if is_typed else event
         for name, events in by_type.items():
             if name not in contracts:
                 raise _bad_input(f'give "{TYPE}" to each event of {topic}: {", ".join(contracts)}')
-            try:
-                self._encode(contracts[name], frames_of(events, contracts[name]), raw)
-            except PlainValueError as error:
-                raise _bad_input(str(error)) from error
-        return raw
+            yield contracts[name], events
 
     def _encode(
         self, contract: Contract, frames: Iterable[pl.DataFrame], into: list[bytes | None]
