@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.contract.ruling import INSTANT, broken, contract, field, frame
 
 from headwater.contract import Rules, Severity
-from headwater.contract.rule_language import BadRuleError, compiled
+from headwater.contract.rule_language import compiled
+from headwater.contract.rule_tokens import BadRuleError
 from headwater.errors import DeclarationError
 from headwater.model import Code
 
@@ -162,6 +163,15 @@ def test_columns_that_still_have_to_be_fitted_are_asked_too() -> None:
     assert found == {"kind": [9], "v": [7], "w": [7, 9]}
 
 
+def test_a_rule_of_columns_that_are_all_missing_judges_every_row() -> None:
+    """One value, the default, stands for all of them."""
+    made = contract(field("a", "int"), field("v", "int", default=0, rule="v > 0"))
+    given = frame(made, a=[1, 2, 3])
+    (found,) = Rules(made).broken(given).violations
+    assert list(found.rows) == [0, 1, 2]
+    assert [each.row for each in Rules(made).broken(given).quarantined] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("expression", "reason"),
     [
@@ -182,9 +192,35 @@ def test_columns_that_still_have_to_be_fitted_are_asked_too() -> None:
         ("RANDOM() > a", "another at every look"),
         ("s ~ '('", "unclosed group"),
         ("REGEXP_LIKE(s, s)", "regex"),
-        ("CAST(s AS INT) > 0", "there is no function CAST; did you mean TRY_CAST?"),
+        ("CAST(s AS INT) > 0", "there is no function CAST: TRY_CAST gives null"),
         ("lenght(s) > 0", "there is no function LENGHT; did you mean LENGTH?"),
         ("a > 0 -- always", "no comments"),
+        ("a >= sum.x(a)", "more than one row"),
+        ("a >= x.a(a)", "a is called behind a dot"),
+        ("a >= n . b (a)", "b is called behind a dot"),
+        ('a >= n."b"(a)', '"b" is called behind a dot'),
+        ("STRPOS(s, '@') > 0", "there is no function STRPOS: write a LIKE"),
+        ("POSITION('@' IN s) > 0", "there is no function POSITION: write a LIKE"),
+        ("CONCAT(s, s) = 'x'", "write a || b"),
+        ("POWER(a, 9) > 0", "write a * a"),
+        ("DATE_PART('epoch', at) > 0", "write EXTRACT"),
+        ("DATE(s) > day", "there is no function DATE"),
+        ("LEFT(s, a) = 'x'", "LEFT takes texts and numbers after its first argument"),
+        ("LTRIM(s, s) = 'x'", "LTRIM takes texts and numbers"),
+        ("ARRAY_CONTAINS(list, NULL)", "ARRAY_CONTAINS takes texts and numbers"),
+        ("ARRAY_CONTAINS(list, a + 1)", "ARRAY_CONTAINS takes texts and numbers"),
+        ("REPLACE(s, 'a', 'bb') = 'x'", "REPLACE makes a text longer"),
+        ("REPLACE(s, '', '') = 'x'", "REPLACE makes a text longer"),
+        ("REPLACE(s, 'aa', '\u00e9\u00e9') = 'x'", "REPLACE makes a text longer"),
+        (
+            "REPLACE(" * 20 + "s" + ",'','aaaaaaaaaaaa')" * 20 + "='a'",
+            "REPLACE makes a text longer",
+        ),
+        ("n.b * n.b * n.b > 0", "outgrow 128 bits"),
+        ("a * a * a * a * a > 0", "outgrow 128 bits"),
+        ("(f + 1) * n.b * n.b * 9 > 0", "outgrow 128 bits"),
+        ("a * > 0", "unable to parse 'a * > 0'"),
+        ("CASE WHEN " * 33 + "f" + " THEN f END" * 33, "nests deeper"),
         ("a::int > 0", "':' has no meaning"),
         ("s = 'open", "has no meaning in a rule, or no end"),
         ("_age < INTERVAL '1 month'", "month"),
@@ -197,6 +233,20 @@ def test_what_is_no_rule_is_refused_with_a_reason(expression: str, reason: str) 
     with pytest.raises(BadRuleError) as refused:
         compiled(expression, COLUMNS)
     assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["current_timestamp", "end", "case", "localtime"])
+def test_a_field_named_as_a_word_of_sql_is_quoted(name: str) -> None:
+    """SQL reads the bare word otherwise: as the clock, of all things."""
+    with pytest.raises(BadRuleError, match=f'write the field as "{name}"'):
+        compiled(f"{name} > 0", {name: pl.Int32()})
+    assert compiled(f'"{name}" > 0', {name: pl.Int32()}).meta.root_names() == [name]
+
+
+@pytest.mark.parametrize("name", ["now", "uuid", "first", "sum", "count", "day", "date"])
+def test_a_field_may_have_the_name_of_a_function(name: str) -> None:
+    """What is not called is no function."""
+    assert compiled(f"{name} > 0", {name: pl.Int32()}).meta.root_names() == [name]
 
 
 def test_a_bad_rule_is_told_with_file_line_and_field() -> None:
@@ -217,6 +267,7 @@ def test_a_bad_rule_is_told_with_file_line_and_field() -> None:
         ({"check": "v > 0", "name": "a b"}, 'a rule needs a "name"'),
         ({"check": "v > 0", "sevrity": "warn"}, "sevrity of v is not known"),
         ([{"check": "v > 0", "name": "v-2"}, "v < 9"], "2 rules have the name v-2"),
+        ({"check": "v > 0", "name": "NON_FINITE"}, "asked of every contract"),
     ],
 )
 def test_the_attributes_of_a_rule_are_checked(rule: Any, reason: str) -> None:

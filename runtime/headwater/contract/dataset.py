@@ -5,7 +5,7 @@ asks them of a snapshot.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
@@ -76,9 +76,17 @@ DatasetRule: TypeAlias = Unique | RowCount | References
 
 
 class DatasetReader:
-    """Reads the rules over many rows of a contract: `rules`, and `mistakes` for what is none."""
+    """Reads the rules over many rows of a contract: `rules`, and `mistakes` for what is none.
 
-    def __init__(self, schema: Mapping[str, Any], columns: Mapping[str, pl.DataType]) -> None:
+    `taken` are the names of its rules of each row: reports tell rules by their names.
+    """
+
+    def __init__(
+        self,
+        schema: Mapping[str, Any],
+        columns: Mapping[str, pl.DataType],
+        taken: Iterable[str] = (),
+    ) -> None:
         self.mistakes: list[Mistake] = []
         self._columns = columns
         given = schema.get("dataset", [])
@@ -91,6 +99,8 @@ class DatasetReader:
         for name, times in Counter(each.name for each in self.rules).items():
             if times > 1:
                 self._wrong(name, f"{times} rules over many rows have the name {name}")
+        for name in {each.name for each in self.rules} & set(taken):
+            self._wrong(name, f"a rule of each row has the name {name} too; give each its own")
 
     def _wrong(self, at: str, message: str) -> None:
         self.mistakes.append(Mistake(at, message, "BAD_RULE"))

@@ -12,8 +12,11 @@ from enum import StrEnum
 from typing import Any, Final
 
 from headwater.contract.tree import Mistake, Record, descend
+from headwater.model import Code
 
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}\Z")  # a label of a metric, a word in a log
+OWN_NAMES: Final = frozenset({Code.NON_FINITE, Code.FUTURE_EVENT})
+"""What every contract is asked; reports name it beside the rules."""
 KEYS: Final = frozenset({"name", "check", "severity"})
 
 
@@ -87,6 +90,8 @@ class RuleReader:
         reason = None
         if not isinstance(name, str) or not NAME.match(name):
             reason = 'a rule needs a "name" of at most 64 letters, digits, dots, dashes and _'
+        elif name in OWN_NAMES:
+            reason = f"{name} is asked of every contract; give the rule another name"
         elif severity not in tuple(Severity):
             reason = f'"severity" of {name} is one of {", ".join(Severity)}'
         elif unknown := sorted(entry.keys() - KEYS):

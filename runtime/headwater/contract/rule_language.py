@@ -9,7 +9,6 @@ values, because Polars finds some mistakes (a bad pattern, a cast that fails) on
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -17,10 +16,12 @@ from typing import Any, Final
 
 import polars as pl
 
+from headwater.contract.rule_numbers import widened
+from headwater.contract.rule_tokens import BadRuleError, Token, arguments, tokens_of
+
 AGE: Final = "_age"
 """The publish time of a record minus its event time: a column of rules, of a contract with both."""
 AGE_TYPE: Final = pl.Duration("ms")
-MAX_CHARACTERS: Final = 1_000  # of an expression: it stands in messages, which become headers
 MAX_REASON: Final = 300  # characters of what Polars says
 MAX_DEPTH: Final = 32  # parentheses inside each other; the parser recurses
 
@@ -30,13 +31,26 @@ FAILURES: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 FUNCTIONS: Final = frozenset(
     {
         *("LENGTH", "CHAR_LENGTH", "OCTET_LENGTH", "LOWER", "UPPER", "TRIM", "LTRIM", "RTRIM"),
-        *("LEFT", "RIGHT", "SUBSTR", "SUBSTRING", "STRPOS", "POSITION", "REPLACE", "CONCAT"),
+        *("LEFT", "RIGHT", "SUBSTR", "SUBSTRING", "REPLACE"),
         *("STARTS_WITH", "ENDS_WITH", "REGEXP_LIKE"),
         *("COALESCE", "IFNULL", "NULLIF", "GREATEST", "LEAST", "IF", "TRY_CAST"),
-        *("ABS", "SIGN", "ROUND", "FLOOR", "CEIL", "MOD", "POWER", "SQRT", "LN", "LOG10", "EXP"),
-        *("EXTRACT", "DATE_PART", "ARRAY_LENGTH", "ARRAY_CONTAINS"),
+        *("ABS", "SIGN", "ROUND", "FLOOR", "CEIL", "MOD", "SQRT", "LN", "LOG10", "EXP"),
+        *("EXTRACT", "ARRAY_LENGTH", "ARRAY_CONTAINS"),
     }
 )
+LITERAL_ARGUMENTS: Final = frozenset(
+    {"LEFT", "RIGHT", "LTRIM", "RTRIM", "REPLACE", "ARRAY_CONTAINS"}
+)
+"""Their arguments after the first are written out: Polars takes a null there for a value."""
+INSTEAD: Final[Mapping[str, str]] = {
+    "CAST": "TRY_CAST gives null for what has no such value",
+    "CONCAT": "write a || b, which is null when one of them is",
+    "DATE_PART": "write EXTRACT(HOUR FROM a)",
+    "POSITION": "write a LIKE '%x%'",
+    "POWER": "write a * a",
+    "STRPOS": "write a LIKE '%x%'",
+}
+"""What to write for functions that Polars knows, and that wrap around or do not know null."""
 OPERATORS: Final = frozenset(
     {
         *("AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "ILIKE", "RLIKE", "REGEXP", "IS", "NULL"),
@@ -47,6 +61,13 @@ LITERALS: Final = frozenset({"INTERVAL", "DATE", "TIMESTAMP", "TIME", "AS"})
 TYPES: Final = frozenset({"INT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "VARCHAR", "TEXT"})
 PARTS: Final = frozenset({"YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "DOW", "WEEK"})
 WORDS: Final = OPERATORS | LITERALS | TYPES | PARTS
+BARE: Final = frozenset(
+    {
+        *("CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "LOCALTIME", "LOCALTIMESTAMP"),
+        *("CASE", "END"),
+    }
+)
+"""Words that mean something in SQL even where a field has that name, unless it is quoted."""
 CLOCK: Final = frozenset(
     {
         *("NOW", "TODAY", "CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME"),
@@ -61,27 +82,8 @@ MANY_ROWS: Final = frozenset(
     }
 )
 
-_TOKEN: Final = re.compile(
-    r"""(?P<space>\s+)
-    |(?P<text>'(?:[^']|'')*')
-    |(?P<quoted>"(?:[^"]|"")+")
-    |(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?!\w))
-    |(?P<word>[A-Za-z_]\w*)
-    |(?P<mark><=|>=|<>|!=|!~\*?|~\*?|\|\||[-+*/%=<>(),.\[\]])""",
-    re.VERBOSE,
-)
+_WIDENED: Final = re.compile(r"(?<!_)CAST\(| AS INT128\)")  # not what the author wrote
 _BACKWARDS: Final = re.compile(r"'\s*-\s*(\d+\s*[A-Za-z]+)\s*'")
-
-
-class BadRuleError(ValueError):
-    """An expression is no rule; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str
-    text: str
-    at: int
 
 
 def compiled(expression: str, columns: Mapping[str, pl.DataType]) -> pl.Expr:
@@ -89,10 +91,10 @@ def compiled(expression: str, columns: Mapping[str, pl.DataType]) -> pl.Expr:
 
     Raises BadRuleError for whatever is not a rule.
     """
-    tokens = _tokens(expression)
+    tokens = tokens_of(expression)
     _check_words(tokens, columns)
     try:
-        compiled = pl.sql_expr(_written(expression, tokens))
+        compiled = pl.sql_expr(_written(expression, tokens, columns))
         kept = _tried(compiled, columns)
     except FAILURES as error:
         raise BadRuleError(_reason(error, columns)) from error
@@ -121,48 +123,36 @@ def view_type(column: pl.DataType) -> pl.DataType:
             return column
 
 
-def _tokens(expression: str) -> list[_Token]:
-    if len(expression) > MAX_CHARACTERS:
-        raise BadRuleError(f"it has more than {MAX_CHARACTERS} characters; make it several rules")
-    found: list[_Token] = []
-    at = 0
-    while at < len(expression):
-        match = _TOKEN.match(expression, at)
-        if match is None:
-            raise BadRuleError(f"{expression[at]!r} has no meaning in a rule, or no end")
-        if match.lastgroup != "space":
-            found.append(_Token(str(match.lastgroup), match[0], at))
-        at = match.end()
-    if not found:
-        raise BadRuleError("it is empty")
-    return found
-
-
-def _check_words(tokens: Sequence[_Token], columns: Mapping[str, pl.DataType]) -> None:
+def _check_words(tokens: Sequence[Token], columns: Mapping[str, pl.DataType]) -> None:
     depth = 0
     names = 0
-    previous = None
+    previous = ""
     for place, token in enumerate(tokens):
         following = tokens[place + 1].text if place + 1 < len(tokens) else ""
-        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        depth += {"(": 1, ")": -1, "CASE": 1, "END": -1}.get(token.word or token.text, 0)
         if depth > MAX_DEPTH:
             raise BadRuleError(f"it nests deeper than {MAX_DEPTH} parentheses")
         if (previous, token.text) in {("-", "-"), ("/", "*")}:
             raise BadRuleError("a rule has no comments; the field's doc is the place")
-        if token.kind == "quoted" or (token.kind == "word" and previous != "."):
-            names += _is_name(token, following, columns)
+        if previous != ".":
+            names += token.kind in {"quoted", "word"} and _is_name(token, following, columns)
+        elif following == "(":
+            raise BadRuleError(f"{token.text} is called behind a dot; a function has no dot")
+        if token.word in FUNCTIONS and following == "(":
+            _check_arguments(token.word, list(arguments(tokens[place + 2 :])))
         previous = token.text
     if not names:
         raise BadRuleError("it names no field: it is the same for every row")
 
 
-def _is_name(token: _Token, following: str, columns: Mapping[str, pl.DataType]) -> bool:
+def _is_name(token: Token, following: str, columns: Mapping[str, pl.DataType]) -> bool:
     """Whether a word is a field; raises BadRuleError when it is nothing at all."""
-    name = token.text.strip('"')
-    if following != "(" and name in columns:
+    word = token.word or token.name.upper()
+    if token.is_field(following, columns):
+        if token.word in BARE:
+            raise BadRuleError(f'{token.text} is a word of SQL; write the field as "{token.text}"')
         return True
-    word = token.text.upper()
-    if word in (FUNCTIONS | WORDS if following == "(" else WORDS):
+    if word in (FUNCTIONS | OPERATORS | TYPES if following == "(" else WORDS):
         return False
     if word in CLOCK:
         raise BadRuleError(
@@ -174,8 +164,35 @@ def _is_name(token: _Token, following: str, columns: Mapping[str, pl.DataType]) 
             f'{word} looks at more than one row; rules over many rows stand in "dataset"'
         )
     if following == "(":
-        raise BadRuleError(f"there is no function {word}{_meant(word, FUNCTIONS)}")
-    raise BadRuleError(_no_field(name, columns))
+        instead = f": {INSTEAD[word]}" if word in INSTEAD else _meant(word, FUNCTIONS)
+        raise BadRuleError(f"there is no function {word}{instead}")
+    raise BadRuleError(_no_field(token.name, columns))
+
+
+def _check_arguments(function: str, given: Sequence[Sequence[Token]]) -> None:
+    """Raises BadRuleError for what makes null a value, or a text longer and longer."""
+    if function not in LITERAL_ARGUMENTS:
+        return
+    for argument in given[1:]:
+        sign, *rest = argument or [Token("nothing", "", 0)]
+        (literal, *more) = rest if sign.text == "-" and rest else [sign, *rest]
+        is_literal = literal.kind in {"text", "number"} or literal.word in {"TRUE", "FALSE"}
+        if more or not is_literal:
+            raise BadRuleError(
+                f"{function} takes texts and numbers after its first argument, no fields and no"
+                " NULL"
+            )
+    if function == "REPLACE" and len(given) == 3:  # noqa: PLR2004 - text, what for what
+        sought, put = (_bytes(each[0]) for each in given[1:])
+        if put > sought or not sought:
+            raise BadRuleError(
+                "REPLACE makes a text longer here; such calls inside each other fill the memory"
+            )
+
+
+def _bytes(literal: Token) -> int:
+    """The length of a text without its quotes."""
+    return len(literal.text[1:-1].replace("''", "'").encode())
 
 
 def _no_field(name: str, columns: Mapping[str, pl.DataType]) -> str:
@@ -190,14 +207,17 @@ def _meant(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {by_lower[near[0]]}?" if near else ""
 
 
-def _written(expression: str, tokens: Sequence[_Token]) -> str:
-    """The expression with what Polars cannot say: an interval backwards."""
-    written, upto = "", 0
+def _written(expression: str, tokens: Sequence[Token], columns: Mapping[str, pl.DataType]) -> str:
+    """The expression with what Polars does not do by itself: wide numbers, intervals backwards."""
+    edits = [(at, at, inserted) for at, inserted in widened(tokens, columns)]
     for before, token in pairwise(tokens):
-        back = _BACKWARDS.fullmatch(token.text) if before.text.upper() == "INTERVAL" else None
+        back = _BACKWARDS.fullmatch(token.text) if before.word == "INTERVAL" else None
         if back is not None:
-            written += expression[upto : token.at] + f"'{back[1]}' * -1"
-            upto = token.at + len(token.text)
+            edits.append((token.at, token.end, f"'{back[1]}' * -1"))
+    written, upto = "", 0
+    for start, end, text in sorted(edits, key=lambda each: each[0]):
+        written += expression[upto:start] + text
+        upto = end
     return written + expression[upto:]
 
 
@@ -259,5 +279,6 @@ def _reason(error: BaseException, columns: Mapping[str, pl.DataType]) -> str:
         return f"there is no field {said} in what it is asked of"
     if isinstance(error, pl.exceptions.PanicException):
         return "Polars cannot compute it"
+    said = _WIDENED.sub("", said)
     lines = [line.strip() for line in said.splitlines() if line.strip(" ^")]
     return " ".join(lines)[:MAX_REASON]

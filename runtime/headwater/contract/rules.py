@@ -102,7 +102,8 @@ class Rules:
     def _view(self, schema: pl.Schema) -> list[pl.Expr]:
         """How the columns that rules name come to the types rules see; worked out once a schema."""
         if self._views is None or self._views[0] != schema:
-            self._views = schema, [self._seen(name, schema) for name in self._used]
+            # with the rows, because a default of a column that is missing is one value
+            self._views = schema, [pl.col(ROW), *(self._seen(name, schema) for name in self._used)]
         return self._views[1]
 
     def _seen(self, name: str, schema: pl.Schema) -> pl.Expr:

@@ -20,7 +20,8 @@ from headwater.contract.dataset import DatasetReader, DatasetRule
 from headwater.contract.document import BadDocumentError, field_line, read_document
 from headwater.contract.parser import Parsed, parse
 from headwater.contract.rule import Rule, RuleReader
-from headwater.contract.rule_language import BadRuleError, compiled, rule_columns
+from headwater.contract.rule_language import compiled, rule_columns
+from headwater.contract.rule_tokens import BadRuleError
 from headwater.contract.tree import Primitive, Record, Type, descend, optional
 from headwater.contract.types import (
     ROW,
@@ -229,7 +230,7 @@ class _Check:
             yield from self.of_dataset(columns)
 
     def of_dataset(self, columns: Mapping[str, pl.DataType]) -> Iterator[Problem]:
-        reader = DatasetReader(self.schema, columns)
+        reader = DatasetReader(self.schema, columns, [each.name for each in self.rules])
         self.dataset = reader.rules
         for each in reader.mistakes:
             yield self.problem(each.code, each.message, each.path)
