@@ -90,6 +90,7 @@ def test_all_mistakes_are_told_at_once_with_their_lines() -> None:
         ({"type": "record", "name": "R"}, "BAD_SCHEMA"),
         (record({"name": "a", "type": "nothing", "doc": "d"}), "BAD_SCHEMA"),
         (record(ID, ID), "BAD_SCHEMA"),
+        (record({**ID, "order": []}), "BAD_SCHEMA"),
         (record({**ID, "name": "_row"}), "RESERVED_NAME"),
         (record({"name": "f", "type": "double", "doc": "d"}, key="f"), "BAD_KEY"),
         (record({**ID, "type": ["null", "string"]}, key="id"), "BAD_KEY"),

@@ -233,6 +233,50 @@ def test_a_published_file_may_not_vanish(repository: Project) -> None:
     assert "v1.avsc is published in published and is gone" in problem.message
 
 
+def test_a_published_file_that_cannot_be_read_is_told(repository: Project) -> None:
+    """By the check itself and against the base, each in a sentence with the file."""
+    repository.contract("shop.other")
+    file = repository.root / "schemas/shop/orders/v1.avsc"
+    file.write_bytes(b"\xff\xfe{}")
+    text, changed = refusals(base="published")
+    assert (text.code, changed.code) == ("UNREADABLE_FILE", "PUBLISHED_CHANGED")
+    assert (
+        text.message
+        == "the contract shop.orders v1 cannot be read, it is not UTF-8; save it as UTF-8 text"
+    )
+    assert "differs in everything" in changed.message
+    file.unlink()
+    file.mkdir()
+    text, changed = refusals(base="published")
+    assert "shop.orders v1 cannot be read, Is a directory; save it" in text.message
+    assert "cannot be read here: Is a directory; a published contract is" in changed.message
+    assert {text.file, changed.file} == {"schemas/shop/orders/v1.avsc"}
+    file.rmdir()
+    file.parent.rmdir()
+    file.parent.write_text("no folder")
+    (gone,) = refusals(base="published")
+    assert "is published in published and is gone" in gone.message
+
+
+def test_what_was_no_contract_in_the_base_may_be_mended(repository: Project) -> None:
+    """Bytes that are no text, or a name: nobody read events with them."""
+    folder = repository.root / "schemas/shop/odd"
+    folder.mkdir()
+    (folder / "v1.avsc").write_bytes(b"\xff\xfe{}")
+    (folder / "v2.avsc").write_text("[" * 5_000)
+    (folder / "\udcff.avsc").write_text("{}")
+    for arguments in (
+        ("add", "schemas"),
+        ("-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-q", "-m", "two"),
+    ):
+        subprocess.run(["git", *arguments], cwd=repository.root, check=True)
+    for file in folder.iterdir():
+        file.unlink()
+    repository.contract("shop.odd")
+    (problem,) = refusals(base="published")
+    assert "\udcff.avsc is published in published and is gone" in problem.message
+
+
 @pytest.mark.parametrize("base", ["nowhere", "--help", ""])
 def test_a_base_that_git_does_not_know_is_one_sentence(repository: Project, base: str) -> None:
     """No stack trace, and no other command of git."""

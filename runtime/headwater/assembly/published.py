@@ -1,6 +1,7 @@
 """A published contract is frozen: its file is held against a base in git, and the registry."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -12,6 +13,7 @@ from headwater.assembly.registration import value_subject
 from headwater.assembly.root import SCHEMAS
 from headwater.config import Settings
 from headwater.contract import Contract, registered_text
+from headwater.contract.document import BadDocumentError, read_document
 from headwater.errors import DeclarationError, Problem
 from headwater.ports import Registry
 
@@ -34,7 +36,7 @@ def changed_since(root: Path, base: str) -> list[Problem]:
     _git(root, base, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
     listed = _git(root, base, "ls-tree", "-r", "-z", "--name-only", base, "--", f"{SCHEMAS}/")
     problems = []
-    for name in listed.split("\0"):
+    for name in os.fsdecode(listed).split("\0"):
         if name.endswith(".avsc"):
             published = _document(_git(root, base, "show", f"{base}:./{name}"))
             text = _difference(root / name, published)
@@ -80,18 +82,20 @@ def _difference(path: Path, published: Any) -> str | None:
     if published is None:
         return None  # it was no contract yet
     try:
-        now = _document(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        now = _document(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return "is gone"
+    except OSError as error:
+        return f"cannot be read here: {error.strerror}"
     changed = _changed(published, now)
     return f"differs in {', '.join(changed)}" if changed else None
 
 
-def _document(text: str) -> Any:
-    """The promises of a contract as JSON; None when the text is no object."""
+def _document(text: str | bytes) -> Any:
+    """The promises of a contract as JSON; None when the text is none, or no object."""
     try:
-        schema = json.loads(text)
-    except ValueError:
+        schema = read_document(text if isinstance(text, str) else text.decode())
+    except (BadDocumentError, UnicodeDecodeError):
         return None
     return json.loads(registered_text(schema)) if isinstance(schema, dict) else None
 
@@ -119,17 +123,15 @@ def _by_name(fields: Iterable[Any]) -> dict[str, Any]:
     return {str(each.get("name")): each for each in fields if isinstance(each, dict)}
 
 
-def _git(root: Path, base: str, *arguments: str) -> str:
+def _git(root: Path, base: str, *arguments: str) -> bytes:
     command = ["git", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(
-            command, capture_output=True, check=True, timeout=GIT_S, encoding="utf-8"
-        )
+        done = subprocess.run(command, capture_output=True, check=True, timeout=GIT_S)
     except FileNotFoundError as error:
         raise _no_base("git is not installed; install it, or leave --base out") from error
     except subprocess.TimeoutExpired as error:
         raise _no_base(f"git did not answer within {GIT_S:g} s; try again") from error
-    except (subprocess.CalledProcessError, UnicodeDecodeError) as error:
+    except subprocess.CalledProcessError as error:
         text = f"{base!r} is no branch, tag or commit of a git repository here; fetch it first"
         raise _no_base(text) from error
     return done.stdout

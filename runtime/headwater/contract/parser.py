@@ -46,6 +46,7 @@ LOGICAL: Final = {
     "string": frozenset({"uuid"}),
 }
 UUID_SIZE: Final = 16  # bytes of a uuid as fixed
+ORDERS: Final = ("ascending", "descending", "ignore")
 
 
 @dataclass(slots=True)
@@ -269,6 +270,8 @@ class _Parser:
         if "type" not in schema:
             self.wrong(inside, "a field needs a type")
             return None
+        if schema.get("order", ORDERS[0]) not in ORDERS:
+            self.wrong(inside, f"the order of a field is one of {', '.join(ORDERS)}")
         return Field(
             name,
             self.parse(schema["type"], space, inside, depth + 1),

@@ -83,10 +83,13 @@ def load_contract(root: Path, topic: str, version: int) -> Contract:
     path = contract_path(root, topic, version)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read"
-        message = f"the contract {topic} v{version} {reason}; write it, or correct the version"
+    except FileNotFoundError as error:
+        message = f"the contract {topic} v{version} is not there; write it, or correct the version"
         raise DeclarationError([Problem("NO_CONTRACT", message, str(path))]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        message = f"the contract {topic} v{version} cannot be read, {reason}; save it as UTF-8 text"
+        raise DeclarationError([Problem("UNREADABLE_FILE", message, str(path))]) from error
     return parse_contract(text, topic=topic, version=version, path=path)
 
 
