@@ -167,6 +167,7 @@ def test_integers_of_different_width_refer_to_each_other(project: Project) -> No
         ({"name": "r", "rows": {"mim": 1}}, '"rows" is'),
         ({"name": "k", "references": {"topic": "air.fleet"}}, '"references" is'),
         ({"name": "x"}, "one of unique, rows, references"),
+        ({"name": "n", "unique": ["id"]}, "a rule of each row has the name n too"),
     ],
 )
 def test_a_mistake_in_a_rule_over_many_rows_is_told(
