@@ -1,6 +1,7 @@
 """`headwater check`: every mistake at once, with file and line."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -342,3 +343,16 @@ def test_rules_of_inputs_and_outputs_are_described(
     assert told["outputs"][0]["dataset"] == [
         {"name": "once", "check": "unique id", "severity": "fail"}
     ]
+
+
+def test_a_product_is_read_as_it_stands(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that changed within a second, to the same size: a checkout does that."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    project.contract("shop.orders", version=2)
+    file = project.passing("shop.copies")
+    written = file.stat()
+    for version in (1, 2):
+        file.write_text(file.read_text().replace("contract=1)", f"contract={version})", 1))
+        os.utime(file, (written.st_atime, written.st_mtime))
+        assert [each.contract for each in load_product(file).product.inputs] == [version]
+    assert not (file.parent / "__pycache__").exists()

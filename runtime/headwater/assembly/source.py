@@ -3,16 +3,30 @@
 import importlib.util
 import sys
 import traceback
+from collections.abc import Mapping
 from contextlib import redirect_stdout
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 from headwater.errors import DeclarationError, Problem
 from headwater.product import DataProduct
 
 FILE_NAME: Final = "product.py"
+
+
+class _FreshLoader(SourceFileLoader):
+    """Neither reads nor writes bytecode: what is kept of a file of the same size and second is old.
+
+    A checkout in between two commands makes such a file.
+    """
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        """Raises OSError: without a time there is nothing to compare bytecode with."""
+        message = f"{path} is compiled each time"
+        raise OSError(message)
 
 
 def read_product(file: Path) -> DataProduct:
@@ -33,7 +47,7 @@ def _execute(file: Path) -> ModuleType:
     # two definitions of one product stand in folders of one name, and both may be at work
     name = f"headwater_product_{'_'.join(file.parts[-3:-1])}_{crc32(bytes(file)):08x}"
     spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise DeclarationError([Problem("NO_PRODUCT", "is no Python file", str(file))])
     module = importlib.util.module_from_spec(spec)
     before = set(sys.modules)
@@ -41,7 +55,7 @@ def _execute(file: Path) -> ModuleType:
     sys.path.insert(0, str(file.parent))
     try:
         with redirect_stdout(sys.stderr):
-            spec.loader.exec_module(module)
+            _FreshLoader(name, str(file)).exec_module(module)
     except DeclarationError:
         raise
     except SyntaxError as error:
