@@ -14,6 +14,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from tests.faults.damaging import damage
 from tests.faults.harness import START_S, Bench, Run, until
 
+from headwater.adapters.kafka.consumer import KafkaSource
 from headwater.model import Partition, RawRecord
 
 pytestmark = pytest.mark.kafka
@@ -131,6 +132,29 @@ def test_an_incompatible_writer_halts_its_partition_and_no_other(
                 assert "Traceback" not in again.errors()
             assert gauge.positions() == {0: SOUND + 5, 1: SOUND + 10}
     assert bench.records(f"{product}.dead-letters") == []
+
+
+def _starts_in_vain(bench: Bench, product: str, partition: Partition) -> int:
+    """As the group's offsets say, which outlive the process."""
+    with closing(KafkaSource(bench.kafka, group=product, member="looker")) as source:
+        note: dict[str, int] = json.loads(source.metadata([partition])[partition])
+    return note.get("attempts", 0)
+
+
+def test_clean_stops_at_a_halt_are_no_starts_in_vain(bench: Bench, scene: tuple[Feed, str]) -> None:
+    """A start is noted while it runs; who is killed leaves the note, who drains takes it back."""
+    feed, product = scene
+    _feed_incompatible(bench, feed)
+    here = Partition(feed.topic, 0)
+    with bench.run(product) as halted:
+        assert halted.exit_code() == HALTED
+    for is_killed, left in ((False, 0), (True, 1), (False, 1)):
+        with bench.run(product, until_end=False) as run:
+            until(lambda run=run: run.metric("headwater_partition_halted") == 1, START_S, "a halt")  # type: ignore[misc]  # bound at once
+            assert _starts_in_vain(bench, product, here) == left + (not is_killed)
+            run.send(signal.SIGKILL if is_killed else signal.SIGTERM)
+            assert run.exit_code() == (-signal.SIGKILL if is_killed else 0)
+        assert _starts_in_vain(bench, product, here) == left
 
 
 def test_an_operator_may_set_incompatible_records_aside(
