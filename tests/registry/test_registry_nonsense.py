@@ -1,74 +1,31 @@
 """A registry that answers, but not what it was asked: it waits, and nothing of it is used."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 from uuid import UUID
 
 import pytest
+from tests.registry.answering import GUID, NO_PAGE, SUBJECT, Answers, answering, held
 
 from headwater.adapters.registry import SchemaRegistry
 from headwater.errors import UnavailableError, UnknownSchemaError
 
-SUBJECT = "billing.invoices-value"
 TEXT = '"string"'
 SOUND: dict[str, Any] = {"subject": SUBJECT, "version": 1, "id": 7, "schema": TEXT}
-GUID = UUID(int=7)
 HELD = {**SOUND, "guid": str(UUID(int=1))}
-NO_PAGE = (404, b"<html>no such page</html>")
 NO_GUID = (404, b'{"error_code":40403,"message":"Schema not found."}')
 
-Answers = dict[str, tuple[int, bytes]]
 Serve = Callable[[Answers], SchemaRegistry]
-
-
-def held(answer: Mapping[str, Any], **more: Any) -> Answers:
-    """What a registry that holds one schema answers, by the path."""
-    body = json.dumps({**answer, **more}).encode()
-    return {
-        "/subjects": (200, json.dumps([SUBJECT]).encode()),
-        f"/subjects/{SUBJECT}": (200, body),
-        f"/subjects/{SUBJECT}/versions": (200, b"[1]"),
-        f"/subjects/{SUBJECT}/versions/1": (200, body),
-        f"/subjects/{SUBJECT}/versions/latest": (200, body),
-        "/schemas/ids/7": (200, body),
-        f"/schemas/guids/{GUID}": (200, body),
-        "/config": (200, b'{"compatibilityLevel":"NONE"}'),
-    }
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Start a registry of these answers, every other path unknown; they may change meanwhile."""
-    servers: list[ThreadingHTTPServer] = []
-
-    def start(answers: Answers) -> SchemaRegistry:
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                status, body = answers.get(self.path.partition("?")[0], NO_PAGE)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_GET = do_POST = do_PUT = answer  # noqa: N815 - the parent's names
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parent's
-                """Say nothing."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=server.serve_forever, args=(0.01,)).start()
-        servers.append(server)
-        url = f"http://127.0.0.1:{server.server_port}"
-        return SchemaRegistry({"url": url, "max.retries": "0"})
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    """A registry of these answers, every other path unknown; they may change meanwhile."""
+    with ExitStack() as servers:
+        yield lambda answers: SchemaRegistry(
+            {"url": servers.enter_context(answering(answers)), "max.retries": "0"}
+        )
 
 
 CALLS: dict[str, Callable[[SchemaRegistry], object]] = {

@@ -88,7 +88,10 @@ def load_contract(root: Path, topic: str, version: int) -> Contract:
         raise DeclarationError([Problem("NO_CONTRACT", message, str(path))]) from error
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        message = f"the contract {topic} v{version} cannot be read, {reason}; save it as UTF-8 text"
+        message = (
+            f"the contract {topic} v{version} cannot be read ({reason});"
+            " save it as a file of UTF-8 text"
+        )
         raise DeclarationError([Problem("UNREADABLE_FILE", message, str(path))]) from error
     return parse_contract(text, topic=topic, version=version, path=path)
 
