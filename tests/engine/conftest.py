@@ -204,7 +204,7 @@ class Process:
 
     def step(self) -> None:
         self.world.broker.clock.advance(0.04)  # so that a commit falls due in the middle of batches
-        self._guarded(self.loop._guarded_turn, finally_close=False)
+        self._guarded(self.loop._turn_or_recover, finally_close=False)
 
     def stop(self) -> None:
         self._guarded(self.loop._drain)

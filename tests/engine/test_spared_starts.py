@@ -11,6 +11,7 @@ from headwater.adapters.memory import LostCommit
 from headwater.engine import BadRecordLimit
 from headwater.engine.attempts import MAX_ATTEMPTS, Attempts
 from headwater.errors import (
+    AbortableError,
     HaltedError,
     RuleBrokenError,
     TooManyBadRecordsError,
@@ -63,6 +64,22 @@ def test_ends_at_a_halt_are_no_starts_in_vain(world: "World", on_incompatible: s
         assert attempts_of(process) == {}
         assert process.sandbox.searched == []
     world.check()
+
+
+@pytest.mark.parametrize("failure", [AbortableError("scripted"), *LostCommit])
+def test_a_stop_at_a_halt_that_cannot_be_committed_is_tried_again(
+    world: "World", failure: AbortableError | LostCommit
+) -> None:
+    """What came before the halt is out all the same, and the start is taken back."""
+    feed_alien(world)
+    for _ in range(2):
+        process = halting(world, "stop", poll_size=7)
+        world.broker.faults.script("commit", failure, after=1, times=2)
+        process.run()
+        assert isinstance(process.ended, HaltedError)
+        assert attempts_of(process) == {}
+        world.check()
+        world.broker.faults.clear()
 
 
 def test_ends_by_the_limit_are_no_starts_in_vain(world: "World") -> None:

@@ -65,6 +65,7 @@ class Attempts:
                 furthest = min(position + self._reach, ends.get(partition, position))
                 noted = replace(noted, guarded_until=furthest)
             self._known[partition] = noted
+            self._counts[partition] = noted.count
             _tell(partition, noted)
         self._guarded = {
             p: a.guarded_until for p, a in self._known.items() if a.guarded_until > a.position
@@ -105,9 +106,8 @@ class Attempts:
         if known is None:
             return {}
         note = {}
-        count = self._counts.get(partition, 0)
-        if count and next_offset == known.position:
-            note[ATTEMPTS] = count
+        if next_offset == known.position and self._counts[partition]:
+            note[ATTEMPTS] = self._counts[partition]
         if next_offset < known.guarded_until:
             note[GUARDED_UNTIL] = known.guarded_until
         return note

@@ -124,7 +124,7 @@ class Loop:
             self._start.commit_before_joining(self._source, self._clock)
             self._source.subscribe(list(self._tasks), self)
             while not self.is_stopping and not self._has_reached(targets):
-                self._guarded_turn()
+                self._turn_or_recover()
                 if on_progress is not None:
                     on_progress(self._transaction.committed())
             self._drain()
@@ -245,7 +245,7 @@ class Loop:
 
     # -- failures ------------------------------------------------------------------------------
 
-    def _guarded_turn(self) -> None:
+    def _turn_or_recover(self) -> None:
         try:
             self.turn()
         except OutageError:
