@@ -4,11 +4,10 @@ import math
 from typing import Any
 
 import polars as pl
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.assembly.diff_frames import RowDiff, common_type, compare, lay_out
+from headwater.assembly.diff_frames import RowDiff, compare, lay_out
 
 KEYS = st.lists(st.sampled_from("abc"), max_size=12)
 FLOATS = [0.0, -1.5, math.inf, math.nan, None]
@@ -108,30 +107,24 @@ def test_columns_of_one_side_and_inside_records_are_told() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "common"),
-    [
-        (pl.Int32(), pl.Int64(), pl.Int64()),
-        (pl.Int64(), pl.Float32(), pl.Float64()),
-        (pl.Enum(["a"]), pl.Enum(["a", "b"]), pl.String()),
-        (pl.Datetime("ms", "UTC"), pl.Datetime("us", "UTC"), pl.Datetime("us", "UTC")),
-        (pl.Decimal(9, 2), pl.Decimal(12, 4), pl.Decimal(38, 4)),
-        (pl.List(pl.Int32()), pl.List(pl.Float64()), pl.List(pl.Float64())),
-        (pl.String(), pl.Int64(), None),
-        (pl.Datetime("ms"), pl.Datetime("ms", "UTC"), None),
-    ],
-    ids=str,
-)
-def test_values_of_two_types_are_compared_where_one_type_holds_both(
-    one: pl.DataType, other: pl.DataType, common: pl.DataType | None
-) -> None:
-    """A promotion is no change of a value."""
-    assert common_type(one, other) == common_type(other, one) == common
-
-
 def test_types_without_anything_in_common_differ_but_for_nulls() -> None:
     """A text and a number are never equal."""
     rows = pl.Series("_row", [0, 1], dtype=pl.UInt32)
     one = pl.DataFrame([rows, pl.Series("a", ["1", None])])
     two = pl.DataFrame([rows, pl.Series("a", [1, None])])
     assert compared(one, two).differs["a"].to_list() == [True, False]
+
+
+def test_keys_that_are_null_or_nan_are_matched_like_others() -> None:
+    """Also where other rows are missing on one side, so that rows are looked up."""
+    rows = pl.Series("_row", [0, 1, 2, 3], dtype=pl.UInt32)
+    left = pl.DataFrame([rows, pl.Series("k", [1.0, None, math.nan, None])])
+    assert counts(compared(left, left[1:], "k")) == (0, 1, 0)
+
+
+def test_a_key_that_a_wider_type_cannot_hold_is_a_change() -> None:
+    """What becomes null on the way is not the null of the other side."""
+    rows = pl.Series("_row", [0, 1], dtype=pl.UInt32)
+    left = pl.DataFrame([rows, pl.Series("k", [10**15, 7])])
+    wide = pl.Series("k", [None, "7"]).cast(pl.Decimal(38, 25))
+    assert counts(compared(left, pl.DataFrame([rows, wide]), "k")) == (0, 0, 1)

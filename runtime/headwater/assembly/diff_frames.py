@@ -12,12 +12,9 @@ from typing import Final
 
 import polars as pl
 
+from headwater.assembly.diff_values import common_type, converted, differing, fields_of
 from headwater.contract import ROW
-from headwater.flow import instance
 
-MAX_DIGITS: Final = 38  # of a decimal in 128 bits
-TEXTS: Final = (pl.String, pl.Categorical, pl.Enum)
-UNITS: Final = ("ms", "us", "ns")  # coarse to fine
 NTH: Final = "_nth"
 LEFT: Final = "_left"
 RIGHT: Final = "_right"
@@ -39,16 +36,13 @@ class Column:
         return ".".join(self.path)
 
     def differs(self, left: pl.DataFrame, right: pl.DataFrame) -> pl.Series:
-        """Which rows of two frames of one height differ here. NaN equals NaN."""
-        one, other = self.values(left), self.values(right)
-        if self.type is None:
-            return ~(one.is_null() & other.is_null())
-        return one.ne_missing(other)
+        """Which rows of two frames of one height differ here."""
+        return differing(self.within(left), self.within(right), self.type)
 
     def values(self, frame: pl.DataFrame) -> pl.Series:
-        """Its values in a frame, in the common type."""
+        """Its values in a frame, in the common type; null where that cannot hold them."""
         series = self.within(frame)
-        return series if self.type is None else _cast(series, self.type)
+        return series if self.type is None else converted(series, self.type)
 
     def within(self, frame: pl.DataFrame) -> pl.Series:
         """Its values in a frame, in the frame's own type."""
@@ -117,49 +111,11 @@ def _columns(
         common = common_type(one, other)
         if common is None and isinstance(one, pl.Struct) and isinstance(other, pl.Struct):
             yield Presence(at, None)
-            yield from _columns(at, _fields(one), _fields(other), found)
+            yield from _columns(at, fields_of(one), fields_of(other), found)
             continue
         if one != other:
             found.retyped[".".join(at)] = (str(one), str(other))
         yield Column(at, common)
-
-
-def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    """A type that holds the values of both without a change; None when there is none."""
-    common: pl.DataType | None = one if one == other else None
-    match one, other:
-        case pl.List(), pl.List():
-            inner = common_type(instance(one.inner), instance(other.inner))
-            common = None if inner is None else pl.List(inner)
-        case pl.Struct(), pl.Struct():
-            common = _common_record(_fields(one), _fields(other))
-        case pl.Datetime(), pl.Datetime() if (one.time_zone is None) == (other.time_zone is None):
-            unit = max(one.time_unit, other.time_unit, key=UNITS.index)
-            common = pl.Datetime(unit, one.time_zone)
-        case _ if one != other and isinstance(one, TEXTS) and isinstance(other, TEXTS):
-            common = pl.String()
-        case _ if one != other and one.is_numeric() and other.is_numeric():
-            common = _common_number(one, other)
-        case _:
-            pass
-    return common
-
-
-def _common_record(
-    one: Mapping[str, pl.DataType], other: Mapping[str, pl.DataType]
-) -> pl.DataType | None:
-    if one.keys() != other.keys():
-        return None
-    fields = {name: common_type(type_, other[name]) for name, type_ in one.items()}
-    found = {name: type_ for name, type_ in fields.items() if type_ is not None}
-    return pl.Struct(found) if len(found) == len(fields) else None
-
-
-def _common_number(one: pl.DataType, other: pl.DataType) -> pl.DataType:
-    if one.is_float() or other.is_float():
-        return pl.Float64()
-    scales = [each.scale for each in (one, other) if isinstance(each, pl.Decimal)]
-    return pl.Decimal(MAX_DIGITS, max(scales)) if scales else pl.Int64()
 
 
 def compare(
@@ -174,7 +130,11 @@ def compare(
         removed, added, pairs = left.clear(), right.clear(), (left, right)
     else:
         found = _numbered(one, LEFT).join(
-            _numbered(other, RIGHT), on=[*one.columns, NTH], how="full", maintain_order="left_right"
+            _numbered(other, RIGHT),
+            on=[*one.columns, NTH],
+            how="full",
+            nulls_equal=True,
+            maintain_order="left_right",
         )
         removed = left[found.filter(pl.col(RIGHT).is_null())[LEFT]]
         added = right[found.filter(pl.col(LEFT).is_null())[RIGHT]]
@@ -193,11 +153,3 @@ def _numbered(names: pl.DataFrame, index: str) -> pl.DataFrame:
     """With the place of a row among those of one name, and in its frame."""
     nth = pl.int_range(pl.len()).over(names.columns).alias(NTH)
     return names.with_columns(nth, pl.int_range(pl.len(), dtype=pl.UInt32).alias(index))
-
-
-def _cast(series: pl.Series, wanted: pl.DataType) -> pl.Series:
-    return series if series.dtype == wanted else series.cast(wanted)
-
-
-def _fields(dtype: pl.Struct) -> dict[str, pl.DataType]:
-    return {each.name: instance(each.dtype) for each in dtype.fields}
