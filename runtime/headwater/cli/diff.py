@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -10,7 +10,7 @@ import typer
 
 from headwater.assembly.addresses import resolve
 from headwater.assembly.diff import Compared, Comparison, DiffOptions, load_candidate, outside
-from headwater.assembly.diff_tally import Allowance, PortTally
+from headwater.assembly.diff_tally import Allowance, PortTally, RefusedTally
 from headwater.assembly.project import load_product
 from headwater.cli.arguments import Format, FormatOption, Product
 from headwater.cli.interruption import keeping
@@ -112,7 +112,7 @@ def _fields(compared: Compared) -> dict[str, Any]:
             for place, (start, end) in sorted(compared.cut.items())
         ],
         "ports": [_port(port, tally) for port, tally in compared.ports.items()],
-        "dead_letters": asdict(compared.refused),
+        "dead_letters": _refused(compared.refused),
         "differences": [
             {
                 "text": each.text,
@@ -122,6 +122,11 @@ def _fields(compared: Compared) -> dict[str, Any]:
             for each in compared.findings()
         ],
     }
+
+
+def _refused(tally: RefusedTally) -> dict[str, dict[str, int]]:
+    # not asdict: it makes a Counter anew out of pairs, and counts those
+    return {each.name: dict(getattr(tally, each.name)) for each in fields(tally)}
 
 
 def _port(port: str | None, tally: PortTally) -> dict[str, Any]:
