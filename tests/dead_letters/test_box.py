@@ -15,11 +15,12 @@ from headwater.adapters.memory import (
 from headwater.adapters.memory.faults import LostCommit
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
-from headwater.assembly import audit, letters_replay
+from headwater.assembly import audit, letters_work
 from headwater.assembly.audit import Action, Actor, AuditLog, Mark
 from headwater.assembly.letters import DeadLetterBox, Entry, Selection
 from headwater.assembly.letters_ledger import Ledger
-from headwater.assembly.letters_replay import Release, Replay, ReplayOptions
+from headwater.assembly.letters_replay import Replay, ReplayOptions
+from headwater.assembly.letters_work import Release
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
@@ -72,6 +73,7 @@ class EchoTask(Task):
             ],
             dead_letters=self._dead_letters.topic,
             letters=self._dead_letters.letters(records, bad),
+            letter_rows=sorted(refused),
             codes={},
         )
 
@@ -259,7 +261,7 @@ def test_a_replay_goes_on_behind_its_last_commit(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batch after batch; what a process that died had committed is not done twice."""
-    monkeypatch.setattr(letters_replay, "LETTERS_AT_ONCE", 2)
+    monkeypatch.setattr(letters_work, "LETTERS_AT_ONCE", 2)
     for value in (b"1", b"2", b"3", b"4", b"5"):
         world.set_aside(value)
     world.broker.faults.script("commit", LostCommit.REQUEST, after=1)
@@ -325,11 +327,22 @@ def test_the_contract_of_the_audit_log_tells_everything(world: World) -> None:
     world.set_aside(b"one")
     world.broker.clock.advance(3)
     letter = world.entries()[0].letter
-    mark = Mark(Action.DISCARDED, letter.partition, 0, code="X", reason="why", letter=letter)
+    mark = Mark(
+        Action.DISCARDED,
+        letter.partition,
+        0,
+        code="X",
+        reason="why",
+        letter=letter,
+        topic_id=world.box.topic_id,
+    )
     ledger = world.ledger()
     ledger.take_over()
     ledger.commit([mark])
-    assert world.audit.marks(PRODUCT) == {(letter.partition, 0): Action.DISCARDED}
+    ((place, (found,)),) = world.audit.marks(PRODUCT).items()
+    assert place == (letter.partition, 0)
+    assert (found.action, found.at_ms, found.topic_id) == (Action.DISCARDED, 3_000, mark.topic_id)
+    assert found.source == (letter.source, letter.source_offset)
     assert world.audit.marks("other") == {}
     (record,) = world.broker.visible(audit.TOPIC)
     assert record.key == b"out.dead-letters/0/0"

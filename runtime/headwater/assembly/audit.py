@@ -4,6 +4,7 @@ A record of it is the mark that resolves a dead letter, published in the transac
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from headwater.ports import LogReader, Registry, Topics, TopicSettings
 
 TOPIC: Final = "_headwater.audit"
 FILE: Final = Path(__file__).with_name("audit.avsc")
-VERSION: Final = 1
+VERSION: Final = 2
 RECORDS_AT_ONCE: Final = 10_000
 MS: Final = 1000
 
@@ -54,7 +55,10 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One record of the audit log, without who and when."""
+    """One record of the audit log, without who and when.
+
+    `topic_id` is the broker's id of the topic: another topic of the same name has other records.
+    """
 
     action: Action
     partition: Partition
@@ -63,6 +67,27 @@ class Mark:
     reason: str | None = None
     next_offset: int | None = None
     letter: StoredLetter | None = None
+    topic_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What became of the letter at a place. `at_ms` is when, milliseconds since the epoch.
+
+    Older marks have no id of the topic; their letter came from `source`.
+    """
+
+    action: Action
+    at_ms: int
+    topic_id: str | None
+    source: Place | None
+
+    def is_of(self, letter: StoredLetter, topic_id: str) -> bool:
+        """Whether it is about this letter of the topic with this id."""
+        if self.topic_id is not None:
+            return self.topic_id == topic_id
+        is_later = letter.first_seen_ms <= self.at_ms
+        return is_later and self.source == (letter.source, letter.source_offset)
 
 
 def actor_of(settings: Settings) -> str:
@@ -120,26 +145,37 @@ class AuditLog:
         register(self._contract, self._registry)
         return Encoder(self._contract, *lookup_ids([self._contract], self._registry)[TOPIC])
 
-    def marks(self, product: str) -> dict[Place, Action]:
+    def marks(self, product: str) -> Mapping[Place, Sequence[Resolution]]:
         """What became of the records of a product, as far as it is committed now.
 
+        Several at one place are of topics of one name, of which one is there now.
         Waits for transactions that are open on the topic: a mark may stand behind one of another
         product. Raises UnavailableError when they do not end.
         """
         if self._topics.partitions(TOPIC) is None:
             return {}
-        return dict(self._read(product))
+        found: defaultdict[Place, list[Resolution]] = defaultdict(list)
+        for place, resolution in self._read(product):
+            found[place].append(resolution)
+        return found
 
-    def _read(self, product: str) -> Iterator[tuple[Place, Action]]:
+    def _read(self, product: str) -> Iterator[tuple[Place, Resolution]]:
         first, end = self._topics.beginnings(TOPIC), self._topics.high_watermarks(TOPIC)
         decoder = Decoder(self._contract, self._registry.schema)
         ranges = {partition: (first[partition], end[partition]) for partition in end}
         for records in self._reader.read(ranges, max_records=RECORDS_AT_ONCE):
             frame = decoder.decode(records.values).frame.filter(pl.col("product") == product)
-            for topic, partition, offset, action in frame.select(
-                "topic", "partition", "offset", "action"
-            ).iter_rows():
-                yield (Partition(topic, partition), offset), Action(action)
+            for row in frame.iter_rows(named=True):
+                place = Partition(row["topic"], row["partition"]), row["offset"]
+                yield place, _resolution(row)
+
+
+def _resolution(row: Mapping[str, Any]) -> Resolution:
+    source = None
+    if row["source_topic"] is not None:
+        source = Partition(row["source_topic"], row["source_partition"]), row["source_offset"]
+    at_ms = round(row["at"].timestamp() * MS)
+    return Resolution(Action(row["action"]), at_ms, row["topic_id"], source)
 
 
 def _fields(mark: Mark) -> Mapping[str, Any]:
@@ -149,6 +185,7 @@ def _fields(mark: Mark) -> Mapping[str, Any]:
         "topic": mark.partition.topic,
         "partition": mark.partition.index,
         "offset": mark.offset,
+        "topic_id": mark.topic_id,
         "next_offset": mark.next_offset,
         "code": mark.code,
         "reason": mark.reason,

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 from headwater.assembly.audit import Action, AuditLog, Place
@@ -90,8 +91,23 @@ class DeadLetterBox:
         self._reader = reader
         self._audit = audit
 
+    @cached_property
+    def topic_id(self) -> str:
+        """The broker's id of the topic when it was first asked for: its letters are meant."""
+        return self._topics.topic_id(self.topic)
+
     def entries(self, selection: Selection, on_progress: OnProgress) -> list[Entry]:
         """Every letter that is meant, resolved or not, in the order of their records.
+
+        Raises what `divided` raises.
+        """
+        meant, _ = self.divided(selection, on_progress)
+        return sorted(meant, key=lambda each: (each.letter.source, each.letter.source_offset))
+
+    def divided(
+        self, selection: Selection, on_progress: OnProgress
+    ) -> tuple[list[Entry], list[Entry]]:
+        """The letters that are meant, and all others, resolved or not.
 
         Raises StartRefusedError (TOPIC_MISSING) when the product has never run, and
         ConfigurationError for a place where no letter is.
@@ -101,13 +117,16 @@ class DeadLetterBox:
                 f"there is no topic {self.topic}: {self.product} has not run yet",
                 code="TOPIC_MISSING",
             )
+        topic_id = self.topic_id
         marks = self._audit.marks(self.product)
-        found = [
-            Entry(letter, _status(marks, letter))
-            for letter in self._letters(selection, on_progress)
-        ]
-        self._require_found(selection, found)
-        return sorted(found, key=lambda each: (each.letter.source, each.letter.source_offset))
+        meant, others = list[Entry](), list[Entry]()
+        for letter, key in self._letters(on_progress):
+            marked = marks.get((letter.partition, letter.offset), ())
+            actions = [each.action for each in marked if each.is_of(letter, topic_id)]
+            found = meant if selection.takes(letter, key) else others
+            found.append(Entry(letter, _status(actions)))
+        self._require_found(selection, meant)
+        return meant, others
 
     def originals(
         self, letters: Sequence[StoredLetter]
@@ -133,7 +152,7 @@ class DeadLetterBox:
                 found[place] = record
         return found, refused
 
-    def _letters(self, selection: Selection, on_progress: OnProgress) -> Iterator[StoredLetter]:
+    def _letters(self, on_progress: OnProgress) -> Iterator[tuple[StoredLetter, bytes | None]]:
         first, end = self._topics.beginnings(self.topic), self._topics.ends(self.topic)
         total = sum(end[partition] - first[partition] for partition in end)
         done = 0
@@ -142,8 +161,8 @@ class DeadLetterBox:
             for row in range(len(records)):
                 raw = records.raw(row)
                 letter = read_letter(raw)
-                if letter is not None and selection.takes(letter, raw.key):
-                    yield letter
+                if letter is not None:
+                    yield letter, raw.key
             done += len(records)
             on_progress(done, total)
 
@@ -182,8 +201,8 @@ class DeadLetterBox:
         return None
 
 
-def _status(marks: Mapping[Place, Action], letter: StoredLetter) -> Status:
-    match marks.get((letter.partition, letter.offset)):
+def _status(actions: Sequence[Action]) -> Status:
+    match actions[-1] if actions else None:
         case None | Action.SKIPPED:
             return "open"
         case Action.REPLAYED:

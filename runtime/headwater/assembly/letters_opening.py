@@ -16,8 +16,9 @@ from headwater.assembly.audit import Action, Actor, AuditLog, Mark, Place, actor
 from headwater.assembly.letters import DeadLetterBox, Entry, OnProgress, Selection
 from headwater.assembly.letters_ledger import Ledger
 from headwater.assembly.letters_payload import PayloadView
-from headwater.assembly.letters_replay import Release, Replay, Replayed, ReplayOptions
+from headwater.assembly.letters_replay import Replay, Replayed, ReplayOptions
 from headwater.assembly.letters_skip import Skipper
+from headwater.assembly.letters_work import Release
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
@@ -118,8 +119,19 @@ class DeadLetters:
         letters = open_letters(self.box.entries(selection, on_progress))
         for first in range(0, len(letters), MARKS_AT_ONCE):
             part = letters[first : first + MARKS_AT_ONCE]
-            self._ledger.commit([_discarded(letter, reason) for letter in part])
+            self._ledger.commit([self._discarded(letter, reason) for letter in part])
         return len(letters)
+
+    def _discarded(self, letter: StoredLetter, reason: str) -> Mark:
+        return Mark(
+            Action.DISCARDED,
+            letter.partition,
+            letter.offset,
+            code=letter.code,
+            reason=reason,
+            letter=letter,
+            topic_id=self.box.topic_id,
+        )
 
     def skip(self, place: Place, end: int | None, reason: str) -> int:
         """Move the stopped product on from `place` to `end`, which is returned; see `Skipper.skip`.
@@ -166,14 +178,3 @@ class DeadLetters:
 def open_letters(entries: Sequence[Entry]) -> list[StoredLetter]:
     """The letters that nothing was decided about yet."""
     return [each.letter for each in entries if each.status == "open"]
-
-
-def _discarded(letter: StoredLetter, reason: str) -> Mark:
-    return Mark(
-        Action.DISCARDED,
-        letter.partition,
-        letter.offset,
-        code=letter.code,
-        reason=reason,
-        letter=letter,
-    )

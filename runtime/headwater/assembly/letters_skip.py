@@ -44,7 +44,8 @@ class Skipper:
         """
         self._log.initialise()
         note = self._note(place, end)
-        mark = Mark(Action.SKIPPED, *place, reason=reason, next_offset=end)
+        topic_id = self._topics.topic_id(place[0].topic)
+        mark = Mark(Action.SKIPPED, *place, reason=reason, next_offset=end, topic_id=topic_id)
         deadline = SYSTEM.monotonic() + EMPTY_GROUP_S
         while not self._is_committed(place[0], end, note, mark):
             if SYSTEM.monotonic() > deadline:

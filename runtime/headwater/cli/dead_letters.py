@@ -116,9 +116,9 @@ def show(  # noqa: PLR0913, PLR0917  # one parameter per option
 
 @app.command(
     epilog="Example: headwater dead-letters replay operations.departure-delays --code STEP_FAILED"
-    " --dry-run. Exit codes: 0 done, though some may have failed again, 65 a rule stopped it,"
-    f" {AWAY}, {FENCED}, {MISTAKES}, 142 a step did not come back within the setting"
-    " `step_timeout`.",
+    " --dry-run. Exit codes: 0 done, though some may have failed again, 65 more than 20"
+    f" of 500 records end a process, {AWAY}, {FENCED}, {MISTAKES}, 142 a step did not come back"
+    " within the setting `step_timeout`.",
 )
 def replay(  # noqa: PLR0913, PLR0917  # one parameter per option
     product: Product,
@@ -138,9 +138,10 @@ def replay(  # noqa: PLR0913, PLR0917  # one parameter per option
 ) -> None:
     """Send open dead letters through the current release of the product, each exactly once.
 
-    What comes out is published in one transaction with the mark that resolves the letter; what
-    fails again becomes a new letter. The product may run meanwhile. A replayed value may be older
-    than what its key holds by now: how many are is said, --if-newest leaves those letters open.
+    First a child process tries them: a record that ends it fails again. What comes out is
+    published in one transaction with the mark that resolves the letter; what fails again becomes a
+    new letter. The product may run meanwhile. A replayed value may be older than what its key holds
+    by now: how many are is said, --if-newest leaves those letters open.
     """
     selection = selection_of(code, key, since, until, at)
     options = ReplayOptions(if_newest=if_newest, is_dry=dry_run)
@@ -309,6 +310,7 @@ def _outcome(topic: str, done: Replayed, *, dry_run: bool) -> dict[str, Any]:
         "dry_run": dry_run,
         "replayed": done.replayed,
         "failed_again": done.failed_again,
+        "stopping": done.stopping,
         "left_newer": done.left_newer,
         "written": done.written,
         "keys": done.keys,
@@ -328,6 +330,8 @@ def _tell(topic: str, done: Replayed, options: ReplayOptions) -> None:
     print(f"{topic}: {counted(done.replayed, 'letter')} {would}replayed, {written or 'nothing'}")
     for code, count in done.failed_again.most_common():
         print(f"  {counted(count, 'letter')} failed again: {code}")
+    if done.stopping:
+        print(f"  {done.stopping:,} of them under a rule of severity stop, which stops the product")
     if done.left_newer:
         print(f"  {counted(done.left_newer, 'letter')} left open: their keys have newer values")
     for refused in map(_refusal, done.refused):

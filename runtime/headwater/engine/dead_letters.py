@@ -130,6 +130,8 @@ class StoredLetter:
 
     Its record stood at `source`, `source_offset`, published at `published_ms`. `omitted` names
     what could not be kept: value, key, headers. Times are milliseconds since the epoch.
+    The record was first seen while its batch was processed; its first letter was written behind
+    all that was published of that batch.
     The writer's schema has an id or a GUID, as the record names it, or neither.
     """
 
@@ -143,6 +145,7 @@ class StoredLetter:
     release: str
     published_ms: int
     first_seen_ms: int
+    first_written_ms: int
     attempts: int
     schema_id: int | None
     schema_guid: str | None
@@ -153,7 +156,8 @@ def read_letter(raw: RawRecord) -> StoredLetter | None:
     """What a record of a dead-letter topic says of itself; None when it is no letter of ours.
 
     Letters of older releases do not say when they were first seen, or how often: then it is when
-    they were written, and once.
+    they were written, and once. When the first letter of a record was written, a later one says;
+    where it does not, when the record was first seen is the earliest that it can be.
     """
     place = source_position(raw.headers)
     if place is None:
@@ -162,6 +166,9 @@ def read_letter(raw: RawRecord) -> StoredLetter | None:
     said = {
         name.removeprefix(PREFIX): (text or b"").decode("utf-8", "replace") for name, text in errors
     }
+    attempts = _number(said.get("attempts"), 1)
+    first_seen_ms = _number(said.get("first.seen"), raw.timestamp_ms)
+    written_ms = raw.timestamp_ms if attempts == 1 else first_seen_ms
     return StoredLetter(
         partition=raw.partition,
         offset=raw.offset,
@@ -172,8 +179,9 @@ def read_letter(raw: RawRecord) -> StoredLetter | None:
         step=said.get("step", ""),
         release=said.get("release", ""),
         published_ms=_number(said.get("timestamp"), raw.timestamp_ms),
-        first_seen_ms=_number(said.get("first.seen"), raw.timestamp_ms),
-        attempts=_number(said.get("attempts"), 1),
+        first_seen_ms=first_seen_ms,
+        first_written_ms=_number(said.get("first.written"), written_ms),
+        attempts=attempts,
         schema_id=_number(said[SCHEMA_ID], 0) if SCHEMA_ID in said else None,
         schema_guid=said.get(SCHEMA_GUID),
         omitted=frozenset(
@@ -202,7 +210,8 @@ def again(letter: Letter, before: StoredLetter) -> Letter:
     }
     begin = _errors_begin(letter.headers)
     errors = [(name, history.get(name, text)) for name, text in letter.headers[begin:]]
-    return Letter(letter.key, letter.value, [*letter.headers[:begin], *errors])
+    written = (PREFIX + "first.written", str(before.first_written_ms).encode())
+    return Letter(letter.key, letter.value, [*letter.headers[:begin], *errors, written])
 
 
 def _errors_begin(headers: Headers) -> int:
@@ -212,7 +221,10 @@ def _errors_begin(headers: Headers) -> int:
 
 
 def _number(text: str | None, otherwise: int) -> int:
-    return int(text) if text is not None and text.isdecimal() else otherwise
+    try:
+        return otherwise if text is None else int(text)
+    except ValueError:  # written by somebody else
+        return otherwise
 
 
 class DeadLetterTail:

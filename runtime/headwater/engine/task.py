@@ -181,6 +181,7 @@ class Task:
             letters=self._dead_letters.letters(records, found) if found else (),
             codes=Counter(each.code for each in found),
             skipped=len(skipped),
+            letter_rows=sorted(each.row for each in found),
         )
 
     def _prove_row_local(self, frames: Sequence[pl.DataFrame]) -> None:

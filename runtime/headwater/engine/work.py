@@ -26,7 +26,10 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a batch of input records asks of the transaction."""
+    """What a batch of input records asks of the transaction.
+
+    `letter_rows` are the rows of the batch that the letters were made of.
+    """
 
     topic: str
     read: int
@@ -39,6 +42,7 @@ class Work:
     skipped: int = 0
     halts: Sequence[Halt] = ()
     violations: Sequence[RuleViolation] = ()
+    letter_rows: Sequence[int] = ()
 
     def moved(self, places: Sequence[int]) -> "Work":
         """The same for a batch of which the rows are `places`."""
@@ -46,7 +50,8 @@ class Work:
             replace(each, rows=pl.Series(places, dtype=each.rows.dtype).gather(each.rows))
             for each in self.publications
         ]
-        return replace(self, publications=publications)
+        letter_rows = [places[row] for row in self.letter_rows]
+        return replace(self, publications=publications, letter_rows=letter_rows)
 
 
 def joined(works: Sequence[Work]) -> Work:
@@ -74,6 +79,7 @@ def joined(works: Sequence[Work]) -> Work:
         skipped=sum(each.skipped for each in works),
         halts=[halt for each in works for halt in each.halts],
         violations=[violation for each in works for violation in each.violations],
+        letter_rows=[row for each in works for row in each.letter_rows],
     )
 
 

@@ -1,0 +1,229 @@
+"""What comes of dead letters under the current release of their product; publishes nothing."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, groupby
+from typing import Final
+
+from headwater.adapters.memory.reader import MemoryRecords
+from headwater.assembly.audit import Place
+from headwater.assembly.letters import DeadLetterBox, Refused
+from headwater.engine import Publication, StoredLetter, Task, Work
+from headwater.engine.dead_letters import PREFIX, again
+from headwater.engine.guard import Sandbox
+from headwater.engine.selection import Selection
+from headwater.errors import RuleBrokenError
+from headwater.model import Code, Letter, Quarantine, RawRecord
+from headwater.ports import Records
+
+LETTERS_AT_ONCE: Final = 500  # per transaction: a letter is below a megabyte, and most are small
+
+DEADLY: Final = frozenset({Code.PROCESS_DIED.value, Code.STEP_TIMEOUT.value})
+DEADLY_AT_ONCE: Final = 20  # the most guilty records that a sandbox takes a batch to have
+RULES: Final = "rules"  # the step that a letter names when a rule refused its record
+
+Key = tuple[str, bytes]
+"""An output topic and a key of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A record that was set aside, and its open letters: mostly one.
+
+    Several, when its input was read anew from an earlier place.
+    """
+
+    record: RawRecord
+    letters: Sequence[StoredLetter]
+
+    @property
+    def history(self) -> StoredLetter:
+        """The letters as one: first seen when the first of them was, refused as often as any."""
+        return replace(
+            self.letters[0],
+            attempts=max(each.attempts for each in self.letters),
+            first_seen_ms=min(each.first_seen_ms for each in self.letters),
+            first_written_ms=min(each.first_written_ms for each in self.letters),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LetterBatch:
+    """What came of some records of one input. Rows are places in `records`.
+
+    `failed` holds the code and the new letter of each record that failed again, by the place of its
+    first letter; `stopping` are those of them that break a rule of severity `stop`.
+    """
+
+    records: Sequence[SetAside] = ()
+    publications: Sequence[Publication] = ()
+    failed: Mapping[Place, tuple[str, Letter]] = field(default_factory=dict)
+    stopping: frozenset[Place] = frozenset()
+    refused: Sequence[Refused] = ()
+
+    def outputs(self) -> Iterator[tuple[SetAside, Key]]:
+        """Each output that has a key, with the record that it came of."""
+        for publication in self.publications:
+            for row, key in zip(publication.rows, publication.keys, strict=True):
+                if key is not None:
+                    yield self.records[row], (publication.topic, key)
+
+    def without(self, places: frozenset[Place]) -> "LetterBatch":
+        """The batch without the records of these letters; rows are counted anew."""
+        rows = {row for row, each in enumerate(self.records) if place_of(each.letters[0]) in places}
+        if not rows:
+            return self
+        left = [row for row in range(len(self.records)) if row not in rows]
+        return replace(
+            self,
+            records=[self.records[row] for row in left],
+            publications=[_of_rows(publication, left) for publication in self.publications],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The product as it is now: the task of an input, None when it is none any more.
+
+    Every record goes through the sandbox first: one that ends a process now may have had any code.
+    """
+
+    task_of: Callable[[str], Task | None]
+    sandbox: Sandbox
+
+
+class LetterWork:
+    """Sends the records of letters through a release, batch after batch.
+
+    `asked` are the places of the letters that are meant. Others come along only where their record
+    is the very record of one of those.
+    """
+
+    def __init__(self, box: DeadLetterBox, release: Release, asked: frozenset[Place]) -> None:
+        self._box = box
+        self._release = release
+        self._asked = asked
+        self._guilty: dict[tuple[Place, ...], Sequence[Quarantine]] = {}
+
+    def batches(self, letters: Sequence[StoredLetter]) -> Iterator[LetterBatch]:
+        """The work of letters that stand in the order of their records.
+
+        Raises what the sandbox and `Task.process` raise, but RuleBrokenError: a record that breaks
+        a rule of severity `stop` fails again.
+        """
+        for topic, of_topic in groupby(letters, key=lambda each: each.source.topic):
+            held = list(of_topic)
+            task = self._release.task_of(topic)
+            is_deadly = any(letter.code in DEADLY for letter in held)
+            for part in _parts(held, DEADLY_AT_ONCE if is_deadly else LETTERS_AT_ONCE):
+                if task is None:
+                    reason = f"{self._box.product} no longer reads {topic}"
+                    yield LetterBatch(refused=self._refused(Refused(each, reason) for each in part))
+                else:
+                    yield self._batch(topic, task, part)
+
+    def _batch(self, topic: str, task: Task, letters: Sequence[StoredLetter]) -> LetterBatch:
+        originals, missing = self._box.originals(letters)
+        refused = self._refused(missing)
+        held = self._set_aside([each for each in letters if place_of(each) in originals], originals)
+        if not held:
+            return LetterBatch(refused=refused)
+        records = MemoryRecords(topic, [each.record for each in held])
+        work, stopping = _processed(task, records, self._found_guilty(held, records))
+        failed: dict[Place, tuple[str, Letter]] = {}
+        for row, letter in zip(work.letter_rows, work.letters, strict=True):
+            before = held[row].history
+            code = (dict(letter.headers)[PREFIX + "code"] or b"").decode()
+            failed[place_of(before)] = (code, again(letter, before))
+        stopped = frozenset(place_of(held[row].letters[0]) for row in stopping)
+        return LetterBatch(held, work.publications, failed, stopped, refused)
+
+    def _refused(self, refused: Iterable[Refused]) -> Sequence[Refused]:
+        return [each for each in refused if place_of(each.letter) in self._asked]
+
+    def _set_aside(
+        self, letters: Sequence[StoredLetter], originals: Mapping[Place, RawRecord]
+    ) -> list[SetAside]:
+        """The records of letters. One place may have held several: a topic can be made anew."""
+        found: list[SetAside] = []
+        for _, of_place in groupby(letters, key=_source):
+            known: list[tuple[RawRecord, list[StoredLetter]]] = []
+            for letter in of_place:
+                record = originals[place_of(letter)]
+                twins = next((held for each, held in known if each == record), None)
+                if twins is None:
+                    known.append((record, [letter]))
+                else:
+                    twins.append(letter)
+            found += [SetAside(record, held) for record, held in known if self._is_asked(held)]
+        return found
+
+    def _is_asked(self, letters: Sequence[StoredLetter]) -> bool:
+        return any(place_of(letter) in self._asked for letter in letters)
+
+    def _found_guilty(self, held: Sequence[SetAside], records: Records) -> Sequence[Quarantine]:
+        """The rows that end a process; asked once, as a search takes its time."""
+        places = tuple(place_of(each.letters[0]) for each in held)
+        if places not in self._guilty:
+            self._guilty[places] = self._release.sandbox.guilty(records, _nothing_to_do)
+        return self._guilty[places]
+
+
+def place_of(letter: StoredLetter) -> Place:
+    """Where a letter stands."""
+    return letter.partition, letter.offset
+
+
+def _source(letter: StoredLetter) -> Place:
+    return letter.source, letter.source_offset
+
+
+def _parts(letters: Sequence[StoredLetter], size: int) -> Iterator[Sequence[StoredLetter]]:
+    """The letters of so many places each, those of one place together."""
+    places = [list(of_place) for _, of_place in groupby(letters, key=_source)]
+    for first in range(0, len(places), size):
+        yield list(chain.from_iterable(places[first : first + size]))
+
+
+def _processed(
+    task: Task, records: Records, guilty: Sequence[Quarantine]
+) -> tuple[Work, Sequence[int]]:
+    """The work, and the rows that break a rule of severity `stop`: each costs itself alone."""
+    try:
+        return task.process(records, guilty), ()
+    except RuleBrokenError:
+        refused = {each.row for each in guilty}
+        left = [row for row in range(len(records)) if row not in refused]
+        stopping = list(_stopping(task, records, left))
+        work = task.process(records, [*guilty, *stopping])
+        return work, [each.row for each in stopping]
+
+
+def _stopping(task: Task, records: Records, rows: Sequence[int]) -> Iterator[Quarantine]:
+    """The rows that break a rule of severity `stop`, found by halves: a rule sees one row alone."""
+    try:
+        task.process(Selection(records, rows))
+    except RuleBrokenError as error:
+        if len(rows) == 1:
+            yield Quarantine(rows[0], Code.CONTRACT_VIOLATION, str(error), RULES)
+            return
+        middle = len(rows) // 2
+        yield from _stopping(task, records, rows[:middle])
+        yield from _stopping(task, records, rows[middle:])
+
+
+def _nothing_to_do() -> None:
+    """No membership is to be kept while the sandbox works."""
+
+
+def _of_rows(publication: Publication, left: Sequence[int]) -> Publication:
+    """What a publication holds of these rows, which are counted anew."""
+    renumbered = {row: place for place, row in enumerate(left)}
+    keep = [place for place, row in enumerate(publication.rows) if row in renumbered]
+    rows = publication.rows[keep]
+    return replace(
+        publication,
+        keys=[publication.keys[place] for place in keep],
+        values=[publication.values[place] for place in keep],
+        rows=rows.replace_strict(renumbered, return_dtype=rows.dtype) if keep else rows,
+    )
