@@ -4,6 +4,7 @@ from uuid import UUID
 
 import pytest
 from tests.contract.writing import FRAME, contract
+from tests.contract.writing import decoder as reading
 
 from headwater.clock import ManualClock
 from headwater.contract import Decoder, guid_header, schema_headers
@@ -94,6 +95,16 @@ def test_an_empty_value_is_told_as_such_whatever_its_header_says(
         decoded = decode([value, BODIES[1]], {0: good, 1: good})
         assert [(each.row, each.code) for each in decoded.quarantined] == [(0, Code.EMPTY_VALUE)]
         assert decoded.frame["_row"].to_list() == [1]
+
+
+def test_under_a_header_no_bytes_are_empty_even_where_a_record_may_have_none() -> None:
+    """A writer of nulls alone writes none; in a frame they are told from an empty value."""
+    nothing = {"type": "record", "name": "R", "fields": [{"name": "z", "type": "null"}]}
+    tried = contract(fields=[{"name": "v", "type": "long", "doc": "d", "default": 0}])
+    for decode in (reading(tried, nothing).decode, reading(tried, nothing).decode_by_row):
+        assert decode([FRAME]).frame.height == 1
+        (refused,) = decode([b""], {0: b"\0\0\0\0\1"}).quarantined
+        assert refused.code is Code.EMPTY_VALUE
 
 
 def test_what_the_lookup_refuses_is_asked_again_after_a_minute() -> None:

@@ -7,6 +7,7 @@ codec decides about each that stays so.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
@@ -341,14 +342,19 @@ def rows_by_key(
     rows: Sequence[int] | None = None,
 ) -> dict[Key, list[int]]:
     """The rows of each schema; those with a bad frame join `quarantined`. None: of all rows."""
-    groups: dict[Key, list[int]] = {}
+    groups: defaultdict[Key, list[int]] = defaultdict(list)
+    starts: defaultdict[bytes | None, list[int]] = defaultdict(list)
     for row in range(len(values)) if rows is None else rows:
         value = values[row]
-        key = headers[row] if value and row in headers else framed_id(value)
-        if key is not None:
-            groups.setdefault(key, []).append(row)
+        if value and row in headers:
+            groups[headers[row]].append(row)
+        else:  # a frame is looked into once for all that begin alike
+            starts[value and value[:FRAME_BYTES]].append(row)
+    for start, found in starts.items():
+        if (key := framed_id(start)) is not None:
+            groups[key] = found
         else:
-            quarantined.append(Quarantine(row, *frame_fault(value)))
+            quarantined += [Quarantine(row, *frame_fault(start)) for row in found]
     return groups
 
 
