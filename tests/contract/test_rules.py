@@ -1,6 +1,7 @@
 """Rules of a contract: what they find on frames, and what is no rule."""
 
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import polars as pl
@@ -216,7 +217,15 @@ def test_a_rule_of_columns_that_are_all_missing_judges_every_row() -> None:
             "REPLACE(" * 20 + "s" + ",'','aaaaaaaaaaaa')" * 20 + "='a'",
             "REPLACE makes a text longer",
         ),
+        ("_age < INTERVAL '365000 days'", "an INTERVAL is at most 100,000 days"),
+        ("_age > INTERVAL '-1 day 2 h'", "minus signs"),
+        ("_age < INTERVAL '99999 days 24 hours 1 second'", "at most 100,000 days"),
+        ("_age < INTERVAL '1 day' * a", "an INTERVAL is not multiplied"),
+        ("_age * 2 < INTERVAL '1 day'", "_age is compared, not multiplied"),
+        ("a * _age < INTERVAL '1 day'", "_age is compared, not multiplied"),
         ("n.b * n.b * n.b > 0", "outgrow 128 bits"),
+        ("f * n.b * n.b * n.b > 0", "outgrow 128 bits"),
+        ("CASE WHEN f THEN n.b ELSE 1 END * n.b * n.b > 0", "outgrow 128 bits"),
         ("a * a * a * a * a > 0", "outgrow 128 bits"),
         ("(f + 1) * n.b * n.b * 9 > 0", "outgrow 128 bits"),
         ("a * > 0", "unable to parse 'a * > 0'"),
@@ -233,6 +242,24 @@ def test_what_is_no_rule_is_refused_with_a_reason(expression: str, reason: str) 
     with pytest.raises(BadRuleError) as refused:
         compiled(expression, COLUMNS)
     assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("long", "is_longer"),
+    [
+        ("100000 days", True),
+        ("-100000 days", False),
+        ("1 week 2 d", True),
+        ("4000000000000 ms", True),
+        ("5 minutes", False),
+        ("23 hours 59 minutes", False),
+    ],
+)
+def test_an_interval_is_as_long_as_it_says(long: str, is_longer: bool) -> None:
+    """Up to some hundred years."""
+    day = pl.DataFrame({"_age": [timedelta(days=1)]}, schema={"_age": pl.Duration("ms")})
+    rule = compiled(f"_age < INTERVAL '{long}'", COLUMNS)
+    assert day.select(rule).item() is is_longer
 
 
 @pytest.mark.parametrize("name", ["current_timestamp", "end", "case", "localtime"])

@@ -83,6 +83,22 @@ MANY_ROWS: Final = frozenset(
 )
 
 _WIDENED: Final = re.compile(r"(?<!_)CAST\(| AS INT128\)")  # not what the author wrote
+_PART: Final = re.compile(r"(\d+)\s*([A-Za-z]+)")  # of an interval: a count and its unit
+_SECONDS: Final = {  # by the first letters of a unit, the longer ones first
+    start: seconds
+    for starts, seconds in (
+        (("ms", "mil"), 1e-3),
+        (("us", "mic"), 1e-6),
+        (("ns", "nan"), 1e-9),
+        (("w",), 604_800.0),
+        (("d",), 86_400.0),
+        (("h",), 3_600.0),
+        (("m",), 60.0),
+        (("s",), 1.0),
+    )
+    for start in starts
+}
+_LONGEST_DAYS: Final = 100_000  # of an interval: Polars counts its nanoseconds in 63 bits
 _BACKWARDS: Final = re.compile(r"'\s*-\s*(\d+\s*[A-Za-z]+)\s*'")
 
 
@@ -132,17 +148,26 @@ def _check_words(tokens: Sequence[Token], columns: Mapping[str, pl.DataType]) ->
         depth += {"(": 1, ")": -1, "CASE": 1, "END": -1}.get(token.word or token.text, 0)
         if depth > MAX_DEPTH:
             raise BadRuleError(f"it nests deeper than {MAX_DEPTH} parentheses")
-        if (previous, token.text) in {("-", "-"), ("/", "*")}:
-            raise BadRuleError("a rule has no comments; the field's doc is the place")
-        if previous != ".":
-            names += token.kind in {"quoted", "word"} and _is_name(token, following, columns)
-        elif following == "(":
-            raise BadRuleError(f"{token.text} is called behind a dot; a function has no dot")
+        _check_neighbours(previous, token.text, following)
+        if previous != "." and token.kind in {"quoted", "word"}:
+            names += _is_name(token, following, columns)
         if token.word in FUNCTIONS and following == "(":
             _check_arguments(token.word, list(arguments(tokens[place + 2 :])))
         previous = token.text
     if not names:
         raise BadRuleError("it names no field: it is the same for every row")
+
+
+def _check_neighbours(previous: str, text: str, following: str) -> None:
+    """Raises BadRuleError for what tokens mean only next to each other."""
+    if (previous, text) in {("-", "-"), ("/", "*")}:
+        raise BadRuleError("a rule has no comments; the field's doc is the place")
+    if previous == "." and following == "(":
+        raise BadRuleError(f"{text} is called behind a dot; a function has no dot")
+    if text == "*" and AGE in {previous, following}:
+        raise BadRuleError(f"{AGE} is compared, not multiplied; write the interval out")
+    if previous.upper() == "INTERVAL":
+        _check_interval(text, following)
 
 
 def _is_name(token: Token, following: str, columns: Mapping[str, pl.DataType]) -> bool:
@@ -188,6 +213,19 @@ def _check_arguments(function: str, given: Sequence[Sequence[Token]]) -> None:
             raise BadRuleError(
                 "REPLACE makes a text longer here; such calls inside each other fill the memory"
             )
+
+
+def _check_interval(text: str, following: str) -> None:
+    """Raises BadRuleError for an interval that is, or can become, longer than Polars can count."""
+    if following == "*":
+        raise BadRuleError("an INTERVAL is not multiplied; write it out")
+    seconds = 0.0
+    for count, unit in _PART.findall(text):
+        seconds += int(count) * next(
+            (each for start, each in _SECONDS.items() if unit.lower().startswith(start)), 0.0
+        )
+    if seconds > _LONGEST_DAYS * _SECONDS["d"]:
+        raise BadRuleError(f"an INTERVAL is at most {_LONGEST_DAYS:,} days long")
 
 
 def _bytes(literal: Token) -> int:
