@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.diff.test_comparison import BODY, Shop
+from tests.diff.test_comparison import BODY, Shop, stopping
 
 from headwater.adapters.memory import MemoryRangeReader, MemoryTopics
 from headwater.assembly.diff import Outside
@@ -80,3 +80,32 @@ def test_what_is_set_aside_on_either_side_is_told_as_json(
         "only_candidate": {"STEP_FAILED": 2} if sides == "candidate" else {},
         "recoded": {},
     }
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_candidate_that_stops_is_different_and_nothing_allows_it(
+    shop: Shop, run: Run, tmp_path: Path, form: str
+) -> None:
+    """Exit code 1, the side, the record and the rule; no advice to allow it."""
+    other = stopping(shop, tmp_path / "next", "n < 10")
+    code, out, err = run(other, "--format", form)
+    assert (code, err.split(":")[0]) == (1, "DIFFERENT")
+    assert "differs: the candidate stops at shop.orders[0]@" in err
+    assert "which breaks the rule small of shop.orders" in err
+    assert "--allow" not in err
+    if form == "text":
+        assert "  differs: the candidate stops at shop.orders[0]@" in out
+        return
+    stops = json.loads(out)["stops"]
+    assert stops["today"] == []
+    assert {(each["rule"], each["contract"]) for each in stops["candidate"]} == {
+        ("small", "shop.orders")
+    }
+
+
+def test_where_both_stop_is_told(shop: Shop, run: Run, tmp_path: Path) -> None:
+    """Equal, exit code 0; but whoever reads it knows that neither goes on."""
+    stopping(shop, shop.root, "n < 10")
+    code, out, err = run(stopping(shop, tmp_path / "next", "n < 10"))
+    assert (code, err) == (0, "")
+    assert "Both stop at shop.orders[0]@" in out

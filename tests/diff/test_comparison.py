@@ -14,13 +14,14 @@ from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.diff import Compared, Comparison, DiffOptions, Outside, load_candidate
 from headwater.assembly.diff_tally import Allowance
 from headwater.assembly.project import load_product
-from headwater.contract import Encoder, guid_header, load_contract
+from headwater.contract import Decoder, Encoder, guid_header, load_contract
 from headwater.errors import (
     ConfigurationError,
     DeclarationError,
     StartRefusedError,
     UnverifiableError,
 )
+from headwater.model import Partition
 from headwater.ports import TopicSettings
 
 ORDER: dict[str, Any] = {"id": "string", "n": "int", "note": ["null", "string"]}
@@ -303,3 +304,68 @@ def test_mistakes_of_the_candidate_are_told_as_those_of_a_product(
     path = shop.product(tmp_path / "next", 'product.publish(orders.select("nn"), contract=1)\n')
     with pytest.raises(DeclarationError, match=r"product\.py:5"):
         shop.diff(path)
+
+
+def stopping(shop: Shop, root: Path, rule: str, severity: str = "stop") -> Path:
+    """A checkout whose orders have a rule."""
+    rules = [{"name": "small", "check": rule, "severity": severity}]
+    shop.contract("shop.orders", ORDER, root, rules=rules)
+    shop.contract("shop.copies", ORDER, root)
+    shop.product(root, BODY)
+    return root
+
+
+def first_places(shop: Shop, bound: int) -> dict[Partition, int]:
+    """The offset of the first order of each partition whose number is not below the bound."""
+    records = shop.broker.visible("shop.orders")
+    decoder = Decoder(load_contract(shop.root / "schemas", "shop.orders", 1), shop.registry.schema)
+    numbers = decoder.decode([record.value for record in records]).frame["n"]
+    found: dict[Partition, int] = {}
+    for record, number in zip(records, numbers, strict=True):
+        if number >= bound:
+            found.setdefault(record.partition, record.offset)
+    return found
+
+
+def test_a_candidate_that_a_rule_stops_differs_at_the_record_where_it_stops(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """Which side it is, the record and the rule; nothing allows it, and the rest is compared."""
+    compared = shop.diff(stopping(shop, tmp_path / "next", "n < 90"), "added", "removed", "changed")
+    (found,) = compared.beyond()
+    assert (found.kind, found.flag) == ("stopped", None)
+    places = {place: each.offset for place, each in compared.stops.candidate.items()}
+    assert places == first_places(shop, 90)
+    partition = min(places)
+    assert found.text == (
+        f"the candidate stops at {partition}@{places[partition]}, which breaks the rule small of"
+        " shop.orders (and in 1 other partition)"
+    )
+    assert compared.stops.today == {}
+    assert compared.ports[None].rows["equal"] == 100
+
+
+def test_a_stop_of_both_is_no_difference_and_one_that_is_gone_can_be_allowed(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """A release that mends what halts the product of today can pass; one that stops cannot."""
+    stopping(shop, shop.root, "n < 90")
+    same = shop.diff(stopping(shop, tmp_path / "same", "n < 90"))
+    assert (same.findings(), len(same.stops.shared())) == ([], 2)
+    mended = stopping(shop, tmp_path / "mended", "n < 90", "warn")
+    (found,) = shop.diff(mended).beyond()
+    assert found.text.startswith("the candidate goes on where today's definition stops, at shop.")
+    assert shop.diff(mended, "added").beyond() == []
+    (found,) = shop.diff(stopping(shop, tmp_path / "other", "n < 80"), "added").beyond()
+    assert found.text.startswith("the candidate stops at shop.orders[")
+    assert "; today's stops at shop.orders[" in found.text
+
+
+def test_a_rule_of_the_output_stops_like_one_of_the_input(shop: Shop, tmp_path: Path) -> None:
+    """It is asked of what the candidate would publish."""
+    rules = [{"name": "tiny", "check": "n < 50", "severity": "stop"}]
+    shop.contract("shop.orders", ORDER, tmp_path / "next")
+    shop.contract("shop.copies", ORDER, tmp_path / "next", rules=rules)
+    shop.product(tmp_path / "next", BODY)
+    (found,) = shop.diff(tmp_path / "next").beyond()
+    assert "which breaks the rule tiny of shop.copies" in found.text

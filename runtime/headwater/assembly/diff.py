@@ -7,7 +7,7 @@ registers nothing.
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,14 +18,14 @@ from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.diff_frames import compare
-from headwater.assembly.diff_tally import Allowance, Finding, PortTally, RefusedTally
+from headwater.assembly.diff_tally import Allowance, Finding, PortTally, RefusedTally, StopTally
 from headwater.assembly.project import LoadedProduct, complete, told
 from headwater.assembly.registration import lookup_ids, register
 from headwater.assembly.root import PRODUCTS, SCHEMAS, find_root
 from headwater.assembly.source import FILE_NAME, read_product
 from headwater.assembly.tasks import TaskMaker
 from headwater.config import Settings
-from headwater.contract import ROW, Contract, Decoder
+from headwater.contract import ROW, Contract, Decoder, Severity
 from headwater.engine import LetterWriter
 from headwater.engine.dead_letters import OFFSET, PREFIX
 from headwater.errors import (
@@ -35,7 +35,7 @@ from headwater.errors import (
     StartRefusedError,
     UnverifiableError,
 )
-from headwater.model import Letter, Partition
+from headwater.model import Letter, Partition, RuleViolation
 from headwater.ports import LogReader, Records, Registry, Topics
 from headwater.product.names import folder_of
 
@@ -69,10 +69,14 @@ class Outside:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What one side makes of a batch: frames by port, and codes by offset of what it refuses."""
+    """What one side makes of a batch: frames by port, and codes by offset of what it refuses.
+
+    `stops` are the rules at which a run would stop.
+    """
 
     frames: Mapping[str | None, pl.DataFrame]
     refused: Mapping[int, str]
+    stops: Sequence[RuleViolation] = ()
 
 
 @dataclass(slots=True)
@@ -83,6 +87,7 @@ class Compared:
     ports: Mapping[str | None, PortTally]
     refused: RefusedTally
     allowance: Allowance
+    stops: StopTally = field(default_factory=StopTally)
     records: int = 0
 
     def add(self, records: Records, today: Made, candidate: Made) -> None:
@@ -92,12 +97,13 @@ class Compared:
             right = candidate.frames.get(name, tally.empties[1])
             tally.add(records, compare(left, right, tally.key, tally.layout.shared))
         self.refused.add(today.refused, candidate.refused)
+        self.stops.add(today.stops, candidate.stops)
         self.records += len(records)
 
     def findings(self) -> list[Finding]:
         """Every difference, allowed or not."""
         ports = [each for tally in self.ports.values() for each in tally.findings()]
-        return [*ports, *self.refused.findings()]
+        return [*ports, *self.refused.findings(), *self.stops.findings()]
 
     def beyond(self) -> list[Finding]:
         """The differences that are not allowed."""
@@ -188,15 +194,22 @@ class Comparison:
 class _Side:
     """One definition, whose outputs are encoded and decoded again.
 
-    So what is compared is what would be published. Its schema ids exist in this object alone.
+    So what is compared is what would be published. Its schema ids exist in this object alone. No
+    rule stops it: where a run would have stopped is told, and the rest compared all the same.
     """
 
     def __init__(self, loaded: LoadedProduct, outside: Outside) -> None:
         registry = MemoryRegistry()
         for contract in loaded.outputs.values():
             register(contract, registry)
+        self._stops = {
+            (contract.topic, rule.name)
+            for contract in (*loaded.inputs.values(), *loaded.outputs.values())
+            for rule in contract.rules
+            if rule.severity is Severity.STOP
+        }
         maker = TaskMaker(
-            loaded,
+            _never_stopping(loaded),
             lookup_ids(loaded.outputs.values(), registry),
             outside.registry,
             outside.topics,
@@ -221,7 +234,26 @@ class _Side:
         for each in work.publications:
             frame = self._decoders[each.topic].decode(each.values).frame
             frames[self._ports[each.topic]] = frame.with_columns(each.rows.alias(ROW))
-        return Made(frames, dict(map(_refusal, work.letters)))
+        stops = [each for each in work.violations if (each.topic, each.rule) in self._stops]
+        return Made(frames, dict(map(_refusal, work.letters)), stops)
+
+
+def _never_stopping(loaded: LoadedProduct) -> LoadedProduct:
+    return replace(loaded, inputs=_warning(loaded.inputs), outputs=_warning(loaded.outputs))
+
+
+def _warning(contracts: Mapping[str, Contract]) -> dict[str, Contract]:
+    """Contracts whose rules of severity `stop` only count what breaks them."""
+    return {
+        name: replace(
+            contract,
+            rules=tuple(
+                replace(rule, severity=Severity.WARN) if rule.severity is Severity.STOP else rule
+                for rule in contract.rules
+            ),
+        )
+        for name, contract in contracts.items()
+    }
 
 
 def _refusal(letter: Letter) -> tuple[int, str]:

@@ -4,9 +4,9 @@ Holds counts and a few rows, whatever the size of the cut.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 import polars as pl
 
@@ -14,6 +14,7 @@ from headwater.assembly.diff_frames import Column, RowDiff, lay_out
 from headwater.assembly.diff_sample import Kind, Sample
 from headwater.contract import ROW, ROW_TYPE, Contract, masked_fields
 from headwater.errors import ConfigurationError, Problem
+from headwater.model import Partition, RuleViolation
 from headwater.ports import Records
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -22,15 +23,20 @@ ONE_SIDED: Final[tuple[Kind, ...]] = ("added", "removed")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One difference, in words; of kind `changed` it may be of one column."""
+    """One difference, in words; of kind `changed` it may be of one column.
 
-    kind: Kind
+    `stopped`: the candidate's run would end before the end.
+    """
+
+    kind: Kind | Literal["stopped"]
     text: str
     column: str | None = None
 
     @property
-    def flag(self) -> str:
-        """What allows it."""
+    def flag(self) -> str | None:
+        """What allows it; None for what nobody can mean."""
+        if self.kind == "stopped":
+            return None
         return self.kind if self.column is None else f"{self.kind}:{self.column}"
 
 
@@ -169,6 +175,54 @@ class RefusedTally:
         for codes, number in self.recoded.items():
             text = f"{_records(number)} in the dead letters with another code: {codes}"
             yield Finding("changed", text)
+
+
+@dataclass(slots=True)
+class StopTally:
+    """The first record of each partition at which a run of either side would stop.
+
+    What breaks a rule of severity `stop` there; what is behind it is compared all the same.
+    """
+
+    today: dict[Partition, RuleViolation] = field(default_factory=dict)
+    candidate: dict[Partition, RuleViolation] = field(default_factory=dict)
+
+    def add(self, today: Iterable[RuleViolation], candidate: Iterable[RuleViolation]) -> None:
+        """Count one batch."""
+        for first, found in ((self.today, today), (self.candidate, candidate)):
+            for each in found:
+                known = first.setdefault(each.partition, each)
+                if each.offset < known.offset:
+                    first[each.partition] = each
+
+    def shared(self) -> list[RuleViolation]:
+        """Where both stop at one record, which is no difference."""
+        return [
+            each
+            for place, each in sorted(self.candidate.items())
+            if place in self.today and self.today[place].offset == each.offset
+        ]
+
+    def findings(self) -> Iterator[Finding]:
+        """Every difference; that the candidate goes on where today's stops counts as added."""
+        gone = [each for place, each in sorted(self.today.items()) if place not in self.candidate]
+        if gone:
+            text = f"the candidate goes on where today's definition stops, at {stop_text(gone)}"
+            yield Finding("added", text)
+        shared = {each.partition for each in self.shared()}
+        new = [each for place, each in sorted(self.candidate.items()) if place not in shared]
+        if new:
+            earlier = [self.today[each.partition] for each in new if each.partition in self.today]
+            text = f"; today's stops at {stop_text(earlier)}" if earlier else ""
+            yield Finding("stopped", f"the candidate stops at {stop_text(new)}{text}")
+
+
+def stop_text(stops: Sequence[RuleViolation]) -> str:
+    """Where a run stops and why, in words."""
+    first = stops[0]
+    text = f"{first.partition}@{first.offset}, which breaks the rule {first.rule} of {first.topic}"
+    more = len(stops) - 1
+    return f"{text} (and in {more} other partition{'' if more == 1 else 's'})" if more else text
 
 
 def _no_rows(contract: Contract) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -10,7 +11,7 @@ import typer
 
 from headwater.assembly.addresses import resolve
 from headwater.assembly.diff import Compared, Comparison, DiffOptions, load_candidate, outside
-from headwater.assembly.diff_tally import Allowance, PortTally, RefusedTally
+from headwater.assembly.diff_tally import Allowance, PortTally, RefusedTally, stop_text
 from headwater.assembly.project import load_product
 from headwater.cli.arguments import Format, FormatOption, Product
 from headwater.cli.interruption import keeping
@@ -19,6 +20,7 @@ from headwater.cli.tables import show, table
 from headwater.cli.words import counted
 from headwater.config import load_settings
 from headwater.errors import DifferenceError
+from headwater.model import Partition, RuleViolation
 
 COUNTS: Final = ("today", "candidate", "equal", "added", "removed", "changed")
 
@@ -64,7 +66,8 @@ def diff(  # noqa: PLR0913, PLR0917  # one parameter per option
     Reads the inputs from their beginning (or the last N offsets) to their read_committed end of
     now, runs both definitions over them, and compares the outputs row by row: what is made of an
     input record by today's definition stands beside what the candidate makes of it, by key.
-    Records that only one of them sets aside are counted too.
+    Records that only one of them sets aside are counted too. A rule of severity `stop` stops
+    neither: where a run would end is told, and what is behind it is compared all the same.
 
     Nothing is published, committed or registered: topics, groups and subjects stay as they are.
     """
@@ -90,10 +93,11 @@ def _raise_beyond(name: str, compared: Compared) -> None:
     beyond = compared.beyond()
     if not beyond:
         return
-    flags = " ".join(f"--allow {flag}" for flag in dict.fromkeys(each.flag for each in beyond))
+    flags = dict.fromkeys(f"--allow {each.flag}" for each in beyond if each.flag)
+    allowing = f", or allow what is meant: {' '.join(flags)}" if flags else ""
     raise DifferenceError(
-        f"The candidate of {name} differs: {'; '.join(each.text for each in beyond)}. Correct it,"
-        f" or allow what is meant: {flags}."
+        f"The candidate of {name} differs: {'; '.join(each.text for each in beyond)}. Correct it"
+        f"{allowing}."
     )
 
 
@@ -113,6 +117,10 @@ def _fields(compared: Compared) -> dict[str, Any]:
         ],
         "ports": [_port(port, tally) for port, tally in compared.ports.items()],
         "dead_letters": _refused(compared.refused),
+        "stops": {
+            "today": _stops(compared.stops.today),
+            "candidate": _stops(compared.stops.candidate),
+        },
         "differences": [
             {
                 "text": each.text,
@@ -127,6 +135,19 @@ def _fields(compared: Compared) -> dict[str, Any]:
 def _refused(tally: RefusedTally) -> dict[str, dict[str, int]]:
     # not asdict: it makes a Counter anew out of pairs, and counts those
     return {each.name: dict(getattr(tally, each.name)) for each in fields(tally)}
+
+
+def _stops(stops: Mapping[Partition, RuleViolation]) -> list[dict[str, Any]]:
+    return [
+        {
+            "topic": place.topic,
+            "partition": place.index,
+            "offset": each.offset,
+            "contract": each.topic,
+            "rule": each.rule,
+        }
+        for place, each in sorted(stops.items())
+    ]
 
 
 def _port(port: str | None, tally: PortTally) -> dict[str, Any]:
@@ -159,6 +180,8 @@ def _show(about: dict[str, str], compared: Compared) -> None:
     for finding in compared.findings():
         mark = "allowed" if compared.allowance.takes(finding) else "differs"
         print(f"  {mark}: {finding.text}")
+    if both := compared.stops.shared():
+        print(f"  Both stop at {stop_text(both)}")
     for tally in compared.ports.values():
         for name, (one, other) in tally.layout.retyped.items():
             print(f"  {name} of {tally.topic} is {other}, today {one}")
