@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import structlog
 from structlog.contextvars import clear_contextvars
+from tests.dead_letters.world import World
 from tests.faults.harness import Bench
 
 from headwater.adapters.kafka.bulk import BulkWriter
@@ -208,3 +209,9 @@ def with_bad(rows: pl.DataFrame, places: Sequence[int] | range) -> pl.DataFrame:
     """These rows, with a carrier that the first release cannot take at some places."""
     is_bad = pl.int_range(pl.len()).is_in(list(places))
     return rows.with_columns(carrier=pl.when(is_bad).then(pl.lit("BAD")).otherwise("carrier"))
+
+
+@pytest.fixture
+def world() -> World:
+    """A product in memory, without letters."""
+    return World()

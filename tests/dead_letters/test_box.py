@@ -1,170 +1,18 @@
 """Letters and marks in memory: what is open, what is meant, and records fetched again."""
 
-from collections.abc import Callable, Sequence
-from typing import Final
-
-import polars as pl
 import pytest
+from tests.dead_letters.world import ALL, INPUT, PRODUCT, World, heard
 
-from headwater.adapters.memory import (
-    MemoryBroker,
-    MemoryRangeReader,
-    MemoryTopics,
-    MemoryTransactionalLog,
-)
+from headwater.adapters.memory import MemoryTransactionalLog
 from headwater.adapters.memory.faults import LostCommit
-from headwater.adapters.memory.reader import MemoryRecords
-from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly import audit, letters_work
-from headwater.assembly.audit import Action, Actor, AuditLog, Mark
-from headwater.assembly.letters import DeadLetterBox, Entry, Selection
-from headwater.assembly.letters_ledger import Ledger
-from headwater.assembly.letters_replay import Replay, ReplayOptions
-from headwater.assembly.letters_work import Release
-from headwater.engine import (
-    BadRecordLimit,
-    BadRecordWindow,
-    DeadLetterTail,
-    LetterWriter,
-    Publication,
-    Task,
-    Work,
-)
+from headwater.assembly.audit import Action, Mark
+from headwater.assembly.letters import Selection
+from headwater.assembly.letters_replay import ReplayOptions
+from headwater.engine import BadRecordLimit, BadRecordWindow, DeadLetterTail
 from headwater.engine.dead_letters import read_letter
 from headwater.errors import ConfigurationError, FencedError, UnavailableError, UnverifiableError
-from headwater.model import Code, Headers, Partition, Quarantine, RawRecord
-from headwater.ports import Records, TopicSettings
-
-PRODUCT: Final = "out"
-INPUT: Final = "in"
-ME: Final = Actor("tester", PRODUCT, "r2")
-ALL: Final = Selection()
-OLD: Final = ("release", "first.seen", "attempts")
-
-
-class EchoTask(Task):
-    """Publishes each value under its key; refuses `bad…`, drops `drop…`."""
-
-    def __init__(self, dead_letters: str) -> None:
-        self._dead_letters = LetterWriter(dead_letters, "r2")
-
-    def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
-        rows = range(len(records))
-        values = [value or b"" for value in records.values]
-        bad = [
-            *guilty,
-            *(Quarantine(row, Code.BAD_MAGIC, "bad") for row in rows if values[row][:3] == b"bad"),
-        ]
-        refused = {each.row for each in bad}
-        kept = [row for row in rows if row not in refused and values[row][:4] != b"drop"]
-        keys = records.keys()
-        return Work(
-            topic=records.topic,
-            read=len(records),
-            size=0,
-            ends=records.ends(),
-            publications=[
-                Publication(
-                    PRODUCT,
-                    [keys[row] for row in kept],
-                    [values[row] for row in kept],
-                    pl.Series(kept, dtype=pl.UInt32),
-                )
-            ],
-            dead_letters=self._dead_letters.topic,
-            letters=self._dead_letters.letters(records, bad),
-            letter_rows=sorted(refused),
-            codes={},
-        )
-
-
-class StrictSandbox:
-    """Finds `deadly…` guilty, and remembers how often it was asked."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def guilty(self, records: Records, keep_alive: Callable[[], None]) -> Sequence[Quarantine]:
-        self.asked += 1
-        keep_alive()
-        return [
-            Quarantine(row, Code.PROCESS_DIED, "it died", "step")
-            for row, value in enumerate(records.values)
-            if (value or b"").startswith(b"deadly")
-        ]
-
-    def close(self) -> None: ...
-
-
-class World:
-    """A product's topics in memory, with letters of its input."""
-
-    def __init__(self) -> None:
-        self.broker = MemoryBroker()
-        self.topics = MemoryTopics(self.broker)
-        self.reader = MemoryRangeReader(self.broker)
-        self.audit = AuditLog(self.topics, MemoryRegistry(), self.reader, clock=self.broker.clock)
-        self.sandbox = StrictSandbox()
-        self.box = DeadLetterBox(PRODUCT, self.topics, self.reader, self.audit)
-        self.topics.create(
-            [
-                TopicSettings(INPUT, 1, "source"),
-                TopicSettings(PRODUCT, 1, "log"),
-                TopicSettings(self.box.topic, 1, "dead-letters"),
-                TopicSettings(audit.TOPIC, 1, "log"),
-            ]
-        )
-
-    def set_aside(
-        self, value: bytes, *, key: bytes = b"k", code: Code = Code.STEP_FAILED, old: bool = False
-    ) -> None:
-        """Feed a record, and its letter; an `old` one without what later releases added."""
-        self.broker.append(INPUT, value, key=key, headers=(("own", b"1"),))
-        record = self.broker.visible(INPUT)[-1]
-        writer = LetterWriter(self.box.topic, "r1", self.broker.clock)
-        (letter,) = writer.letters(
-            MemoryRecords(INPUT, [record]), [Quarantine(0, code, "why", "step")]
-        )
-        headers = [h for h in letter.headers if not (old and h[0][16:] in OLD)]
-        self.broker.append(self.box.topic, letter.value, key=letter.key, headers=tuple(headers))
-
-    def ledger(self) -> Ledger:
-        """A new process that resolves letters."""
-        log = MemoryTransactionalLog(self.broker, transactional_id=self.box.topic)
-        return Ledger(log, self.audit, ME, dead_letters=self.box.topic)
-
-    def replay(self, ledger: Ledger | None = None) -> Replay:
-        """A replay by a new process."""
-        task = EchoTask(self.box.topic)
-        return Replay(
-            self.box,
-            ledger or self.ledger(),
-            Release(lambda topic: task if topic == INPUT else None, self.sandbox),
-            topics=self.topics,
-            reader=self.reader,
-        )
-
-    def entries(self, selection: Selection = ALL) -> list[Entry]:
-        """What is there."""
-        return self.box.entries(selection, lambda _done, _total: None)
-
-    def statuses(self) -> list[str]:
-        """What became of each letter."""
-        return [each.status for each in self.entries()]
-
-    def outputs(self) -> list[bytes | None]:
-        """What was published."""
-        return [record.value for record in self.broker.visible(PRODUCT)]
-
-
-def heard(_done: int, _total: int) -> None:
-    """Nobody watches."""
-
-
-@pytest.fixture
-def world() -> World:
-    """A product without letters."""
-    return World()
+from headwater.model import Code, Headers, Partition, RawRecord
 
 
 def test_a_letter_is_replayed_once_with_its_own_headers(world: World) -> None:
@@ -273,19 +121,6 @@ def test_a_replay_goes_on_behind_its_last_commit(
     assert world.outputs() == [b"1", b"2", b"3", b"4", b"5"]
 
 
-def test_letters_overtaken_by_newer_values_can_be_left_open(world: World) -> None:
-    """Counted always, left with `if_newest`."""
-    world.broker.clock.advance(1)
-    world.set_aside(b"old-a", key=b"a")
-    world.set_aside(b"old-b", key=b"b")
-    world.broker.clock.advance(1)
-    world.broker.append(PRODUCT, b"new", key=b"a")
-    done = world.replay().run(ALL, ReplayOptions(if_newest=True), heard)
-    assert (done.newer_keys, done.keys, done.left_newer, done.replayed) == (1, 2, 1, 1)
-    assert world.outputs() == [b"new", b"old-b"]
-    assert world.statuses() == ["open", "replayed"]
-
-
 def test_a_dry_run_changes_nothing(world: World) -> None:
     """It says what would come of it."""
     world.set_aside(b"one")
@@ -372,3 +207,100 @@ def test_records_that_ended_a_process_go_through_the_sandbox_first(world: World)
     done = world.replay().run(ALL, ReplayOptions(), heard)
     assert (done.replayed, done.failed_again) == (1, {"PROCESS_DIED": 1})
     assert (world.outputs(), world.sandbox.asked) == ([b"harmless"], 1)
+
+
+def test_what_ends_a_process_only_now_goes_through_the_sandbox_too(world: World) -> None:
+    """A record that only failed before may be deadly under this release."""
+    world.set_aside(b"one")
+    world.set_aside(b"deadly", code=Code.STEP_FAILED)
+    done = world.replay().run(ALL, ReplayOptions(), heard)
+    assert (done.replayed, done.failed_again) == (1, {"PROCESS_DIED": 1})
+    assert (world.outputs(), world.sandbox.asked) == ([b"one"], 1)
+
+
+def test_a_rule_that_stops_costs_a_replay_its_letter_alone(world: World) -> None:
+    """Nothing of that one is published, the others come out, and the answer says so."""
+    for value in (b"one", b"stop", b"two", b"stop", b"deadly", b"three"):
+        world.set_aside(value)
+    done = world.replay().run(ALL, ReplayOptions(), heard)
+    assert (done.replayed, done.stopping) == (3, 2)
+    assert done.failed_again == {"CONTRACT_VIOLATION": 2, "PROCESS_DIED": 1}
+    assert world.outputs() == [b"one", b"two", b"three"]
+    found = [each.letter for each in world.entries() if each.status == "open"]
+    assert [(each.source_offset, each.attempts) for each in found] == [(1, 2), (3, 2), (4, 2)]
+    assert "severity is stop" in found[0].message
+
+
+@pytest.mark.parametrize(("value", "statuses"), [(b"one", ["replayed"] * 2), (b"bad", ["open"])])
+@pytest.mark.parametrize("places", [frozenset({(0, 0)}), frozenset({(0, 1)}), frozenset()])
+def test_a_record_with_two_letters_comes_out_once(
+    world: World, value: bytes, statuses: list[str], places: frozenset[tuple[int, int]]
+) -> None:
+    """After an input was read anew: all its letters are resolved with it, or by one new letter."""
+    world.set_aside(value)
+    world.broker.clock.advance(1)
+    world.write_letter()
+    done = world.replay().run(Selection(places=places), ReplayOptions(), heard)
+    assert (done.replayed, done.failed_again.total()) == ((2, 0) if value == b"one" else (0, 2))
+    assert world.outputs() == [value] * (value == b"one")
+    assert [each for each in world.statuses() if each != "failed-again"] == statuses
+    last = world.entries()[-1].letter
+    assert value == b"one" or (last.attempts, last.first_seen_ms, last.source_offset) == (2, 0, 0)
+
+
+def test_two_records_of_one_place_are_two(world: World) -> None:
+    """An input topic made anew has other records at the same offsets; each answers for itself."""
+    world.set_aside(b"one")
+    world.broker.create(world.broker.topic(INPUT).settings)
+    world.set_aside(b"bad")
+    done = world.replay().run(ALL, ReplayOptions(), heard)
+    assert (done.replayed, done.failed_again.total(), world.outputs()) == (1, 1, [b"one"])
+    assert world.statuses() == ["replayed", "failed-again", "open"]
+    again = world.replay().run(Selection(places=frozenset({(0, 2)})), ReplayOptions(), heard)
+    assert (again.replayed, again.failed_again.total()) == (0, 1)
+
+
+def test_marks_of_a_deleted_topic_resolve_nothing_in_its_successor(world: World) -> None:
+    """The audit log keeps them for ever, and offsets begin anew."""
+    world.set_aside(b"one")
+    assert world.replay().run(ALL, ReplayOptions(), heard).replayed == 1
+    world.broker.create(world.broker.topic(world.box.topic).settings)
+    world.set_aside(b"two")
+    assert world.statuses() == ["open"]
+    assert world.replay().run(ALL, ReplayOptions(), heard).replayed == 1
+    assert (world.outputs(), world.statuses()) == ([b"one", b"two"], ["replayed"])
+
+
+def test_older_marks_resolve_only_the_letter_they_were_made_for(world: World) -> None:
+    """They have no id of the topic: the record tells, and that it was seen before the mark."""
+    world.set_aside(b"one")
+    letter = world.entries()[0].letter
+    ledger = world.ledger()
+    ledger.take_over()
+    ledger.commit([Mark(Action.DISCARDED, letter.partition, letter.offset, letter=letter)])
+    assert world.statuses() == ["discarded"]
+    world.broker.create(world.broker.topic(world.box.topic).settings)
+    world.set_aside(b"another record")
+    assert world.statuses() == ["open"]
+    world.broker.create(world.broker.topic(world.box.topic).settings)
+    world.broker.create(world.broker.topic(INPUT).settings)
+    world.broker.clock.advance(1)
+    world.set_aside(b"one")
+    assert world.statuses() == ["open"]
+
+
+@pytest.mark.parametrize(
+    ("text", "published_ms"), [(b"-1", -1), (b"5", 5), (b"", 7), (b"9" * 5_000, 7), (b"x", 7)]
+)
+def test_a_publish_time_is_read_back(text: bytes, published_ms: int) -> None:
+    """Kafka's "no time" is -1; what is no number is passed by."""
+    headers: Headers = [
+        ("headwater.error.code", b"BAD_KEY"),
+        ("headwater.error.topic", b"in"),
+        ("headwater.error.partition", b"0"),
+        ("headwater.error.offset", b"0"),
+        ("headwater.error.timestamp", text),
+    ]
+    letter = read_letter(RawRecord(Partition("d", 0), 0, 7, None, b"?", headers))
+    assert letter is not None
+    assert letter.published_ms == published_ms
