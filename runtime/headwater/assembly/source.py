@@ -65,7 +65,9 @@ def _execute(file: Path) -> ModuleType:
     except SystemExit as error:
         text = "ends the process (sys.exit); a product only declares"
         raise _unreadable(file, text, _line(file, error)) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a library's panic is no Exception
         raise _unreadable(file, f"{type(error).__name__}: {error}", _line(file, error)) from error
     finally:
         sys.path.remove(str(file.parent))

@@ -13,8 +13,12 @@ from headwater.model import Code, Quarantine
 from headwater.product import Map, MapEvents, Origin, Step
 from headwater.product.origin import deepest_in
 
-FAULTS: Final = (Exception, SystemExit, pl.exceptions.PanicException)
-"""What the author's code may raise: polars' panics are no Exception, and exit() ends no runtime."""
+INTERRUPTIONS: Final = (KeyboardInterrupt, GeneratorExit)
+"""What comes up in the author's code and is no fault of it: catch them before `FAULTS`."""
+
+FAULTS: Final = BaseException
+"""What the author's code may raise: a library's panic or a cancelled task is no Exception, and
+exit() ends no runtime. Whatever passes by would show its text, which may hold a payload."""
 
 _SCHEMA_FAULTS: Final = (
     pl.exceptions.ColumnNotFoundError,
@@ -58,7 +62,7 @@ def run_without_guilty(stage: Stage, frame: pl.DataFrame) -> Processed:
     """
     try:
         return stage.run(frame)
-    except DeclarationError:
+    except (DeclarationError, *INTERRUPTIONS):
         raise
     except FAULTS as error:
         _raise_if_broken(stage, frame, error)
@@ -121,7 +125,7 @@ def _tried(
     good, guilty = into
     try:
         done = stage.run(frame)
-    except DeclarationError:
+    except (DeclarationError, *INTERRUPTIONS):
         raise
     except FAULTS as error:
         return error
@@ -134,15 +138,11 @@ def _raise_if_broken(stage: Stage, frame: pl.DataFrame, error: BaseException) ->
     """A missing column or a wrong type fails for every row: halving would quarantine them all."""
     if not isinstance(error, _SCHEMA_FAULTS):
         return
-    for part in (frame.clear(), frame.head(1), frame.tail(1)):
-        try:
-            stage.run(part)
-        except type(error):
-            continue
-        except FAULTS:
-            return
-        return
-    raise cannot_run(stage.step, error, columns_of(frame), blamed_line(stage.step, error))
+    parts = frame.clear(), frame.head(1), frame.tail(1)
+    raised = [_tried(stage, part, ([], [])) for part in parts]
+    if all(isinstance(each, type(error)) for each in raised):
+        told = raised[0] or error  # the one of no rows: its text can hold no payload
+        raise cannot_run(stage.step, told, columns_of(frame), blamed_line(stage.step, told))
 
 
 def _function_name(step: Step) -> str | None:

@@ -10,7 +10,13 @@ from pydantic import BaseModel
 from headwater.contract import ROW, ROW_TYPE
 from headwater.errors import DeclarationError, Problem
 from headwater.flow.annotations import columns_of_model, model_returned, model_taken
-from headwater.flow.blame import FAULTS, MissingFieldError, is_out_of_memory, quarantine
+from headwater.flow.blame import (
+    FAULTS,
+    INTERRUPTIONS,
+    MissingFieldError,
+    is_out_of_memory,
+    quarantine,
+)
 from headwater.flow.stage import Columns, Defaults, Processed, refused, unknown_column
 from headwater.flow.values import from_values, loosen, to_values
 from headwater.model import Quarantine
@@ -76,6 +82,8 @@ class EventStage:
         for row, event in zip(frame[ROW].to_list(), values, strict=True):
             try:
                 made = as_events(call(dict(zip(names, event))))  # noqa: B905 strict costs 0.1 µs
+            except INTERRUPTIONS:
+                raise
             except FAULTS as error:
                 if is_out_of_memory(error):
                     raise  # a sandbox must see it; elsewhere the rows are halved down to this one

@@ -7,7 +7,7 @@ import polars as pl
 
 from headwater.contract import ROW, ROW_TYPE
 from headwater.errors import DeclarationError
-from headwater.flow.blame import FAULTS
+from headwater.flow.blame import FAULTS, INTERRUPTIONS
 from headwater.flow.stage import (
     Columns,
     Processed,
@@ -30,6 +30,8 @@ class ExpressionStage:
         """The columns that come out, learnt from a frame without rows."""
         try:
             return columns_of(self.run(empty(given)).frame)
+        except INTERRUPTIONS:
+            raise
         except FAULTS as error:
             raise cannot_run(self.step, error, given) from error
 
@@ -58,7 +60,7 @@ class FrameStage:
         """The columns that come out; None when the function cannot run without rows."""
         try:
             return columns_of(self.run(empty(given)).frame)
-        except DeclarationError:
+        except (DeclarationError, *INTERRUPTIONS):
             raise
         except (pl.exceptions.ColumnNotFoundError, pl.exceptions.SchemaError) as error:
             code = getattr(self.step.function, "__code__", None)
