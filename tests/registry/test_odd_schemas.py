@@ -46,7 +46,13 @@ NONE = [
     *(record(fields=[{"name": "id", "type": each}]) for each in NO_TYPES),
     *(record(fields=[FIELD | {"order": each}]) for each in NO_ORDERS),
     *(record(name=5), record(namespace=5), record(aliases=5)),
-    *(deep(33), deep(100), deep(300), deep(3_000), nested(3_000, name="x")),
+    *(
+        deep(33),
+        deep(100),
+        deep(300),
+        deep(3_000),
+        *(nested(each, name="x") for each in (401, 900, 3_000)),
+    ),
     *("", "{", "null", "[]", "5", '"string"', '{"type":["record"]}', record(doc="\ud800")),
 ]
 """What no contract can be made of."""
