@@ -14,10 +14,14 @@ class Interrupted(Exception):  # noqa: N818  # no error: the person wanted it
         super().__init__(f"Interrupted; {kept}." if kept else "Interrupted.")
 
 
+class Kept(KeyboardInterrupt):
+    """Ctrl-C on its way up; `str` is what stays. Text of any other may be an author's."""
+
+
 @contextmanager
 def keeping(kept: str) -> Iterator[None]:
     """While this block runs, Ctrl-C leaves `kept`: half a sentence about what stays."""
     try:
         yield
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(kept) from error
+        raise Kept(kept) from error

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from headwater.cli.interruption import Interrupted
+from headwater.cli.interruption import Interrupted, Kept
 from headwater.errors import HeadwaterError, Problem, ProblemsError
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -78,7 +78,7 @@ def _told_interruption() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise Interrupted(*error.args) from error
+        raise Interrupted(str(error) if isinstance(error, Kept) else "") from error
 
 
 app = typer.Typer(
@@ -131,7 +131,7 @@ def _wants_json(arguments: Sequence[str]) -> bool:
     return "--format=json" in arguments or ("--format", "json") in pairwise(arguments)
 
 
-def report_defect(error: Exception) -> None:
+def report_defect(error: BaseException) -> None:
     """Print where a defect came up, without its message: libraries quote payloads there."""
     frames = traceback.extract_tb(error.__traceback__)
     print(
@@ -154,6 +154,8 @@ def main() -> None:
         if error.exit_code == ProblemsError.exit_code and _wants_json(sys.argv):
             report_as_json(error)
         sys.exit(error.exit_code)
-    except Exception as error:  # noqa: BLE001  # the last place before the user
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  # the last place before the user
         report_defect(error)
         sys.exit(HeadwaterError.exit_code)
