@@ -88,6 +88,7 @@ class Processor:
                 policy=CommitPolicy(interval_s=settings.commit_interval.total_seconds()),
                 poll_size=settings.poll_size,
                 batch_bytes=settings.batch_bytes,
+                step_timeout_s=settings.step_timeout.total_seconds(),
                 outage_limit_s=settings.outage_limit.total_seconds(),
                 transaction_timeout_s=_transaction_timeout_s(settings),
                 on_incompatible=settings.on_incompatible,

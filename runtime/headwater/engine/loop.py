@@ -15,6 +15,7 @@ from headwater.engine.guard import Guard, Sandbox
 from headwater.engine.halting import Halted, OnIncompatible, halted_error
 from headwater.engine.limit import BadRecordWindow
 from headwater.engine.start import StartPositions
+from headwater.engine.take import Take
 from headwater.engine.tally import Tally
 from headwater.engine.task import Task
 from headwater.engine.transaction import Terms, Transaction
@@ -44,6 +45,7 @@ class LoopSettings:
     policy: CommitPolicy
     poll_size: int = 10_000
     batch_bytes: int = 16 * 2**20
+    step_timeout_s: float = 20.0  # what a step may take over one batch
     outage_limit_s: float = 300.0
     transaction_timeout_s: float = 10.0
     on_incompatible: OnIncompatible = "pause"
@@ -96,7 +98,11 @@ class Loop:
         self._guard = Guard(outside.sandbox, outside.source, outside.monitor)
         self._halted = Halted(outside.source, outside.monitor, outside.clock)
         self._tally = Tally(window, outside.monitor)
-        self._take = settings.poll_size
+        self._take = Take(
+            poll_size=settings.poll_size,
+            batch_bytes=settings.batch_bytes,
+            step_timeout_s=settings.step_timeout_s,
+        )
         self._group = GroupToken(None)  # of the last poll; none yet, and nothing to commit
         self.assignments = 0  # rises with every change
         self._is_assigned = False
@@ -146,7 +152,7 @@ class Loop:
     def turn(self) -> None:
         """The way of the data, once round."""
         wait_s = self._settings.policy.wait_s(self._elapsed_s(), is_idle=self._transaction.is_empty)
-        batches = self._source.poll(self._take, wait_s)
+        batches = self._source.poll(self._take.records, wait_s)
         self._group = self._source.group_token()  # of these records; later it may be another's
         self._log.poll()
         for records in batches:
@@ -189,13 +195,15 @@ class Loop:
         if self._attempts.is_guarded(records.ends(), self._transaction.committed()):
             self._transaction.commit()  # a search may outlast an open transaction
             guilty = self._guard.guilty(records, self)
-        return self._tasks[records.topic].process(records, guilty)
+        began = self._clock.monotonic()
+        work = self._tasks[records.topic].process(records, guilty)
+        self._take.worked(work, self._clock.monotonic() - began)
+        return work
 
     def _stage(self, work: Work) -> None:
         if work.read:
             self._tally.add(work)
             self._transaction.stage(work, self._group)
-            self._take = self._records_within_batch_bytes(work)
         if work.halts:
             self._halt(work.halts)
 
@@ -215,10 +223,6 @@ class Loop:
         }
         if passed and self._transaction.is_empty:
             self._transaction.commit_positions(passed, self._group)
-
-    def _records_within_batch_bytes(self, work: Work) -> int:
-        average = max(1, work.size // max(1, work.read))
-        return max(1, min(self._settings.poll_size, self._settings.batch_bytes // average))
 
     def _is_due(self) -> bool:
         transaction = self._transaction
@@ -317,6 +321,8 @@ class Loop:
             self._monitor.limits_used(self._window.used())
             self._is_restored = True
         self._transaction.assigned(positions)
+        if self._attempts.is_guarding(positions, self._halted):
+            self._take.begin_small()
         self.assignments += 1
         self._is_assigned = True
         self._monitor.assigned(len(partitions))
