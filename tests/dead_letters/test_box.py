@@ -256,8 +256,16 @@ def test_two_records_of_one_place_are_two(world: World) -> None:
     done = world.replay().run(ALL, ReplayOptions(), heard)
     assert (done.replayed, done.failed_again.total(), world.outputs()) == (1, 1, [b"one"])
     assert world.statuses() == ["replayed", "failed-again", "open"]
-    again = world.replay().run(Selection(places=frozenset({(0, 2)})), ReplayOptions(), heard)
-    assert (again.replayed, again.failed_again.total()) == (0, 1)
+
+
+def test_another_record_of_a_place_is_not_replayed_along(world: World) -> None:
+    """Only letters of the very record that is meant are."""
+    world.set_aside(b"one")
+    world.broker.create(world.broker.topic(INPUT).settings)
+    world.set_aside(b"two")
+    done = world.replay().run(Selection(places=frozenset({(0, 1)})), ReplayOptions(), heard)
+    assert (done.replayed, world.outputs()) == (1, [b"two"])
+    assert world.statuses() == ["open", "replayed"]
 
 
 def test_marks_of_a_deleted_topic_resolve_nothing_in_its_successor(world: World) -> None:

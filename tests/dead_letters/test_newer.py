@@ -118,14 +118,23 @@ def test_a_letter_of_another_key_than_its_output_stays_open_in_doubt(old: World)
     assert careful(old).left_newer == 1
 
 
-def test_a_letter_that_failed_again_still_knows_its_batch(old: World) -> None:
-    """What was published between is newer; what its batch published before it is not."""
-    old.feed(b"before")
-    old.set_aside(b"bad")
-    old.publish(b"before")
+def test_each_letter_has_a_time_of_its_own(old: World) -> None:
+    """What was published since another one was seen is older than one that was seen after it."""
+    old.set_aside(b"first", key=b"a")
     old.broker.clock.advance(1)
+    old.publish(b"between", key=b"other")
+    old.broker.clock.advance(1)
+    old.set_aside(b"other")
+    assert careful(old).replayed == 2
+
+
+def test_a_letter_that_failed_again_still_knows_its_batch(old: World) -> None:
+    """The first letter ended it; each later one carries on when that was."""
+    old.feed(b"before")
+    old.feed(b"bad")
+    old.write_letter(after_s=BATCH_S)
     for attempts in (2, 3):
         assert careful(old).failed_again.total() == 1
         letter = old.entries()[-1].letter
-        assert (letter.attempts, letter.first_written_ms) == (attempts, 1_000)
+        assert (letter.attempts, letter.first_written_ms) == (attempts, 2_000)
         old.broker.clock.advance(1)

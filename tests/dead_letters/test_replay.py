@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable
 
+import polars as pl
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 from tests.dead_letters.conftest import DEADLY, FIRST, SECOND, SetAside
+from tests.faults.harness import START_S, until
 
 pytestmark = pytest.mark.kafka
 
@@ -86,21 +88,16 @@ def test_of_two_replays_at_once_each_letter_comes_out_once(set_aside: Make) -> N
 
 
 def test_records_that_ended_a_process_come_back_through_a_child(set_aside: Make) -> None:
-    """Still deadly they cost the child its life, not the replay; mended they come out."""
+    """Deadly only now or still, they cost the child its life, not the replay; mended they come."""
     world = set_aside("deadly", 2)
-    producer = Producer(world.bench.kafka)
-    for letter in world.bench.records(world.letters):  # as a release that died would write them
-        headers: dict[str, str | bytes | None] = dict(letter.headers)
-        headers["headwater.error.code"] = b"PROCESS_DIED"
-        producer.produce(world.letters, letter.value, letter.key, headers=headers)
-    assert producer.flush(20) == 0
-    assert world.answer("discard", "--reason", "a test", "--code", "STEP_FAILED")["discarded"] == 2
     world.release(DEADLY)
     again = world.answer("replay")
     assert (again["replayed"], again["failed_again"]) == (0, {"PROCESS_DIED": 2})
+    still = world.answer("replay")
+    assert (still["replayed"], still["failed_again"]) == (0, {"PROCESS_DIED": 2})
     (one, other) = world.answer("list")["letters"]
     assert one["message"] == other["message"] == "the process ended with exit code 3 in step map-1"
-    assert (one["attempts"], one["step"]) == (2, "map-1")
+    assert (one["attempts"], one["step"]) == (3, "map-1")
     assert len(world.outputs()) == 58
     world.release(SECOND)
     assert world.answer("replay")["replayed"] == 2
@@ -140,6 +137,36 @@ def test_letters_of_keys_with_newer_values_are_counted_and_can_be_left(set_aside
     told = world.command("replay")
     assert "3 of 3 keys have newer values" in told.stdout
     assert world.statuses() == {"replayed": 4}
+
+
+def test_values_from_before_in_the_same_batch_are_not_newer(set_aside: Make) -> None:
+    """The same flights twice in one batch: first sound, then refused, which are the later ones."""
+    world = set_aside("batch", 0)
+    sound = world.fed.head(10).with_columns(flight_id=world.fed["flight_id"].head(10) + "-twice")
+    world.feed(pl.concat([sound, sound.with_columns(carrier=pl.lit("BAD"))]))
+    world.release(SECOND)
+    done = world.answer("replay", "--if-newest")
+    assert (done["replayed"], done["left_newer"], done["newer_keys"]) == (10, 0, 0)
+    assert world.statuses() == {"replayed": 10}
+
+
+def test_letters_of_a_topic_made_anew_are_open(set_aside: Make) -> None:
+    """What was replayed under the same name and offset before was another letter."""
+    world = set_aside("anew", 1)
+    bad = world.fed.filter(world.fed["carrier"] == "BAD")
+    world.release(SECOND)
+    assert world.answer("replay")["replayed"] == 1
+    topics = world.bench.topics
+    admin = AdminClient({**world.bench.kafka})
+    admin.delete_topics([world.letters])[world.letters].result(20)
+    until(lambda: topics.partitions(world.letters) is None, START_S, "the topic is gone")
+    world.release(FIRST)
+    world.feed(bad.with_columns(flight_id=bad["flight_id"] + "-anew"))
+    assert world.statuses() == {"open": 1}
+    world.release(SECOND)
+    assert world.answer("replay")["replayed"] == 1
+    assert world.statuses() == {"replayed": 1}
+    assert len(world.outputs()) == world.fed.height + 1
 
 
 def test_payloads_are_shown_only_when_asked_for(set_aside: Make) -> None:
