@@ -372,8 +372,10 @@ def in_order(quarantined: list[Quarantine]) -> list[Quarantine]:
 def _refusal(error: UnknownSchemaError, named: SchemaRef, until_s: float) -> _Refusal:
     code = Code(error.code)
     if code is Code.UNKNOWN_SCHEMA_ID:
-        kind = "id" if isinstance(named, int) else "GUID"
-        return _Refusal(code, f"the registry has no schema of {kind} {named}", until_s)
+        text = f"the registry has no schema of id {named}"
+        if not isinstance(named, int):
+            text = f"the registry has no schema of GUID {named}, or gives its schemas no GUIDs"
+        return _Refusal(code, text, until_s)
     return _Refusal(code, str(error), until_s)
 
 
