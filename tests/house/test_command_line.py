@@ -1,6 +1,7 @@
 """The command line is one thing: every command explains itself in the same words."""
 
 import importlib
+import json
 import re
 from collections.abc import Iterator
 from enum import Enum
@@ -9,7 +10,7 @@ from typing import Any, Literal, get_origin
 import pytest
 import typer
 
-from headwater.cli.main import COMMANDS, report
+from headwater.cli.main import COMMANDS, main, report
 
 PRODUCT = "Name, folder or file of a product."
 EXITS = re.compile(r"Exit codes: 0 \S.*\.$")
@@ -70,6 +71,52 @@ def test_every_command_tells_its_exit_codes(name: str) -> None:
     told = [int(code) for code in re.findall(r"\b(?:(?<=[:,;] )|(?<=codes: ))(\d+) ", found[0])]
     assert told == sorted(told)
     assert set(told) <= {0, 1, 2, 65, 69, 70, 75, 78, 142}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_wrong_usage_is_a_mistake_of_78(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Never 2, which is an answer: cannot be decided. One line says what is wrong, in JSON too."""
+    monkeypatch.setattr("sys.argv", ["headwater", *name.split(), "--nonsense", "--format", "json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 78
+    said = capsys.readouterr()
+    (problem,) = json.loads(said.out)["problems"]
+    assert problem["code"] == "USAGE"
+    assert "No such option: --nonsense" in problem["message"]
+    assert problem["message"].endswith(f"See `headwater {name} --help`.")
+    assert said.err.splitlines() == [f"USAGE: {problem['message']}"]
+
+
+@pytest.mark.parametrize("name", ["", *(name for name in ALL if name not in RUNNING)])
+def test_a_group_without_a_command_is_wrong_usage_that_gets_its_help(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page says what there is, and nothing is added to it."""
+    monkeypatch.setattr("sys.argv", ["headwater", *name.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 78
+    said = capsys.readouterr()
+    assert "Usage: " in said.out
+    assert not said.err
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_paragraphs_of_help_are_as_wide_as_the_terminal(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not as wide as the source: no line breaks within one but those of the terminal."""
+    monkeypatch.setattr("sys.argv", ["headwater", *name.split(), "--help"])
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    said = capsys.readouterr().out
+    for paragraph in (ALL[name].help or "").split("\n\n"):
+        assert " ".join(paragraph.split()) in said
 
 
 @pytest.mark.parametrize(

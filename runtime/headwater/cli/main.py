@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
+from inspect import cleandoc
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -16,7 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from headwater.cli.interruption import Interrupted, Kept
-from headwater.errors import HeadwaterError, Problem, ProblemsError
+from headwater.errors import ConfigurationError, HeadwaterError, Problem, ProblemsError
 
 COMMANDS: Final[Mapping[str, str]] = {
     "check": "Find every mistake in products, contracts and samples, without a broker.",
@@ -43,13 +44,13 @@ class LazyGroup(TyperGroup):
     """Imports a command's module when the command is used."""
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
-        """As typer does it, but Ctrl-C is told; typer would exit without a word."""
-        with _told_interruption():
+        """As typer does it, but what ends it early is told as every other end is."""
+        with _told():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
-        """As typer does it, but Ctrl-C is told; typer would exit without a word."""
-        with _told_interruption():
+        """As typer does it, but what ends it early is told as every other end is."""
+        with _told():
             return super().invoke(ctx)
 
     def list_commands(self, ctx: object) -> list[str]:
@@ -70,15 +71,40 @@ class LazyGroup(TyperGroup):
         module = importlib.import_module(f"headwater.cli.{name.replace('-', '_')}")
         command = typer.main.get_command(module.app)
         command.name = name
+        _rejoin(command)
         return name, command, rest
 
 
 @contextmanager
-def _told_interruption() -> Iterator[None]:
+def _told() -> Iterator[None]:
+    """Ctrl-C, of which typer would not say a word, and wrong usage, which it would exit 2 for."""
     try:
         yield
     except KeyboardInterrupt as error:
         raise Interrupted(str(error) if isinstance(error, Kept) else "") from error
+    except typer.TyperException as error:
+        if not error.message:  # no arguments at all: the help page has been printed
+            raise typer.Exit(ConfigurationError.exit_code) from error
+        raise _usage(error) from error
+
+
+def _usage(error: typer.TyperException) -> ConfigurationError:
+    said = error.format_message().replace(": Value error, ", ": ")  # a word of the library's
+    stop = "" if said.endswith((".", "?")) else "."
+    context = getattr(error, "ctx", None)
+    where = "headwater" if context is None else context.command_path
+    return ConfigurationError([Problem("USAGE", f"{said}{stop} See `{where} --help`.")])
+
+
+def _rejoin(command: Any) -> None:
+    """Let paragraphs of help flow: typer keeps the line breaks of a docstring, but for the first.
+
+    They are wrapped as wide as the terminal is, not as the source is.
+    """
+    paragraphs = cleandoc(command.help or "").split("\n\n")
+    command.help = "\n\n".join(" ".join(each.split()) for each in paragraphs)
+    for inner in getattr(command, "commands", {}).values():
+        _rejoin(inner)
 
 
 app = typer.Typer(
@@ -144,7 +170,7 @@ def report_defect(error: BaseException) -> None:
 def main() -> None:
     """Run the command line; the exit codes are those of `headwater.errors`."""
     try:
-        app()
+        app(prog_name="headwater")
     except Interrupted as error:
         print(error, file=sys.stderr)
         sys.exit(Interrupted.exit_code)
