@@ -109,3 +109,21 @@ def test_where_both_stop_is_told(shop: Shop, run: Run, tmp_path: Path) -> None:
     code, out, err = run(stopping(shop, tmp_path / "next", "n < 10"))
     assert (code, err) == (0, "")
     assert "Both stop at shop.orders[0]@" in out
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_ctrl_c_in_a_comparison_is_told_in_one_line(
+    shop: Shop, run: Run, tmp_path: Path, form: str
+) -> None:
+    """Exit code 130, and what stays; no half of an answer."""
+    body = """\
+        import signal
+        def interrupting(frame):
+            if frame.height:
+                signal.raise_signal(signal.SIGINT)
+            return frame
+        product.publish(orders.map(interrupting), contract=1)
+    """
+    code, out, err = run(shop.product(tmp_path / "next", body), "--format", form)
+    assert (code, out) == (130, "")
+    assert err == "Interrupted; nothing was decided, and nothing changed.\n"

@@ -369,3 +369,28 @@ def test_a_rule_of_the_output_stops_like_one_of_the_input(shop: Shop, tmp_path: 
     shop.product(tmp_path / "next", BODY)
     (found,) = shop.diff(tmp_path / "next").beyond()
     assert "which breaks the rule tiny of shop.copies" in found.text
+
+
+def test_numbers_that_json_does_not_have_are_shown_as_texts(shop: Shop, tmp_path: Path) -> None:
+    """Alone and inside of others; NaN is equal to NaN."""
+    wild = {"nonFinite": True, "sensitivity": "public"}
+    fields = {
+        "id": "string",
+        "x": {"type": "double", **wild},
+        "xs": {"type": {"type": "array", "items": "double"}, **wild},
+    }
+    body = """\
+        nan = pl.lit(float("nan"))
+        xs = pl.concat_list(nan, pl.lit({}))
+        product.publish(orders.select("id", x=nan, xs=xs), contract=1)
+    """
+    for root in (shop.root, tmp_path / "next"):
+        shop.contract("shop.orders", ORDER, root)
+        shop.contract("shop.copies", fields, root)
+    shop.product(shop.root, body.format(1.0))
+    shop.product(tmp_path / "next", body.format('float("inf")'))
+    compared = shop.diff(tmp_path / "next", sample=1)
+    assert [each.flag for each in compared.findings()] == ["changed:xs"]
+    (row,) = compared.ports[None].sample.rows()
+    assert row["columns"] == {"xs": {"today": ["nan", 1.0], "candidate": ["nan", "inf"]}}
+    json.dumps(row, allow_nan=False)

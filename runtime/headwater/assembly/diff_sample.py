@@ -1,5 +1,6 @@
 """A few rows that differ, as people may see them: masked where a contract says so."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -78,7 +79,20 @@ class Sample:
     def _shown(self, series: pl.Series, at: int, name: str) -> Any:
         if touches(name, self.masked):
             return REDACTED
-        return plain(series[at], series.dtype)
+        return _finite(plain(series[at], series.dtype))
+
+
+def _finite(value: Any) -> Any:
+    """With texts in the place of NaN and infinities, which JSON has no numbers for."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case list():
+            return [_finite(each) for each in value]
+        case dict():
+            return {name: _finite(each) for name, each in value.items()}
+        case _:
+            return value
 
 
 def _names(frame: pl.DataFrame) -> Iterator[str]:
