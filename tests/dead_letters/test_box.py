@@ -2,6 +2,7 @@
 
 import pytest
 from tests.dead_letters.world import ALL, INPUT, PRODUCT, World, heard
+from tests.engine.test_rulings import Shop, check, contract, stream
 
 from headwater.adapters.memory import MemoryTransactionalLog
 from headwater.adapters.memory.faults import LostCommit
@@ -229,6 +230,27 @@ def test_a_rule_that_stops_costs_a_replay_its_letter_alone(world: World) -> None
     found = [each.letter for each in world.entries() if each.status == "open"]
     assert [(each.source_offset, each.attempts) for each in found] == [(1, 2), (3, 2), (4, 2)]
     assert "severity is stop" in found[0].message
+
+
+def test_a_letter_of_a_rule_that_stops_names_the_rule_and_its_record(world: World) -> None:
+    """And comes out under a release whose rule lets it pass."""
+    strict, lenient = (
+        Shop(contract("in"), (stream(), contract("out", [check("n < 5", severity)])))
+        for severity in ("stop", "warn")
+    )
+    for record in strict.records(1, 7, 2, 9).records:
+        world.set_aside(record.value or b"")
+    done = world.replay(task=strict.task).run(ALL, ReplayOptions(), heard)
+    assert (done.replayed, done.stopping, done.written) == (2, 2, {"out": 2})
+    found = [each.letter for each in world.entries() if each.status == "open"]
+    assert [(each.source_offset, each.code, each.step) for each in found] == [
+        (1, "CONTRACT_VIOLATION", "rules"),
+        (3, "CONTRACT_VIOLATION", "rules"),
+    ]
+    for each in found:
+        assert each.message.startswith(f"in[0]@{each.source_offset} breaks the rule a-stop (n < 5)")
+    done = world.replay(task=lenient.task).run(ALL, ReplayOptions(), heard)
+    assert (done.replayed, done.stopping, len(world.outputs())) == (2, 0, 4)
 
 
 @pytest.mark.parametrize(("value", "statuses"), [(b"one", ["replayed"] * 2), (b"bad", ["open"])])

@@ -110,7 +110,8 @@ def test_discarded_letters_stay_discarded_and_the_audit_log_says_why(set_aside: 
     silent = world.command("discard", "--reason", " ")
     assert silent.returncode == 78
     place = world.answer("list")["letters"][0]["at"]
-    assert world.answer("discard", "--reason", "a test", "--at", place)["discarded"] == 1
+    sure = ("--reason", "a test", "--at", place, "--yes")
+    assert world.answer("discard", *sure)["discarded"] == 1
     world.release(SECOND)
     assert world.answer("replay")["replayed"] == 2
     assert world.statuses() == {"replayed": 2, "discarded": 1}
@@ -181,7 +182,7 @@ def test_payloads_are_shown_only_when_asked_for(set_aside: Make) -> None:
     block = world.command("show", "--payload").stdout
     assert block.startswith("letter ")
     assert f'"flight_id": "{flight}"' in block
-    shown = json.loads(world.command("show", "--payload", "--format", "json").stdout)
+    (shown,) = world.answer("show", "--payload")["letters"]
     assert shown["payload"]["value"]["flight_id"] == flight
     assert shown["payload"]["key"] == flight
     world.release(FIRST)

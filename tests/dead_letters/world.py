@@ -149,9 +149,9 @@ class World:
         """What the product makes of a record: on its log now."""
         self.broker.append(PRODUCT, value, key=key)
 
-    def replay(self, ledger: Ledger | None = None) -> Replay:
-        """A replay by a new process."""
-        task = EchoTask(self.box.topic)
+    def replay(self, ledger: Ledger | None = None, *, task: Task | None = None) -> Replay:
+        """A replay by a new process, of the release that has this task."""
+        task = task or EchoTask(self.box.topic)
         return Replay(
             self.box,
             ledger or self.ledger(),

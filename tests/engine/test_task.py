@@ -119,7 +119,7 @@ def test_a_record_that_one_output_refuses_has_no_output_at_all() -> None:
     work = task(stream(), stream().map_events(refuse_three)).process(records(*encoded(2, 3, 4)))
     assert [list(p.keys) for p in work.publications] == [[b"order-2", b"order-4"]] * 2
     assert codes(work.letters) == [(1, "STEP_FAILED")]
-    assert work.codes == {Code.STEP_FAILED: 1}
+    assert (work.codes, list(work.letter_rows)) == ({Code.STEP_FAILED: 1}, [1])
 
 
 def test_a_record_that_both_outputs_refuse_has_one_letter() -> None:
