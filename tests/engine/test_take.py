@@ -29,10 +29,12 @@ def take(poll_size: int = 1000, batch_bytes: int = 10_000) -> Take:
 
 def as_kafka(process: "Process") -> "Process":
     """The poll that hears of an assignment brings nothing yet."""
-    poll, polls = process.source.poll, count()
-    process.source.poll = (  # type: ignore[method-assign]  # stricter than the fake
-        lambda most, timeout_s: poll(most if next(polls) else 0, timeout_s)
-    )
+    ask, polls = process.source.poll, count()
+
+    def poll(max_records: int, timeout_s: float) -> Sequence[Records]:
+        return ask(max_records if next(polls) else 0, timeout_s)
+
+    process.source.poll = poll  # type: ignore[method-assign]  # stricter than the fake
     return process
 
 

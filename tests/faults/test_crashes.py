@@ -170,3 +170,22 @@ def test_kills_by_an_operator_cost_nobody_a_record(bench: Bench, flights: pl.Dat
         assert '"guilty": 0' in run.errors()
     assert bench.records(f"{held}.dead-letters") == []
     bench.check(held, source, fed)
+
+
+@pytest.mark.faults
+def test_a_step_that_is_merely_slow_comes_through(bench: Bench, flights: pl.DataFrame) -> None:
+    """Too slow for all at once, fast enough for some: none is set aside; the log says what to do."""
+    fed = flights.head(6_000)
+    source = bench.source("crash-slow-in", [fed], partitions=1)
+    slow = "time.sleep(0.0008 * frame.height)\n    return frame"
+    text = _text("pass").replace("import ctypes", "import time, ctypes")
+    product = bench.product("crash-slow", source, text.replace("return frame", slow))
+    for _ in range(MOST_STARTS):
+        with bench.run(product, settings={"HEADWATER_STEP_TIMEOUT": "2s"}) as run:
+            if (ended := run.exit_code(150)) == 0:
+                assert "raise step_timeout or lower poll_size" in run.errors()
+                break
+            assert ended == -signal.SIGALRM, run.errors()[-2000:]
+    assert ended == 0
+    assert bench.records(f"{product}.dead-letters") == []
+    bench.check(product, source, fed)

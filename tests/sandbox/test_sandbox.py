@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 import timeit
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.project import load_product
 from headwater.assembly.registration import SchemaIds, value_subject
 from headwater.assembly.sandbox import GRACE_S, PIECE_SHARE, ChildSandbox, Setting
+from headwater.assembly.sandbox_memory import LEAST_BYTES
 from headwater.assembly.step_bound import bounded
 from headwater.contract import Encoder, load_contract
 from headwater.errors import AbortableError, FatalError, TooManyBadRecordsError, UnavailableError
@@ -25,6 +27,7 @@ from headwater.model import Code, Partition, RawRecord, SchemaRef
 
 STEP_S: Final = 3.0  # a child works for the first time: what it imports late counts too
 SLOW_S: Final = 1.0  # what a slow order takes
+LONG_S: Final = 2.2  # what a long order takes in each of two steps
 TOPIC: Final = "shop.orders"
 SCHEMA: Final = """{"type": "record", "name": "Order", "namespace": "shop", "doc": "An order.",
  "fields": [{"name": "order_id", "type": "string", "doc": "What it does to a process."}],
@@ -36,6 +39,7 @@ from headwater import DataProduct
 
 product = DataProduct(name="shop.bills", owner="shop@example.org")
 orders = product.stream("shop.orders", contract=1, start="earliest")
+hoard = []
 
 def act(frame: pl.DataFrame) -> pl.DataFrame:
     """Does what the orders say."""
@@ -63,8 +67,16 @@ def act(frame: pl.DataFrame) -> pl.DataFrame:
                 pass
         if order == "slow":
             time.sleep(1)
+        if order == "long":
+            time.sleep(2.2)
+        if order == "hoard":
+            hoard.append(b"x" * 2**25)
         if order == "raise":
             raise ValueError("secret payload")
+        if order == "interrupt":
+            raise KeyboardInterrupt("secret payload")
+        if order == "close":
+            raise GeneratorExit("secret payload")
         if order == "speak":
             print("a word on standard output")
             print("score", open("/proc/self/oom_score_adj").read())
@@ -73,6 +85,8 @@ def act(frame: pl.DataFrame) -> pl.DataFrame:
 
 def act_alone(event):
     """Eats what there is, for one order; or finds nothing there."""
+    if event["order_id"] == "long":
+        time.sleep(2.2)
     if event["order_id"] == "eat":
         bytes(2**40)
     if event["order_id"] == "starve":
@@ -123,16 +137,30 @@ def batch(product: Path) -> Callable[..., MemoryRecords]:
         names = [f"order-{row}" for row in range(16)]
         for order, row in orders.items():
             names[row] = order.rstrip("0123456789")
-        contract = load_contract(product.parents[3] / "schemas", TOPIC, 1)
-        frame = pl.DataFrame({"order_id": names}).with_row_index("_row")
-        encoded = Encoder(contract, 1).encode(frame)
-        pairs = zip(encoded.keys, encoded.values, strict=True)
-        here = Partition(TOPIC, 0)
-        return MemoryRecords(
-            TOPIC, [RawRecord(here, at, 0, *pair) for at, pair in enumerate(pairs)]
-        )
+        return encoded(product, names)
 
     return made
+
+
+@pytest.fixture
+def large(product: Path) -> Callable[[int, int], MemoryRecords]:
+    """Makes a batch of so many innocent orders of so many bytes, and small keys."""
+
+    def made(count: int, size: int) -> MemoryRecords:
+        records = encoded(product, ["x" * size] * count).records
+        return MemoryRecords(TOPIC, [replace(each, key=None) for each in records])
+
+    return made
+
+
+def encoded(product: Path, orders: Sequence[str]) -> MemoryRecords:
+    """Records of these orders."""
+    contract = load_contract(product.parents[3] / "schemas", TOPIC, 1)
+    frame = pl.DataFrame({"order_id": orders}).with_row_index("_row")
+    found = Encoder(contract, 1).encode(frame)
+    pairs = zip(found.keys, found.values, strict=True)
+    here = Partition(TOPIC, 0)
+    return MemoryRecords(TOPIC, [RawRecord(here, at, 0, *pair) for at, pair in enumerate(pairs)])
 
 
 def alive() -> None:
@@ -194,6 +222,60 @@ def test_a_container_without_room_for_a_child_stops_the_product(
         sandbox.guilty(batch(), alive)
 
 
+@pytest.mark.parametrize(
+    "orders", [(160, 100_000), (400, 90_000), (20, 900_000)], ids=lambda orders: f"{orders[0]}"
+)
+def test_a_batch_that_does_not_fit_into_a_child_costs_no_record(
+    sandbox: ChildSandbox,
+    large: Callable[[int, int], MemoryRecords],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    orders: tuple[int, int],
+) -> None:
+    """It is given in slices that do, and what it works on fits besides; nothing dies of it."""
+    monkeypatch.setattr("headwater.assembly.sandbox.MEMORY_BYTES", LEAST_BYTES)
+    assert sandbox.guilty(large(*orders), alive) == []
+    said = capfd.readouterr().err
+    assert "Fatal Python error" not in said
+    assert "jemalloc" not in said
+
+
+def test_a_record_that_a_child_cannot_take_is_not_guilty(
+    sandbox: ChildSandbox,
+    large: Callable[[int, int], MemoryRecords],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was not worked on: the product stops, and nothing is guessed."""
+    monkeypatch.setattr("headwater.assembly.sandbox.MEMORY_BYTES", LEAST_BYTES)
+    (record,) = large(1, 10).records
+    heavy = MemoryRecords(TOPIC, [record, replace(record, key=bytes(LEAST_BYTES))])
+    with pytest.raises(FatalError, match=r"cannot take one record of shop\.orders .*memory limit"):
+        sandbox.guilty(heavy, alive)
+
+
+def test_what_is_too_large_to_be_looked_into_does_not_travel(
+    sandbox: ChildSandbox,
+    large: Callable[[int, int], MemoryRecords],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process screens it off, so it can end none."""
+    monkeypatch.setattr("headwater.assembly.sandbox.MEMORY_BYTES", LEAST_BYTES)
+    (record,) = large(1, 10).records
+    heavy = MemoryRecords(TOPIC, [record, replace(record, value=bytes(LEAST_BYTES))])
+    assert sandbox.guilty(heavy, alive) == []
+
+
+def test_memory_that_others_left_behind_costs_no_record(
+    sandbox: ChildSandbox,
+    batch: Callable[..., MemoryRecords],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A record alone is judged in a child that worked on nothing else."""
+    monkeypatch.setattr("headwater.assembly.sandbox.MEMORY_BYTES", LEAST_BYTES)
+    hoards = {f"hoard{row}": row for row in range(0, 16, 3)}
+    assert sandbox.guilty(batch(**hoards), alive) == []
+
+
 def test_several_deadly_records_are_found_in_order(
     sandbox: ChildSandbox,
     batch: Callable[..., MemoryRecords],
@@ -218,6 +300,29 @@ def test_what_only_raises_or_speaks_is_not_guilty(
     assert "score 1000" in said.err  # short of memory, the kernel takes the child first
     assert "leads its session: True" in said.err  # Ctrl-C is for the command
     assert "secret payload" not in said.err
+
+
+def test_what_passes_a_step_by_ends_the_child_without_its_text(
+    sandbox: ChildSandbox, batch: Callable[..., MemoryRecords], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Frames and the type alone: no stack trace of Python's own, which would end with the text."""
+    found = sandbox.guilty(batch(interrupt=2, close=9), alive)
+    assert [(each.row, each.code) for each in found] == [
+        (2, Code.PROCESS_DIED),
+        (9, Code.PROCESS_DIED),
+    ]
+    said = capfd.readouterr().err
+    assert "KeyboardInterrupt" in said
+    assert "GeneratorExit" in said
+    assert "secret payload" not in said.replace('("secret payload")', "")  # the step's own line
+
+
+def test_each_step_has_its_own_time(
+    sandbox: ChildSandbox, batch: Callable[..., MemoryRecords]
+) -> None:
+    """As in the process itself: two steps that take long one after the other end nothing."""
+    assert 2 * LONG_S > STEP_S + GRACE_S
+    assert sandbox.guilty(batch(long=3), alive) == []
 
 
 def test_where_a_record_did_not_come_back_is_told(

@@ -11,7 +11,7 @@ from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.registration import SchemaIds
 from headwater.assembly.sandbox import ChildSandbox, Setting
-from headwater.assembly.sandbox_wire import packed, unpacked
+from headwater.assembly.sandbox_wire import packed, table, unpacked
 from headwater.contract import Encoder, guid_header, load_contract
 from headwater.model import Code, Headers, Partition, RawRecord
 
@@ -84,4 +84,4 @@ def test_records_arrive_in_the_child_as_they_were() -> None:
         RawRecord(Partition("t", 2), 7, 11, None, None, headers),
         RawRecord(Partition("t", 2), 9, 12, b"", b"", ()),
     ]
-    assert unpacked("t", packed(MemoryRecords("t", records))).records == records
+    assert unpacked("t", packed(table(MemoryRecords("t", records)))).records == records

@@ -1,7 +1,7 @@
 """Finds the records that end a process: a child process works on ever smaller pieces of a batch.
 
 The child is spawned, never forked: librdkafka does not survive a fork. One child serves all pieces
-until it dies; whatever piece it had announced then is taken apart.
+until it dies; whatever piece it was given then is taken apart. It holds no more than that piece.
 """
 
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from headwater.assembly.registration import SchemaIds
-from headwater.assembly.sandbox_memory import LEAST_BYTES
+from headwater.assembly.sandbox_memory import LEAST_BYTES, SLICE_SHARE
 from headwater.assembly.sandbox_wire import (
     OUT_OF_MEMORY,
     TOO_LITTLE_MEMORY,
@@ -26,6 +26,7 @@ from headwater.assembly.sandbox_wire import (
     reference_of,
     schema_text,
     send,
+    table,
 )
 from headwater.errors import FatalError, TooManyBadRecordsError, UnknownSchemaError
 from headwater.model import Code, Quarantine
@@ -78,30 +79,33 @@ class ChildSandbox:
         TooManyBadRecordsError above `MAX_GUILTY` rows, FatalError when no child starts.
         """
         began = time.monotonic()
-        content, found = packed(records), list[Quarantine]()
+        rows, found = table(records), list[Quarantine]()
         pieces = _split(range(len(records)))
-        if self._child is not None:
-            self._child.take(records.topic, content)
         try:
             while pieces:
                 piece = pieces.pop()
-                if self._child is None:
-                    self._child = _Child(self._setting, keep_alive)
-                    self._child.take(records.topic, content)
-                death = self._child.work(piece, keep_alive)
+                self._child = child = self._child or _Child(self._setting, keep_alive)
+                content = packed(rows[piece.start : piece.stop])
+                if len(piece) > 1 and len(content) > child.slice_bytes:
+                    pieces += _split(piece)
+                    continue
+                is_fresh = child.is_fresh
+                death = child.work(records.topic, len(piece), content, keep_alive)
                 if death is None:
                     continue
                 self.close()
                 if len(piece) > 1:
                     pieces += _split(piece)
-                    continue
-                found.append(Quarantine(piece.start, death.code, death.message, death.step))
-                _refuse_too_many(found, records.topic)
+                elif death.code == Code.PROCESS_DIED and not is_fresh:
+                    pieces.append(piece)  # what came before it may have left no memory: once more
+                else:
+                    _refuse_untaken(death, len(content), records.topic)
+                    found.append(Quarantine(piece.start, death.code, death.message, death.step))
+                    _refuse_too_many(found, records.topic)
         except BaseException:
             self.close()  # it may be in the middle of a piece
             raise
-        seconds = round(time.monotonic() - began, 1)
-        log.info("sandbox.searched", records=len(records), guilty=len(found), seconds=seconds)
+        _tell(records, found, time.monotonic() - began)
         return found
 
     def close(self) -> None:
@@ -118,6 +122,19 @@ def _split(piece: range) -> list[range]:
     return parts[::-1]
 
 
+def _tell(records: Records, found: Sequence[Quarantine], seconds: float) -> None:
+    log.info("sandbox.searched", records=len(records), guilty=len(found), seconds=round(seconds, 1))
+
+
+def _refuse_untaken(death: _Death, size: int, topic: str) -> None:
+    if death.step:
+        return
+    raise FatalError(
+        f"the child process that finds deadly records cannot take one record of {topic} "
+        f"({size} bytes): {death.message}; raise the container's memory limit, then start again"
+    )
+
+
 def _refuse_too_many(found: Sequence[Quarantine], topic: str) -> None:
     if len(found) <= MAX_GUILTY:
         return
@@ -132,11 +149,12 @@ class _Child:
         self._setting = setting
         self._step = ""
         self._memory_bytes = MEMORY_BYTES
+        self.is_fresh = True  # has worked on nothing yet
         self._connection, other = Pipe()
         with other:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "headwater.assembly.sandbox_child", str(other.fileno())],
-                env={**os.environ, **_ONE_THREAD},
+                env={**os.environ, **_FRUGAL},
                 stdin=subprocess.DEVNULL,
                 stdout=STDERR,  # standard output belongs to the command
                 pass_fds=[other.fileno()],
@@ -159,20 +177,24 @@ class _Child:
             how = self._death().message
             raise FatalError(f"the child process that finds deadly records did not start: {how}")
 
-    def take(self, topic: str, content: bytes) -> None:
-        """Hand a batch over; the pieces to come are of it."""
-        with suppress(BrokenPipeError, ConnectionResetError):  # the next piece finds it dead
-            send(self._connection, topic=topic)
-            self._connection.send_bytes(content)
+    @property
+    def slice_bytes(self) -> int:
+        """The size of several records that it may be given at a time."""
+        return self._memory_bytes // SLICE_SHARE
 
-    def work(self, piece: range, keep_alive: Callable[[], None]) -> _Death | None:
-        """Let it work on the records of these rows; None when it survived.
+    def work(
+        self, topic: str, count: int, content: bytes, keep_alive: Callable[[], None]
+    ) -> _Death | None:
+        """Let it work on `count` records, packed; None when it survived.
 
-        A record alone has the time that a step has over a batch: only then it is judged.
+        A record alone has the time that a step has over a batch: only then it is judged. A death
+        without a step came before the records were taken: they are not to blame.
         """
-        bound_s = self._setting.step_timeout_s * (1.0 if len(piece) == 1 else PIECE_SHARE)
-        with suppress(BrokenPipeError, ConnectionResetError):
-            send(self._connection, piece=[piece.start, piece.stop], seconds=bound_s)
+        bound_s = self._setting.step_timeout_s * (1.0 if count == 1 else PIECE_SHARE)
+        self._step, self.is_fresh = "", False
+        with suppress(BrokenPipeError, ConnectionResetError):  # the answer tells that it is dead
+            send(self._connection, topic=topic, seconds=bound_s)
+            self._connection.send_bytes(content)
         if self._answer(bound_s + GRACE_S, keep_alive) == "done":
             return None
         return self._death()
@@ -184,7 +206,10 @@ class _Child:
         self._process.wait()
 
     def _answer(self, bound_s: float, keep_alive: Callable[[], None]) -> str | None:
-        """What it says in the end, its questions answered; None when it died or took too long."""
+        """What it says in the end, its questions answered; None when it died or took too long.
+
+        `bound_s` is for each step.
+        """
         deadline = time.monotonic() + bound_s
         while time.monotonic() < deadline:
             keep_alive()
@@ -197,6 +222,7 @@ class _Child:
             match message["said"]:
                 case "step":
                     self._step = message["step"]
+                    deadline = time.monotonic() + bound_s  # it has its alarm for each
                 case "confined":
                     self._memory_bytes = message["bytes"]
                 case "ask":
@@ -243,7 +269,13 @@ class _Child:
         return _Death(Code.PROCESS_DIED, text, self._step)
 
 
-_ONE_THREAD: Final = {  # threads reserve memory, and what ends a process is found by one
+_FRUGAL: Final = {  # threads reserve memory, and what ends a process is found by one
     "POLARS_MAX_THREADS": "1",
     "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # the allocator of polars: one it cannot start is complained of with every allocation
+    "_RJEM_MALLOC_CONF": "background_thread:false",
+    # what these would reserve and never touch, a gigabyte at a time, counts as taken in a child
+    "MALLOC_ARENA_MAX": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
 }

@@ -26,10 +26,12 @@ from headwater.assembly.sandbox_memory import LEAST_BYTES, allowance, confine
 from headwater.assembly.sandbox_wire import (
     OUT_OF_MEMORY,
     TOO_LITTLE_MEMORY,
+    packed,
     receive,
     reference_text,
     schema_of,
     send,
+    table,
     unpacked,
 )
 from headwater.assembly.source import read_product
@@ -55,7 +57,7 @@ def main(descriptor: int) -> None:
             child.serve(receive(parent))
     except EOFError:
         return  # the parent is done with us, or gone
-    except Exception as error:  # noqa: BLE001 - told without its text: that may hold a payload
+    except BaseException as error:  # noqa: BLE001 - told without its text: that may hold a payload
         if is_out_of_memory(error):
             os._exit(OUT_OF_MEMORY)
         frames = "".join(traceback.format_tb(error.__traceback__))
@@ -65,26 +67,26 @@ def main(descriptor: int) -> None:
 class _Child:
     def __init__(self, parent: Connection, setup: Mapping[str, Any]) -> None:
         self._parent = parent
-        self._tasks = _tasks(parent, setup)
-        self._records: MemoryRecords | None = None
+        self._progress = _Progress(parent)
+        self._tasks = _tasks(self._progress, setup)
+        self._warm_up()
         more_bytes = allowance(setup["memory_bytes"])
         if more_bytes < LEAST_BYTES:
-            sys.exit(TOO_LITTLE_MEMORY)
+            os._exit(TOO_LITTLE_MEMORY)
         confine(more_bytes)
         send(parent, said="confined", bytes=more_bytes)
         send(parent, said="ready")
 
+    def _warm_up(self) -> None:
+        """What libraries load and reserve when first used is on nobody's account."""
+        for topic, task in self._tasks.items():
+            task.process(unpacked(topic, packed(table(MemoryRecords(topic, [])))))
+
     def serve(self, request: Mapping[str, Any]) -> None:
-        """Take a batch, or work on a piece of it and say when that is done."""
-        if "topic" in request:
-            self._records = unpacked(request["topic"], self._parent.recv_bytes())
-            return
-        if self._records is None:
-            raise EOFError
-        first, end = request["piece"]
-        piece = MemoryRecords(self._records.topic, self._records.records[first:end])
-        signal.setitimer(signal.ITIMER_REAL, request["seconds"])
-        send(self._parent, said="step", step="decode")
+        """Take a piece of a batch, work on it and say when that is done."""
+        piece = unpacked(request["topic"], self._parent.recv_bytes())
+        self._progress.seconds = request["seconds"]
+        self._progress.at("decode")  # it is taken: from here on it is to blame
         try:
             self._tasks[piece.topic].process(piece)
         except (DeclarationError, RuleBrokenError):
@@ -94,13 +96,26 @@ class _Child:
         send(self._parent, said="done")
 
 
-def _tasks(parent: Connection, setup: Mapping[str, Any]) -> dict[str, Task]:
+class _Progress:
+    """Says where the work is; each step has `seconds`, as in the process that is replaced here."""
+
+    def __init__(self, parent: Connection) -> None:
+        self.parent = parent
+        self.seconds = 0.0  # no bound: no piece is here yet
+
+    def at(self, step: str) -> None:
+        """A step begins: tell, and set the alarm anew."""
+        send(self.parent, said="step", step=step)
+        signal.setitimer(signal.ITIMER_REAL, self.seconds)
+
+
+def _tasks(progress: _Progress, setup: Mapping[str, Any]) -> dict[str, Task]:
     file = Path(setup["file"])
-    loaded = _announcing(complete(read_product(file), file), parent)
+    loaded = _announcing(complete(read_product(file), file), progress)
     topics = MemoryTopics(MemoryBroker())
     topics.create([TopicSettings(stream.topic, 1, "source") for stream in loaded.product.inputs])
     ids = {topic: SchemaIds(*pair) for topic, pair in setup["ids"].items()}
-    maker = TaskMaker(loaded, ids, _AskingRegistry(parent), topics, LetterWriter("none"))
+    maker = TaskMaker(loaded, ids, _AskingRegistry(progress.parent), topics, LetterWriter("none"))
     tasks = {stream.topic: maker.task(stream) for stream in loaded.product.inputs}
     for task in tasks.values():
         task.skip_proofs()
@@ -139,9 +154,9 @@ class _AskingRegistry(MemoryRegistry):
         return answer
 
 
-def _announcing(loaded: LoadedProduct, parent: Connection) -> LoadedProduct:
+def _announcing(loaded: LoadedProduct, progress: _Progress) -> LoadedProduct:
     plans = {
-        topic: plan.wrapped(lambda stage: _Announcing(stage, parent))
+        topic: plan.wrapped(lambda stage: _Announcing(stage, progress))
         for topic, plan in loaded.plans.items()
     }
     return replace(loaded, plans=plans)
@@ -152,7 +167,7 @@ class _Announcing:
     """A stage that says when it begins and when it ends."""
 
     stage: Stage
-    parent: Connection
+    progress: _Progress
 
     @property
     def step(self) -> Step:
@@ -165,7 +180,7 @@ class _Announcing:
 
     def run(self, frame: pl.DataFrame) -> Processed:
         """The step on a frame."""
-        send(self.parent, said="step", step=self.stage.step.name)
+        self.progress.at(self.stage.step.name)
         try:
             return self.stage.run(frame)
         except (MemoryError, OSError) as error:
@@ -173,7 +188,7 @@ class _Announcing:
                 os._exit(OUT_OF_MEMORY)  # else it would be blamed as if it had only raised
             raise
         finally:
-            send(self.parent, said="step", step="encode")
+            self.progress.at("encode")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 LEAST_BYTES: Final = 128 * 2**20  # below, an innocent record could be taken for a deadly one
+SLICE_SHARE: Final = 64  # of what a child may take, the records it works on at a time are one part
+# of so many: a byte of them becomes 35 in the columns at worst, and is there several times besides
 SHARE: Final = 2  # of what is left in the container, the child may take one part of so many
 _CGROUPS: Final = Path("/proc/self/cgroup")
 _MOUNT: Final = Path("/sys/fs/cgroup")

@@ -11,6 +11,7 @@ from uuid import UUID
 import polars as pl
 
 from headwater.adapters.memory.reader import MemoryRecords
+from headwater.engine.screening import screen
 from headwater.model import Partition, RawRecord, SchemaRef
 from headwater.ports import Records, RegisteredSchema
 
@@ -39,27 +40,41 @@ def receive(of: Connection) -> Mapping[str, Any]:
     return found
 
 
-def packed(records: Records) -> bytes:
-    """Records as bytes."""
+def table(records: Records) -> pl.DataFrame:
+    """Records as columns.
+
+    Of those that are screened off before they are looked into, nothing that could be too large.
+    """
+    held = records.headers()
+    keys, values = list(records.keys()), list(records.values)
     headers: list[list[dict[str, object]]] = [[] for _ in range(len(records))]
-    for row, found in records.headers().items():
+    for row, found in held.items():
         headers[row] = [{"name": name, "text": text} for name, text in found]
+    for each in screen(records, held):
+        keys[each.row], values[each.row], headers[each.row] = None, None, []
     columns = {
         "partition": records.partitions(),
         "offset": records.offsets(),
         "timestamp_ms": records.timestamps_ms(),
-        "key": records.keys(),
-        "value": records.values,
+        "key": keys,
+        "value": values,
         "headers": headers,
     }
+    return pl.DataFrame(columns, schema=RECORDS)
+
+
+def packed(rows: pl.DataFrame) -> bytes:
+    """Rows of a `table` as bytes."""
     written = io.BytesIO()
-    pl.DataFrame(columns, schema=RECORDS).write_ipc(written)
+    rows.write_ipc_stream(written)
     return written.getvalue()
 
 
 def unpacked(topic: str, content: bytes) -> MemoryRecords:
     """The records again."""
-    return MemoryRecords(topic, [_record(topic, row) for row in pl.read_ipc(content).iter_rows()])
+    return MemoryRecords(
+        topic, [_record(topic, row) for row in pl.read_ipc_stream(content).iter_rows()]
+    )
 
 
 def _record(topic: str, row: Sequence[Any]) -> RawRecord:
