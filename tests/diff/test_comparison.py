@@ -394,3 +394,31 @@ def test_numbers_that_json_does_not_have_are_shown_as_texts(shop: Shop, tmp_path
     (row,) = compared.ports[None].sample.rows()
     assert row["columns"] == {"xs": {"today": ["nan", 1.0], "candidate": ["nan", "inf"]}}
     json.dumps(row, allow_nan=False)
+
+
+def test_maps_of_the_same_entries_are_equal_in_any_order(shop: Shop, tmp_path: Path) -> None:
+    """Wherever they are; other entries are a change."""
+    inner = {"type": "map", "values": ["null", {"type": "map", "values": "int"}]}
+    parts = [{"name": "a", "doc": "D.", "type": "int"}, {"name": "m", "doc": "D.", "type": inner}]
+    record = {"type": "record", "name": "Inner", "fields": parts}
+    fields = {"id": "string", "m": ["null", inner], "r": {"type": "array", "items": record}}
+    body = """\
+        def entries(pairs):
+            return [{{"key": key, "value": value}} for key, value in pairs]
+        def mapped(event):
+            low = entries({0})
+            high = entries([("x", low), ("y", None)][::{1}])
+            whole = high if event["n"] % 3 else None
+            return {{"id": event["id"], "m": whole, "r": [{{"a": 1, "m": high}}]}}
+        product.publish(orders.map_events(mapped), contract=1)
+    """
+    for root in (shop.root, tmp_path / "next", tmp_path / "other"):
+        shop.contract("shop.orders", ORDER, root)
+        shop.contract("shop.copies", fields, root)
+    shop.product(shop.root, body.format('[("a", 1), ("b", 2)]', 1))
+    shop.product(tmp_path / "next", body.format('[("b", 2), ("a", 1)]', -1))
+    shop.product(tmp_path / "other", body.format('[("b", 1), ("a", 2)]', -1))
+    compared = shop.diff(tmp_path / "next")
+    assert (compared.findings(), compared.ports[None].rows["equal"]) == ([], 100)
+    other = shop.diff(tmp_path / "other").ports[None]
+    assert (dict(other.columns), other.rows["changed"]) == ({"m": 66, "r": 100}, 100)

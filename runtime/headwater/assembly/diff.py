@@ -18,6 +18,7 @@ from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.diff_frames import compare
+from headwater.assembly.diff_maps import maps_in_order
 from headwater.assembly.diff_tally import Allowance, Finding, PortTally, RefusedTally, StopTally
 from headwater.assembly.project import LoadedProduct, complete, told
 from headwater.assembly.registration import lookup_ids, register
@@ -221,6 +222,7 @@ class _Side:
         self._decoders = {
             topic: Decoder(contract, registry.schema) for topic, contract in loaded.outputs.items()
         }
+        self._maps = {topic: maps_in_order(contract) for topic, contract in loaded.outputs.items()}
         self.contracts: Final[Mapping[str | None, Contract]] = {
             port: loaded.outputs[topic] for topic, port in self._ports.items()
         }
@@ -233,7 +235,8 @@ class _Side:
         frames = {}
         for each in work.publications:
             frame = self._decoders[each.topic].decode(each.values).frame
-            frames[self._ports[each.topic]] = frame.with_columns(each.rows.alias(ROW))
+            ordered = frame.with_columns(each.rows.alias(ROW), *self._maps[each.topic])
+            frames[self._ports[each.topic]] = ordered
         stops = [each for each in work.violations if (each.topic, each.rule) in self._stops]
         return Made(frames, dict(map(_refusal, work.letters)), stops)
 
