@@ -49,6 +49,9 @@ class Stopwatch:
         self.read += sum(read.values())
         self.written += sum(written.values())
 
+    def skipped(self, records: Mapping[str, int]) -> None:
+        pass
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         pass
 

@@ -103,6 +103,7 @@ class Witness:
         self.read: Counter[str] = Counter()
         self.written: Counter[str] = Counter()
         self.codes: Counter[Code] = Counter()
+        self.passed_over: Counter[str] = Counter()
         self.violations: list[RuleViolation] = []
         self.reasons: list[str | None] = []
         self.halts: Sequence[Halt] = ()
@@ -123,6 +124,9 @@ class Witness:
         self.read.update(read)
         self.written.update(written)
         self.codes.update(codes)
+
+    def skipped(self, records: Mapping[str, int]) -> None:
+        self.passed_over.update(records)
 
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         self.violations.extend(violations)

@@ -58,11 +58,12 @@ class BrokenRule:
 class Summary:
     """What one run committed: records read, written per topic, quarantined per code, rules broken.
 
-    `was_stopped` when a signal ended it, be it before the end or not.
+    `skipped` are those read that the product does not take. `was_stopped` when a signal ended it, be it before the end or not.
     """
 
     product: str
     read: int = 0
+    skipped: int = 0
     written: Counter[str] = field(default_factory=Counter)
     codes: Counter[Code] = field(default_factory=Counter)
     rules: Counter[BrokenRule] = field(default_factory=Counter)
@@ -85,6 +86,10 @@ class _SummingMonitor(ProcessMonitor):
         self._summary.read += sum(read.values())
         self._summary.written.update(written)
         self._summary.codes.update(codes)
+
+    def skipped(self, records: Mapping[str, int]) -> None:
+        super().skipped(records)
+        self._summary.skipped += sum(records.values())
 
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         super().rules_broken(violations)

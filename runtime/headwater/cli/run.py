@@ -162,6 +162,7 @@ def _print(summary: Summary, form: Format, *, until_end: bool) -> None:
                 {
                     "product": summary.product,
                     "read": summary.read,
+                    "skipped": summary.skipped,
                     "written": dict(summary.written),
                     "quarantined": {code.value: n for code, n in summary.codes.items()},
                     "rules": [
@@ -177,8 +178,9 @@ def _print(summary: Summary, form: Format, *, until_end: bool) -> None:
         return
     written = ", ".join(f"{count:,} to {topic}" for topic, count in summary.written.items())
     bad = sum(summary.codes.values())
+    skipped = f", skipped {summary.skipped:,}" if summary.skipped else ""
     print(
-        f"{summary.product}: read {summary.read:,}, wrote {written or 'nothing'}, "
+        f"{summary.product}: read {summary.read:,}{skipped}, wrote {written or 'nothing'}, "
         f"{bad:,} to dead letters, {counted(summary.transactions, 'transaction')} in "
         f"{summary.seconds:.1f} s ({rate:,.0f} records/s)"
         f"{'; stopped before the end, the next run goes on' if is_early else ''}"

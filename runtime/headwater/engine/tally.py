@@ -20,6 +20,7 @@ class Tally:
         self._read: Counter[str] = Counter()
         self._written: Counter[str] = Counter()
         self._codes: Counter[Code] = Counter()
+        self._skipped: Counter[str] = Counter()
         self._violations: list[RuleViolation] = []
 
     def add(self, work: Work) -> None:
@@ -29,6 +30,8 @@ class Tally:
         for publication in work.publications:
             self._written[publication.topic] += len(publication.values)
         self._codes.update(work.codes)
+        if work.skipped:
+            self._skipped[work.topic] += work.skipped
         self._violations.extend(work.violations)
 
     def settle(self) -> None:
@@ -36,6 +39,8 @@ class Tally:
         self._window.settle()
         self._monitor.limits_used(self._window.used())
         self._monitor.counted(read=self._read, written=self._written, codes=self._codes)
+        if self._skipped:
+            self._monitor.skipped(self._skipped)
         if self._violations:
             self._monitor.rules_broken(self._violations)
         self._clear()

@@ -46,6 +46,13 @@ RECORDS_QUARANTINED: Final = Metric(
     "Input records that went to dead letters, by error code.",
     ("code",),
 )
+# Nothing is lost silently: what is passed over on purpose is counted.
+RECORDS_SKIPPED: Final = Metric(
+    "headwater_records_skipped_total",
+    "counter",
+    "Input records passed over: tombstones of a compacted topic, types of events nobody asked for.",
+    ("topic",),
+)
 # Every rule exists from the start at zero. One that stops the product is not counted on the way
 # out: nobody would read it, the metrics end with the process.
 RULE_VIOLATIONS: Final = Metric(
@@ -166,6 +173,7 @@ CATALOGUE: Final = (
     RECORDS_IN,
     RECORDS_OUT,
     RECORDS_QUARANTINED,
+    RECORDS_SKIPPED,
     RULE_VIOLATIONS,
     BATCH_DURATION,
     TRANSACTION_DURATION,

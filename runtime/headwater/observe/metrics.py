@@ -51,6 +51,7 @@ class Metrics(Collector):
         self._records_in = self._counter(catalogue.RECORDS_IN)
         self._records_out = self._counter(catalogue.RECORDS_OUT)
         self._quarantined = self._counter(catalogue.RECORDS_QUARANTINED)
+        self._skipped = self._counter(catalogue.RECORDS_SKIPPED)
         self._violations = self._counter(catalogue.RULE_VIOLATIONS)
         self._transactions = self._counter(catalogue.TRANSACTIONS)
         self._batch_duration = self._histogram(catalogue.BATCH_DURATION)
@@ -97,6 +98,11 @@ class Metrics(Collector):
             self._records_out.labels(self._product, topic).inc(records)
         for code, records in codes.items():
             self._quarantined.labels(self._product, code).inc(records)
+
+    def skipped(self, records: Mapping[str, int]) -> None:
+        """Records of a committed transaction that were read and not wanted, per topic."""
+        for topic, count in records.items():
+            self._skipped.labels(self._product, topic).inc(count)
 
     def rule(self, topic: str, rule: str, severity: str, records: int = 0) -> None:
         """So many records more broke a rule of a topic's contract; 0 makes the series exist."""

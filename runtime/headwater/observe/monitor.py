@@ -49,6 +49,10 @@ class ProcessMonitor:
         """What a committed transaction read and wrote per topic, and quarantined per code."""
         self._metrics.counts(read=read, written=written, codes=codes)
 
+    def skipped(self, records: Mapping[str, int]) -> None:
+        """Records of a committed transaction that were read and not wanted, per topic."""
+        self._metrics.skipped(records)
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         """What was broken of the rules: all of it is counted, of warnings a sample is logged."""
         for violation in violations:

@@ -33,6 +33,10 @@ class Monitor(Protocol):
         """What a committed transaction read and wrote per topic, and quarantined per code."""
         ...
 
+    def skipped(self, records: Mapping[str, int]) -> None:
+        """Records of a committed transaction that were read and not wanted, per topic."""
+        ...
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         """What the records of a committed transaction broke of the contracts' rules."""
         ...
