@@ -127,10 +127,12 @@ class Airport:
             check=False,
         )
 
-    def run(self, product: str, *options: str, url: str | None = None) -> None:
-        """Run a product to the end of now."""
-        done = self.command("run", product, "--until-end", *options, url=url)
+    def run(self, product: str, *options: str, url: str | None = None) -> dict[str, Any]:
+        """Run a product to the end of now; returns the summary it printed."""
+        done = self.command("run", product, "--until-end", "--format", "json", *options, url=url)
         assert done.returncode == 0, done.stderr
+        summary: dict[str, Any] = json.loads(done.stdout)
+        return summary
 
     def records(self, topic: str) -> list[RawRecord]:
         """Every record a read_committed reader sees."""

@@ -116,7 +116,8 @@ def test_one_type_of_several_is_read_whatever_its_namespace(airport: Airport) ->
     )
     sent = [((opened, closed, moved)[n % 3], gate(f"A{n % 5}", n)) for n in range(30)]
     airport.send(source, sent)
-    airport.run(product)
+    summary = airport.run(product)
+    assert (summary["read"], summary["skipped"]) == (30, 10)
     assert airport.read(product, url) == [each for by, each in sent if by is not closed]
     assert airport.letters(product) == []
 

@@ -58,7 +58,8 @@ class BrokenRule:
 class Summary:
     """What one run committed: records read, written per topic, quarantined per code, rules broken.
 
-    `skipped` are those read that the product does not take. `was_stopped` when a signal ended it, be it before the end or not.
+    `skipped` are those read that the product does not take.
+    `was_stopped` when a signal ended it, be it before the end or not.
     """
 
     product: str
