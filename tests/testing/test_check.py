@@ -48,7 +48,8 @@ def test_a_project_without_mistakes_is_told_what_was_checked(
     assert run(monkeypatch, "check") == 0
     assert "Nothing wrong in 1 product, 2 contracts and 1 sample." in capsys.readouterr().out
     assert run(monkeypatch, "check", "--format", "json") == 0
-    version = {"version": 1, "compatibility": FULL, "deprecated": None, "sunset": None}
+    stays = {"deprecated": None, "sunset": None, "fate": None}
+    version = {"version": 1, "compatibility": FULL, **stays}
     assert json.loads(capsys.readouterr().out) == {
         "products": ["shop.copies"],
         "unproved": [],

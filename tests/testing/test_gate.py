@@ -220,7 +220,7 @@ def test_a_published_file_may_not_change(repository: Project) -> None:
     repository.contract("shop.orders", ORDERS | {"n": "long"}, doc="Other.")
     problem = refusals(base="published")[0]
     assert (problem.code, problem.file) == ("PUBLISHED_CHANGED", "schemas/shop/orders/v1.avsc")
-    assert "is published in published and differs in doc, n.type;" in problem.message
+    assert problem.message.startswith("it is published in published and differs in doc, n.type;")
     assert "write a new version" in problem.message
 
 
@@ -230,7 +230,8 @@ def test_a_published_file_may_not_vanish(repository: Project) -> None:
     (repository.root / "schemas/shop/orders/v1.avsc").unlink()
     (problem,) = refusals(base="published")
     assert problem.code == "PUBLISHED_CHANGED"
-    assert "v1.avsc is published in published and is gone" in problem.message
+    assert str(problem).count("v1.avsc") == 1
+    assert "it is published in published and is gone" in problem.message
 
 
 def test_a_published_file_that_cannot_be_read_is_told(repository: Project) -> None:
@@ -271,22 +272,41 @@ def test_what_was_no_contract_in_the_base_may_be_mended(repository: Project) -> 
         file.unlink()
     repository.contract("shop.odd")
     (problem,) = refusals(base="published")
-    assert "\udcff.avsc is published in published and is gone" in problem.message
+    assert problem.file == "schemas/shop/odd/\udcff.avsc"
+    assert "it is published in published and is gone" in problem.message
 
 
-@pytest.mark.parametrize("base", ["nowhere", "--help", ""])
+@pytest.mark.parametrize("base", ["nowhere", "--help"])
 def test_a_base_that_git_does_not_know_is_one_sentence(repository: Project, base: str) -> None:
     """No stack trace, and no other command of git."""
     (problem,) = refusals(base=base)
     assert (problem.code, problem.message) == (
         "NO_BASE",
-        f"{base!r} is no branch, tag or commit of a git repository here; fetch it first",
+        f"{base!r} is no branch, tag or commit of the git repository here; fetch it first",
     )
 
 
+def test_an_empty_base_is_told_as_such(repository: Project) -> None:
+    """There is nothing to fetch: a variable of a pipeline was empty."""
+    (problem,) = refusals(base="")
+    assert problem.code == "NO_BASE"
+    assert problem.message.startswith("--base is empty; name a branch")
+
+
 def test_outside_a_repository_there_is_no_base(project: Project) -> None:
-    """The same sentence."""
-    assert [each.code for each in refusals(base="main")] == ["NO_BASE"]
+    """And nothing to fetch."""
+    (problem,) = refusals(base="main")
+    assert problem.code == "NO_BASE"
+    assert problem.message.startswith("this project is in no git repository")
+
+
+@pytest.mark.parametrize("folder", ["v0", "v1", "v02", "v1/late"])
+def test_folders_of_no_major_hold_no_contracts(project: Project, folder: str) -> None:
+    """No product could publish them: the first major has no suffix, others begin with v2."""
+    file = project.contract(f"shop.orders.{folder.replace('/', '.')}")
+    (problem,) = refusals()
+    assert problem.code == "STRAY_CONTRACT"
+    assert problem.file == str(file.relative_to(project.root))
 
 
 def test_a_schema_in_the_registry_that_is_no_file_is_told(project: Project) -> None:

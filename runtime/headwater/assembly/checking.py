@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from headwater.assembly.driver import ProductDriver
-from headwater.assembly.gate import Gate, readable_products
+from headwater.assembly.gate import Gate, fate_line, readable_products, today
 from headwater.assembly.graph import between
 from headwater.assembly.project import complete, find_product, product_files, told
 from headwater.assembly.published import changed_in_registry, changed_since
@@ -136,7 +136,7 @@ def _check_contract(path: Path, checked: Checked) -> None:
     if topic is None or version is None:
         text = (
             f"a contract stands at {SCHEMAS}/<domain>/<product>/v<N>.avsc, N from 1, the folders in"
-            " lower case with underscores inside; move or rename it"
+            " lower case with underscores inside, a later major in v2 and on; move or rename it"
         )
         checked.problems.append(Problem("STRAY_CONTRACT", text, str(path)))
         return
@@ -156,6 +156,7 @@ def _details(contract: Contract) -> dict[str, object]:
         "compatibility": contract.compatibility,
         "deprecated": contract.deprecated,
         "sunset": contract.sunset.isoformat() if contract.sunset else None,
+        "fate": fate_line(contract, today()),
     }
 
 

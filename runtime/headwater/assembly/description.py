@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from headwater.assembly.gate import fate_line, today
 from headwater.assembly.project import LoadedProduct
 from headwater.contract import Contract
 from headwater.product import Filter, Map, MapEvents, Output, Select, Step, Stream, WithColumns
@@ -45,7 +46,8 @@ def _fate(contract: Contract) -> dict[str, Any]:
     if contract.deprecated is None:
         return {}
     sunset = contract.sunset.isoformat() if contract.sunset else None
-    return {"deprecated": contract.deprecated, "sunset": sunset}
+    fate = fate_line(contract, today())
+    return {"deprecated": contract.deprecated, "sunset": sunset, "fate": fate}
 
 
 def _rules(contract: Contract) -> dict[str, Any]:

@@ -235,10 +235,16 @@ def readable_products(root: Path) -> list[DataProduct]:
 def deprecations(reader: str, contracts: Iterable[Contract], day: date) -> list[str]:
     """A warning for each deprecated contract, louder once its day of sunset has come."""
     return [
-        f"{reader} reads {each.topic} v{each.version}, which is {fate}: {each.deprecated}"
+        f"{reader} reads {each.topic} v{each.version}, which is {fate}"
         for each in contracts
-        if (fate := fate_of(each, day)) is not None
+        if (fate := fate_line(each, day)) is not None
     ]
+
+
+def fate_line(contract: Contract, day: date) -> str | None:
+    """What becomes of a contract and what to use instead; None for one that stays."""
+    fate = fate_of(contract, day)
+    return None if fate is None else f"{fate}: {contract.deprecated}"
 
 
 def fate_of(contract: Contract, day: date) -> str | None:

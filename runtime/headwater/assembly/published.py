@@ -33,15 +33,19 @@ def changed_since(root: Path, base: str) -> list[Problem]:
 
     `deprecated` and `sunset` may differ. Raises DeclarationError (NO_BASE) when git cannot tell.
     """
-    _git(root, base, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
-    listed = _git(root, base, "ls-tree", "-r", "-z", "--name-only", base, "--", f"{SCHEMAS}/")
+    if not base:
+        raise _no_base("--base is empty; name a branch, tag or commit, such as origin/main")
+    _git(root, "this project is in no git repository; leave --base out", "rev-parse", "--git-dir")
+    unknown = f"{base!r} is no branch, tag or commit of the git repository here; fetch it first"
+    _git(root, unknown, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
+    listed = _git(root, unknown, "ls-tree", "-r", "-z", "--name-only", base, "--", f"{SCHEMAS}/")
     problems = []
     for name in os.fsdecode(listed).split("\0"):
         if name.endswith(".avsc"):
-            published = _document(_git(root, base, "show", f"{base}:./{name}"))
+            published = _document(_git(root, unknown, "show", f"{base}:./{name}"))
             text = _difference(root / name, published)
             if text is not None:
-                text = f"{name} is published in {base} and {text}; {_REMEDY}"
+                text = f"it is published in {base} and {text}; {_REMEDY}"
                 problems.append(Problem(CHANGED, text, str(root / name)))
     return problems
 
@@ -123,7 +127,8 @@ def _by_name(fields: Iterable[Any]) -> dict[str, Any]:
     return {str(each.get("name")): each for each in fields if isinstance(each, dict)}
 
 
-def _git(root: Path, base: str, *arguments: str) -> bytes:
+def _git(root: Path, refusal: str, *arguments: str) -> bytes:
+    """What git prints. Raises DeclarationError (NO_BASE), with `refusal` where git says no."""
     command = ["git", "-C", str(root), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, check=True, timeout=GIT_S)
@@ -132,8 +137,7 @@ def _git(root: Path, base: str, *arguments: str) -> bytes:
     except subprocess.TimeoutExpired as error:
         raise _no_base(f"git did not answer within {GIT_S:g} s; try again") from error
     except subprocess.CalledProcessError as error:
-        text = f"{base!r} is no branch, tag or commit of a git repository here; fetch it first"
-        raise _no_base(text) from error
+        raise _no_base(refusal) from error
     return done.stdout
 
 

@@ -76,9 +76,8 @@ def check(
         proved = ", not proved on data: no samples" if name in checked.unproved else ""
         print(f"product   {name}{proved}")
     for each in checked.details:
-        fate = f", deprecated: {each['deprecated']}" if each["deprecated"] else ""
-        ends = f", ends {each['sunset']}" if each["sunset"] else ""
-        print(f"contract  {each['topic']} v{each['version']}, {each['compatibility']}{fate}{ends}")
+        fate = f", {each['fate']}" if each["fate"] else ""
+        print(f"contract  {each['topic']} v{each['version']}, {each['compatibility']}{fate}")
     for note in checked.notes:
         print(f"note      {note}")
     print(

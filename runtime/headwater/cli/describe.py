@@ -55,9 +55,8 @@ def _show(description: dict[str, Any]) -> None:
 
 
 def _show_fate(shown: dict[str, Any]) -> None:
-    if "deprecated" in shown:
-        ends = f", ends {shown['sunset']}" if shown["sunset"] else ""
-        print(f"  deprecated: {shown['deprecated']}{ends}")
+    if "fate" in shown:
+        print(f"  {shown['fate']}")
 
 
 def _show_rules(shown: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from headwater.assembly import registration
 from headwater.assembly.addresses import resolve
-from headwater.assembly.gate import require_sound_changes
+from headwater.assembly.gate import fate_line, require_sound_changes, today
 from headwater.assembly.project import load_product
 from headwater.assembly.registration import Registration
 from headwater.cli.arguments import Format, FormatOption, Products
@@ -49,26 +49,22 @@ def _entry(each: Registration) -> dict[str, object]:
         "new": each.is_new,
         "deprecated": each.contract.deprecated,
         "sunset": each.contract.sunset.isoformat() if each.contract.sunset else None,
+        "fate": fate_line(each.contract, today()),
     }
-
-
-def _fate(each: Registration) -> list[str]:
-    if each.contract.deprecated is None:
-        return []
-    ends = f", ends {each.contract.sunset}" if each.contract.sunset else ""
-    return [f"deprecated: {each.contract.deprecated}{ends}"]
 
 
 def _print(done: Sequence[Registration]) -> None:
     headings = ("subject", "contract", "id", "version", "compatibility", "state")
     made = table(*headings, numbers={"id", "version"})
     for each in done:
+        fate = fate_line(each.contract, today())
+        state = "published" if each.is_new else "already there"
         made.add_row(
             each.subject,
             f"v{each.contract.version}",
             str(each.schema_id),
             str(each.version),
             each.compatibility,
-            ", ".join(["published" if each.is_new else "already there", *_fate(each)]),
+            state if fate is None else f"{state}, {fate}",
         )
     show(made)

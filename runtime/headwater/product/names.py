@@ -11,6 +11,8 @@ _MAJOR: Final = r"v(?:[2-9]|[1-9][0-9]+)"  # the first major has no suffix
 PRODUCT_NAME: Final = re.compile(rf"{_PART}\.{_PART}(?:\.{_MAJOR})?")
 PORT_NAME: Final = re.compile(_PART)
 TOPIC_NAME: Final = re.compile(rf"{_PART}\.{_PART}(?:\.{_PART})*")
+NO_MAJOR: Final = re.compile(rf"{_PART}\.{_PART}\.(?!{_MAJOR}(?:\.|$))v[0-9]+(?:\..*)?")
+WORD: Final = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+")  # of CamelCase
 RESERVED_PORT: Final = re.compile(r"v[0-9]+|dead-letters|changelog|repartition")
 MAX_TOPIC_LENGTH: Final = 249  # Kafka's limit on a topic name, in characters
 LONGEST_SUFFIX: Final = len(".dead-letters")  # what we may append to a product's name
@@ -45,7 +47,19 @@ def topic_name_mistake(topic: object) -> str | None:
             f"{topic!r} is no topic of a product;"
             " write '<domain>.<product>' or '<domain>.<product>.<port>'"
         )
+    if NO_MAJOR.fullmatch(topic):
+        return f"{topic!r} is no topic of a product; a first major has no suffix, the next has .v2"
     return None
+
+
+def event_name(topic: str, record: str) -> str | None:
+    """The name of a contract for one type of event of a topic: `shop.gate-opened`.
+
+    `record` is the full name of its Avro record. None where no name can be made of it.
+    """
+    words = "-".join(WORD.findall(record.rpartition(".")[2])).lower()
+    name = f"{topic.partition('.')[0]}.{words}"
+    return name if TOPIC_NAME.fullmatch(name) else None
 
 
 def port_name_mistake(port: object) -> str | None:
