@@ -1,6 +1,6 @@
 """Dead letters that come back, on the real broker."""
 
-import json
+import os
 from collections.abc import Callable
 
 import polars as pl
@@ -104,11 +104,19 @@ def test_records_that_ended_a_process_come_back_through_a_child(set_aside: Make)
     assert world.outputs() == sorted(world.fed["flight_id"])
 
 
-def test_discarded_letters_stay_discarded_and_the_audit_log_says_why(set_aside: Make) -> None:
-    """A reason is needed; a replay passes them by."""
+def test_discarded_letters_stay_discarded_and_the_audit_log_says_why(
+    set_aside: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reason is needed, and somebody who says yes; a replay passes them by."""
     world = set_aside("discard", 3)
-    silent = world.command("discard", "--reason", " ")
-    assert silent.returncode == 78
+    silent = world.command("discard", "--reason", " ", "--yes")
+    assert (silent.returncode, silent.stderr[:10]) == (78, "BAD_VALUE:")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "isatty", lambda _file: True)
+        asked = world.command("discard", "--reason", "a test")  # whose input ends at once
+    assert asked.returncode == 1
+    assert f"Discard 3 open letters of {world.product}?" in asked.stderr
+    assert world.statuses() == {"open": 3}
     place = world.answer("list")["letters"][0]["at"]
     sure = ("--reason", "a test", "--at", place, "--yes")
     assert world.answer("discard", *sure)["discarded"] == 1

@@ -27,7 +27,7 @@ from headwater.assembly.step_bound import bounded
 from headwater.assembly.tasks import TaskMaker
 from headwater.config import Settings
 from headwater.engine import LetterWriter, StoredLetter, Task
-from headwater.errors import ConfigurationError, Problem
+from headwater.errors import ConfigurationError, Problem, StartRefusedError
 from headwater.model import Partition
 
 MARKS_AT_ONCE: Final = 10_000  # per transaction: far below what a producer's queue holds
@@ -153,9 +153,12 @@ class DeadLetters:
         if partition.topic not in self._loaded.streams():
             text = f"{partition.topic} is no input of {self._loaded.name}"
             raise ConfigurationError([Problem("BAD_VALUE", text)])
-        count = self._topics.partitions(partition.topic) or 0
+        count = self._topics.partitions(partition.topic)
+        if count is None:
+            raise StartRefusedError(f"there is no topic {partition.topic}", code="TOPIC_MISSING")
         if partition.index >= count:
-            text = f"{partition.topic} has {count} partitions, numbered from 0: {partition} is none"
+            has = "1 partition" if count == 1 else f"{count} partitions"
+            text = f"{partition.topic} has {has}, numbered from 0: {partition} is none"
             raise ConfigurationError([Problem("BAD_VALUE", text)])
 
     def _source(self) -> KafkaSource:

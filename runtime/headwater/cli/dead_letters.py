@@ -1,28 +1,32 @@
 """`headwater dead-letters`: what was set aside, and what becomes of it."""
 
 import json
-import sys
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from headwater.assembly.addresses import resolve
-from headwater.assembly.letters import Entry, Refused
 from headwater.assembly.letters_opening import DeadLetters, open_letters
-from headwater.assembly.letters_replay import Replayed, ReplayOptions
+from headwater.assembly.letters_replay import ReplayOptions
 from headwater.assembly.project import load_product
 from headwater.cli.arguments import Format, FormatOption, Product
 from headwater.cli.interruption import keeping
+from headwater.cli.letter_answers import (
+    fields_of,
+    outcome,
+    print_letter,
+    print_list,
+    print_outcome,
+)
 from headwater.cli.letter_options import At, Codes, Keys, Since, Until, bad, place_of, selection_of
 from headwater.cli.progress import progress_bar
-from headwater.cli.tables import show as show_table
-from headwater.cli.tables import table
 from headwater.cli.words import counted
 from headwater.config import load_settings
+from headwater.errors import ConfigurationError, Problem
 from headwater.observe.logs import configure_logs
 
 KEPT: Final = "what was committed is done, run it again for the rest"
@@ -31,7 +35,11 @@ AWAY: Final = "69 broker or registry away"
 FENCED: Final = "75 another command took over"
 MISTAKES: Final = "78 configuration or declaration"
 LOOKED: Final = f" Exit codes: 0 done, {AWAY}, {MISTAKES}."
-MS: Final = 1000
+STDIN: Final = 0  # the file descriptor
+NOBODY: Final = (
+    "standard input is no terminal, so nobody can be asked; say --yes to discard them, after"
+    " `headwater dead-letters list` with the same options showed which they are"
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -60,21 +68,20 @@ def list_letters(  # noqa: PLR0913, PLR0917  # one parameter per option
     everything: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
     form: FormatOption = Format.TEXT,
 ) -> None:
-    """List the open dead letters of a product, in the order of their records."""
+    """List the open dead letters of a product, in the order of their records, and why they are.
+
+    Below each stand the step that refused the record and its message, shortened to the terminal.
+    """
     selection = selection_of(code, key, since, until, at)
     with _opened(product) as letters, progress_bar(letters.box.topic) as progress:
         entries = letters.box.entries(selection, progress)
     shown = [each for each in entries if everything or each.status == "open"]
     totals = Counter(each.letter.code for each in shown)
     if form is Format.JSON:
-        fields = [_fields(each) for each in shown]
-        print(json.dumps({"topic": letters.box.topic, "letters": fields, "totals": totals}))
+        found = [fields_of(each) for each in shown]
+        print(json.dumps({"topic": letters.box.topic, "letters": found, "totals": totals}))
         return
-    if shown:
-        made = table(*HEADINGS, numbers={"at", "attempts"})
-        for each in shown:
-            made.add_row(*_row(each))
-        show_table(made)
+    print_list(shown, has_resolved=everything)
     said = ", ".join(f"{count:,} {name}" for name, count in totals.most_common())
     what = "dead letter" if everything else "open dead letter"
     print(f"{letters.box.topic}: {counted(len(shown), what)}{f': {said}' if said else ''}")
@@ -97,7 +104,7 @@ def show(  # noqa: PLR0913, PLR0917  # one parameter per option
     ] = False,
     form: FormatOption = Format.TEXT,
 ) -> None:
-    """Print everything about dead letters but their payloads: in JSON one object each.
+    """Print everything about dead letters, resolved or not, but their payloads.
 
     With --payload the value is decoded under the contract of the input. Fields whose sensitivity
     is personal or secret are masked; bytes that cannot be decoded are shown only when the contract
@@ -107,11 +114,17 @@ def show(  # noqa: PLR0913, PLR0917  # one parameter per option
     with _opened(product) as letters:
         with progress_bar(letters.box.topic) as progress:
             entries = letters.box.entries(selection, progress)
-        for each in entries:
-            fields = _fields(each)
-            if payload:
+        found = [fields_of(each) for each in entries]
+        if payload:
+            for fields, each in zip(found, entries, strict=True):
                 fields["payload"] = letters.payload(each.letter)
-            _print_letter(fields, form)
+    if form is Format.JSON:
+        print(json.dumps({"topic": letters.box.topic, "letters": found}, ensure_ascii=False))
+        return
+    for fields in found:
+        print_letter(fields)
+    if not found:
+        print(f"{letters.box.topic}: {counted(0, 'dead letter')}")
 
 
 @app.command(
@@ -152,9 +165,9 @@ def replay(  # noqa: PLR0913, PLR0917  # one parameter per option
     ):
         done = letters.replay(selection, options, progress)
     if form is Format.JSON:
-        print(json.dumps(_outcome(letters.box.topic, done, dry_run=dry_run)))
+        print(json.dumps(outcome(letters.box.topic, done, options)))
     else:
-        _tell(letters.box.topic, done, options)
+        print_outcome(letters.box.topic, done, options)
 
 
 @app.command(
@@ -173,11 +186,17 @@ def discard(  # noqa: PLR0913, PLR0917  # one parameter per option
     yes: Yes = False,
     form: FormatOption = Format.TEXT,
 ) -> None:
-    """Mark open dead letters as discarded; the letters stay, the audit log says who and why."""
+    """Mark open dead letters as discarded; the letters stay, the audit log says who and why.
+
+    It asks first how many are meant. Where nobody can be asked, in a pipe or in CI, it refuses
+    unless there is --yes.
+    """
     selection = selection_of(code, key, since, until, at)
     said = _reason(reason)
+    if not yes and not os.isatty(STDIN):
+        raise ConfigurationError([Problem("UNCONFIRMED", NOBODY)])
     with keeping(KEPT), _opened(product) as letters:
-        if not yes and sys.stdin.isatty():
+        if not yes:
             with progress_bar(letters.box.topic) as progress:
                 count = len(open_letters(letters.box.entries(selection, progress)))
             typer.confirm(
@@ -206,6 +225,7 @@ def skip(
         int | None,
         typer.Option(metavar="OFFSET", help="Where to go on; else behind the record or batch."),
     ] = None,
+    form: FormatOption = Format.TEXT,
 ) -> None:
     """Move a stopped product past a record that halts a partition; the audit log says who and why.
 
@@ -215,6 +235,10 @@ def skip(
     partition, offset = place_of(place)
     with keeping("the skip is either done as a whole or not at all"), _opened(product) as letters:
         end = letters.skip((partition, offset), to, _reason(reason))
+    if form is Format.JSON:
+        where = {"topic": partition.topic, "partition": partition.index}
+        print(json.dumps({**where, "offset": offset, "next_offset": end}))
+        return
     skipped = counted(end - offset, "offset")
     print(f"{product} goes on at {partition}@{end}: {skipped} skipped")
 
@@ -232,109 +256,3 @@ def _reason(text: str) -> str:
     if not text.strip():
         raise bad("--reason: say why; the audit log keeps it")
     return text.strip()
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / MS, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
-
-
-def _fields(entry: Entry) -> dict[str, Any]:
-    letter = entry.letter
-    return {
-        "at": f"{letter.partition.index}@{letter.offset}",
-        "status": entry.status,
-        "code": letter.code,
-        "step": letter.step,
-        "message": letter.message,
-        "first_seen": _time(letter.first_seen_ms),
-        "attempts": letter.attempts,
-        "release": letter.release or None,
-        "source": {
-            "topic": letter.source.topic,
-            "partition": letter.source.index,
-            "offset": letter.source_offset,
-            "published": _time(letter.published_ms),
-        },
-        "schema_id": letter.schema_id,
-        "schema_guid": letter.schema_guid,
-        "omitted": sorted(letter.omitted),
-    }
-
-
-HEADINGS: Final = ("at", "code", "step", "first seen", "record", "attempts", "status")
-
-
-def _row(entry: Entry) -> tuple[str, ...]:
-    letter = entry.letter
-    return (
-        f"{letter.partition.index}@{letter.offset}",
-        letter.code,
-        letter.step,
-        _time(letter.first_seen_ms),
-        f"{letter.source}@{letter.source_offset}",
-        str(letter.attempts),
-        entry.status,
-    )
-
-
-def _print_letter(fields: dict[str, Any], form: Format) -> None:
-    """As JSON, or as a block: a line each, empty ones left out, payload fields below each other."""
-    if form is Format.JSON:
-        print(json.dumps(fields, indent=2, ensure_ascii=False))
-        return
-    source = "{topic}[{partition}]@{offset}, published {published}".format(**fields["source"])
-    about = fields | {"source": source, "omitted": ", ".join(fields["omitted"])}
-    payload = about.pop("payload", None)
-    print(f"letter {about.pop('at')}, {about.pop('status')}")
-    for name, value in about.items():
-        if value not in {None, ""}:
-            print(f"  {name.replace('_', ' '):<10}  {value}")
-    if isinstance(payload, dict):
-        for name, value in payload.items():
-            print(f"  {name:<10}  {_payload_text(value)}")
-    elif payload is not None:
-        print(f"  payload     {payload}")
-    print()
-
-
-def _payload_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    return text.replace("\n", "\n  ")
-
-
-def _outcome(topic: str, done: Replayed, *, dry_run: bool) -> dict[str, Any]:
-    return {
-        "topic": topic,
-        "dry_run": dry_run,
-        "replayed": done.replayed,
-        "failed_again": done.failed_again,
-        "stopping": done.stopping,
-        "left_newer": done.left_newer,
-        "written": done.written,
-        "keys": done.keys,
-        "newer_keys": done.newer_keys,
-        "refused": [_refusal(each) for each in done.refused],
-    }
-
-
-def _refusal(refused: Refused) -> dict[str, str]:
-    letter = refused.letter
-    return {"at": f"{letter.partition.index}@{letter.offset}", "reason": refused.reason}
-
-
-def _tell(topic: str, done: Replayed, options: ReplayOptions) -> None:
-    would = "would be " if options.is_dry else ""
-    written = ", ".join(f"{count:,} to {name}" for name, count in done.written.items() if count)
-    print(f"{topic}: {counted(done.replayed, 'letter')} {would}replayed, {written or 'nothing'}")
-    for code, count in done.failed_again.most_common():
-        print(f"  {counted(count, 'letter')} failed again: {code}")
-    if done.stopping:
-        print(f"  {done.stopping:,} of them under a rule of severity stop, which stops the product")
-    if done.left_newer:
-        print(f"  {counted(done.left_newer, 'letter')} left open: their keys have newer values")
-    for refused in map(_refusal, done.refused):
-        print(f"  {refused['at']} stays open: {refused['reason']}")
-    if done.newer_keys:
-        print(f"  {done.newer_keys:,} of {counted(done.keys, 'key')} have newer values")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Annotated, Final
 
 import typer
@@ -12,7 +13,7 @@ from headwater.assembly.letters import Selection
 from headwater.clock import SYSTEM
 from headwater.config import parse_duration
 from headwater.errors import ConfigurationError, Problem
-from headwater.model import Partition
+from headwater.model import Code, Partition
 
 MS: Final = 1000
 LETTER: Final = re.compile(r"(\d+)@(\d+)")
@@ -52,7 +53,7 @@ def selection_of(
 ) -> Selection:
     """The letters that the options mean. Raises ConfigurationError."""
     return Selection(
-        codes=frozenset(codes or ()),
+        codes=frozenset(map(_code, codes or ())),
         keys=frozenset(keys or ()),
         since_ms=None if since is None else _moment_ms("--since", since),
         until_ms=None if until is None else _moment_ms("--until", until),
@@ -71,6 +72,16 @@ def place_of(text: str) -> Place:
 def bad(text: str) -> ConfigurationError:
     """The mistake in an option."""
     return ConfigurationError([Problem("BAD_VALUE", text)])
+
+
+def _code(text: str) -> str:
+    """A code as letters carry it, written in whatever case; no other can be meant."""
+    code = text.upper().replace("-", "_")
+    if code not in set(Code):
+        near = get_close_matches(code, list(Code), n=1)
+        advice = f"did you mean {near[0]}?" if near else f"the codes are {', '.join(Code)}"
+        raise bad(f"--code {text}: there is no such code; {advice}")
+    return code
 
 
 def _letter(text: str) -> tuple[int, int]:
