@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -44,6 +44,8 @@ from headwater.model import SchemaRef
 from headwater.ports import RegisteredSchema, TopicSettings
 from headwater.product import Step
 
+BETWEEN_S: Final = 10.0  # what libraries load when first used is in it, on a busy machine too
+
 
 def main(descriptor: int) -> None:
     """Serve the parent at this socket until it hangs up."""
@@ -61,7 +63,9 @@ def main(descriptor: int) -> None:
         if is_out_of_memory(error):
             os._exit(OUT_OF_MEMORY)
         frames = "".join(traceback.format_tb(error.__traceback__))
-        sys.exit(f"{frames}{type(error).__name__}")
+        sys.stderr.write(f"{frames}{type(error).__name__}\n")
+        sys.stderr.flush()
+        os._exit(1)  # at once: the parent would take a slow farewell for a step that hangs
 
 
 class _Child:
@@ -86,7 +90,7 @@ class _Child:
         """Take a piece of a batch, work on it and say when that is done."""
         piece = unpacked(request["topic"], self._parent.recv_bytes())
         self._progress.seconds = request["seconds"]
-        self._progress.at("decode")  # it is taken: from here on it is to blame
+        self._progress.between("decode")  # it is taken: from here on it is to blame
         try:
             self._tasks[piece.topic].process(piece)
         except (DeclarationError, RuleBrokenError):
@@ -105,8 +109,15 @@ class _Progress:
 
     def at(self, step: str) -> None:
         """A step begins: tell, and set the alarm anew."""
-        send(self.parent, said="step", step=step)
-        signal.setitimer(signal.ITIMER_REAL, self.seconds)
+        self._begin(step, self.seconds)
+
+    def between(self, step: str) -> None:
+        """What is done before, between and behind the steps."""
+        self._begin(step, max(self.seconds, BETWEEN_S))
+
+    def _begin(self, step: str, seconds: float) -> None:
+        send(self.parent, said="step", step=step, seconds=seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _tasks(progress: _Progress, setup: Mapping[str, Any]) -> dict[str, Task]:
@@ -188,7 +199,7 @@ class _Announcing:
                 os._exit(OUT_OF_MEMORY)  # else it would be blamed as if it had only raised
             raise
         finally:
-            self.progress.at("encode")
+            self.progress.between("encode")
 
 
 if __name__ == "__main__":
