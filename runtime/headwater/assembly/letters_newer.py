@@ -141,7 +141,7 @@ class _Sought:
         self._last: dict[bytes | None, int] = {}
 
     def look_at(self, records: Records, silent: frozenset[Place]) -> None:
-        partition = next(iter(records.ends()))
+        partition = records.raw(0).partition
         columns = zip(records.offsets(), records.timestamps_ms(), records.keys(), strict=True)
         for offset, published_ms, key in columns:
             if key in self._keys:
