@@ -246,3 +246,19 @@ def test_a_transitive_mode_looks_at_every_earlier_version(mode: str, expected: l
 def test_the_next_major_is_a_product_beside_this_one(topic: str, major: str) -> None:
     """A port keeps its name behind the major."""
     assert next_major(topic) == major
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [
+        {"type": {"type": "string"}},
+        {"type": ["null", "string"]},
+        {"type": {"type": "record", "name": "In", "fields": [{"doc": "d", **ID}]}},
+    ],
+)
+def test_a_type_inside_a_type_is_that_type(type_: Any) -> None:
+    """Avro's own reading knows none, and neither its errors nor ours reach anybody."""
+    assert found(of(type_), of(type_)) == []
+    assert found(of(type_), {"type": of(type_["type"])}) == []
+    (clash,) = found(of({"type": {"type": "string"}}), of({"type": {"type": "int"}}))
+    assert clash[0] == "x"

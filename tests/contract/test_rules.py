@@ -304,6 +304,60 @@ def test_the_attributes_of_a_rule_are_checked(rule: Any, reason: str) -> None:
     assert reason in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("rules", "reason"),
+    [
+        ("v > 0", '"rules" is a list of {"name"'),
+        ({"name": "even", "check": "v > 0"}, '"rules" is a list of {"name"'),
+        (["v > 0"], "a text has no name"),
+        ([{"check": "v > 0"}], 'a rule needs a "name"'),
+    ],
+)
+def test_rules_of_a_record_are_a_list_of_objects_with_names(rules: Any, reason: str) -> None:
+    """There is no field to name them after."""
+    with pytest.raises(DeclarationError) as refused:
+        contract(field("v", "int"), rules=rules)
+    assert reason in str(refused.value)
+
+
+def test_a_long_rule_is_told_by_its_beginning() -> None:
+    """Five thousand values would fill the screen of whoever mistyped one."""
+    rule = f"v IN ({', '.join(map(str, range(5_000)))})"
+    with pytest.raises(DeclarationError) as refused:
+        contract(field("v", "int", rule=rule))
+    (problem,) = refused.value.problems
+    assert problem.message == (
+        f"the rule v ({rule[:120]}...): it has more than 1000 characters; make it several rules"
+    )
+
+
+@pytest.mark.parametrize(
+    "type_", ["string", "int", ["null", "bytes"], {"type": "array", "items": "long"}]
+)
+def test_only_what_holds_floating_point_may_say_that_it_need_not_be_finite(type_: Any) -> None:
+    """Elsewhere it promises what there is not."""
+    with pytest.raises(DeclarationError) as refused:
+        contract(field("v", type_, nonFinite=True))
+    (problem,) = refused.value.problems
+    assert problem.code == "BAD_ATTRIBUTE"
+    assert problem.message == '"nonFinite" of v says nothing: it holds no float or double'
+
+
+def test_an_element_of_a_list_counts_from_one_or_from_the_end() -> None:
+    """What is not there is null, and breaks nothing."""
+    tags = {"type": "array", "items": "string"}
+    values = [["x", "y"], ["y", "x"], [], ["x"]]
+    assert broken(contract(field("v", tags, rule="v[1] = 'x'")), v=values) == {"v": [1]}
+    assert broken(contract(field("v", tags, rule="v[-1] = 'x'")), v=values) == {"v": [0]}
+    assert broken(contract(field("v", tags, rule="v[2] = 'y'")), v=values) == {"v": [1]}
+
+
+def test_what_has_no_value_in_doubles_is_larger_than_every_number() -> None:
+    """As the page says: who calculates with doubles asks first."""
+    made = contract(field("d", "double", rule=["SQRT(d) > 0", "d >= 0 AND SQRT(d) > 0"]))
+    assert broken(made, d=[4.0, -1.0, 0.0]) == {"d": [2], "d-2": [1, 2]}
+
+
 def test_a_rule_that_cannot_be_computed_for_a_row_is_broken_by_it_alone() -> None:
     """The belt beside the braces: the neighbours are judged as ever."""
     made = contract(field("s", "string", rule="s <> ''"))

@@ -80,6 +80,9 @@ def test_the_page_has_examples_and_names_every_function() -> None:
         "ARRAY_CONTAINS(tags, 'x')",
         "sched_dep >= TIMESTAMP '2013-01-01 00:00:00'",
         "day >= DATE '2013-01-01'",
+        "tags[1] = 'x'",
+        "SQRT(d) > 0",
+        "d >= 0 AND SQRT(d) > 0",
     ],
 )
 def test_every_rule_in_the_text_is_one(rule: str) -> None:
@@ -90,6 +93,7 @@ def test_every_rule_in_the_text_is_one(rule: str) -> None:
         field("place", place),
         field("tags", {"type": "array", "items": "string"}),
         field("sched_dep", {"type": "long", "logicalType": "timestamp-millis"}),
+        field("d", "double"),
         field("day", {"type": "int", "logicalType": "date"}, rule=rule),
     )
     assert made.rules[0].expression == rule

@@ -165,6 +165,7 @@ def test_integers_of_different_width_refer_to_each_other(project: Project) -> No
         ({"name": "r", "rows": {}}, '"rows" is'),
         ({"name": "r", "rows": {"min": -1}}, '"rows" is'),
         ({"name": "r", "rows": {"mim": 1}}, '"rows" is'),
+        ({"name": "r", "rows": {"min": 5, "max": 1}}, '"min" is at most "max"'),
         ({"name": "k", "references": {"topic": "air.fleet"}}, '"references" is'),
         ({"name": "x"}, "one of unique, rows, references"),
         ({"name": "n", "unique": ["id"]}, "a rule of each row has the name n too"),

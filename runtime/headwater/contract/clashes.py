@@ -159,6 +159,8 @@ def _plain(schema: Any, space: str) -> Any:
         return [_plain(each, space) for each in schema]
     if not isinstance(schema, Mapping):
         return schema
+    if not isinstance(schema.get("type"), str):
+        return _plain(schema.get("type"), space)  # {"type": {"type": ...}} it does not know
     plain = {name: value for name, value in schema.items() if name != "logicalType"}
     if schema.get("type") in {"record", "enum", "fixed"}:
         space = _name(plain, space)

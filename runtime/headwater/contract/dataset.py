@@ -177,7 +177,7 @@ def comparable(kind: pl.DataType) -> pl.DataType:
 
 _FORMS: Final = {
     "unique": '"unique" is a list of different fields',
-    "rows": '"rows" is {"min": 1000, "max": 2000}, or one of the two',
+    "rows": '"rows" is {"min": 1000, "max": 2000}, or one of the two; "min" is at most "max"',
     "references": '"references" is {"topic": "fleet.aircraft", "fields": ["tailnum"],'
     ' "to": ["tailnum"]}, with as many fields here as there',
 }
@@ -190,8 +190,10 @@ def _names(given: Any) -> tuple[str, ...] | None:
 
 def _are_bounds(bounds: Mapping[Any, Any]) -> bool:
     numbers = list(bounds.values())
+    if not bounds or not bounds.keys() <= {"min", "max"}:
+        return False
     are_counts = all(type(each) is int and each >= 0 for each in numbers)
-    return bool(bounds) and bounds.keys() <= {"min", "max"} and are_counts
+    return are_counts and bounds.get("min", 0) <= bounds.get("max", max(numbers))
 
 
 def _incomparable(name: str, columns: Mapping[str, pl.DataType]) -> str | None:

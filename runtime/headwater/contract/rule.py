@@ -1,7 +1,7 @@
 """What a contract asks of each row: its rules, as they are written in the attributes.
 
-A field says `"rule"`, a record `"rules"`: a text, an object, or a list of them. Whether the
-expressions can be computed is looked at by `rule_language`.
+A field says `"rule"`: a text, an object, or a list of them; a record says `"rules"`: a list of
+objects. Whether the expressions can be computed is looked at by `rule_language`.
 """
 
 import re
@@ -18,6 +18,8 @@ NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}\Z")  # a label of a metr
 OWN_NAMES: Final = frozenset({Code.NON_FINITE, Code.FUTURE_EVENT})
 """What every contract is asked; reports name it beside the rules."""
 KEYS: Final = frozenset({"name", "check", "severity"})
+SHOWN: Final = 120  # characters of an expression in a message; more of it fills a screen
+FORM: Final = '{"name": ..., "check": ..., "severity": ...}'
 
 
 class Severity(StrEnum):
@@ -44,7 +46,9 @@ class Rule:
     field: str | None = None
 
     def __str__(self) -> str:
-        return f"rule {self.name} ({self.expression})"
+        is_long = len(self.expression) > SHOWN
+        shown = f"{self.expression[:SHOWN]}..." if is_long else self.expression
+        return f"rule {self.name} ({shown})"
 
 
 class RuleReader:
@@ -62,7 +66,7 @@ class RuleReader:
     def _of_record(self, schema: Mapping[str, Any]) -> Iterator[Rule]:
         given = schema.get("rules", [])
         if not isinstance(given, list):
-            self.mistakes.append(Mistake('"rules"', '"rules" is a list', "BAD_RULE"))
+            self.mistakes.append(Mistake('"rules"', f'"rules" is a list of {FORM}', "BAD_RULE"))
             return
         for each in given:
             yield from self._read(each, None, None)
@@ -77,12 +81,14 @@ class RuleReader:
                     yield from self._read(each, at, derived)
 
     def _read(self, given: object, field: str | None, derived: str | None) -> Iterator[Rule]:
-        """A rule of a field may be a text; of a record it needs a name of its own."""
-        entry = {"check": given} if isinstance(given, str) else given
+        """A rule of a field may be a text, named after it; `derived` is None for a record's."""
+        is_text = isinstance(given, str) and derived is not None
+        entry = {"check": given} if is_text else given
         where = f'"rule" of {field}' if field else '"rules"'
         at = field or '"rules"'
         if not isinstance(entry, Mapping) or not isinstance(entry.get("check"), str):
-            message = f'{where}: a rule is {{"name", "check", "severity"}}, or the text of a check'
+            or_text = ", or the text of a check" if field else ", a text has no name"
+            message = f"{where}: a rule is {FORM}{or_text}"
             self.mistakes.append(Mistake(at, message, "BAD_RULE"))
             return
         name = entry.get("name", derived)

@@ -171,6 +171,7 @@ class _Check:
         for each in (*column_mistakes(record), *default_mistakes(record)):
             yield self.problem(each.code, str(each), each.path)
         yield from self.of_names(record)
+        yield from self.of_numbers(record)
         yield from self.of_key(fields)
         yield from self.of_event_time(fields)
         yield from self.of_rules(record)
@@ -188,6 +189,14 @@ class _Check:
                     at = f"{path}.{name}".lstrip(".")
                     message = f"the name {at} differs from another only in case; tables ignore case"
                     yield self.problem("RESERVED_NAME", message, at)
+
+    def of_numbers(self, record: Record) -> Iterator[Problem]:
+        for path, inside in descend(record):
+            for each in inside.fields if isinstance(inside, Record) else ():
+                if "nonFinite" in each.attributes and not has_doubles(each.type):
+                    at = f"{path}.{each.name}".lstrip(".")
+                    message = f'"nonFinite" of {at} says nothing: it holds no float or double'
+                    yield self.problem("BAD_ATTRIBUTE", message, at)
 
     def of_key(self, fields: Mapping[str, Type]) -> Iterator[Problem]:
         if not self.key_is_valid or len(set(self.key)) < len(self.key):
@@ -263,3 +272,11 @@ def is_instant(type_: Type) -> bool:
             return "timestamp" in logical or logical == "date"
         case _:
             return False
+
+
+def has_doubles(type_: Type) -> bool:
+    """Whether a type is, or holds at any depth, a float or a double."""
+    return any(
+        isinstance(each, Primitive) and each.kind in {"float", "double"}
+        for _, each in descend(type_)
+    )
