@@ -3,6 +3,7 @@
 import pytest
 from tests.dead_letters.world import ALL, INPUT, World, heard
 
+from headwater.assembly import letters_newer
 from headwater.assembly.letters import Selection
 from headwater.assembly.letters_replay import Replayed, ReplayOptions
 from headwater.model import Partition
@@ -116,6 +117,20 @@ def test_a_letter_of_another_key_than_its_output_stays_open_in_doubt(old: World)
     old.set_aside(b"other")
     old.publish(b"before", key=b"other")
     assert careful(old).left_newer == 1
+
+
+@pytest.mark.parametrize(("most", "left_newer"), [(1, 0), (2, 1)])
+def test_the_input_is_read_no_further_than_a_batch_can_reach(
+    old: World, monkeypatch: pytest.MonkeyPatch, most: int, left_newer: int
+) -> None:
+    """What stands beyond is of a later batch: its publish time tells."""
+    monkeypatch.setattr(letters_newer, "SCANNED_AT_ONCE", 1)
+    monkeypatch.setattr(letters_newer, "BATCH_RECORDS", most)
+    old.set_aside(b"late")
+    old.publish(b"before")
+    old.feed(b"next", key=b"another")
+    old.feed(b"far")
+    assert careful(old).left_newer == left_newer
 
 
 def test_each_letter_has_a_time_of_its_own(old: World) -> None:
