@@ -195,7 +195,7 @@ def _show_sample(tally: PortTally) -> None:
     if not rows:
         return
     topics = ", ".join(sorted({row["topic"] for row in rows}))
-    print(f"\nSome rows of {tally.topic}, by their records of {topics}")
+    print(f"\nSome rows of {tally.topic}\nby their records of {topics}")
     made = table("kind", "record", "key", "what", numbers={"record"})
     for row in rows:
         place = "[{partition}]@{offset}".format(**row)
