@@ -174,7 +174,7 @@ def test_kills_by_an_operator_cost_nobody_a_record(bench: Bench, flights: pl.Dat
 
 @pytest.mark.faults
 def test_a_step_that_is_merely_slow_comes_through(bench: Bench, flights: pl.DataFrame) -> None:
-    """Too slow for all at once, fast enough for some: none is set aside; the log says what to do."""
+    """Too slow for all at once, fast enough for some: none is set aside; the log says why."""
     fed = flights.head(6_000)
     source = bench.source("crash-slow-in", [fed], partitions=1)
     slow = "time.sleep(0.0008 * frame.height)\n    return frame"

@@ -35,10 +35,11 @@ from headwater.ports import Records, Registry
 
 PIECES: Final = 100  # of a batch, and of each piece: 10,000 records take two deaths to the one,
 # and a child takes longer to start than to work on a hundred pieces
+FEWEST: Final = 16  # pieces of a small batch: what a step can do in time, each does in PIECE_SHARE
 PIECE_SHARE: Final = 0.1  # of the step's bound, for several records: overrun, they are only split
 MAX_GUILTY: Final = 20  # records per batch: more is a bad release, which nobody should hide
 MEMORY_BYTES: Final = 2**30  # a child may grow by, at most: what a batch takes, many times over
-READY_S: Final = 30.0  # to import and to load the product; takes one or two
+READY_S: Final = 30.0  # to import and to load the product, or to take records; takes one or two
 LOOK_S: Final = 0.25  # how often the caller is told that all is well
 GRACE_S: Final = 1.0  # until the child's own alarm must have ended it
 STDERR: Final = 2
@@ -80,7 +81,7 @@ class ChildSandbox:
         """
         began = time.monotonic()
         rows, found = table(records), list[Quarantine]()
-        pieces = _split(range(len(records)))
+        pieces = _first(len(records))
         try:
             while pieces:
                 piece = pieces.pop()
@@ -115,9 +116,14 @@ class ChildSandbox:
             child.end()
 
 
-def _split(piece: range) -> list[range]:
+def _first(records: int) -> list[range]:
+    """The pieces of a batch: of as many records as the next split takes apart into single ones."""
+    return _split(range(records), min(PIECES, -(-records // FEWEST)))
+
+
+def _split(piece: range, least: int = 1) -> list[range]:
     """Its parts, the last first: a stack of them gives the first first."""
-    size = max(1, -(-len(piece) // PIECES))
+    size = max(1, least, -(-len(piece) // PIECES))
     parts = [piece[first : first + size] for first in range(0, len(piece), size)]
     return parts[::-1]
 
@@ -195,7 +201,7 @@ class _Child:
         with suppress(BrokenPipeError, ConnectionResetError):  # the answer tells that it is dead
             send(self._connection, topic=topic, seconds=bound_s)
             self._connection.send_bytes(content)
-        if self._answer(bound_s + GRACE_S, keep_alive) == "done":
+        if self._answer(READY_S, keep_alive) == "done":
             return None
         return self._death()
 
@@ -208,7 +214,7 @@ class _Child:
     def _answer(self, bound_s: float, keep_alive: Callable[[], None]) -> str | None:
         """What it says in the end, its questions answered; None when it died or took too long.
 
-        `bound_s` is for each step.
+        `bound_s` is for the first thing it says; each step that it begins has its own.
         """
         deadline = time.monotonic() + bound_s
         while time.monotonic() < deadline:
@@ -222,7 +228,8 @@ class _Child:
             match message["said"]:
                 case "step":
                     self._step = message["step"]
-                    deadline = time.monotonic() + bound_s  # it has its alarm for each
+                    # the child's own alarm comes first
+                    deadline = time.monotonic() + message["seconds"] + GRACE_S
                 case "confined":
                     self._memory_bytes = message["bytes"]
                 case "ask":
