@@ -113,7 +113,7 @@ def test_any_schema_stands_beside_a_file(tmp_path: Path, text: str) -> None:
     file = tmp_path / "schemas/billing/invoices/v1.avsc"
     file.parent.mkdir(parents=True)
     file.write_text(record(doc="Ours."))
-    (row,) = schemas.standings(tmp_path, TOPIC, None, Holding(text))
+    (row,) = schemas.standings(tmp_path, TOPIC, SUBJECT, Holding(text))
     assert (row.is_equal, row.schema_id) == (False, 7)
     ours = parse_contract(file.read_text(), topic=TOPIC, version=1, path=file)
     (problem,) = changed_in_registry({TOPIC: [ours]}, Holding(text))

@@ -127,12 +127,13 @@ def complete(product: DataProduct, file: Path, root: Path | None = None) -> Load
 
 def told(problems: Iterable[Problem]) -> DeclarationError:
     """The problems in the order of files and lines, with paths as seen from here."""
-    shown = [replace(problem, file=_from_here(problem.file)) for problem in problems]
+    shown = [replace(problem, file=from_here(problem.file)) for problem in problems]
     shown.sort(key=lambda problem: (problem.file or "", problem.line or 0))
     return DeclarationError(list(dict.fromkeys(shown)))
 
 
-def _from_here(file: str | None) -> str | None:
+def from_here(file: str | None) -> str | None:
+    """A path as people type it: relative where the file is below the current directory."""
     if file is None or not Path(file).is_absolute():
         return file
     relative = os.path.relpath(file)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from headwater.assembly.registration import value_subject
+from headwater.assembly.gate import fate_line, today
 from headwater.assembly.root import SCHEMAS
+from headwater.assembly.upstream import events_of
 from headwater.contract import (
     UNDOCUMENTED,
     Contract,
@@ -48,6 +49,7 @@ class Standing:
     registered_as: int | None
     is_equal: bool | None
     deprecated: str | None
+    fate: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,10 @@ class Difference:
 class Pinned:
     """A schema of the registry as a file; `to_document` are fields whose meaning is not said.
 
-    `rules_left_out` are the upstream's rules, which never come along. `is_stripped` when further
-    attributes of its own were left out, because ours of that name mean something else.
+    `inherited` are the attributes taken from the version beside it, `lost` those of it that name
+    nothing this schema could have there. `rules_left_out` are the upstream's rules, which never
+    come along. `is_stripped` when further attributes of its own were left out, because ours of that
+    name mean something else.
     """
 
     path: Path
@@ -77,6 +81,8 @@ class Pinned:
     subject: str
     schema_id: int
     is_new: bool
+    inherited: Mapping[str, Any]
+    lost: Mapping[str, Any]
     rules_left_out: Sequence[str]
     is_stripped: bool
     to_document: Sequence[str]
@@ -144,13 +150,20 @@ def neighbours(
     return older, newer
 
 
-def standings(root: Path, topic: str, subject: str | None, registry: Registry) -> list[Standing]:
+def standings(root: Path, topic: str, subject: str, registry: Registry) -> list[Standing]:
     """The versions in files, each beside its registered copy, then what only the registry has.
 
-    Raises DeclarationError and UnavailableError.
+    Raises DeclarationError (NO_CONTRACT when there is neither) and UnavailableError.
     """
     contracts = [from_file(root, topic, version) for version in file_versions(root, topic)]
-    registered = list(registry.versions(subject or value_subject(topic)))
+    registered = list(registry.versions(subject))
+    if not contracts and not registered:
+        events = events_of(root, topic)
+        way = f"it is read as {', '.join(events)}" if events else "write or pin one"
+        text = (
+            f"{topic} has no contract below {SCHEMAS}, nor the registry a subject {subject}; {way}"
+        )
+        raise DeclarationError([Problem("NO_CONTRACT", text)])
     found = []
     for contract in contracts:
         same = next((r for r in registered if _says_the_same(r, contract)), None)
@@ -183,36 +196,39 @@ def pin(root: Path, topic: str, found: RegisteredSchema, mode: str, options: Pin
     """Write a registered schema as the contract to read a topic with: `v<N>`, N the registry's.
 
     Everything it says is kept but its rules, and of what is ours by name only what holds. A `doc`
-    that is missing gets a sentence to be replaced. A file that is there already is never written
-    over: its docs are the project's own work.
+    that is missing gets a sentence to be replaced. Key and event time are those of the options, of
+    the schema itself, or of the version before: they never change. A file that is there already is
+    never written over: its docs are the project's own work.
     Raises DeclarationError: for what our contracts cannot hold, and (PINNED_OTHERWISE) for a file
-    of another schema.
+    of another schema, key or event time.
     """
     if mistake := topic_name_mistake(topic):
         raise DeclarationError([Problem("INVALID_NAME", mistake)])
     version = found.version or 1
     path = contract_path(root / SCHEMAS, topic, version)
     document, rules = without_rules(_document(found))
+    inherited, lost = _inherited(root, topic, version, document, options)
     is_stripped = False
     try:
-        text, wanted = _read(document, topic, found, mode, options)
+        text, wanted = _read(document | inherited, topic, found, mode, options)
     except DeclarationError:
-        text, wanted = _read(adopted(document), topic, found, mode, options)
+        text, wanted = _read(adopted(document | inherited), topic, found, mode, options)
         is_stripped = True
     is_new = not path.exists()
     if is_new:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     contract = load_contract(root / SCHEMAS, topic, version)
-    if fields_of(contract.record) != fields_of(wanted.record):
-        message = f"{path.name} holds another schema than {found.subject}; move one away"
-        raise DeclarationError([Problem("PINNED_OTHERWISE", message, str(path))])
+    if otherwise := _otherwise(contract, wanted, options):
+        raise DeclarationError([Problem("PINNED_OTHERWISE", otherwise, str(path))])
     return Pinned(
         path=path,
         contract=contract,
         subject=str(found.subject),
         schema_id=found.schema_id,
         is_new=is_new,
+        inherited=inherited if is_new else {},
+        lost=lost if is_new else {},
         rules_left_out=rules,
         is_stripped=is_stripped,
         to_document=[
@@ -279,6 +295,42 @@ def _read(
     return text, parse_contract(text, topic=topic, version=found.version or 1, path=source)
 
 
+def _inherited(
+    root: Path, topic: str, version: int, document: Mapping[str, Any], options: PinOptions
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Key and event time of the version beside this one, and those of them that do not fit it.
+
+    Only where neither the options nor the schema itself have their own. The version before decides,
+    or for the first one the next: `headwater check` compares those.
+    """
+    others = [each for each in file_versions(root, topic) if each != version]
+    beside = max((each for each in others if each < version), default=min(others, default=None))
+    if beside is None:
+        return {}, {}
+    own = adopted(document)
+    said = own.keys() | ({"key"} if options.key else set())
+    said |= {"eventTime"} if options.event_time is not None else set()
+    before = load_contract(root / SCHEMAS, topic, beside).schema
+    wanted = {name: before[name] for name in ("key", "eventTime") if name in before.keys() - said}
+    fitting = adopted({**document, **wanted})
+    kept = {name: value for name, value in wanted.items() if name in fitting}
+    return kept, {name: value for name, value in wanted.items() if name not in kept}
+
+
+def _otherwise(contract: Contract, wanted: Contract, options: PinOptions) -> str | None:
+    """How a file differs from what is to be pinned; None when it says the same."""
+    name = contract.path.name
+    if fields_of(contract.record) != fields_of(wanted.record):
+        return f"{name} holds another schema than the registry; move it away, or pin another"
+    for said, own, asked in (
+        ("the key", ", ".join(contract.key), ", ".join(options.key)),
+        ("the event time", contract.event_time, options.event_time),
+    ):
+        if asked and own != asked:
+            return f"{said} in {name} is {own or 'none'}, not {asked}; it is kept: correct it there"
+    return None
+
+
 def _says_the_same(found: RegisteredSchema, contract: Contract) -> bool:
     try:
         return bool(read_document(found.schema) == json.loads(contract.text))
@@ -294,9 +346,10 @@ def _standing(contract: Contract, found: RegisteredSchema | None, *, is_equal: b
         registered_as=found.version if found else None,
         is_equal=is_equal if found else None,
         deprecated=contract.deprecated,
+        fate=fate_line(contract, today()),
     )
 
 
 def _only_registered(found: RegisteredSchema) -> Standing:
     number = found.version or 0
-    return Standing(number, None, found.schema_id, number, None, None)
+    return Standing(number, None, found.schema_id, number, None, None, None)

@@ -1,7 +1,8 @@
 """`headwater schema`: contracts and what the registry holds, shown, compared, pinned."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -10,17 +11,19 @@ import typer
 
 from headwater.assembly import schemas
 from headwater.assembly.addresses import resolve
+from headwater.assembly.gate import fate_line, today
+from headwater.assembly.project import from_here, told
 from headwater.assembly.published import registry_of
-from headwater.assembly.registration import value_subject
 from headwater.assembly.root import project_root
 from headwater.assembly.schemas import Difference, Pinned, PinOptions, Standing
+from headwater.assembly.upstream import Upstream, subject_for, upstream_of
 from headwater.cli.arguments import Format, FormatOption
 from headwater.cli.tables import show as show_table
 from headwater.cli.tables import table
 from headwater.config import load_settings
 from headwater.contract import Contract, fields_of
 from headwater.contract.attributes import field_definitions
-from headwater.errors import ConfigurationError, Problem
+from headwater.errors import ConfigurationError, DeclarationError, Problem
 
 EXITS: Final = " Exit codes: 0 done, 69 registry away, 78 configuration, a contract or an argument."
 
@@ -33,17 +36,38 @@ app = typer.Typer(
 
 
 Topic = Annotated[
-    str, typer.Argument(metavar="TOPIC", help="A topic, whose contracts stand in `schemas/`.")
+    str,
+    typer.Argument(
+        metavar="TOPIC", help="A topic, or a type of event, whose contracts stand in `schemas/`."
+    ),
 ]
 Subject = Annotated[
     str | None, typer.Option("--subject", metavar="SUBJECT", help="Ask the registry for this one.")
 ]
+DeclaredSubject = Annotated[
+    str | None,
+    typer.Option(
+        "--subject",
+        metavar="SUBJECT",
+        help="By default the one that an input declares, else TOPIC-value.",
+    ),
+]
+
+
+@contextmanager
+def _seen_from_here() -> Iterator[None]:
+    """The files of problems as paths from here, as `headwater check` tells them."""
+    try:
+        yield
+    except DeclarationError as error:
+        raise told(error.problems) from error
 
 
 @app.command(
     epilog="Example: headwater schema show operations.departures --subject "
     "operations.departures-value." + EXITS
 )
+@_seen_from_here()
 def show(
     topic: Topic,
     version: Annotated[
@@ -55,7 +79,7 @@ def show(
     """Print one version of a contract, from its file or from the registry."""
     if subject is None:
         contract = schemas.from_file(project_root(Path.cwd()), topic, version)
-        source, text = str(contract.path), contract.schema
+        source, text = str(from_here(str(contract.path))), contract.schema
     else:
         with registry_of(resolve(load_settings())) as registry:
             found, contract = schemas.from_registry(registry, topic, subject, version)
@@ -69,20 +93,25 @@ def show(
 
 
 @app.command(epilog="Example: headwater schema versions operations.departures." + EXITS)
-def versions(topic: Topic, subject: Subject = None, form: FormatOption = Format.TEXT) -> None:
+@_seen_from_here()
+def versions(
+    topic: Topic, subject: DeclaredSubject = None, form: FormatOption = Format.TEXT
+) -> None:
     """List the versions in files, each beside its copy in the registry, and whether they agree."""
+    root = project_root(Path.cwd())
+    named = subject_for(root, topic, subject)
     with registry_of(resolve(load_settings())) as registry:
-        named = subject or value_subject(topic)
-        found = schemas.standings(project_root(Path.cwd()), topic, named, registry)
+        found = schemas.standings(root, topic, named, registry)
         mode = registry.compatibility(named)
     if form is Format.JSON:
-        rows = [asdict(each) for each in found]
+        rows = [asdict(each) | {"file": from_here(each.file)} for each in found]
         _json({"topic": topic, "subject": named, "compatibility": mode, "versions": rows})
     else:
         _versions(found, f"{named}, {mode}")
 
 
 @app.command(epilog="Example: headwater schema diff operations.departures 1 2." + EXITS)
+@_seen_from_here()
 def diff(
     topic: Topic,
     older: Annotated[
@@ -119,11 +148,15 @@ def diff(
     epilog="Example: headwater schema pin billing.invoices --key invoice_id --event-time issued."
     + EXITS
 )
+@_seen_from_here()
 def pin(  # noqa: PLR0913, PLR0917  # one parameter per option
-    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="The topic to read.")],
-    subject: Annotated[
-        str | None, typer.Option("--subject", metavar="SUBJECT", help="By default TOPIC-value.")
-    ] = None,
+    topic: Annotated[
+        str,
+        typer.Argument(
+            metavar="TOPIC", help="The topic to read, or the contract of a type of event in it."
+        ),
+    ],
+    subject: DeclaredSubject = None,
     version: Annotated[
         str, typer.Option("--version", metavar="N", help="The registry's version, or latest.")
     ] = "latest",
@@ -140,20 +173,24 @@ def pin(  # noqa: PLR0913, PLR0917  # one parameter per option
 
     The file keeps all the schema says but its rules, which are never taken over, and is named after
     the registry's version. What the registry cannot know is added: the key and the event time you
-    name, the subject's compatibility, and a sentence to be replaced where a field has no doc. A
-    file that is there is never written over.
+    name, or those of the version before; the subject's compatibility, and a sentence to be replaced
+    where a field has no doc. A file that is there is never written over.
+
+    Where a subject names its record, the topic has several types of events: the contract is named
+    after the event, as operations.gate-opened, or as you say in place of the topic.
     """
-    number = _number(version)
-    named = subject or value_subject(topic)
+    number, root = _number(version), project_root(Path.cwd())
+    named = subject_for(root, topic, subject)
     options = PinOptions(tuple(key or ()), event_time)
     with registry_of(resolve(load_settings())) as registry:
         found = schemas.registered(registry, named, number)
         mode = registry.compatibility(named)
-        pinned = schemas.pin(project_root(Path.cwd()), topic, found, mode, options)
+        upstream = upstream_of(root, topic, found)
+        pinned = schemas.pin(root, upstream.contract, found, mode, options)
     if form is Format.JSON:
-        _json(_pinned_fields(pinned))
+        _json(_pinned_fields(pinned, upstream))
     else:
-        _pinned(pinned)
+        _pinned(pinned, upstream)
 
 
 def _number(version: str) -> int | None:
@@ -174,9 +211,8 @@ def _show(contract: Contract, source: str) -> None:
     key = ", ".join(contract.key) or "none"
     time = contract.event_time or "none"
     print(f"key {key}, event time {time}, {contract.compatibility}")
-    if contract.deprecated:
-        until = f", gone after {contract.sunset}" if contract.sunset else ""
-        print(f"deprecated: {contract.deprecated}{until}")
+    if (fate := fate_line(contract, today())) is not None:
+        print(fate)
     docs = {name: each.get("doc", "") for name, each in field_definitions(contract.schema)}
     made = table("field", "type", "what it is")
     for path, kind in fields_of(contract.record).items():
@@ -195,10 +231,15 @@ def _versions(found: Sequence[Standing], heading: str) -> None:
             note = "no file"
         elif each.schema_id is None:
             note = "not registered"
-        if each.deprecated:
-            note += f", deprecated: {each.deprecated}"
+        if each.fate is not None:
+            note += f", {each.fate}"
         made.add_row(file, as_version, str(each.schema_id or ""), note)
     show_table(made)
+
+
+def _words(attribute: str, value: str | Sequence[str]) -> str:
+    named = {"key": "key", "eventTime": "event time"}[attribute]
+    return f"{named} {value if isinstance(value, str) else ', '.join(value)}"
 
 
 def _difference(found: Difference, older: int, newer: int) -> None:
@@ -219,26 +260,35 @@ def _difference(found: Difference, older: int, newer: int) -> None:
             print(f"  {reason}")
 
 
-def _pinned_fields(pinned: Pinned) -> dict[str, Any]:
+def _pinned_fields(pinned: Pinned, upstream: Upstream) -> dict[str, Any]:
     return {
-        "file": str(pinned.path),
-        "topic": pinned.contract.topic,
+        "file": from_here(str(pinned.path)),
+        "topic": upstream.topic,
+        "contract": upstream.contract,
         "version": pinned.contract.version,
         "subject": pinned.subject,
         "id": pinned.schema_id,
         "new": pinned.is_new,
+        "read": upstream.call(pinned.contract.version),
+        "inherited": dict(pinned.inherited),
+        "lost": dict(pinned.lost),
         "rules_left_out": list(pinned.rules_left_out),
         "stripped": pinned.is_stripped,
         "to_document": list(pinned.to_document),
     }
 
 
-def _pinned(pinned: Pinned) -> None:
+def _pinned(pinned: Pinned, upstream: Upstream) -> None:
     done = "pinned" if pinned.is_new else "is pinned already"
-    print(f"{pinned.subject}, id {pinned.schema_id}: {done} as {pinned.path}")
-    print(f'read it with product.stream("{pinned.contract.topic}", ', end="")
-    print(f"contract={pinned.contract.version})")
-    if not pinned.contract.key:
+    print(f"{pinned.subject}, id {pinned.schema_id}: {done} as {from_here(str(pinned.path))}")
+    print(f"read it with {upstream.call(pinned.contract.version)}")
+    if upstream.is_typed:
+        print('the topic may have other types of events: read them too, or write others="skip"')
+    for name, value in pinned.inherited.items():
+        print(f"{_words(name, value)}, as in the version beside it")
+    for name, value in pinned.lost.items():
+        print(f"the version beside it has {_words(name, value)}, which cannot be so here")
+    if not pinned.contract.key and "key" not in pinned.lost:
         print("no key: name the field with --key when the topic has one")
     if pinned.rules_left_out:
         print(f"its rules were left out, write your own: {', '.join(pinned.rules_left_out)}")
