@@ -9,6 +9,7 @@ from typing import Final
 import polars as pl
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from tests.dead_letters.conftest import SetAside
 from tests.faults.damaging import damage
@@ -101,7 +102,8 @@ def test_a_stopped_product_is_moved_on_from_where_it_stands(
     assert "NOT_THERE" in elsewhere.stderr
 
     done = world.command("skip", *place)
-    assert done.returncode == 0, done.stderr
+    goes_on = f"{world.product} goes on at {partition}@{at + 1}: 1 offset skipped\n"
+    assert (done.returncode, done.stdout) == (0, goes_on), done.stderr
     assert bench.topics.group_offsets(world.product, world.source)[partition] == at + 1
     assert "outputs" in note(world, partition)
     world.run()
@@ -130,12 +132,28 @@ def test_a_damaged_batch_is_skipped_as_a_whole(
         assert damage(session_home, partition, begin, is_resealed=is_resealed) == begin + 5
     stand(world, partition, begins[0])
 
-    done = world.command("skip", f"{partition}@{begins[0]}", "--reason", "a bad disk")
-    goes_on = f"{world.product} goes on at {partition}@{begins[0] + 6}: 6 offsets skipped\n"
-    assert done.stdout == goes_on, done.stderr
+    done = world.answer("skip", f"{partition}@{begins[0]}", "--reason", "a bad disk")
+    place = {"topic": world.source, "partition": 0}
+    assert done == {**place, "offset": begins[0], "next_offset": begins[0] + 6}
     with pytest.raises(HaltedError, match="CORRUPT_RECORD"):
         world.run()
     assert bench.topics.group_offsets(world.product, world.source)[partition] == begins[1]
     found = world.outputs()
     assert len(found) == ends[other] + 3
     assert sum(flight.endswith("-behind") for flight in found) == 3
+
+
+def test_a_place_that_does_not_exist_is_told_from_one_of_no_topic(
+    bench: Bench, flights: pl.DataFrame
+) -> None:
+    """No such partition, or no such topic any more; nothing is skipped."""
+    world = SetAside(bench, "nowhere", flights.head(2))
+    no_partition = world.command("skip", f"{world.source}[7]@1", "--reason", "a test")
+    assert no_partition.returncode == REFUSED
+    assert f"{world.source} has 2 partitions, numbered from 0" in no_partition.stderr
+    admin = AdminClient(bench.kafka)
+    admin.delete_topics([world.source])[world.source].result(20)
+    until(lambda: bench.topics.partitions(world.source) is None, START_S, "the topic is gone")
+    no_topic = world.command("skip", f"{world.source}[0]@1", "--reason", "a test")
+    assert no_topic.returncode == REFUSED
+    assert no_topic.stderr == f"TOPIC_MISSING: there is no topic {world.source}\n"
