@@ -208,19 +208,14 @@ def test_a_log_of_two_versions_is_read_by_both_pins(airport: Airport) -> None:
 def test_the_guide_to_a_new_major_does_what_it_says(airport: Airport) -> None:
     """The files of docs/evolution.md: both majors run, and the new one holds the old one's log."""
     files = FILE.findall(GUIDE.read_text(encoding="utf-8"))
-    assert len(files) == 4
+    assert len(files) == 5
     for name, text in files:
         path = airport.folder / name.replace("/operations/", f"/{airport.domain}/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.replace('"operations.', f'"{airport.domain}.'))
-    fields = [
-        {"name": "gate", "type": "string", "doc": "d"},
-        {"name": "delay_min", "type": "int", "doc": "d"},
-    ]
     source, url = airport.topic("gates"), airport.addresses.registry
-    airport.contract("gates", "Gate", fields=fields)
-    schema = airport.schema("Gate", fields=fields)
-    write = airport.serializer(url, schema)
+    schema = airport.folder / "schemas" / airport.domain / "gates/v1.avsc"
+    write = airport.serializer(url, schema.read_text())
     airport.send(
         source, [(write, {"gate": "A1", "delay_min": 2}), (write, {"gate": "B2", "delay_min": 0})]
     )
@@ -238,9 +233,11 @@ def test_the_guide_to_a_new_major_does_what_it_says(airport: Airport) -> None:
         {"gate": "A1", "delay_s": 120.0},
         {"gate": "B2", "delay_s": 0.0},
     ]
-    fate = "deprecated: read operations.gate-delays.v2"
+    fate = "deprecated and ends on 2030-06-30: read operations.gate-delays.v2"
     assert fate in airport.command("describe", old).stdout
     assert fate in airport.command("register", old).stdout
+    assert fate in airport.command("schema", "show", old).stdout
+    assert fate in airport.command("schema", "versions", old).stdout
     assert airport.command("check", "--registry").returncode == 0
     contract = airport.folder / "schemas" / airport.domain / "gate_delays/v2/v1.avsc"
     contract.write_text(contract.read_text().replace("How late.", "How late it was."))

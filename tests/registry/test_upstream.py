@@ -1,6 +1,7 @@
 """Where the records of a pinned contract come from: subjects, names of contracts, how to read."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly import schemas
 from headwater.assembly.schemas import PinOptions
 from headwater.assembly.upstream import subject_for, upstream_of
+from headwater.cli.main import main
 from headwater.errors import DeclarationError
 from headwater.ports import RegisteredSchema
 from headwater.product.names import event_name
@@ -146,3 +148,20 @@ def test_versions_of_nothing_are_no_table(project: Project, subject: str) -> Non
 def test_names_of_records_become_names_of_contracts(record: str, name: str | None) -> None:
     """In the topic's domain, in lower case with dashes."""
     assert event_name("shop.gates", record) == name
+
+
+def test_files_are_told_as_paths_from_here(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In mistakes and in what is shown, as by `headwater check`."""
+    said = []
+    for _ in range(2):
+        monkeypatch.setattr(sys, "argv", ["headwater", "schema", "show", "shop.orders"])
+        with pytest.raises(SystemExit):
+            main()
+        shown = capsys.readouterr()
+        said.append(shown.out + shown.err)
+        project.contract("shop.orders", key="nothing")
+    assert said[0].startswith("shop.orders v1, from schemas/shop/orders/v1.avsc\n")
+    assert said[1].startswith("schemas/shop/orders/v1.avsc:5: BAD_KEY")
+    assert str(project.root) not in "".join(said)
