@@ -17,12 +17,13 @@ from typing import Any, Final
 import polars as pl
 
 from headwater.contract.rule_numbers import widened
+from headwater.contract.rule_reasons import TIMES, UNTOLD, reason
 from headwater.contract.rule_tokens import BadRuleError, Token, arguments, tokens_of
+from headwater.contract.rule_units import speaks_of_time, wide_type, with_wide_numbers
 
 AGE: Final = "_age"
 """The publish time of a record minus its event time: a column of rules, of a contract with both."""
 AGE_TYPE: Final = pl.Duration("ms")
-MAX_REASON: Final = 300  # characters of what Polars says
 MAX_DEPTH: Final = 32  # parentheses inside each other; the parser recurses
 
 FAILURES: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
@@ -82,7 +83,6 @@ MANY_ROWS: Final = frozenset(
     }
 )
 
-_WIDENED: Final = re.compile(r"(?<!_)CAST\(| AS INT128\)")  # not what the author wrote
 _PART: Final = re.compile(r"(\d+)\s*([A-Za-z]+)")  # of an interval: a count and its unit
 _SECONDS: Final = {  # by the first letters of a unit, the longer ones first
     start: seconds
@@ -116,6 +116,9 @@ def compiled(expression: str, columns: Mapping[str, pl.DataType]) -> pl.Expr:
         raise BadRuleError(_reason(error, columns)) from error
     if kept != pl.Boolean():
         raise BadRuleError(f"it is a {kept}, not true or false; compare it with something")
+    used = {name: columns[name] for name in compiled.meta.root_names()}
+    if speaks_of_time(tokens, used):
+        _check_units(with_wide_numbers(tokens), used)
     return compiled
 
 
@@ -245,6 +248,15 @@ def _meant(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {by_lower[near[0]]}?" if near else ""
 
 
+def _check_units(expression: str, columns: Mapping[str, pl.DataType]) -> None:
+    """Raises BadRuleError when wide numbers, which no time is compared with, make it no rule."""
+    schema = {name: wide_type(view_type(kind)) for name, kind in columns.items()}
+    try:
+        pl.DataFrame(schema=schema).select(pl.sql_expr(expression).alias("rule"))
+    except FAILURES as error:
+        raise BadRuleError(TIMES) from error
+
+
 def _written(expression: str, tokens: Sequence[Token], columns: Mapping[str, pl.DataType]) -> str:
     """The expression with what Polars does not do by itself: wide numbers, intervals backwards."""
     edits = [(at, at, inserted) for at, inserted in widened(tokens, columns)]
@@ -315,8 +327,4 @@ def _reason(error: BaseException, columns: Mapping[str, pl.DataType]) -> str:
         return _no_field(name, columns)
     if isinstance(error, pl.exceptions.StructFieldNotFoundError):
         return f"there is no field {said} in what it is asked of"
-    if isinstance(error, pl.exceptions.PanicException):
-        return "Polars cannot compute it"
-    said = _WIDENED.sub("", said)
-    lines = [line.strip() for line in said.splitlines() if line.strip(" ^")]
-    return " ".join(lines)[:MAX_REASON]
+    return UNTOLD if isinstance(error, pl.exceptions.PanicException) else reason(str(error))
