@@ -151,7 +151,7 @@ def test_a_place_that_does_not_exist_is_told_from_one_of_no_topic(
     no_partition = world.command("skip", f"{world.source}[7]@1", "--reason", "a test")
     assert no_partition.returncode == REFUSED
     assert f"{world.source} has 2 partitions, numbered from 0" in no_partition.stderr
-    admin = AdminClient(bench.kafka)
+    admin = AdminClient({**bench.kafka})
     admin.delete_topics([world.source])[world.source].result(20)
     until(lambda: bench.topics.partitions(world.source) is None, START_S, "the topic is gone")
     no_topic = world.command("skip", f"{world.source}[0]@1", "--reason", "a test")
