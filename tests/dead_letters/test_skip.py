@@ -8,7 +8,7 @@ from typing import Final
 
 import polars as pl
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from tests.dead_letters.conftest import SetAside
@@ -55,10 +55,23 @@ def halt(world: SetAside, partition: Partition) -> None:
 
 
 def stand(world: SetAside, partition: Partition, offset: int) -> None:
-    """A position of the product before it ever ran: nobody is in its group yet."""
+    """A position of the product before it ever ran: nobody is in its group yet.
+
+    The first commit of a group may find its coordinator still loading.
+    """
     consumer = Consumer({**world.bench.kafka, "group.id": world.product})
     place = TopicPartition(partition.topic, partition.index, offset)
-    consumer.commit(offsets=[place], asynchronous=False)
+
+    def is_taken() -> bool:
+        try:
+            consumer.commit(offsets=[place], asynchronous=False)
+        except KafkaException as refused:
+            if not refused.args[0].retriable():
+                raise
+            return False
+        return True
+
+    until(is_taken, START_S, "the group takes a position")
     consumer.close()
 
 
