@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -360,9 +361,50 @@ def test_an_upstream_is_pinned_and_the_project_is_right(command: Command, stack:
 
 
 @pytest.mark.kafka
+def test_a_type_of_event_is_pinned_and_found_again(
+    command: Command, stack: Addresses, root: Path
+) -> None:
+    """Under the subject of its record: by hand once, then as the declared input says."""
+    domain = f"g{uuid4().hex[:10]}"
+    subject = f"{domain}.gates-{domain}.GateOpened"
+    record: dict[str, Any] = {"name": "GateOpened", "namespace": domain, "fields": FIELDS[:1]}
+    with closing(SchemaRegistry({"url": stack.registry})) as registry:
+        registry.register(subject, upstream(**record), compatibility="NONE")
+        record["fields"] = [FIELDS[0], {"name": "note", "type": "string", "default": ""}]
+        registry.register(subject, upstream(**record), compatibility="NONE")
+    pin = ("schema", "pin", f"{domain}.gates", "--subject", subject, "--format", "json")
+    code, said, wrong = command(*pin, "--version", "1", "--key", "id")
+    assert code == 0, wrong
+    done = json.loads(said)
+    name = f"{domain}.gate-opened"
+    assert done["file"] == f"schemas/{domain}/gate_opened/v1.avsc"
+    assert done["read"] == f'product.stream("{domain}.gates", contracts=[("{name}", 1)])'
+    file = root / "products" / domain / "copies/product.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "from headwater import DataProduct\n"
+        f'product = DataProduct("{domain}.copies", owner="me")\n{done["read"]}\n'
+    )
+    code, said, wrong = command("schema", "pin", name)
+    assert code == 0, wrong
+    assert "key id, as in the version beside it" in said
+    assert f'read it with product.stream("{domain}.gates", contracts=[("{name}", 2)])' in said
+    code, said, wrong = command("schema", "versions", name, "--format", "json")
+    rows = json.loads(said)
+    assert rows["subject"] == subject
+    assert [each["registered_as"] for each in rows["versions"]] == [1, 2]
+    code, _, wrong = command("schema", "versions", f"{domain}.gates")
+    assert (code, f"it is read as {name}" in wrong) == (78, True)
+    code, _, wrong = command("schema", "pin", name, "--key", "other")
+    assert (code, "other, which is not a field" in wrong) == (78, True)
+
+
+@pytest.mark.kafka
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        (("versions", "billing.nothing"), "NO_CONTRACT"),
+        (("versions", "billing.nothing", "--subject", "nothing"), "NO_CONTRACT"),
         (("pin", "billing.nothing"), "NO_SUBJECT"),
         (("pin", "billing.nothing", "--version", "one"), "BAD_VALUE"),
         (("show", "billing.nothing"), "NO_CONTRACT"),

@@ -297,7 +297,7 @@ def test_outside_a_repository_there_is_no_base(project: Project) -> None:
     """And nothing to fetch."""
     (problem,) = refusals(base="main")
     assert problem.code == "NO_BASE"
-    assert problem.message.startswith("this project is in no git repository")
+    assert problem.message.startswith("git finds no repository of yours here")
 
 
 @pytest.mark.parametrize("folder", ["v0", "v1", "v02", "v1/late"])

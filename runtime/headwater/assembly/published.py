@@ -35,7 +35,8 @@ def changed_since(root: Path, base: str) -> list[Problem]:
     """
     if not base:
         raise _no_base("--base is empty; name a branch, tag or commit, such as origin/main")
-    _git(root, "this project is in no git repository; leave --base out", "rev-parse", "--git-dir")
+    nowhere = "git finds no repository of yours here; leave --base out"
+    _git(root, nowhere, "rev-parse", "--git-dir")
     unknown = f"{base!r} is no branch, tag or commit of the git repository here; fetch it first"
     _git(root, unknown, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
     listed = _git(root, unknown, "ls-tree", "-r", "-z", "--name-only", base, "--", f"{SCHEMAS}/")
