@@ -282,3 +282,13 @@ def test_a_sunset_is_a_day_and_says_what_to_use_instead(
 ) -> None:
     """Whoever must move needs both: until when, and where to."""
     assert problems(record(ID, **attributes)) == [("BAD_ATTRIBUTE", line)]
+
+
+def test_a_contract_is_a_record_itself() -> None:
+    """Avro takes a type inside a type; its attributes and fields would stand in two places."""
+    record = {"type": "record", "name": "R", "fields": [{"name": "v", "type": "int", "doc": "d"}]}
+    for inside in (record, [record], {"type": record}):
+        with pytest.raises(DeclarationError, match="BAD_SCHEMA"):
+            parse_contract(
+                json.dumps({"type": inside}), topic="a.b", version=1, path=Path("v1.avsc")
+            )

@@ -157,6 +157,9 @@ class _Check:
     def problems(self) -> list[Problem]:
         if not isinstance(self.found.type, Record) and not self.found.mistakes:
             return [self.problem("BAD_SCHEMA", "a contract is a record")]
+        if not self.found.mistakes and self.schema.get("type") != "record":
+            message = 'a contract is a record itself: its "type" is "record", not a type inside it'
+            return [self.problem("BAD_SCHEMA", message)]
         found = [self.problem(each.code, str(each), each.path) for each in self.found.mistakes]
         found += [
             self.problem("UNSUPPORTED_TYPE", str(each), each.path) for each in self.found.ignored
