@@ -287,9 +287,9 @@ def _pinned(pinned: Pinned, upstream: Upstream) -> None:
     for name, value in pinned.inherited.items():
         print(f"{_words(name, value)}, as in the version beside it")
     for name, value in pinned.lost.items():
-        print(f"the version beside it has {_words(name, value)}, which cannot be so here")
+        print(f"the version beside it has {_words(name, value)}, which this schema cannot have")
     if not pinned.contract.key and "key" not in pinned.lost:
-        print("no key: name the field with --key when the topic has one")
+        print('no key: write one into the file, as "key": "id", when the topic has one')
     if pinned.rules_left_out:
         print(f"its rules were left out, write your own: {', '.join(pinned.rules_left_out)}")
     if pinned.is_stripped:
