@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from headwater.adapters.kafka.membership import ask_for
 from headwater.adapters.kafka.records import KafkaRecords, offset_of
 from headwater.adapters.kafka.triage import (
     CORRUPT,
@@ -75,7 +76,8 @@ class KafkaSource:
         on_statistics: Callable[[str], None] | None = None,
     ) -> None:
         settings = {**DEFAULTS, **config, **FIXED, "group.id": group, "group.instance.id": member}
-        self._member = member
+        self._config, self._member = config, member
+        self._membership: GroupToken | None = None  # of the last assignment
         self._session_s = int(settings["session.timeout.ms"]) / 1000
         self._polled_s = time.monotonic()
         self._paused: set[Partition] = set()
@@ -218,31 +220,16 @@ class KafkaSource:
         return self._corrupt
 
     def group_token(self) -> GroupToken:
-        """The membership of this moment."""
-        return GroupToken(self._consumer.consumer_group_metadata())
+        """The membership of this assignment, or of the last one while there is none.
+
+        The client drops its member id before it tells that the partitions are lost.
+        """
+        return self._membership or GroupToken(self._consumer.consumer_group_metadata())
 
     def check_membership(self) -> None:
-        """Ask the broker whether another process has joined with our member id since.
-
-        A commit is the one call that carries the member id and is safe at any time (an admin call
-        about groups may kill the process, librdkafka#5040): it is refused with FENCED_INSTANCE_ID
-        when the id is another's. It repeats what is committed, so it changes nothing. A member that
-        the group forgot and nobody replaced may go on.
-        """
-        held = [tp for tp in self._committed(sorted(self._held)) if tp.offset >= 0]
-        if not held:
-            return
-        try:
-            self._consumer.commit(offsets=held, asynchronous=False)
-        except KafkaException as cause:
-            error = translate(cause, doing="asking for the membership")
-            if isinstance(error, FencedError):
-                raise error from cause
-            if kafka_error(cause).code() == KafkaError._FATAL:  # the answer before told the client
-                raise FencedError(
-                    f"another process uses this id ({self._member}); stop it, or give this one its "
-                    "own HEADWATER_INSTANCE"
-                ) from cause
+        """Ask the broker whether another process has joined with our member id since."""
+        if self._membership is not None and self._held:
+            ask_for(self._membership, min(self._held), self._config, member=self._member)
 
     def caught_up(self) -> Positions:
         """Where the read_committed end was reached, control records passed, nothing since."""
@@ -264,6 +251,7 @@ class KafkaSource:
         self._next, self._ends = {}, {}
         self._arrived = [_partition(tp) for tp in partitions]
         self._held = frozenset(self._arrived)
+        self._membership = GroupToken(consumer.consumer_group_metadata())
         consumer.assign([])  # else the client assigns by itself, from wherever it likes
 
     def _begin_reading(self) -> None:

@@ -75,9 +75,9 @@ class KafkaTransactionalLog:
         self._unflushed_bytes = 0
         self._unflushed_records = 0
 
-    def initialise(self) -> None:
+    def initialise(self, within_s: float = INIT_S) -> None:
         """Fence older processes of this id and finish or abort what they left."""
-        self._take_over(INIT_S)
+        self._take_over(within_s)
 
     def begin(self) -> None:
         """Open a transaction."""
