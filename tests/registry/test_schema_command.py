@@ -189,61 +189,6 @@ def test_a_file_of_another_schema_is_not_written_over(root: Path) -> None:
         pinned(root, upstream(fields=FIELDS[:1]))
 
 
-def evolved(root: Path, *texts: str, **options: Any) -> schemas.Pinned:
-    """Pin the last of these versions."""
-    registry = MemoryRegistry()
-    found = [registry.register("s", text, compatibility="NONE") for text in texts]
-    return schemas.pin(root, "billing.invoices", found[-1], "NONE", PinOptions(**options))
-
-
-def test_a_later_version_keeps_key_and_event_time(root: Path) -> None:
-    """The registry does not know them, and they never change; so with an earlier one pinned later.
-
-    What the schema or the options say goes first.
-    """
-    pinned(root, upstream(), key=["id"], event_time="paid")
-    note = {"name": "note", "type": "string", "default": ""}
-    wider = upstream(fields=[*FIELDS, note], key="a team's")
-    done = evolved(root, upstream(), wider)
-    assert (done.contract.key, done.contract.event_time) == (("id",), "paid")
-    assert (done.inherited, done.lost) == ({"key": "id", "eventTime": "paid"}, {})
-    again = evolved(root, upstream(), wider)
-    assert (again.is_new, again.inherited) == (False, {})
-    (root / "schemas/billing/invoices/v1.avsc").unlink()
-    assert pinned(root, upstream()).contract.key == ("id",)
-    own = evolved(root, *[upstream(doc=str(n)) for n in range(2)], upstream(key=["id", "note"]))
-    assert own.inherited == {"key": "id", "eventTime": "paid"}
-    other = [upstream(doc=str(n)) for n in range(3)]
-    fields = [{"name": "code", "type": "string"}, *FIELDS]
-    said = evolved(root, *other, upstream(fields=fields, eventTime="paid"), key=["code"])
-    assert (said.contract.key, said.inherited) == (("code",), {})
-
-
-def test_a_key_that_the_new_schema_cannot_have_is_told(root: Path) -> None:
-    """The upstream took the field away: a person decides."""
-    pinned(root, upstream(), key=["id"])
-    done = evolved(root, upstream(), upstream(fields=FIELDS[1:]))
-    assert (done.contract.key, done.lost) == ((), {"key": "id"})
-
-
-def test_options_that_a_file_does_not_say_are_refused(root: Path) -> None:
-    """A key given later is not passed over: it is to be written by hand, the file is kept."""
-    text = upstream(fields=[*FIELDS, {"name": "code", "type": "string"}])
-    path = pinned(root, text, key=["id"]).path
-    written = path.read_text()
-    for options, told in (
-        ({"key": ["code"]}, "the key in v1.avsc is id, not code"),
-        ({"event_time": "paid"}, "the event time in v1.avsc is none, not paid"),
-    ):
-        with pytest.raises(DeclarationError) as caught:
-            pinned(root, text, **options)
-        (problem,) = caught.value.problems
-        assert problem.code == "PINNED_OTHERWISE"
-        assert problem.message.startswith(told)
-    assert pinned(root, text, key=["id"]).is_new is False
-    assert path.read_text() == written
-
-
 @pytest.mark.parametrize(
     ("schema", "options", "code"),
     [
