@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.diff.test_comparison import BODY, Shop, stopping
+from tests.diff.shop import BODY, Shop, stopping
 
 from headwater.adapters.memory import MemoryRangeReader, MemoryTopics
 from headwater.assembly.diff import Outside
