@@ -171,7 +171,7 @@ def test_a_bad_rule_is_told_with_file_line_and_field() -> None:
         ({"check": 1}, "a rule is"),
         ({"check": "v > 0", "severity": "fatal"}, '"severity" of v is one of reject, warn, stop'),
         ({"check": "v > 0", "name": "a b"}, 'a rule needs a "name"'),
-        ({"check": "v > 0", "sevrity": "warn"}, "sevrity of v is not known"),
+        ({"check": "v > 0", "severe": "warn"}, "severe of v is not known"),
         ([{"check": "v > 0", "name": "v-2"}, "v < 9"], "2 rules have the name v-2"),
         ({"check": "v > 0", "name": "NON_FINITE"}, "asked of every contract"),
     ],

@@ -39,7 +39,7 @@ def deep(levels: int) -> str:
 
 
 NO_FIELDS: list[Any] = [None, "abc", [1], 5, {}, [{"type": "int"}], [{"name": 5}]]
-NO_TYPES: list[Any] = [None, 5, [], {}, "strin"]
+NO_TYPES: list[Any] = [None, 5, [], {}, "txt"]
 NO_ORDERS: list[Any] = [[], None, "up"]
 NONE = [
     *(record(fields=each) for each in NO_FIELDS),

@@ -105,7 +105,7 @@ def test_a_registered_schema_with_sentences_for_rules_is_read() -> None:
 
 def test_what_is_no_avro_is_refused_from_the_registry_too() -> None:
     """Leniency ends where nothing can be read."""
-    broken = [{"name": "id", "type": "strin"}]
+    broken = [{"name": "id", "type": "txt"}]
     for text in (upstream(fields=broken), "{", '["null"]'):
         with pytest.raises(DeclarationError):
             foreign(text)
