@@ -63,7 +63,7 @@ COLUMNS: dict[str, pl.DataType] = {
         ("s ~ '('", "unclosed group"),
         ("REGEXP_LIKE(s, s)", "regex"),
         ("CAST(s AS INT) > 0", "there is no function CAST: TRY_CAST gives null"),
-        ("lenght(s) > 0", "there is no function LENGHT; did you mean LENGTH?"),
+        ("lengths(s) > 0", "there is no function LENGTHS; did you mean LENGTH?"),
         ("a > 0 -- always", "no comments"),
         ("a >= sum.x(a)", "more than one row"),
         ("a >= x.a(a)", "a is called behind a dot"),
