@@ -108,6 +108,7 @@ class Loop:
         self._is_assigned = False
         self._is_initialised = False
         self._is_restored = False
+        self._away_since_s: float | None = None  # since when each turn fails for an outage
         self.is_stopping = False
 
     def stop(self) -> None:
@@ -252,12 +253,24 @@ class Loop:
     def _turn_or_recover(self) -> None:
         try:
             self.turn()
+            self._away_since_s = None
         except OutageError:
             raise
         except (AbortableError, RecycleError, RetriableError, FencedError) as error:
+            self._limit_outage(error)
             self._recover(error)
         self._monitor.alive()
         self._monitor.stands_at(self._transaction.committed(), self._source.publish_times_ms())
+
+    def _limit_outage(self, error: HeadwaterError) -> None:
+        """What recovers each time and fails again in the next turn is bounded like one wait."""
+        if not isinstance(error, RetriableError):
+            return
+        now = self._clock.monotonic()
+        if self._away_since_s is None:
+            self._away_since_s = now
+        if now - self._away_since_s > self._settings.outage_limit_s:
+            raise OutageError(f"gave up waiting: {error}") from error
 
     def _recover(self, error: HeadwaterError) -> None:
         """Abort, recycle or stop, as the error asks; waits while the broker is away."""

@@ -30,6 +30,11 @@ from headwater.ports import GroupToken, RebalanceListener, Records
 ENDS_S: Final = 2.0  # for a metric: it can be asked again
 CALL_S: Final = 10.0  # committed(), which waits out a zombie's pending offsets (KIP-447)
 
+PENDING: Final = (
+    "; if it answers others, a transaction that hangs holds these positions, most likely one of"
+    " {member}: find it with `kafka-transactions.sh find-hanging` and end it with `abort`"
+)
+
 FIXED: Final[Mapping[str, Any]] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -56,12 +61,14 @@ DEFAULTS: Final[Mapping[str, Any]] = {
 PASSING: Final = frozenset(
     {
         KafkaError._TRANSPORT,
-        KafkaError._ALL_BROKERS_DOWN,
         KafkaError._RESOLVE,
         KafkaError._MAX_POLL_EXCEEDED,
     }
 )
-"""Errors the client mends by itself; they come as messages and are no reason to stop."""
+"""Errors the client mends by itself; they come as messages and are no reason to stop.
+
+That all brokers are down is none of them: it is all that an idle process learns of an outage.
+"""
 
 
 class KafkaSource:
@@ -363,7 +370,10 @@ class KafkaSource:
         try:
             found = self._consumer.committed(wanted, timeout=CALL_S)
         except KafkaException as cause:
-            raise translate(cause, doing="reading committed positions") from cause
+            error = translate(cause, doing="reading committed positions")
+            if kafka_error(cause).code() == KafkaError._TIMED_OUT:
+                raise UnavailableError(f"{error}{PENDING.format(member=self._member)}") from cause
+            raise error from cause
         for answer in found:
             if answer.error is not None:
                 raise UnavailableError(
