@@ -47,6 +47,9 @@ class ScriptedClient:
             return []
         return list(self._left.pop(0))
 
+    def consumer_group_metadata(self) -> object:
+        return object()
+
     def assign(self, _: list[TopicPartition]) -> None: ...
 
     def seek(self, target: TopicPartition) -> None:
