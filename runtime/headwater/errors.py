@@ -2,11 +2,13 @@
 
 HeadwaterError                 what, where, what to do next; a stable code; an exit code
 ├── RetriableError             call again with the same arguments, within a bound
-│   └── UnavailableError       broker or registry does not answer            exit 69
-│       └── OutageError        and not for as long as we wait                exit 69
+│   ├── UnavailableError       broker or registry does not answer            exit 69
+│   │   └── OutageError        and not for as long as we wait                exit 69
+│   └── StateInUseError        another process still holds a task's state    exit 75
 ├── AbortableError             abort the transaction, rewind, go on
 │   └── OvertakenError         another process committed it first            exit 75
 ├── RecycleError               the client is not to be trusted: make a new one
+├── RebuildError               local state is not to be trusted: make it anew from the changelog
 ├── FatalError                 stop this process                             exit 70
 │   ├── FencedError            another process uses this id                  exit 75
 │   ├── TooManyBadRecordsError the dead-letter limit tripped                 exit 65
@@ -57,6 +59,13 @@ class OutageError(UnavailableError):
     """Broker or registry did not answer for as long as we wait; stop this process."""
 
 
+class StateInUseError(RetriableError):
+    """Another process holds the state of a task; after a hand-over it lets go soon."""
+
+    exit_code = 75
+    code = "STATE_IN_USE"
+
+
 class AbortableError(HeadwaterError):
     """Abort the transaction, rewind to its first positions, go on."""
 
@@ -74,6 +83,19 @@ class RecycleError(HeadwaterError):
     """The client's state is unknown: replace it by a new one with the same id."""
 
     code = "RECYCLED"
+
+
+class RebuildError(HeadwaterError):
+    """What is stored of a task's state is damaged: throw it away, restore from the changelog.
+
+    `task` is its partition index; None when whoever raised it cannot tell.
+    """
+
+    code = "STATE_DAMAGED"
+
+    def __init__(self, message: str, *, task: int | None = None) -> None:
+        super().__init__(message)
+        self.task = task
 
 
 class FatalError(HeadwaterError):

@@ -33,6 +33,7 @@ from headwater.contract.schema import (
     parse_contract,
     registered_text,
 )
+from headwater.contract.state_rows import StateRows
 from headwater.contract.tables import arrow_schema, from_arrow, to_arrow
 from headwater.contract.tightening import tightened
 from headwater.contract.topic_decoder import DecodedTypes, TopicDecoder
@@ -54,6 +55,7 @@ __all__ = [
     "Rule",
     "Rules",
     "Severity",
+    "StateRows",
     "TopicDecoder",
     "Violation",
     "adopted",
