@@ -16,21 +16,27 @@ from headwater.ports.log import (
 )
 from headwater.ports.monitor import Ending, Monitor
 from headwater.ports.registry import RegisteredSchema, Registry
+from headwater.ports.state import CheckpointStorage, LocalStore, LocalStores, Mark, StoreSize
 from headwater.ports.table import CommitRecord, CutRange, Table, TableFile, UnreadableRecord
 
 __all__ = [
+    "CheckpointStorage",
     "CommitOutcome",
     "CommitRecord",
     "CutRange",
     "Ending",
     "GroupToken",
+    "LocalStore",
+    "LocalStores",
     "LogReader",
+    "Mark",
     "Monitor",
     "RebalanceListener",
     "RecordSource",
     "Records",
     "RegisteredSchema",
     "Registry",
+    "StoreSize",
     "Table",
     "TableFile",
     "TopicSettings",
