@@ -73,8 +73,7 @@ class RocksDbStore:
     def get(self, keys: Keys) -> list[bytes | None]:
         """The values of the keys, in their order."""
         with self._database() as database:
-            values: list[bytes | None] = database.get(list(keys))
-        return values
+            return database.get(list(keys)) or []
 
     def write(self, keys: Keys, values: Values, mark: Mark | None = None) -> None:
         """Write entries, and the mark with them, in one atomic write."""

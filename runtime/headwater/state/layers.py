@@ -1,0 +1,113 @@
+"""The entries of one task: what is read, what is written, and what becomes of it.
+
+    batch -> staged -> dirty -> cache -> local store
+    (keep)  (commit)  (flush)
+
+Each layer hides those after it. A batch is kept or dropped, what is staged is committed or aborted;
+what is dirty is in the changelog for good, and in the local store after the next flush.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import compress
+from typing import Any
+
+from headwater.ports import LocalStore, Mark
+from headwater.ports.state import Values
+from headwater.state.cache import UNKNOWN, Cache, EntryWeight
+
+
+class TaskState:
+    """The layers above one open local store.
+
+    Reading, flushing and slicing raise what the local store does.
+    """
+
+    def __init__(self, local: LocalStore) -> None:
+        self.local = local
+        self._weight = EntryWeight()
+        self.cache = Cache(self._weight)
+        self._batch: dict[bytes, bytes | None] = {}
+        self._staged: dict[bytes, bytes | None] = {}
+        self._dirty: dict[bytes, bytes | None] = {}
+        self._cursor = b""
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The newest value of each key, None where there is none."""
+        found = self._newest(keys, self.cache.get(keys))
+        places = [place for place, value in enumerate(found) if value is UNKNOWN]
+        if places:
+            for place, value in zip(places, self._stored([keys[p] for p in places]), strict=True):
+                found[place] = value
+        return found
+
+    def put(self, keys: Sequence[bytes], values: Values) -> None:
+        """Write entries into the batch; None deletes. Of a key that comes twice the last counts."""
+        self._batch.update(zip(keys, values, strict=True))
+
+    def keep(self) -> tuple[list[bytes], list[bytes | None]]:
+        """Stage the batch; its keys, each once, and their values."""
+        batch, self._batch = self._batch, {}
+        self._staged.update(batch)
+        return list(batch), list(batch.values())
+
+    def drop(self) -> None:
+        """Forget the batch."""
+        self._batch = {}
+
+    def commit(self) -> None:
+        """What is staged is in the changelog for good."""
+        staged, self._staged = self._staged, {}
+        self._weight.see(staged, list(staged.values()))
+        self._dirty.update(staged)
+
+    def abort(self) -> None:
+        """Forget the batch and what is staged."""
+        self._batch, self._staged = {}, {}
+
+    def flush(self, mark: Mark | None) -> None:
+        """Write what is dirty to the local store, with a mark that vouches for it."""
+        keys = sorted(self._dirty)
+        self.local.write(keys, [self._dirty[key] for key in keys], mark)
+        self.cache.add(self._dirty)
+        self._dirty = {}
+
+    def restore(self, keys: Sequence[bytes], values: Values, mark: Mark | None) -> None:
+        """Write entries of the changelog to the local store; of a key the last counts."""
+        newest = dict(zip(keys, values, strict=True))
+        ascending = sorted(newest)
+        self.local.write(ascending, [newest[key] for key in ascending], mark)
+
+    def next_slice(self, limit: int) -> tuple[list[bytes], list[bytes]]:
+        """The next entries of an endless tour through the local store, as they are now.
+
+        At most `limit` entries are looked at; those that were deleted meanwhile are left out.
+        """
+        keys, stored = self.local.scan(self._cursor, limit)
+        self._cursor = keys[-1] + b"\0" if len(keys) == limit else b""
+        values = self._newest(keys, stored)
+        held = [value is not None for value in values]
+        return list(compress(keys, held)), list(compress(values, held))
+
+    @property
+    def dirty_bytes(self) -> int:
+        """About how much memory the next flush frees."""
+        return self._weight.of(len(self._dirty))
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether a flush has something to write."""
+        return bool(self._dirty)
+
+    def _newest(self, keys: Sequence[bytes], below: Iterable[Any]) -> list[Any]:
+        """The values written since the last flush, those of `below` for other keys."""
+        # From the lowest layer up, each value the default of the next: no Python code per key.
+        for layer in (self._dirty, self._staged, self._batch):
+            if layer:
+                below = map(layer.get, keys, below)
+        return list(below)
+
+    def _stored(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        values = self.local.get(keys)
+        self._weight.see(keys, values)
+        self.cache.add(dict(zip(keys, values, strict=True)))
+        return values

@@ -1,0 +1,308 @@
+"""A keyed store of one step: rows by task and key, exactly as far as its changelog is committed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import polars as pl
+
+from headwater.clock import SYSTEM, Clock
+from headwater.contract import StateRows
+from headwater.errors import DeclarationError, Problem, RebuildError
+from headwater.ports import LocalStores, Mark, StoreSize
+from headwater.ports.state import Values
+from headwater.state.layers import TaskState
+
+DIRTY_SHARE: Final = 4  # a quarter of the cache at most waits for a flush, the rest is for reading
+DIRTY_BYTES: Final = 16 << 20  # and no more than that: a flush of it takes a tenth of a second
+
+
+@dataclass(frozen=True, slots=True)
+class TimeToLive:
+    """A row is gone `duration` after the event time in its `column`; without a time it stays."""
+
+    column: str
+    duration: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """`cache_bytes` is for all tasks of the store together.
+
+    `changelog_id` is the broker's id of the changelog topic, of which the marks tell the offsets.
+    """
+
+    changelog_id: str
+    cache_bytes: int = 64 << 20
+    flush_every_s: float = 5.0  # a restart reads so much of the changelog again
+    time_to_live: TimeToLive | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a batch changed, for the changelog: columns of equal length; a key once per task."""
+
+    partitions: list[int]
+    keys: list[bytes]
+    values: list[bytes | None]
+
+
+class KeyedStore:
+    """The rows of one step. A key belongs to a task, the index of a partition.
+
+    Life of a task: `assign`, `restore` up to the end of its changelog, then data, then `release`.
+    A batch: `read`, `write`, `delete`, then `keep` or `drop`. A transaction: any number of batches,
+    then `committed` or `aborted`. Between transactions: `flush` when `flush_is_due`.
+
+    Series of one call are of equal length: `partitions` (integers), `keys` (Binary, none null).
+    Whatever reads or writes local stores raises RebuildError, with the task, when one is damaged
+    (`reset` it and restore), and RetriableError when the disk refuses (the same call may be
+    repeated).
+    """
+
+    def __init__(
+        self,
+        rows: StateRows,
+        stores: LocalStores,
+        settings: StoreSettings,
+        *,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._rows = rows
+        self._stores = stores
+        self._settings = settings
+        self._clock = clock
+        self._tasks: dict[int, TaskState] = {}
+        self._offsets: dict[int, int] = {}
+        self._dirty_since_s: float | None = None
+        self._check(settings.time_to_live)
+
+    # -- the life of a task ----------------------------------------------------------------------
+
+    @property
+    def tasks(self) -> frozenset[int]:
+        """The tasks assigned."""
+        return frozenset(self._tasks)
+
+    def assign(self, task: int) -> Mark | None:
+        """Open a task. The mark is up to where its changelog is in it; None: from the beginning.
+
+        What is stored is thrown away when it is damaged, or nothing vouches for it.
+        Raises StateInUseError while another process holds the task, and what the class says.
+        """
+        try:
+            local = self._stores.open(task)
+        except RebuildError:
+            self.reset(task)
+            return None
+        found = local.mark()
+        if found is None or found.changelog_id != self._settings.changelog_id:
+            local.close()
+            self.reset(task)
+            return None
+        self._hold(task, TaskState(local))
+        self._offsets[task] = found.changelog_offset
+        return found
+
+    def reset(self, task: int) -> None:
+        """Throw away what is stored of a task, open or not, and begin with nothing."""
+        if (state := self._tasks.pop(task, None)) is not None:
+            state.local.close()
+        self._offsets.pop(task, None)
+        self._stores.discard(task)
+        self._hold(task, TaskState(self._stores.open(task)))
+
+    def restore(self, task: int, keys: Sequence[bytes], values: Values, *, offset: int) -> None:
+        """Take over records of the changelog, in order; `offset` is the next one."""
+        self._offsets[task] = offset
+        self._tasks[task].restore(keys, values, self._mark(task))
+
+    def release(self, task: int) -> None:
+        """Flush what is committed of a task, forget the rest, and let go of it, come what may."""
+        state = self._tasks[task]
+        try:
+            state.flush(self._mark(task))
+        finally:
+            del self._tasks[task]
+            self._offsets.pop(task, None)
+            state.local.close()
+            self._share()
+
+    # -- a batch ---------------------------------------------------------------------------------
+
+    def read(
+        self, partitions: pl.Series, keys: pl.Series, *, now: pl.Series | None = None
+    ) -> pl.DataFrame:
+        """One row per key, in order, all null where there is none.
+
+        `now` is the event time at each key, of the type of the store's time column: what has
+        outlived its time to live then reads as absent. Stores with a time to live need it.
+        """
+        values: list[bytes | None] = [None] * len(keys)
+        for task, places, part in self._by_task(partitions, keys):
+            found = self._tasks[task].get(part)
+            if len(found) == len(values):
+                values = found
+                break
+            for place, value in zip(places, found, strict=True):
+                values[place] = value
+        frame = self._decoded(partitions, values)
+        if self._settings.time_to_live is None:
+            return frame
+        if now is None:
+            message = "a store with a time to live is read at an event time"
+            raise TypeError(message)
+        return frame.select(
+            pl.when(~_expired(frame, self._settings.time_to_live, now)).then(pl.all())
+        )
+
+    def write(self, partitions: pl.Series, keys: pl.Series, frame: pl.DataFrame) -> None:
+        """Set the rows of keys; of a key that comes twice the last counts."""
+        values = self._rows.encode(frame)
+        for task, places, part in self._by_task(partitions, keys):
+            held = values if len(part) == len(values) else [values[place] for place in places]
+            self._tasks[task].put(part, held)
+
+    def delete(self, partitions: pl.Series, keys: pl.Series) -> None:
+        """Delete the rows of keys."""
+        for task, _, part in self._by_task(partitions, keys):
+            self._tasks[task].put(part, [None] * len(part))
+
+    def purge(self, task: int, now: datetime, *, limit: int) -> int:
+        """Delete rows of a task that have outlived their time to live; how many.
+
+        Looks at `limit` rows, the next ones each time, so that the whole store is seen in turn.
+        Nobody can tell, as long as no later read is at an earlier event time: they read as absent
+        already.
+        """
+        life, state = self._settings.time_to_live, self._tasks[task]
+        if life is None:
+            return 0
+        keys, values = state.next_slice(limit)
+        frame = self._decoded(pl.Series([task]), values)
+        over = _expired(frame, life, pl.Series([now]).cast(self._rows.columns[life.column]))
+        gone = [keys[place] for place in over.arg_true()]
+        state.put(gone, [None] * len(gone))
+        return len(gone)
+
+    def keep(self) -> Changes:
+        """The batch is part of the transaction; what it changed, by task."""
+        changes = Changes([], [], [])
+        for task, state in self._tasks.items():
+            keys, values = state.keep()
+            changes.partitions.extend([task] * len(keys))
+            changes.keys.extend(keys)
+            changes.values.extend(values)
+        return changes
+
+    def drop(self) -> None:
+        """The batch never was."""
+        for state in self._tasks.values():
+            state.drop()
+
+    # -- a transaction ---------------------------------------------------------------------------
+
+    def committed(self, offsets: Mapping[int, int]) -> None:
+        """The transaction is committed; `offsets` are the next ones of the changelog, by task.
+
+        A task whose offset is not known keeps the one it had: a lower bound is right.
+        """
+        for state in self._tasks.values():
+            state.commit()
+        if self._dirty_since_s is None and any(state.is_dirty for state in self._tasks.values()):
+            self._dirty_since_s = self._clock.monotonic()
+        self._offsets.update((task, end) for task, end in offsets.items() if task in self._tasks)
+
+    def aborted(self) -> None:
+        """The transaction never was, nor the batch."""
+        for state in self._tasks.values():
+            state.abort()
+
+    def flush_is_due(self) -> bool:
+        """Whether enough is dirty, or has been for long enough."""
+        if self._dirty_since_s is None:
+            return False
+        dirty = sum(state.dirty_bytes for state in self._tasks.values())
+        waited_s = self._clock.monotonic() - self._dirty_since_s
+        full = dirty >= min(self._settings.cache_bytes // DIRTY_SHARE, DIRTY_BYTES)
+        return full or waited_s >= self._settings.flush_every_s
+
+    def flush(self) -> None:
+        """Write what is committed to the local stores, each with its mark."""
+        for task, state in self._tasks.items():
+            if state.is_dirty:
+                state.flush(self._mark(task))
+        self._dirty_since_s = None
+
+    # -- seen from outside -----------------------------------------------------------------------
+
+    def sizes(self) -> dict[int, StoreSize]:
+        """How much the local store of each task holds."""
+        return {task: state.local.size() for task, state in self._tasks.items()}
+
+    def memory_bytes(self) -> int:
+        """About how much memory the entries of all tasks take."""
+        return sum(state.dirty_bytes + state.cache.bytes for state in self._tasks.values())
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _check(self, life: TimeToLive | None) -> None:
+        if life is not None and not isinstance(self._rows.columns.get(life.column), pl.Datetime):
+            message = f"the time to live asks for a column of event times: {life.column}"
+            raise DeclarationError([Problem("STATE_COLUMN", message)])
+
+    def _hold(self, task: int, state: TaskState) -> None:
+        self._tasks[task] = state
+        self._share()
+
+    def _share(self) -> None:
+        """Divide the cache between the tasks: keys are spread over partitions evenly enough."""
+        room = self._settings.cache_bytes * (DIRTY_SHARE - 1) // DIRTY_SHARE
+        for state in self._tasks.values():
+            state.cache.limit_bytes = room // len(self._tasks)
+
+    def _mark(self, task: int) -> Mark | None:
+        offset = self._offsets.get(task)
+        if offset is None:
+            return None
+        return Mark(self._settings.changelog_id, offset, self._clock.wall_ms())
+
+    def _by_task(
+        self, partitions: pl.Series, keys: pl.Series
+    ) -> Iterator[tuple[int, list[int], list[bytes]]]:
+        """The keys of each task, with their places."""
+        tasks = partitions.unique().to_list()
+        if len(tasks) == 1:
+            yield tasks[0], [], keys.to_list()
+            return
+        for task in tasks:
+            places = (partitions == task).arg_true()
+            yield task, places.to_list(), keys.gather(places).to_list()
+
+    def _decoded(self, partitions: pl.Series, values: Values) -> pl.DataFrame:
+        """One row per value; of damage, the task it is in is found."""
+        try:
+            return _rows_of(self._rows, values)
+        except RebuildError:
+            for task in partitions.unique():
+                mine = [v for v, p in zip(values, partitions, strict=True) if p == task]
+                try:
+                    _rows_of(self._rows, mine)
+                except RebuildError as error:
+                    raise RebuildError(str(error), task=task) from error
+            raise
+
+
+def _rows_of(rows: StateRows, values: Values) -> pl.DataFrame:
+    held = [value for value in values if value is not None]
+    frame = rows.decode(held)
+    if len(held) == len(values):
+        return frame
+    is_held = pl.Series([value is not None for value in values], dtype=pl.Boolean)
+    places = pl.select(pl.when(is_held).then(is_held.cum_sum() - 1)).to_series()
+    return frame.select(pl.all().gather(places))
+
+
+def _expired(frame: pl.DataFrame, life: TimeToLive, now: pl.Series) -> pl.Series:
+    return (frame[life.column] + life.duration <= now).fill_null(False)  # noqa: FBT003 - Polars' signature
