@@ -10,8 +10,9 @@ import polars as pl
 from headwater.clock import SYSTEM, Clock
 from headwater.contract import StateRows
 from headwater.errors import DeclarationError, Problem, RebuildError
-from headwater.ports import LocalStores, Mark, StoreSize
+from headwater.ports import CheckpointStorage, LocalStores, Mark, StoreSize
 from headwater.ports.state import Values
+from headwater.state.checkpoint import Checkpoint, CheckpointWriter
 from headwater.state.layers import TaskState
 
 DIRTY_SHARE: Final = 4  # a quarter of the cache at most waits for a flush, the rest is for reading
@@ -51,7 +52,8 @@ class Changes:
 class KeyedStore:
     """The rows of one step. A key belongs to a task, the index of a partition.
 
-    Life of a task: `assign`, `restore` up to the end of its changelog, then data, then `release`.
+    Life of a task: `assign`, perhaps `load`, `restore` up to the end of its changelog, then data,
+    then `release`.
     A batch: `read`, `write`, `delete`, then `keep` or `drop`. A transaction: any number of batches,
     then `committed` or `aborted`. Between transactions: `flush` when `flush_is_due`.
 
@@ -117,6 +119,23 @@ class KeyedStore:
         """Take over records of the changelog, in order; `offset` is the next one."""
         self._offsets[task] = offset
         self._tasks[task].restore(keys, values, self._mark(task))
+
+    def load(self, task: int, checkpoint: Checkpoint) -> Mark:
+        """Fill an empty task from a checkpoint; the mark from which the changelog goes on."""
+        checkpoint.load(self._tasks[task].local)
+        self._offsets[task] = checkpoint.mark.changelog_offset
+        return checkpoint.mark
+
+    def checkpoint(
+        self, task: int, storage: CheckpointStorage, prefix: str
+    ) -> CheckpointWriter | None:
+        """A writer of what is flushed of a task, to be advanced while the store is in use.
+
+        `prefix` names the store. None: nothing was flushed yet. Abandon it before `release`.
+        """
+        local = self._tasks[task].local
+        mark = local.mark()
+        return None if mark is None else CheckpointWriter(storage, prefix, task, local, mark)
 
     def release(self, task: int) -> None:
         """Flush what is committed of a task, forget the rest, and let go of it, come what may."""

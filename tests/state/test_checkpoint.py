@@ -1,0 +1,209 @@
+"""Checkpoints: a load and the changelog from the mark on give the very state, or there is none."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.state.stores import KINDS, mark
+
+from headwater.adapters.directory import DirectoryStorage
+from headwater.errors import FatalError, RebuildError, RetriableError
+from headwater.ports import LocalStore
+from headwater.state import checkpoint
+from headwater.state.checkpoint import CheckpointWriter, newest_checkpoint
+
+
+@pytest.fixture(autouse=True)
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several slices of a few entries."""
+    monkeypatch.setattr(checkpoint, "SLICE_ROWS", 100)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> DirectoryStorage:
+    """An empty directory."""
+    return DirectoryStorage(tmp_path / "checkpoints")
+
+
+@pytest.fixture(params=KINDS)
+def stores(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[tuple[LocalStore, LocalStore]]:
+    """One store to write from, an empty one to load into."""
+    made = KINDS[request.param](tmp_path / "state")
+    opened = made.open(0), made.open(1)
+    yield opened
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def store() -> Iterator[LocalStore]:
+    """A store of 250 entries."""
+    opened = KINDS["memory"](Path()).open(0)
+    fill(opened, 250)
+    yield opened
+    opened.close()
+
+
+def fill(store: LocalStore, entries: int, value: bytes = b"\0value") -> None:
+    """Entries of ascending keys, the first of them empty."""
+    keys = [b"%05d" % n if n else b"" for n in range(entries)]
+    store.write(keys, [value] * entries, mark(entries))
+
+
+def written(storage: DirectoryStorage, store: LocalStore, offset: int) -> None:
+    """A checkpoint with the mark of an offset."""
+    writer = CheckpointWriter(storage, "product/step", 3, store, mark(offset))
+    while not writer.advance():
+        pass
+
+
+def files(storage: DirectoryStorage) -> list[Path]:
+    """The files of the checkpoints, oldest first."""
+    return [storage.get(name) for name in storage.names("product/step/3/")]
+
+
+@pytest.mark.parametrize("entries", [0, 1, 100, 250])
+def test_a_loaded_store_is_the_one_that_was_written(
+    stores: tuple[LocalStore, LocalStore], storage: DirectoryStorage, entries: int
+) -> None:
+    """Every entry and the mark, for full and empty last slices and an empty store."""
+    source, target = stores
+    fill(source, entries)
+    written(storage, source, 7)
+    found = newest_checkpoint(storage, "product/step", 3, "log")
+    assert found is not None
+    assert found.load(target) == entries
+    assert target.scan(b"", 1_000) == source.scan(b"", 1_000)
+    assert target.mark() == mark(7)
+
+
+def test_what_changes_while_it_is_written_is_in_the_changelog_again(
+    stores: tuple[LocalStore, LocalStore], storage: DirectoryStorage
+) -> None:
+    """Between two slices entries change behind and before the cursor; the tail puts it right."""
+    source, target = stores
+    fill(source, 250)
+    writer = CheckpointWriter(storage, "product/step", 3, source, mark(250))
+    assert not writer.advance()
+    tail = {b"00005": b"new", b"00050": None, b"00150": b"new", b"00151": None, b"00160+": b"new"}
+    source.write(list(tail), list(tail.values()), mark(255))
+    while not writer.advance():
+        pass
+    found = newest_checkpoint(storage, "product/step", 3, "log")
+    assert found is not None
+    assert found.mark == mark(250)
+    found.load(target)
+    target.write(list(tail), list(tail.values()), mark(255))
+    assert target.scan(b"", 1_000) == source.scan(b"", 1_000)
+
+
+def test_the_newest_is_taken_and_two_are_kept(storage: DirectoryStorage, store: LocalStore) -> None:
+    """By the offset as a number; of another task or step none is seen."""
+    for offset in (9, 10, 100):
+        written(storage, store, offset)
+    found = newest_checkpoint(storage, "product/step", 3, "log")
+    assert found is not None
+    assert found.mark == mark(100)
+    assert len(files(storage)) == 2
+    assert newest_checkpoint(storage, "product/step", 33, "log") is None
+    assert newest_checkpoint(storage, "product/ste", 3, "log") is None
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.999])
+def test_a_damaged_checkpoint_is_passed_over(
+    storage: DirectoryStorage, store: LocalStore, place: float
+) -> None:
+    """Wherever the byte is: in the entries, the mark or the footer. The one before it is taken."""
+    written(storage, store, 10)
+    written(storage, store, 20)
+    content = bytearray(files(storage)[-1].read_bytes())
+    content[int(place * len(content))] ^= 1
+    files(storage)[-1].write_bytes(content)
+    found = newest_checkpoint(storage, "product/step", 3, "log")
+    assert found is not None
+    assert found.mark == mark(10)
+    files(storage)[0].write_bytes(b"")
+    assert newest_checkpoint(storage, "product/step", 3, "log") is None
+
+
+def test_the_checkpoint_of_another_changelog_is_none(
+    storage: DirectoryStorage, store: LocalStore
+) -> None:
+    """A topic that was deleted and made anew counts its offsets anew."""
+    written(storage, store, 10)
+    assert newest_checkpoint(storage, "product/step", 3, "another log") is None
+
+
+def test_a_checkpoint_that_is_not_finished_is_not_there(
+    storage: DirectoryStorage, store: LocalStore
+) -> None:
+    """Neither before the last slice nor after it was abandoned, and no file stays."""
+    writer = CheckpointWriter(storage, "product/step", 3, store, mark(250))
+    writer.advance()
+    assert newest_checkpoint(storage, "product/step", 3, "log") is None
+    writer.abandon()
+    assert list(storage.workspace.iterdir()) == []
+
+
+def test_a_store_that_fails_abandons_the_checkpoint(
+    storage: DirectoryStorage, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the store raised is raised, and nothing is left behind."""
+
+    def damaged(start: bytes, limit: int) -> tuple[list[bytes], list[bytes]]:
+        message = "damaged"
+        raise RebuildError(message, task=3)
+
+    writer = CheckpointWriter(storage, "product/step", 3, store, mark(250))
+    writer.advance()
+    monkeypatch.setattr(store, "scan", damaged)
+    with pytest.raises(RebuildError):
+        writer.advance()
+    assert list(storage.workspace.iterdir()) == []
+    assert files(storage) == []
+
+
+def test_a_load_that_is_cut_off_leaves_no_mark(
+    storage: DirectoryStorage, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is not taken for whole when it is opened again."""
+    written(storage, store, 10)
+    found = newest_checkpoint(storage, "product/step", 3, "log")
+    assert found is not None
+    target = KINDS["memory"](Path()).open(0)
+    write, calls = target.write, []
+
+    def interrupted(*args: object) -> None:
+        calls.append(args)
+        if len(calls) > 2:
+            message = "full"
+            raise RetriableError(message, code="STATE_STORAGE")
+        write(*args)  # type: ignore[arg-type]  # passed through
+
+    monkeypatch.setattr(target, "write", interrupted)
+    with pytest.raises(RetriableError):
+        found.load(target)
+    assert (len(target.scan(b"", 1_000)[0]), target.mark()) == (200, None)
+
+
+def test_a_checkpoint_of_a_later_release_stops_the_process(
+    storage: DirectoryStorage, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is whole, so passing it over would hide that the release went back."""
+    monkeypatch.setattr("headwater.state.marks.FORMAT", 2)
+    written(storage, store, 10)
+    monkeypatch.undo()
+    with pytest.raises(FatalError) as refused:
+        newest_checkpoint(storage, "product/step", 3, "log")
+    assert refused.value.code == "STATE_FORMAT"
+
+
+def test_a_directory_that_refuses_says_so(tmp_path: Path, store: LocalStore) -> None:
+    """A file stands in the way of the directory."""
+    (tmp_path / "checkpoints").write_text("")
+    storage = DirectoryStorage(tmp_path / "checkpoints")
+    with pytest.raises(RetriableError) as refused:
+        written(storage, store, 10)
+    assert refused.value.code == "STATE_STORAGE"
