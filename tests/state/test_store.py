@@ -182,6 +182,38 @@ def test_state_that_nothing_vouches_for_is_thrown_away(kind: str, tmp_path: Path
     store.release(0)
 
 
+def test_a_mark_is_as_old_as_what_it_was_restored_from_until_the_end_is_reached(
+    tmp_path: Path,
+) -> None:
+    """A restore that is cut off must not make an old store look new: deletions do not stay.
+
+    From a mark, from nothing, and from a checkpoint alike.
+    """
+    clock, stores = ManualClock(at_s=1.0), MemoryStores()
+    store = store_of(stores, 0, clock=clock)
+    clock.advance(1)
+    store.restore(0, [], [], offset=5)
+    store.release(0)
+    clock.advance(60)
+    assert store.assign(0) == Mark("log", 5, 1_000)
+    store.restore(0, [], [], offset=7)
+    store.release(0)
+    assert store.assign(0) == Mark("log", 7, 1_000)
+    writer = store.checkpoint(0, DirectoryStorage(tmp_path), "p/s")
+    assert writer is not None
+    assert writer.advance()
+    store.restored(0)
+    store.release(0)
+    assert store.assign(0) == Mark("log", 7, 62_000)
+    store.reset(0)
+    found = newest_checkpoint(DirectoryStorage(tmp_path), "p/s", 0, "log")
+    assert found is not None
+    store.load(0, found)
+    store.restore(0, [], [], offset=8)
+    store.release(0)
+    assert store.assign(0) == Mark("log", 8, 1_000)
+
+
 def damaged(path: Path) -> None:
     """Flip a byte in the middle of the largest file of sorted entries."""
     largest = max(path.glob("*.sst"), key=lambda each: each.stat().st_size)

@@ -68,6 +68,7 @@ class KeyedStoreMachine(RuleBasedStateMachine):
             tail = self.log[task][start:]
             keys, values = [key for key, _ in tail], [value for _, value in tail]
             store.restore(task, keys, values, offset=len(self.log[task]))
+            store.restored(task)
         self.committed_to(store)
         return store
 

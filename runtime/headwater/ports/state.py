@@ -16,7 +16,8 @@ class Mark:
 
     A lower bound is right, for a changelog holds whole values: what is read twice is the same.
     `changelog_id` is the broker's id of that incarnation of the topic: the offsets of another one
-    mean nothing. `written_ms` is when, in milliseconds since the epoch.
+    mean nothing. `written_ms` (milliseconds since the epoch) is when the store had all of it: a
+    changelog keeps deletions for a time only, and a mark that is older vouches for nothing.
     """
 
     changelog_id: str

@@ -13,13 +13,15 @@ ENTRY_BYTES: Final = 190
 """What an entry takes beside its content: two `bytes` objects and a slot of a dict (CPython 3.11,
 measured over a million entries)."""
 
-DROPPED_SHARE: Final = 16  # few enough for no pause, enough that looking for the first ones is rare
+DROPPED_SHARE: Final = 16  # few enough for no pause, enough to look for the first ones rarely
+
+REMEMBERED: Final = 100_000  # entries: the mean follows rows that grow, lists and sketches
 
 Entries = Mapping[bytes, bytes | None]
 
 
 class EntryWeight:
-    """How many bytes entries take, judged by the mean of all that were seen."""
+    """How many bytes entries take, judged by the mean of those seen lately."""
 
     def __init__(self) -> None:
         self._bytes = 0
@@ -27,6 +29,8 @@ class EntryWeight:
 
     def see(self, keys: Iterable[bytes], values: Values) -> None:
         """Take entries into the mean."""
+        if self._entries > REMEMBERED:  # what was seen before counts half as much from here on
+            self._entries, self._bytes = self._entries // 2, self._bytes // 2
         self._entries += len(values)
         self._bytes += sum(map(len, keys)) + sum(map(len, filter(None, values)))
 

@@ -67,7 +67,7 @@ class TaskState:
     def flush(self, mark: Mark | None) -> None:
         """Write what is dirty to the local store, with a mark that vouches for it."""
         keys = sorted(self._dirty)
-        self.local.write(keys, [self._dirty[key] for key in keys], mark)
+        self.local.write(keys, list(map(self._dirty.__getitem__, keys)), mark)
         self.cache.add(self._dirty)
         self._dirty = {}
 
@@ -75,7 +75,7 @@ class TaskState:
         """Write entries of the changelog to the local store; of a key the last counts."""
         newest = dict(zip(keys, values, strict=True))
         ascending = sorted(newest)
-        self.local.write(ascending, [newest[key] for key in ascending], mark)
+        self.local.write(ascending, list(map(newest.__getitem__, ascending)), mark)
 
     def next_slice(self, limit: int) -> tuple[list[bytes], list[bytes]]:
         """The next entries of an endless tour through the local store, as they are now.

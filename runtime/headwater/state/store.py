@@ -52,8 +52,8 @@ class Changes:
 class KeyedStore:
     """The rows of one step. A key belongs to a task, the index of a partition.
 
-    Life of a task: `assign`, perhaps `load`, `restore` up to the end of its changelog, then data,
-    then `release`.
+    Life of a task: `assign`, perhaps `load`, `restore` up to the end of its changelog, `restored`,
+    then data, then `release`.
     A batch: `read`, `write`, `delete`, then `keep` or `drop`. A transaction: any number of batches,
     then `committed` or `aborted`. Between transactions: `flush` when `flush_is_due`.
 
@@ -77,6 +77,7 @@ class KeyedStore:
         self._clock = clock
         self._tasks: dict[int, TaskState] = {}
         self._offsets: dict[int, int] = {}
+        self._restoring_since_ms: dict[int, int] = {}
         self._dirty_since_s: float | None = None
         self._check(settings.time_to_live)
 
@@ -103,7 +104,7 @@ class KeyedStore:
             local.close()
             self.reset(task)
             return None
-        self._hold(task, TaskState(local))
+        self._hold(task, TaskState(local), found.written_ms)
         self._offsets[task] = found.changelog_offset
         return found
 
@@ -113,17 +114,26 @@ class KeyedStore:
             state.local.close()
         self._offsets.pop(task, None)
         self._stores.discard(task)
-        self._hold(task, TaskState(self._stores.open(task)))
+        self._hold(task, TaskState(self._stores.open(task)), self._clock.wall_ms())
 
     def restore(self, task: int, keys: Sequence[bytes], values: Values, *, offset: int) -> None:
         """Take over records of the changelog, in order; `offset` is the next one."""
         self._offsets[task] = offset
         self._tasks[task].restore(keys, values, self._mark(task))
 
+    def restored(self, task: int) -> None:
+        """The changelog of a task was read to its end.
+
+        Until then its marks keep the time of what was found at the beginning: a deletion that is
+        still to be read may be older than the mark, and gone when the mark is used.
+        """
+        self._restoring_since_ms.pop(task, None)
+
     def load(self, task: int, checkpoint: Checkpoint) -> Mark:
         """Fill an empty task from a checkpoint; the mark from which the changelog goes on."""
         checkpoint.load(self._tasks[task].local)
         self._offsets[task] = checkpoint.mark.changelog_offset
+        self._restoring_since_ms[task] = checkpoint.mark.written_ms
         return checkpoint.mark
 
     def checkpoint(
@@ -145,6 +155,7 @@ class KeyedStore:
         finally:
             del self._tasks[task]
             self._offsets.pop(task, None)
+            self._restoring_since_ms.pop(task, None)
             state.local.close()
             self._share()
 
@@ -271,8 +282,9 @@ class KeyedStore:
             message = f"the time to live asks for a column of event times: {life.column}"
             raise DeclarationError([Problem("STATE_COLUMN", message)])
 
-    def _hold(self, task: int, state: TaskState) -> None:
+    def _hold(self, task: int, state: TaskState, since_ms: int) -> None:
         self._tasks[task] = state
+        self._restoring_since_ms[task] = since_ms
         self._share()
 
     def _share(self) -> None:
@@ -285,7 +297,8 @@ class KeyedStore:
         offset = self._offsets.get(task)
         if offset is None:
             return None
-        return Mark(self._settings.changelog_id, offset, self._clock.wall_ms())
+        written_ms = self._restoring_since_ms.get(task, self._clock.wall_ms())
+        return Mark(self._settings.changelog_id, offset, written_ms)
 
     def _by_task(
         self, partitions: pl.Series, keys: pl.Series
