@@ -1,7 +1,6 @@
 """The laws of a local store, which RocksDB and the one in memory obey alike."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +9,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from rocksdict import Options
 from tests.state.stores import KINDS, mark
 
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
@@ -241,35 +239,44 @@ def test_a_damaged_directory_is_refused_as_a_whole(
     on_disk.open(0).close()
 
 
+_UNFLUSHED = """
+import os, sys
+from pathlib import Path
+from random import Random
+from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
+from headwater.ports import Mark
+made = RocksDbMemory.options
+def small(memory):
+    options = made(memory)
+    options.set_write_buffer_size(128 << 10)
+    options.set_max_total_wal_size(300 << 10)
+    return options
+RocksDbMemory.options = small
+stores = RocksDbStores(Path(sys.argv[1]), RocksDbMemory(8 << 20))
+held = [stores.open(task) for task in range(12)]
+for task, store in enumerate(held):
+    for n in range(20 + 6 * task):
+        keys = [b"%06d" % (n * 100 + k) for k in range(100)]
+        store.write(keys, [Random(n).randbytes(100)] * 100, Mark("log", n, 0))
+os._exit(0)
+"""
+
+
 def test_a_lost_log_takes_the_mark_back_with_the_entries(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    on_disk: RocksDbStores, tmp_path: Path
 ) -> None:
     """After a power failure the tail of the log may be missing: no mark is newer than its entries.
 
     Small buffers and logs bring RocksDB to writing the mark to disk when the entries are not due.
     """
-    made = RocksDbMemory.options
-
-    def small(memory: RocksDbMemory) -> Options:
-        options = made(memory)
-        options.set_write_buffer_size(128 << 10)
-        options.set_max_total_wal_size(300 << 10)
-        return options
-
-    monkeypatch.setattr(RocksDbMemory, "options", small)
-    memory = RocksDbMemory(8 << 20)
-    store = RocksDbStores(tmp_path / "running", memory).open(0)
-    for n in range(100):
-        keys = [b"%06d" % (n * 100 + k) for k in range(100)]
-        store.write(keys, [Random(n).randbytes(100)] * 100, mark(n))
-        if n % 8 == 0:
-            copy = tmp_path / str(n)
-            shutil.copytree(tmp_path / "running", copy, ignore=shutil.ignore_patterns("*.log"))
-            left = RocksDbStores(copy, memory).open(0)
-            found, (entries, _) = left.mark(), left.scan(b"", 100_000)
-            assert len(entries) >= (0 if found is None else (found.changelog_offset + 1) * 100)
-            left.close()
-    store.close()
+    subprocess.run([sys.executable, "-c", _UNFLUSHED, str(tmp_path)], check=True)
+    for log in tmp_path.glob("*/rocksdb/*.log"):
+        log.unlink()
+    for task in range(12):
+        store = on_disk.open(task)
+        found, (entries, _) = store.mark(), store.scan(b"", 100_000)
+        assert len(entries) >= (0 if found is None else (found.changelog_offset + 1) * 100)
+        store.close()
 
 
 def test_a_store_of_a_later_release_stops_the_process(

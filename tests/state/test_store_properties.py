@@ -3,6 +3,7 @@
 import copy
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,8 +17,10 @@ from tests.state.stores import MEMORY_BYTES
 
 from headwater.adapters.memory import MemoryStores
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
+from headwater.adapters.rocksdb.stores import RocksDbStore
 from headwater.clock import ManualClock
 from headwater.contract import StateRows
+from headwater.errors import FatalError
 from headwater.ports import LocalStores
 from headwater.state import KeyedStore, StoreSettings, TimeToLive
 
@@ -257,10 +260,15 @@ class OnDisk(KeyedStoreMachine):
     def killed(self) -> LocalStores:
         root = Path(self.directory.name)
         self.generation += 1
+        for state in self.store._tasks.values():  # a kill stops everything at once, a copy does not
+            assert isinstance(state.local, RocksDbStore)
+            if state.local._open is not None:
+                state.local._open.cancel_all_background(True)
         before, after = root / str(self.generation - 1), root / str(self.generation)
         shutil.copytree(before, after, ignore=shutil.ignore_patterns("LOCK"))
         for state in self.store._tasks.values():
-            state.local.close()
+            with suppress(FatalError):  # it would flush, which was stopped above
+                state.local.close()
         return RocksDbStores(after, self.memory)
 
     def teardown(self) -> None:

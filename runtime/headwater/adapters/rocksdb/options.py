@@ -14,9 +14,11 @@ MARKS: Final = "marks"
 """The column family of the mark: beside the entries, so that no key can be mistaken for it."""
 
 _BLOOM_BITS: Final = 10  # per key: one absent key in a hundred costs a read (RocksDB's advice)
-_BUFFER_BLOOM: Final = 0.1  # of a write buffer: halves the cost of a key that is not in it
-_WRITE_BUFFER_BYTES: Final = 16 << 20  # a flush of the cache above fits in one
+_WRITE_BUFFER_BYTES: Final = 8 << 20  # a flush of the cache above takes one or two
 _WRITE_BUFFERS: Final = 2  # one is filled while the other goes to disk
+_BUFFER_BLOOM: Final = 0.05  # of a write buffer: halves the cost of a key that is not in it
+_ARENA_BYTES: Final = 64 << 10  # what a buffer grows by: a process has hundreds of small ones
+_MARK_BUFFER_BYTES: Final = 64 << 10  # the least RocksDB takes
 _OPEN_FILES: Final = 128  # per task: hundreds of tasks must not meet the limit of a process
 _MANIFEST_BYTES: Final = 64 << 10  # reserved on disk per task; RocksDB's 4 MiB are for servers
 
@@ -34,6 +36,12 @@ class RocksDbMemory:
             False,  # noqa: FBT003 - never stall: buffers beyond go to disk early  (a positional flag of the library)
             self._cache,
         )
+
+    def mark_options(self) -> Options:
+        """The options of the family of the mark: as little memory as can be."""
+        options = Options(raw_mode=True)
+        options.set_write_buffer_size(_MARK_BUFFER_BYTES)
+        return options
 
     def options(self) -> Options:
         """The options of one store."""
@@ -53,6 +61,7 @@ class RocksDbMemory:
         options.set_memtable_whole_key_filtering(True)
         options.set_write_buffer_manager(self._buffers)
         options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+        options.set_arena_block_size(_ARENA_BYTES)
         options.set_max_write_buffer_number(_WRITE_BUFFERS)
         options.set_compression_type(DBCompressionType.lz4())
         options.set_max_open_files(_OPEN_FILES)

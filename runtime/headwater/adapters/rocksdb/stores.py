@@ -148,7 +148,7 @@ class RocksDbStore:
                 raise
 
     def _opened(self) -> Rdict:
-        families = {MARKS: self._memory.options()}
+        families = {MARKS: self._memory.mark_options()}
         return Rdict(str(self._path), self._memory.options(), families)
 
     def _abandon(self) -> None:
