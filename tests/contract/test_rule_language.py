@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.contract.rule_language import compiled
-from headwater.contract.rule_tokens import BadRuleError
+from headwater.contract.sql_tokens import BadSqlError
 
 COLUMNS: dict[str, pl.DataType] = {
     "a": pl.Int32(),
@@ -100,7 +100,7 @@ COLUMNS: dict[str, pl.DataType] = {
         ("a * > 0", "unable to parse 'a * > 0'"),
         ("CASE WHEN " * 33 + "f" + " THEN f END" * 33, "nests deeper"),
         ("a::int > 0", "':' has no meaning"),
-        ("s = 'open", "has no meaning in a rule, or no end"),
+        ("s = 'open", "has no meaning here, or no end"),
         ("_age < INTERVAL '1 month'", "month"),
         ("(" * 40 + "a" + ")" * 40 + " > 0", "nests deeper"),
         ("a > 0 AND " * 200 + "f", "more than 1000 characters"),
@@ -108,7 +108,7 @@ COLUMNS: dict[str, pl.DataType] = {
 )
 def test_what_is_no_rule_is_refused_with_a_reason(expression: str, reason: str) -> None:
     """Found when the contract is read, before any data."""
-    with pytest.raises(BadRuleError) as refused:
+    with pytest.raises(BadSqlError) as refused:
         compiled(expression, COLUMNS)
     assert reason in str(refused.value)
 
@@ -128,7 +128,7 @@ def test_what_is_no_rule_is_refused_with_a_reason(expression: str, reason: str) 
 def test_a_time_is_never_compared_with_a_bare_number(rule: str) -> None:
     """Five of what? Of milliseconds here, of days there."""
     with pytest.raises(
-        BadRuleError, match=r"not with a bare number or text: write INTERVAL '5 days'"
+        BadSqlError, match=r"not with a bare number or text: write INTERVAL '5 days'"
     ):
         compiled(rule, COLUMNS)
 
@@ -171,7 +171,7 @@ def test_an_interval_is_as_long_as_it_says(long: str, is_longer: bool) -> None:
 @pytest.mark.parametrize("name", ["current_timestamp", "end", "case", "localtime"])
 def test_a_field_named_as_a_word_of_sql_is_quoted(name: str) -> None:
     """SQL reads the bare word otherwise: as the clock, of all things."""
-    with pytest.raises(BadRuleError, match=f'write the field as "{name}"'):
+    with pytest.raises(BadSqlError, match=f'write the field as "{name}"'):
         compiled(f"{name} > 0", {name: pl.Int32()})
     assert compiled(f'"{name}" > 0', {name: pl.Int32()}).meta.root_names() == [name]
 
@@ -193,7 +193,7 @@ WORDS += ["THEN", "ELSE", "END", "COALESCE(", "SUBSTR(", "MOD(", "POWER(", "[1]"
 @settings(max_examples=300, deadline=None)
 def test_any_words_are_a_rule_or_are_refused(expression: str) -> None:
     """Never another error, and never a panic."""
-    with suppress(BadRuleError):
+    with suppress(BadSqlError):
         compiled(expression, COLUMNS)
 
 
@@ -201,5 +201,5 @@ def test_any_words_are_a_rule_or_are_refused(expression: str) -> None:
 @settings(max_examples=200, deadline=None)
 def test_any_text_is_a_rule_or_is_refused(expression: str) -> None:
     """The same for text that is nowhere near SQL."""
-    with suppress(BadRuleError):
+    with suppress(BadSqlError):
         compiled(expression, COLUMNS)

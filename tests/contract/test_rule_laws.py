@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.contract.rule_language import FUNCTIONS, compiled, extremes, view_type
-from headwater.contract.rule_tokens import BadRuleError
+from headwater.contract.rule_language import compiled, extremes, view_type
+from headwater.contract.sql_tokens import BadSqlError
+from headwater.contract.sql_words import FUNCTIONS
 
 COLUMNS: Mapping[str, pl.DataType] = {
     "a": pl.Int32(),
@@ -163,7 +164,7 @@ def test_whole_numbers_are_calculated_as_on_paper(
 ) -> None:
     """Python's integers have no end; what could be too large for ours is refused."""
     rule = f"{left} {mark} {right}"
-    with suppress(BadRuleError):
+    with suppress(BadSqlError):
         found = answers(rule, {name: [row[name] for row in rows] for name in ROOMY})
         assert found == [eval(rule.replace(" = ", " == "), {}, row) for row in rows]  # noqa: S307 - our own text
 
@@ -237,7 +238,7 @@ RULES = CHECKS | st.tuples(CHECKS, st.sampled_from(["AND", "OR", "AND NOT"]), CH
 @settings(max_examples=300, deadline=None)
 def test_a_row_is_answered_alone_as_among_others(rule: str, rows: list[dict[str, Any]]) -> None:
     """For all types and functions; what cannot be computed among others cannot be alone."""
-    with suppress(BadRuleError):
+    with suppress(BadSqlError):
         expression = compiled(rule, COLUMNS).alias("rule")
         whole = frame({name: [row[name] for row in rows] for name in COLUMNS})
         alone = [_answer(whole[place], expression) for place in range(len(rows))]

@@ -9,7 +9,7 @@ import pytest
 from tests.contract.ruling import broken, contract, field
 
 from headwater.contract import Contract, parse_contract
-from headwater.contract.rule_language import FUNCTIONS
+from headwater.contract.sql_words import FUNCTIONS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
 ROW = re.compile(

@@ -7,7 +7,17 @@ import polars as pl
 from headwater.assembly.gate import fate_line, today
 from headwater.assembly.project import LoadedProduct
 from headwater.contract import Contract
-from headwater.product import Filter, Map, MapEvents, Output, Select, Step, Stream, WithColumns
+from headwater.product import (
+    Filter,
+    Map,
+    MapEvents,
+    Output,
+    Select,
+    Sql,
+    Step,
+    Stream,
+    WithColumns,
+)
 
 
 def describe(loaded: LoadedProduct) -> dict[str, Any]:
@@ -103,6 +113,8 @@ def _does(step: Step) -> str:
             return f"{getattr(step.function, '__name__', type(step.function).__name__)}(...)"
         case Filter():
             return ", ".join(map(str, step.predicates))
+        case Sql(statement=statement):
+            return " ".join(statement.split())
         case Select() | WithColumns():
             named = (f"{name}={expression}" for name, expression in step.named.items())
             return ", ".join([*map(str, step.columns), *named])

@@ -1,14 +1,13 @@
 """The language of rules: SQL over the fields of one row, compiled once to a Polars expression.
 
 Polars' parser knows far more SQL than a rule may say, and its expressions do not tell whether they
-look at other rows or at the clock. Hence the words are looked at first: only those listed here, and
-the fields of the contract, are let through. What is then compiled is tried on rows of extreme
+look at other rows or at the clock. Hence the words are looked at first: only those of `sql_words`,
+and the fields of the contract, are let through. What is then compiled is tried on rows of extreme
 values, because Polars finds some mistakes (a bad pattern, a cast that fails) only on data.
 """
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -18,104 +17,48 @@ import polars as pl
 
 from headwater.contract.rule_numbers import widened
 from headwater.contract.rule_reasons import TIMES, UNTOLD, reason
-from headwater.contract.rule_tokens import BadRuleError, Token, arguments, tokens_of
 from headwater.contract.rule_units import speaks_of_time, wide_type, with_wide_numbers
+from headwater.contract.sql_tokens import END, BadSqlError, Token, tokens_of
+from headwater.contract.sql_words import (
+    BARE,
+    CLOCK,
+    FUNCTIONS,
+    MANY_ROWS,
+    OPERATORS,
+    TYPES,
+    WORDS,
+    check_form,
+    meant,
+    no_function,
+)
 
 AGE: Final = "_age"
 """The publish time of a record minus its event time: a column of rules, of a contract with both."""
 AGE_TYPE: Final = pl.Duration("ms")
-MAX_DEPTH: Final = 32  # parentheses inside each other; the parser recurses
+MAX_CHARACTERS: Final = 1_000  # of an expression: it stands in messages, which become headers
 
 FAILURES: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What Polars may raise for an expression; a panic is no Exception."""
 
-FUNCTIONS: Final = frozenset(
-    {
-        *("LENGTH", "CHAR_LENGTH", "OCTET_LENGTH", "LOWER", "UPPER", "TRIM", "LTRIM", "RTRIM"),
-        *("LEFT", "RIGHT", "SUBSTR", "SUBSTRING", "REPLACE"),
-        *("STARTS_WITH", "ENDS_WITH", "REGEXP_LIKE"),
-        *("COALESCE", "IFNULL", "NULLIF", "GREATEST", "LEAST", "IF", "TRY_CAST"),
-        *("ABS", "SIGN", "ROUND", "FLOOR", "CEIL", "MOD", "SQRT", "LN", "LOG10", "EXP"),
-        *("EXTRACT", "ARRAY_LENGTH", "ARRAY_CONTAINS"),
-    }
-)
-LITERAL_ARGUMENTS: Final = frozenset(
-    {"LEFT", "RIGHT", "LTRIM", "RTRIM", "REPLACE", "ARRAY_CONTAINS"}
-)
-"""Their arguments after the first are written out: Polars takes a null there for a value."""
-INSTEAD: Final[Mapping[str, str]] = {
-    "CAST": "TRY_CAST gives null for what has no such value",
-    "CONCAT": "write a || b, which is null when one of them is",
-    "DATE_PART": "write EXTRACT(HOUR FROM a)",
-    "POSITION": "write a LIKE '%x%'",
-    "POWER": "write a * a",
-    "STRPOS": "write a LIKE '%x%'",
-}
-"""What to write for functions that Polars knows, and that wrap around or do not know null."""
-OPERATORS: Final = frozenset(
-    {
-        *("AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "ILIKE", "RLIKE", "REGEXP", "IS", "NULL"),
-        *("TRUE", "FALSE", "CASE", "WHEN", "THEN", "ELSE", "END", "DISTINCT", "FROM"),
-    }
-)
-LITERALS: Final = frozenset({"INTERVAL", "DATE", "TIMESTAMP", "TIME", "AS"})
-TYPES: Final = frozenset({"INT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "VARCHAR", "TEXT"})
-PARTS: Final = frozenset({"YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "DOW", "WEEK"})
-WORDS: Final = OPERATORS | LITERALS | TYPES | PARTS
-BARE: Final = frozenset(
-    {
-        *("CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "LOCALTIME", "LOCALTIMESTAMP"),
-        *("CASE", "END"),
-    }
-)
-"""Words that mean something in SQL even where a field has that name, unless it is quoted."""
-CLOCK: Final = frozenset(
-    {
-        *("NOW", "TODAY", "CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME"),
-        *("LOCALTIME", "LOCALTIMESTAMP", "RANDOM", "RAND", "UUID"),
-    }
-)
-MANY_ROWS: Final = frozenset(
-    {
-        *("SELECT", "OVER", "EXISTS", "ANY", "ALL", "PARTITION", "UNNEST", "EXPLODE", "ROW_NUMBER"),
-        *("COUNT", "SUM", "AVG", "MEAN", "MIN", "MAX", "MEDIAN", "FIRST", "LAST", "LAG", "LEAD"),
-        *("STDDEV", "VARIANCE", "QUANTILE", "RANK", "DENSE_RANK", "ARRAY_AGG", "STRING_AGG"),
-    }
-)
-
-_PART: Final = re.compile(r"(\d+)\s*([A-Za-z]+)")  # of an interval: a count and its unit
-_SECONDS: Final = {  # by the first letters of a unit, the longer ones first
-    start: seconds
-    for starts, seconds in (
-        (("ms", "mil"), 1e-3),
-        (("us", "mic"), 1e-6),
-        (("ns", "nan"), 1e-9),
-        (("w",), 604_800.0),
-        (("d",), 86_400.0),
-        (("h",), 3_600.0),
-        (("m",), 60.0),
-        (("s",), 1.0),
-    )
-    for start in starts
-}
-_LONGEST_DAYS: Final = 100_000  # of an interval: Polars counts its nanoseconds in 63 bits
 _BACKWARDS: Final = re.compile(r"'\s*-\s*(\d+\s*[A-Za-z]+)\s*'")
 
 
 def compiled(expression: str, columns: Mapping[str, pl.DataType]) -> pl.Expr:
     """The expression over columns of these types (see `viewed`): true, false or null for each row.
 
-    Raises BadRuleError for whatever is not a rule.
+    Raises BadSqlError for whatever is not a rule.
     """
+    if len(expression) > MAX_CHARACTERS:
+        raise BadSqlError(f"it has more than {MAX_CHARACTERS} characters; make it several rules")
     tokens = tokens_of(expression)
     _check_words(tokens, columns)
     try:
         compiled = pl.sql_expr(_written(expression, tokens, columns))
         kept = _tried(compiled, columns)
     except FAILURES as error:
-        raise BadRuleError(_reason(error, columns)) from error
+        raise BadSqlError(_reason(error, columns)) from error
     if kept != pl.Boolean():
-        raise BadRuleError(f"it is a {kept}, not true or false; compare it with something")
+        raise BadSqlError(f"it is a {kept}, not true or false; compare it with something")
     used = {name: columns[name] for name in compiled.meta.root_names()}
     if speaks_of_time(tokens, used):
         _check_units(with_wide_numbers(tokens), used)
@@ -143,118 +86,55 @@ def view_type(column: pl.DataType) -> pl.DataType:
 
 
 def _check_words(tokens: Sequence[Token], columns: Mapping[str, pl.DataType]) -> None:
-    depth = 0
     names = 0
     previous = ""
-    for place, token in enumerate(tokens):
-        following = tokens[place + 1].text if place + 1 < len(tokens) else ""
-        depth += {"(": 1, ")": -1, "CASE": 1, "END": -1}.get(token.word or token.text, 0)
-        if depth > MAX_DEPTH:
-            raise BadRuleError(f"it nests deeper than {MAX_DEPTH} parentheses")
-        _check_neighbours(previous, token.text, following)
+    for token, after in pairwise([*tokens, END]):
+        if token.text == "*" and AGE in {previous, after.text}:
+            raise BadSqlError(f"{AGE} is compared, not multiplied; write the interval out")
         if previous != "." and token.kind in {"quoted", "word"}:
-            names += _is_name(token, following, columns)
-        if token.word in FUNCTIONS and following == "(":
-            _check_arguments(token.word, list(arguments(tokens[place + 2 :])))
+            names += _is_name(token, after.text, columns)
         previous = token.text
+    check_form(tokens)
     if not names:
-        raise BadRuleError("it names no field: it is the same for every row")
-
-
-def _check_neighbours(previous: str, text: str, following: str) -> None:
-    """Raises BadRuleError for what tokens mean only next to each other."""
-    if (previous, text) in {("-", "-"), ("/", "*")}:
-        raise BadRuleError("a rule has no comments; the field's doc is the place")
-    if previous == "." and following == "(":
-        raise BadRuleError(f"{text} is called behind a dot; a function has no dot")
-    if text == "*" and AGE in {previous, following}:
-        raise BadRuleError(f"{AGE} is compared, not multiplied; write the interval out")
-    if previous.upper() == "INTERVAL":
-        _check_interval(text, following)
+        raise BadSqlError("it names no field: it is the same for every row")
 
 
 def _is_name(token: Token, following: str, columns: Mapping[str, pl.DataType]) -> bool:
-    """Whether a word is a field; raises BadRuleError when it is nothing at all."""
+    """Whether a word is a field; raises BadSqlError when it is nothing at all."""
     word = token.word or token.name.upper()
     if token.is_field(following, columns):
         if token.word in BARE:
-            raise BadRuleError(f'{token.text} is a word of SQL; write the field as "{token.text}"')
+            raise BadSqlError(f'{token.text} is a word of SQL; write the field as "{token.text}"')
         return True
     if word in (FUNCTIONS | OPERATORS | TYPES if following == "(" else WORDS):
         return False
     if word in CLOCK:
-        raise BadRuleError(
+        raise BadSqlError(
             f"{word} is another at every look; a replay must find the same. For how old a record"
             f" is, compare {AGE}"
         )
     if word in MANY_ROWS:
-        raise BadRuleError(
+        raise BadSqlError(
             f'{word} looks at more than one row; rules over many rows stand in "dataset"'
         )
     if following == "(":
-        instead = f": {INSTEAD[word]}" if word in INSTEAD else _meant(word, FUNCTIONS)
-        raise BadRuleError(f"there is no function {word}{instead}")
-    raise BadRuleError(_no_field(token.name, columns))
-
-
-def _check_arguments(function: str, given: Sequence[Sequence[Token]]) -> None:
-    """Raises BadRuleError for what makes null a value, or a text longer and longer."""
-    if function not in LITERAL_ARGUMENTS:
-        return
-    for argument in given[1:]:
-        sign, *rest = argument or [Token("nothing", "", 0)]
-        (literal, *more) = rest if sign.text == "-" and rest else [sign, *rest]
-        is_literal = literal.kind in {"text", "number"} or literal.word in {"TRUE", "FALSE"}
-        if more or not is_literal:
-            raise BadRuleError(
-                f"{function} takes texts and numbers after its first argument, no fields and no"
-                " NULL"
-            )
-    if function == "REPLACE" and len(given) == 3:  # noqa: PLR2004 - text, what for what
-        sought, put = (_bytes(each[0]) for each in given[1:])
-        if put > sought or not sought:
-            raise BadRuleError(
-                "REPLACE makes a text longer here; such calls inside each other fill the memory"
-            )
-
-
-def _check_interval(text: str, following: str) -> None:
-    """Raises BadRuleError for an interval that is, or can become, longer than Polars can count."""
-    if following == "*":
-        raise BadRuleError("an INTERVAL is not multiplied; write it out")
-    seconds = 0.0
-    for count, unit in _PART.findall(text):
-        seconds += int(count) * next(
-            (each for start, each in _SECONDS.items() if unit.lower().startswith(start)), 0.0
-        )
-    if seconds > _LONGEST_DAYS * _SECONDS["d"]:
-        raise BadRuleError(f"an INTERVAL is at most {_LONGEST_DAYS:,} days long")
-
-
-def _bytes(literal: Token) -> int:
-    """The length of a text without its quotes."""
-    return len(literal.text[1:-1].replace("''", "'").encode())
+        raise BadSqlError(no_function(word, FUNCTIONS))
+    raise BadSqlError(_no_field(token.name, columns))
 
 
 def _no_field(name: str, columns: Mapping[str, pl.DataType]) -> str:
     if name == AGE:
         return f'{AGE} needs the "eventTime" of the contract'
-    return f"there is no field {name}{_meant(name, columns)}"
-
-
-def _meant(word: str, known: Iterable[str]) -> str:
-    by_lower = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(word.lower(), by_lower, 1)
-    return f"; did you mean {by_lower[near[0]]}?" if near else ""
+    return f"there is no field {name}{meant(name, columns)}"
 
 
 def _check_units(expression: str, columns: Mapping[str, pl.DataType]) -> None:
-    """Raises BadRuleError when wide numbers, which no time is compared with, make it no rule."""
+    """Raises BadSqlError when wide numbers, which no time is compared with, make it no rule."""
     schema = {name: wide_type(view_type(kind)) for name, kind in columns.items()}
     try:
         pl.DataFrame(schema=schema).select(pl.sql_expr(expression).alias("rule"))
     except FAILURES as error:
-        raise BadRuleError(TIMES) from error
+        raise BadSqlError(TIMES) from error
 
 
 def _written(expression: str, tokens: Sequence[Token], columns: Mapping[str, pl.DataType]) -> str:
@@ -272,14 +152,14 @@ def _written(expression: str, tokens: Sequence[Token], columns: Mapping[str, pl.
 
 
 def _tried(expression: pl.Expr, columns: Mapping[str, pl.DataType]) -> pl.DataType:
-    """The type of the result. Raises what Polars raises, BadRuleError for a result per batch."""
+    """The type of the result. Raises what Polars raises, BadSqlError for a result per batch."""
     used = set(expression.meta.root_names())
     wanted = {name: view_type(kind) for name, kind in columns.items() if name in used}
     rows = pl.DataFrame({name: extremes(kind) for name, kind in wanted.items()}, schema=wanted)
     for frame in (rows.clear(), rows.head(1), rows):
         result = frame.select(expression.alias("rule"))["rule"]
         if len(result) != frame.height:
-            raise BadRuleError("it has not one result for each row")
+            raise BadSqlError("it has not one result for each row")
     return result.dtype
 
 
@@ -319,7 +199,7 @@ _EXTREMES: Final[Mapping[Any, list[Any]]] = {
 
 def _reason(error: BaseException, columns: Mapping[str, pl.DataType]) -> str:
     """One line of what Polars says, in our words where it is about names."""
-    if isinstance(error, BadRuleError):
+    if isinstance(error, BadSqlError):
         return str(error)
     said = str(error).strip().partition("\n\n")[0]
     if isinstance(error, pl.exceptions.ColumnNotFoundError):

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import polars as pl
 
-from headwater.contract.rule_tokens import BadRuleError, Token
+from headwater.contract.sql_tokens import END, BadSqlError, Token
 
 MOST: Final = 2**127 - 1  # of a signed whole number of 128 bits
 _CALCULATING: Final = frozenset({"ABS", "MOD"})
-_MEASURING: Final = frozenset({"LENGTH", "CHAR_LENGTH", "OCTET_LENGTH", "ARRAY_LENGTH", "EXTRACT"})
+MEASURING: Final = frozenset({"LENGTH", "CHAR_LENGTH", "OCTET_LENGTH", "ARRAY_LENGTH", "EXTRACT"})
 _MEASURED: Final = 2**32  # more than any of those gives
 _FLOATING: Final = frozenset({"SQRT", "LN", "LOG10", "EXP"})
 _WHOLE: Final = frozenset({"INT", "INTEGER", "BIGINT"})
@@ -24,7 +24,6 @@ _SIZES: Final[Mapping[pl.DataType, int]] = {
     pl.Int32(): 1 << 31,
     pl.Int64(): 1 << 63,
 }
-_END: Final = Token("end", "", 0)
 
 Edit = tuple[int, str]
 """A text, and the place in the expression where it is inserted."""
@@ -33,7 +32,7 @@ Edit = tuple[int, str]
 def widened(tokens: Sequence[Token], columns: Mapping[str, pl.DataType]) -> list[Edit]:
     """What to insert into an expression so that it calculates in 128 bits; nothing if it does not.
 
-    Raises BadRuleError when the result could be larger than that.
+    Raises BadSqlError when the result could be larger than that.
     """
     if not _calculates(tokens, columns):
         return []
@@ -44,7 +43,7 @@ def widened(tokens: Sequence[Token], columns: Mapping[str, pl.DataType]) -> list
 
 def _calculates(tokens: Sequence[Token], columns: Mapping[str, pl.DataType]) -> bool:
     """Whether anything is added or multiplied; the sign of a number is neither."""
-    for before, token in pairwise([_END, *tokens]):
+    for before, token in pairwise([END, *tokens]):
         if token.text in {"+", "*", "%"} or token.word in _CALCULATING:
             return True
         ends = before.text in {")", "]"} or before.kind in {"number", "text", "quoted"}
@@ -63,12 +62,12 @@ class _Reader:
         self._place = 0
 
     def read(self) -> None:
-        while self._next is not _END:
+        while self._next is not END:
             self._sum()
 
     @property
     def _next(self) -> Token:
-        return self._tokens[self._place] if self._place < len(self._tokens) else _END
+        return self._tokens[self._place] if self._place < len(self._tokens) else END
 
     def _take(self) -> Token:
         token = self._next
@@ -109,7 +108,7 @@ class _Reader:
 
     def _until(self, close: str) -> int:
         size = 0
-        while self._next is not _END and close not in {self._next.text, self._next.word}:
+        while self._next is not END and close not in {self._next.text, self._next.word}:
             size = max(size, self._sum())
         self._take()
         return size
@@ -149,7 +148,7 @@ class _Reader:
             return 0
         if token.word == "TRY_CAST":
             size = 1 << 63 if last.word in _WHOLE else 0
-        elif token.word in _MEASURING:
+        elif token.word in MEASURING:
             size = _MEASURED
         else:
             return size
@@ -163,7 +162,7 @@ class _Reader:
 
 def _fitting(size: int) -> int:
     if size > MOST:
-        raise BadRuleError(
+        raise BadSqlError(
             "its whole numbers can outgrow 128 bits; calculate in doubles: TRY_CAST(a AS DOUBLE) *"
             " b"
         )

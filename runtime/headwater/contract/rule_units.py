@@ -11,12 +11,11 @@ from typing import Any, Final
 
 import polars as pl
 
-from headwater.contract.rule_tokens import Token
+from headwater.contract.sql_tokens import END, Token
 
 _TIMES: Final = frozenset({"INTERVAL", "TIMESTAMP", "DATE", "TIME"})
 _FLOATING: Final = frozenset({"SQRT", "LN", "LOG10", "EXP"})  # ABS keeps what they are given
 _NUMBERS: Final = frozenset({"INT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE"})
-_END: Final = Token("end", "", 0)
 
 
 def speaks_of_time(tokens: Sequence[Token], columns: Mapping[str, pl.DataType]) -> bool:
@@ -31,7 +30,7 @@ def with_wide_numbers(tokens: Sequence[Token]) -> str:
     """
     words = {each.word for each in tokens}
     written = []
-    for (before, token), (_, after) in pairwise(pairwise([_END, *tokens, _END])):
+    for (before, token), (_, after) in pairwise(pairwise([END, *tokens, END])):
         is_digits = "ROUND" in words and (before.text, after.text) == (",", ")")
         if token.kind == "number" and not is_digits:
             written.append("CAST(1 AS INT128)")

@@ -21,7 +21,7 @@ from headwater.contract.document import BadDocumentError, field_line, read_docum
 from headwater.contract.parser import Parsed, parse
 from headwater.contract.rule import Rule, RuleReader
 from headwater.contract.rule_language import compiled, rule_columns
-from headwater.contract.rule_tokens import BadRuleError
+from headwater.contract.sql_tokens import BadSqlError
 from headwater.contract.tree import Primitive, Record, Type, descend, optional
 from headwater.contract.types import (
     ROW,
@@ -256,7 +256,7 @@ class _Check:
     def of_expression(self, rule: Rule, columns: Mapping[str, pl.DataType]) -> Iterator[Problem]:
         try:
             compiled(rule.expression, columns)
-        except BadRuleError as error:
+        except BadSqlError as error:
             yield self.problem("BAD_RULE", f"the {rule}: {error}", rule.field or rule.name)
 
     def problem(self, code: str, message: str, at: str = "") -> Problem:

@@ -12,9 +12,10 @@ from headwater.errors import DeclarationError, Problem
 from headwater.flow.blame import run_without_guilty
 from headwater.flow.events import EventStage
 from headwater.flow.frames import ExpressionStage, FrameStage
+from headwater.flow.sql import SqlStage
 from headwater.flow.stage import Columns, Defaults, Processed, Stage, empty, refused
 from headwater.model import Quarantine
-from headwater.product import Filter, Flow, Map, MapEvents, Step
+from headwater.product import Filter, Flow, Map, MapEvents, Sql, Step
 
 
 class Plan:
@@ -87,6 +88,8 @@ class Plan:
 
 
 def _compile(step: Step, output: Columns | None, defaults: Defaults) -> Stage:
+    if isinstance(step, Sql):
+        return SqlStage(step)
     if not isinstance(step, (Map, MapEvents)):
         return ExpressionStage(step)
     if not _is_function(step.function):

@@ -20,11 +20,12 @@ Defaults = Mapping[str, pl.Series]
 """The default of each column that has one, as a series of one value."""
 
 _QUOTED: Final = re.compile(r'"([^"]+)"')
-_MISSING: Final = (
+MISSING: Final = (
     pl.exceptions.ColumnNotFoundError,
     pl.exceptions.SchemaFieldNotFoundError,
     pl.exceptions.StructFieldNotFoundError,
 )
+"""What Polars raises for a column or field that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def cannot_run(
     step: Step, error: BaseException, given: Columns, origin: Origin | None = None
 ) -> DeclarationError:
     """Why a step fails on a frame without rows; no payload can be in such an error."""
-    if isinstance(error, _MISSING):
+    if isinstance(error, MISSING):
         name = next(iter(_QUOTED.findall(str(error))), str(error))
         return refused(step, "UNKNOWN_COLUMN", unknown_column(name, given), origin)
     text = str(error).strip().splitlines()[0] if str(error).strip() else ""

@@ -102,7 +102,16 @@ class WithColumns:
     named: Mapping[str, IntoExpr]
 
 
-Step = Map | MapEvents | Filter | Select | WithColumns
+@dataclass(frozen=True, slots=True, eq=False)
+class Sql:
+    """Keeps rows and computes columns as the statement says."""
+
+    name: str
+    origin: Origin
+    statement: str
+
+
+Step = Map | MapEvents | Filter | Select | WithColumns | Sql
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +147,14 @@ class Flow:
     def with_columns(self, *columns: IntoExpr, **named: IntoExpr) -> Flow:
         """Add or replace columns, as in `polars.DataFrame.with_columns`."""
         return self._then(WithColumns(self._name("with-columns"), caller(), columns, named))
+
+    def sql(self, statement: str) -> Flow:
+        """Keep rows and compute columns: `SELECT ... FROM events [WHERE ...]`.
+
+        `events` are the rows that flow here. The statement looks at one row at a time: what needs
+        several, the clock or chance is refused by `headwater check`; docs/sql.md lists the rest.
+        """
+        return self._then(Sql(self._name("sql"), caller(), statement))
 
     def _name(self, kind: str) -> str:
         return f"{kind}-{len(self.steps) + 1}"

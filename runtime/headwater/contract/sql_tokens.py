@@ -1,12 +1,12 @@
-"""The tokens of a rule: where each word, number, text and mark of an expression stands."""
+"""The tokens of SQL: where each word, number, text and mark of it stands."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
-MAX_CHARACTERS: Final = 1_000  # of an expression: it stands in messages, which become headers
-
+_COMMENTS: Final = {("-", "-"), ("/", "*")}
 _TOKEN: Final = re.compile(
     r"""(?P<space>\s+)
     |(?P<text>'(?:[^']|'')*')
@@ -18,8 +18,8 @@ _TOKEN: Final = re.compile(
 )
 
 
-class BadRuleError(ValueError):
-    """An expression is no rule; the text says why."""
+class BadSqlError(ValueError):
+    """A text is not the SQL that we read; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Token:
     @property
     def name(self) -> str:
         """The field it may stand for."""
-        return self.text.strip('"')
+        return self.text[1:-1].replace('""', '"') if self.kind == "quoted" else self.text
 
     @property
     def word(self) -> str:
@@ -51,21 +51,25 @@ class Token:
         return is_name and self.name in columns
 
 
+END: Final = Token("end", "", 0)
+"""What stands behind the last token."""
+
+
 def tokens_of(expression: str) -> list[Token]:
-    """The tokens of an expression, in their order. Raises BadRuleError for what is none."""
-    if len(expression) > MAX_CHARACTERS:
-        raise BadRuleError(f"it has more than {MAX_CHARACTERS} characters; make it several rules")
+    """The tokens of an expression, in their order. Raises BadSqlError for what is none."""
     found: list[Token] = []
     at = 0
     while at < len(expression):
         match = _TOKEN.match(expression, at)
         if match is None:
-            raise BadRuleError(f"{expression[at]!r} has no meaning in a rule, or no end")
+            raise BadSqlError(f"{expression[at]!r} has no meaning here, or no end")
         if match.lastgroup != "space":
             found.append(Token(str(match.lastgroup), match[0], at))
         at = match.end()
     if not found:
-        raise BadRuleError("it is empty")
+        raise BadSqlError("it is empty")
+    if any((one.text, next_.text) in _COMMENTS for one, next_ in pairwise(found)):
+        raise BadSqlError("there are no comments in it; write them beside it")
     return found
 
 
