@@ -248,3 +248,51 @@ def test_a_mistake_in_samples_is_told_with_its_file(
         (product.parent / "samples" / file).write_text(text, encoding="utf-8")
     assert run(monkeypatch, "test", "shop.copies") == 78
     assert words in capsys.readouterr().err
+
+
+def test_a_statement_of_sql_is_checked_described_and_run(
+    project: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a broker: what comes out, and the dead letter of a value that cannot be cast."""
+    project.contract("shop.large", {"id": "string", "number": "long", "kind": "string"})
+    project.product(
+        "shop.large",
+        """\
+        large = product.stream("shop.orders", contract=1).sql('''
+            SELECT id, CAST(note AS BIGINT) AS number, 'large' AS kind
+            FROM events
+            WHERE n >= 10
+        ''')
+        product.publish(large, contract=1)
+        """,
+    )
+    project.sample("shop.large", "some.in.jsonl", [{"id": "a", "n": 10, "note": "7"}])
+    project.sample("shop.large", "some.out.jsonl", [{"id": "a", "number": 7, "kind": "large"}])
+    for command in (["check"], ["test", "shop.large"], ["describe", "shop.large"]):
+        assert run(monkeypatch, *command) == 0
+    text = "SELECT id, CAST(note AS BIGINT) AS number, 'large' AS kind FROM events WHERE n >= 10"
+    assert text in " ".join(capsys.readouterr().out.split())
+    events = [{"id": "a", "n": 10, "note": "7"}, {"id": "b", "n": 1, "note": "x"}]
+    outcome = ProductDriver("shop.large").run([*events, {"id": "c", "n": 11, "note": "secret"}])
+    assert outcome.events() == [{"id": "a", "number": 7, "kind": "large"}]
+    assert [(each.row, each.code, each.step) for each in outcome.dead_letters] == [
+        (2, Code.STEP_FAILED, "sql-1")
+    ]
+    assert "secret" not in outcome.dead_letters[0].message
+
+
+def test_check_refuses_a_statement_with_its_line_and_what_does_not_fit_the_contract(
+    project: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A statement that groups, and one whose types are not those of the output contract."""
+    project.contract("shop.grouped")
+    project.contract("shop.typed", {"id": "string", "n": "int"})
+    stream = 'product.stream("shop.orders", contract=1)'
+    group, typed = "SELECT id, n FROM events GROUP BY id", "SELECT id, UPPER(note) AS n FROM events"
+    for name, text in (("shop.grouped", group), ("shop.typed", typed)):
+        project.product(name, f'product.publish({stream}.sql("{text}"), contract=1)')
+    assert run(monkeypatch, "check") == 78
+    told = " ".join(capsys.readouterr().err.split())
+    assert "product.py:5" in told
+    assert "INVALID_SQL: sql-1: GROUP BY looks at more than one event" in told
+    assert "OUTPUT_MISFIT: shop.typed: n is String, the contract wants Int32" in told
