@@ -53,7 +53,9 @@ class SqlStage:
         """The statement on a frame; `_row` is carried beside it."""
         if self._statement.predicate is not None:
             frame = frame.filter(self._statement.predicate)
-        columns = (expression for _, expression in self._statement.columns)
+        names, columns = zip(*self._statement.columns, strict=True)
+        if names == (None,):  # `SELECT *`: what is left is what comes out
+            return Processed(frame, [])
         return Processed(frame.drop(ROW).select(frame[ROW], *columns), [])
 
     def _check_names(self, given: Columns) -> None:
