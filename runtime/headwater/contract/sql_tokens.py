@@ -68,7 +68,8 @@ def tokens_of(expression: str) -> list[Token]:
         at = match.end()
     if not found:
         raise BadSqlError("it is empty")
-    if any((one.text, next_.text) in _COMMENTS for one, next_ in pairwise(found)):
+    neighbours = ((one, after) for one, after in pairwise(found) if one.end == after.at)
+    if any((one.text, after.text) in _COMMENTS for one, after in neighbours):
         raise BadSqlError("there are no comments in it; write them beside it")
     return found
 

@@ -9,15 +9,7 @@ from headwater.contract import ROW, is_reserved
 from headwater.contract.sql_tokens import BadSqlError
 from headwater.flow.blame import FAULTS, INTERRUPTIONS
 from headwater.flow.sql_statement import Statement, read_statement, told
-from headwater.flow.stage import (
-    MISSING,
-    Columns,
-    Processed,
-    cannot_run,
-    columns_of,
-    empty,
-    refused,
-)
+from headwater.flow.stage import MISSING, Columns, Processed, cannot_run, empty, refused
 from headwater.product import Sql
 
 
@@ -34,19 +26,15 @@ class SqlStage:
     def columns(self, given: Columns) -> Columns | None:
         """The columns that come out, learnt from a frame without rows."""
         self._check_names(given)
-        none = empty(given)
-        try:
-            kept = none.select(_predicate(self._statement)).dtypes[0]
-            made = columns_of(self.run(none).frame) if kept == pl.Boolean() else {}
-        except INTERRUPTIONS:
-            raise
-        except FAULTS as error:
-            if isinstance(error, MISSING):
-                raise cannot_run(self.step, error, given) from error
-            raise refused(self.step, "INVALID_SQL", told(error)) from error
-        if kept != pl.Boolean():
-            text = f"WHERE gives {kept}, not true or false; compare it with something"
-            raise refused(self.step, "INVALID_SQL", text)
+        predicate = self._statement.predicate
+        if predicate is not None:
+            kept = self._type("WHERE", predicate, given)
+            if kept != pl.Boolean():
+                text = f"WHERE gives {kept}, not true or false; compare it with something"
+                raise refused(self.step, "INVALID_SQL", text)
+        made: dict[str, pl.DataType] = {}
+        for name, expression in self._statement.columns:
+            made |= given if name is None else {name: self._type(name, expression, given)}
         return made
 
     def run(self, frame: pl.DataFrame) -> Processed:
@@ -58,6 +46,17 @@ class SqlStage:
             return Processed(frame, [])
         return Processed(frame.drop(ROW).select(frame[ROW], *columns), [])
 
+    def _type(self, part: str, expression: pl.Expr, given: Columns) -> pl.DataType:
+        """The type of a part. Raises DeclarationError when it cannot be computed."""
+        try:
+            return empty(given).select(expression.alias(ROW)).dtypes[0]
+        except INTERRUPTIONS:
+            raise
+        except FAULTS as error:
+            if isinstance(error, MISSING):
+                raise cannot_run(self.step, error, given) from error
+            raise refused(self.step, "INVALID_SQL", f"{part}: {told(error)}") from error
+
     def _check_names(self, given: Columns) -> None:
         """Raises DeclarationError for two columns of one name, `*` being all that are given."""
         made: list[str] = []
@@ -67,10 +66,6 @@ class SqlStage:
             if times > 1:
                 text = f"{times} columns that come out are named {name}; give each its own with AS"
                 raise refused(self.step, "INVALID_SQL", text)
-
-
-def _predicate(statement: Statement) -> pl.Expr:
-    return pl.lit(value=True) if statement.predicate is None else statement.predicate
 
 
 def _read(step: Sql) -> Statement:
