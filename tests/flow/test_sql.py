@@ -79,7 +79,17 @@ def test_all_columns_are_those_of_the_contract() -> None:
     """`*` neither shows nor loses `_row`."""
     plan = Plan(stream().sql("SELECT *, n + m AS sum FROM events"), COLUMNS)
     assert plan.columns == {**COLUMNS, "sum": pl.Int64()}
-    assert plan.process(rows(n=[1], m=[2])).frame.columns == [ROW, *COLUMNS, "sum"]
+    done = plan.process(rows(n=[1], m=[2]))
+    assert done.frame.columns == [ROW, *COLUMNS, "sum"]
+    assert done.frame["sum"].to_list() == [3]
+    assert done.quarantined == []
+
+
+def test_a_minus_before_a_sign_is_no_comment() -> None:
+    """Two of them without a space between would be one."""
+    done = run("SELECT n - -3 AS more FROM events", rows(n=[1]))
+    assert done.frame["more"].to_list() == [4]
+    assert "no comments" in refused("SELECT n --3 AS more FROM events")
 
 
 def test_a_constant_stands_in_every_row() -> None:
@@ -137,6 +147,8 @@ def test_a_statement_runs_behind_a_map_whose_columns_only_data_can_tell() -> Non
 
     done = Plan(stream().map(needy).sql("SELECT first FROM events"), COLUMNS).process(rows(n=[7]))
     assert done.frame["first"].to_list() == [7]
+    with pytest.raises(DeclarationError, match="RESERVED_NAME: sql-2"):
+        Plan(stream().map(needy).sql("SELECT first AS _row FROM events"), COLUMNS)
     with pytest.raises(DeclarationError, match="SUM looks at more than one event"):
         Plan(stream().map(needy).sql("SELECT SUM(first) AS s FROM events"), COLUMNS)
 
