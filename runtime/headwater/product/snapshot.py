@@ -1,11 +1,8 @@
 """The declared policy of a product's snapshots."""
 
-import re
 from dataclasses import dataclass
-from typing import Final
 
-_DURATION: Final = re.compile(r"([0-9]+)(ms|s|m|h|d)")
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+from headwater.product.durations import duration_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +15,10 @@ class Snapshot:
     @property
     def every_s(self) -> float:
         """The interval in seconds. Only for a snapshot without mistakes."""
-        match = _DURATION.fullmatch(self.every)
-        if match is None:
+        length_ms = duration_ms(self.every)
+        if length_ms is None:
             raise ValueError(snapshot_mistakes(self)[0])
-        return int(match[1]) * _SECONDS[match[2]]
+        return length_ms / 1_000
 
 
 def snapshot_mistakes(snapshot: object) -> list[str]:
@@ -29,8 +26,7 @@ def snapshot_mistakes(snapshot: object) -> list[str]:
     if not isinstance(snapshot, Snapshot):
         return [f"snapshot={snapshot!r} is no policy; write such as Snapshot(every='15m')"]
     mistakes = []
-    match = _DURATION.fullmatch(str(snapshot.every))
-    if match is None or int(match[1]) == 0:
+    if duration_ms(snapshot.every) is None:
         mistakes.append(
             f"snapshot every={snapshot.every!r} is no duration; write such as '15m' or '1h'"
         )
