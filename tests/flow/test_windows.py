@@ -196,6 +196,13 @@ def test_merging_keeps_the_order_of_rows_and_their_columns() -> None:
     ]
 
 
+def test_a_long_session_holds_all_that_falls_into_it() -> None:
+    """Also the second of two rows that lie inside it and are far from each other."""
+    held = pl.DataFrame({"key": ["a"], "window_start": [0], "window_end": [30]})
+    together = pl.concat([held, opened([("a", 5), ("a", 20)])])
+    assert merge_sessions(together, by=["key"]).unique().rows() == [("a", 0, 30)]
+
+
 @given(ROWS, st.integers(0, 4), st.integers(1, 3))
 @example(rows=[("a", 0), ("b", 4), ("a", 3)], lateness=1, size=1)
 @example(rows=[("a", 0), ("b", 5), ("a", 3)], lateness=1, size=1)
