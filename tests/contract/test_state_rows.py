@@ -24,6 +24,7 @@ COLUMNS: dict[str, tuple[pl.DataType, Any]] = {
     "uint16": (pl.UInt16(), 65535),
     "uint32": (pl.UInt32(), 2**32 - 1),
     "uint64": (pl.UInt64(), 2**64 - 1),
+    "int128": (pl.Int128(), -(2**127)),
     "float32": (pl.Float32(), 0.5),
     "float64": (pl.Float64(), -0.1),
     "date": (pl.Date(), date(1899, 12, 31)),

@@ -41,6 +41,7 @@ _WIDENED: Final[Mapping[pl.DataType, pl.DataType]] = {
     pl.UInt16(): pl.Int32(),
     pl.UInt32(): pl.Int64(),
     pl.UInt64(): pl.String(),  # beyond a long, and seldom: not worth a case of its own
+    pl.Int128(): pl.String(),  # beyond any number of Avro: exact sums
     pl.Date(): pl.Int32(),
     pl.Time(): pl.Int64(),
 }

@@ -1,0 +1,353 @@
+"""One aggregate of one column each: what its state is, how a row becomes one, what it results in.
+
+`flow.aggregates` puts them together, and merges states by the fold of each part.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, TypeAlias
+
+import polars as pl
+
+from headwater.flow import exact
+from headwater.flow.stage import Columns
+from headwater.product.aggregates import Aggregate
+
+EVENT_TIME: Final = "_time"
+OFFSET: Final = "_offset"
+"""Columns of rows, Int64 and not null: what `first`, `last` and `collect` order by."""
+
+Fold: TypeAlias = Literal["sum", "min", "max", "first", "last", "collect"]
+
+_COUNT: Final = pl.Int64()
+_EXACT: Final = pl.Int128()
+_FLOAT: Final = pl.Float64()
+_NO: Final = pl.lit(value=False)
+TIME, AT, VALUE = "time", "offset", "value"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A column of a state: its name, type, and how those of many states become one.
+
+    `first` and `last` are by the parts TIME and AT beside it; `collect` keeps `limit` items.
+    """
+
+    name: str
+    type: pl.DataType
+    fold: Fold
+    limit: int = 0
+
+
+class Aggregator(Protocol):
+    """An aggregate compiled for the type of its column."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The columns of its state."""
+        ...
+
+    @property
+    def type(self) -> pl.DataType:
+        """The type of its result."""
+        ...
+
+    def beyond(self) -> pl.Expr:
+        """Whether a row's number is too large to be summed exactly."""
+        ...
+
+    def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """The parts of the state of each row alone; they still take the parts' types."""
+        ...
+
+    def result(self, parts: list[pl.Series]) -> pl.Series:
+        """The results of states."""
+        ...
+
+
+def aggregator(declared: Aggregate, columns: Columns) -> Aggregator | str:
+    """The aggregate compiled for these columns, or why it cannot be."""
+    name = declared.column
+    if name is None:
+        return Rows()
+    given = columns.get(name)
+    if given is None:
+        return f"no column {name!r} here; there are {', '.join(columns)}"
+    is_number = given.is_numeric()
+    if declared.kind in {"sum", "mean", "variance"} and not is_number:
+        return f"{declared.kind} takes numbers, and {name} is {given}"
+    if declared.kind in {"min", "max"} and not (is_number or given.is_temporal()):
+        return f"{declared.kind} takes numbers and times, and {name} is {given}"
+    return _compiled(declared, name, given)
+
+
+def _compiled(declared: Aggregate, name: str, given: pl.DataType) -> Aggregator:
+    match declared.kind:
+        case "count":
+            made: Aggregator = Count(name)
+        case "sum":
+            made = _sum(name, given)
+        case "mean":
+            made = Mean(_sum(name, given))
+        case "variance":
+            made = Variance(name)
+        case "min" | "max":
+            made = Extreme(name, given, declared.kind)
+        case "first" | "last":
+            made = AtEnd(name, given, declared.kind)
+        case "collect":
+            made = Collect(name, given, declared.limit or 0)
+    return made
+
+
+def _sum(name: str, given: pl.DataType) -> "Sum | FloatSum":
+    return FloatSum(name) if given.is_float() else Sum(name, given)
+
+
+class Rows:
+    """How many rows."""
+
+    parts = (Part("count", _COUNT, "sum"),)
+    type: pl.DataType = _COUNT
+
+    def beyond(self) -> pl.Expr:
+        """No row is."""
+        return _NO
+
+    def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """One each."""
+        return [pl.ones(rows.height, dtype=_COUNT, eager=True)]
+
+    def result(self, parts: list[pl.Series]) -> pl.Series:
+        """The count."""
+        return parts[0]
+
+
+class Count(Rows):
+    """How many values that are not null."""
+
+    def __init__(self, column: str) -> None:
+        self._column = column
+
+    def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """One for each that is not null."""
+        return [rows[self._column].is_not_null()]
+
+
+class Sum:
+    """The sum of integers or decimals, in 128 bits."""
+
+    parts = (Part("count", _COUNT, "sum"), Part("total", _EXACT, "sum"))
+
+    def __init__(self, column: str, given: pl.DataType) -> None:
+        self._column = column
+        self._is_decimal = isinstance(given, pl.Decimal)
+        scale = given.scale if isinstance(given, pl.Decimal) else 0
+        self.type: pl.DataType = pl.Decimal(38, scale) if self._is_decimal else pl.Int64()
+
+    def beyond(self) -> pl.Expr:
+        """Decimals of more than 27 digits: Polars would add those up to nonsense, in silence."""
+        if not self._is_decimal:
+            return _NO
+        bound = pl.lit(int(exact.LARGEST), dtype=_EXACT)
+        return (pl.col(self._column).to_physical().abs() >= bound).fill_null(value=False)
+
+    def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """The value, of decimals in units of the last digit, and whether there is one."""
+        given = rows[self._column]
+        number = given.to_physical() if self._is_decimal else given
+        return [given.is_not_null(), number.cast(_EXACT).fill_null(0)]
+
+    def result(self, parts: list[pl.Series]) -> pl.Series:
+        """The total; null without values."""
+        count, total = parts
+        held = pl.when(pl.lit(count > 0)).then(pl.lit(total))
+        if not self._is_decimal:
+            return pl.select(held.cast(self.type)).to_series()
+        # the cast checks the digits, which reinterpreting does not
+        return pl.select(
+            held.cast(pl.Decimal(38, 0)).to_physical().reinterpret(dtype=self.type)
+        ).to_series()
+
+
+class FloatSum:
+    """The sum of doubles, exact until it is rounded."""
+
+    type: pl.DataType = _FLOAT
+    parts = (
+        Part("count", _COUNT, "sum"),
+        Part("whole", _EXACT, "sum"),
+        Part("fraction", _EXACT, "sum"),
+        Part("special", _FLOAT, "sum"),
+    )
+
+    def __init__(self, column: str) -> None:
+        self._column = column
+
+    def beyond(self) -> pl.Expr:
+        """From 2^90 on."""
+        return _at_least(self._column, exact.LARGEST)
+
+    def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """The parts of the number; infinity and NaN aside."""
+        given = rows[self._column]
+        finite, special = _finite(given)
+        return [given.is_not_null(), *exact.parts(finite), special]
+
+    def result(self, parts: list[pl.Series]) -> pl.Series:
+        """The total; null without values."""
+        count, whole, fraction, special = parts
+        return (exact.rounded(whole, fraction) + special).set(count == 0, None)
+
+
+class Mean:
+    """The sum by the count."""
+
+    type: pl.DataType = _FLOAT
+
+    def __init__(self, total: Sum | FloatSum) -> None:
+        self._total = total
+        self.parts = total.parts
+
+    def beyond(self) -> pl.Expr:
+        """As for the sum."""
+        return self._total.beyond()
+
+    def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """As for the sum."""
+        return self._total.lift(rows)
+
+    def result(self, parts: list[pl.Series]) -> pl.Series:
+        """The mean; null without values, as the sum is."""
+        return self._total.result([*parts]).cast(_FLOAT) / parts[0].cast(_FLOAT)
+
+
+class Variance:
+    """The sample variance, from exact sums of the numbers, as doubles, and of their squares."""
+
+    type: pl.DataType = _FLOAT
+    parts = (
+        Part("count", _COUNT, "sum"),
+        Part("whole", _EXACT, "sum"),
+        Part("fraction", _EXACT, "sum"),
+        Part("square_whole", _EXACT, "sum"),
+        Part("square_fraction", _EXACT, "sum"),
+        Part("special", _FLOAT, "sum"),
+    )
+
+    def __init__(self, column: str) -> None:
+        self._column = column
+
+    def beyond(self) -> pl.Expr:
+        """From 2^45 on."""
+        return _at_least(self._column, exact.LARGEST**0.5)
+
+    def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """The parts of the number and of its square; infinity and NaN aside."""
+        given = rows[self._column]
+        finite, special = _finite(given)
+        return [given.is_not_null(), *exact.parts(finite), *exact.square_parts(finite), special]
+
+    def result(self, parts: list[pl.Series]) -> pl.Series:
+        """The variance; null for fewer than two values."""
+        count, whole, fraction, square_whole, square_fraction, special = parts
+        few = count < 2  # noqa: PLR2004 - one value has no variance
+        n = count.set(few, 2)
+        squares = exact.squared_deviations(n, (whole, fraction), (square_whole, square_fraction))
+        # special - special is 0 for 0, and NaN for what is not finite
+        return ((squares + (special - special)) / (n - 1)).set(few, None)
+
+
+class Extreme:
+    """The least or greatest value."""
+
+    def __init__(self, column: str, given: pl.DataType, kind: Literal["min", "max"]) -> None:
+        self._column, self._kind = column, kind
+        self.type = given
+        nan = (Part("nan", pl.Int32(), "max"),) if given.is_float() else ()
+        self.parts = (Part(VALUE, given, kind), *nan)
+
+    def beyond(self) -> pl.Expr:
+        """No row is."""
+        return _NO
+
+    def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """The value; of floats the number, and whether it is NaN."""
+        given = rows[self._column]
+        if not self.type.is_float():
+            return [given]
+        # + 0.0: which of 0.0 and -0.0 came first must not show
+        return [given.fill_nan(None) + 0.0, given.is_nan().fill_null(value=False)]
+
+    def result(self, parts: list[pl.Series]) -> pl.Series:
+        """The value; NaN, the greatest, is the minimum only when there is nothing else."""
+        if not self.type.is_float():
+            return parts[0]
+        value, nan = parts
+        has_nan = nan > 0
+        is_nan = has_nan if self._kind == "max" else has_nan & value.is_null()
+        return value.set(is_nan, float("nan"))
+
+
+class AtEnd:
+    """The value of the first or last row by event time, then offset."""
+
+    def __init__(self, column: str, given: pl.DataType, kind: Literal["first", "last"]) -> None:
+        self._column = column
+        self.type = given
+        self.parts = (
+            Part(TIME, pl.Int64(), kind),
+            Part(AT, pl.Int64(), kind),
+            Part(VALUE, given, kind),
+        )
+
+    def beyond(self) -> pl.Expr:
+        """No row is."""
+        return _NO
+
+    def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """The value and its place in the order."""
+        return [rows[EVENT_TIME], rows[OFFSET], rows[self._column]]
+
+    def result(self, parts: list[pl.Series]) -> pl.Series:
+        """The value."""
+        return parts[2]
+
+
+class Collect:
+    """The first values by event time, then offset, as a list."""
+
+    def __init__(self, column: str, given: pl.DataType, limit: int) -> None:
+        self._column = column
+        self.type: pl.DataType = pl.List(given)
+        item = pl.Struct({TIME: pl.Int64(), AT: pl.Int64(), VALUE: given})
+        self.parts = (Part("items", pl.List(item), "collect", limit),)
+
+    def beyond(self) -> pl.Expr:
+        """No row is."""
+        return _NO
+
+    def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """A list of one: the value and its place in the order."""
+        item = pl.struct(
+            pl.col(EVENT_TIME).alias(TIME),
+            pl.col(OFFSET).alias(AT),
+            pl.col(self._column).alias(VALUE),
+        )
+        return [rows.select(items=pl.concat_list(item)).to_series()]
+
+    def result(self, parts: list[pl.Series]) -> pl.Series:
+        """The values alone."""
+        return parts[0].list.eval(pl.element().struct.field(VALUE))
+
+
+def _at_least(column: str, bound: float) -> pl.Expr:
+    number = pl.col(column).cast(_FLOAT)
+    return ((number.abs() >= bound) & number.is_finite()).fill_null(value=False)
+
+
+def _finite(given: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """As doubles: the finite numbers, and those that are not, each with 0 for the others."""
+    numbers = given.cast(_FLOAT).fill_null(0.0)
+    is_finite = numbers.is_finite()
+    zeros = pl.zeros(len(given), dtype=_FLOAT, eager=True)
+    return numbers.zip_with(is_finite, zeros), zeros.zip_with(is_finite, numbers)
