@@ -113,7 +113,8 @@ def expected_of_values(kind: str, values: list[Any]) -> Any:
         return exactly(values)
     if any(isinstance(value, float) and not math.isfinite(value) for value in values):
         return exactly(values) * (math.nan if kind == "variance" else 1)
-    fractions = [Fraction(value) for value in values]
+    # a variance of decimals is one of doubles
+    fractions = [Fraction(float(value) if kind == "variance" else value) for value in values]
     return float((statistics.mean if kind == "mean" else statistics.variance)(fractions))
 
 

@@ -21,6 +21,10 @@ from headwater.flow.aggregators import AT, TIME, Aggregator, Part, aggregator
 from headwater.flow.stage import Columns
 from headwater.product.aggregates import Aggregate
 
+_PLACE: Final = "_place"
+_GROUP: Final = "_group"
+"""Columns while running: where a row stood, and where the first row of its group did."""
+
 
 class Aggregation:
     """Named aggregates of rows that have these columns.
@@ -85,7 +89,13 @@ class Aggregation:
 
         Only when it `runs`.
         """
-        return states.with_columns(_running(name, part).over(by) for name, part in self._parts)
+        # Side by side, groups take one cumulation together: one for each costs ten times as much.
+        placed = states.with_columns(pl.int_range(pl.len()).alias(_PLACE))
+        grouped = placed.with_columns(pl.col(_PLACE).first().over(by).alias(_GROUP)).sort(
+            _GROUP, maintain_order=True
+        )
+        running = grouped.with_columns(_running(name, part) for name, part in self._parts)
+        return running.sort(_PLACE).drop(_PLACE, _GROUP)
 
     def result(self, states: pl.DataFrame) -> pl.DataFrame:
         """The results in place of the states; other columns stay.
@@ -140,20 +150,27 @@ def _merged(name: str, part: Part) -> pl.Expr:
 
 
 def _running(name: str, part: Part) -> pl.Expr:
-    """One part of the states of a group, merged up to each of them."""
+    """One part of the states of a group, merged up to each of them; rows stand by group."""
     column = pl.col(_column(name, part.name))
-    by_order = pl.arg_sort_by(_order(name))
     match part.fold:
         case "sum":
-            return column.cum_sum()
-        case "min":
-            return column.cum_min().forward_fill()
-        case "max":
-            return column.cum_max().forward_fill()
-        case "first":
-            return column.gather(by_order.gather(by_order.arg_sort().cum_min()))
-        case "last":
-            return column.gather(by_order.gather(by_order.arg_sort().cum_max()))
+            begins = pl.col(_GROUP) != pl.col(_GROUP).shift().fill_null(-1)
+            total = column.cum_sum()
+            return total - pl.when(begins).then(total - column).forward_fill()
+        case "min" | "max":
+            is_min = part.fold == "min"
+            ordered = column.sort(descending=is_min, nulls_last=True)
+            return _greatest(ordered, column.rank("ordinal", descending=is_min))
+        case "first" | "last":
+            places = pl.arg_sort_by(_order(name), descending=part.fold == "first")
+            return _greatest(column.gather(places), places.arg_sort() + 1)
         case "collect":
             message = f"{name} has no running result"
             raise TypeError(message)
+
+
+def _greatest(ordered: pl.Expr, rank: pl.Expr) -> pl.Expr:
+    """Of `ordered`, the value of the greatest rank of the group so far; ranks from 1, or null."""
+    floor = pl.col(_GROUP) * pl.len().cast(pl.Int64)  # ranks of a group are above those before it
+    reached = (floor + rank.cast(pl.Int64).fill_null(0)).cum_max() - floor
+    return ordered.gather(pl.when(reached > 0).then(reached - 1))

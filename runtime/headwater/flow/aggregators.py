@@ -3,6 +3,7 @@
 `flow.aggregates` puts them together, and merges states by the fold of each part.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TypeAlias
 
@@ -22,6 +23,10 @@ _COUNT: Final = pl.Int64()
 _EXACT: Final = pl.Int128()
 _FLOAT: Final = pl.Float64()
 _NO: Final = pl.lit(value=False)
+_LOWER: Final = 2**40
+"""Counts of infinity, of its negative and of NaN are held in one number, each 2^40 (10^12) above
+the other: counts add up alike in any order, which the sign of a NaN does not."""
+
 TIME, AT, VALUE = "time", "offset", "value"
 
 
@@ -177,7 +182,7 @@ class FloatSum:
         Part("count", _COUNT, "sum"),
         Part("whole", _EXACT, "sum"),
         Part("fraction", _EXACT, "sum"),
-        Part("special", _FLOAT, "sum"),
+        Part("special", _EXACT, "sum"),
     )
 
     def __init__(self, column: str) -> None:
@@ -196,7 +201,7 @@ class FloatSum:
     def result(self, parts: list[pl.Series]) -> pl.Series:
         """The total; null without values."""
         count, whole, fraction, special = parts
-        return (exact.rounded(whole, fraction) + special).set(count == 0, None)
+        return (exact.rounded(whole, fraction) + _special(special)).set(count == 0, None)
 
 
 class Mean:
@@ -231,7 +236,7 @@ class Variance:
         Part("fraction", _EXACT, "sum"),
         Part("square_whole", _EXACT, "sum"),
         Part("square_fraction", _EXACT, "sum"),
-        Part("special", _FLOAT, "sum"),
+        Part("special", _EXACT, "sum"),
     )
 
     def __init__(self, column: str) -> None:
@@ -253,8 +258,7 @@ class Variance:
         few = count < 2  # noqa: PLR2004 - one value has no variance
         n = count.set(few, 2)
         squares = exact.squared_deviations(n, (whole, fraction), (square_whole, square_fraction))
-        # special - special is 0 for 0, and NaN for what is not finite
-        return ((squares + (special - special)) / (n - 1)).set(few, None)
+        return (squares / (n - 1)).set(special > 0, math.nan).set(few, None)
 
 
 class Extreme:
@@ -346,8 +350,28 @@ def _at_least(column: str, bound: float) -> pl.Expr:
 
 
 def _finite(given: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """As doubles: the finite numbers, and those that are not, each with 0 for the others."""
+    """The finite numbers as doubles, with 0 for the others, and these as counts (`_special`)."""
     numbers = given.cast(_FLOAT).fill_null(0.0)
-    is_finite = numbers.is_finite()
-    zeros = pl.zeros(len(given), dtype=_FLOAT, eager=True)
-    return numbers.zip_with(is_finite, zeros), zeros.zip_with(is_finite, numbers)
+    number = pl.lit(numbers)
+    special = (
+        pl.when(number == math.inf)
+        .then(1)
+        .when(number == -math.inf)
+        .then(_LOWER)
+        .when(number.is_nan())
+        .then(_LOWER * _LOWER)
+        .otherwise(0)
+    )
+    finite = pl.when(number.is_finite()).then(number).otherwise(0.0)
+    made = pl.select(finite=finite, special=special.cast(_EXACT))
+    return made["finite"], made["special"]
+
+
+def _special(counts: pl.Series) -> pl.Series:
+    """What infinities and NaN add to a sum: 0.0 when there are none."""
+    count = pl.lit(counts)
+    infinite = pl.when(count % _LOWER > 0).then(math.inf).otherwise(0.0)
+    negative = pl.when(count // _LOWER > 0).then(-math.inf).otherwise(0.0)
+    return pl.select(
+        pl.when(count >= _LOWER * _LOWER).then(math.nan).otherwise(infinite + negative)
+    ).to_series()

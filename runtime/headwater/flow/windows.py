@@ -31,6 +31,7 @@ EARLIEST_MS: Final = -62_135_596_800_000 + 2 * LONGEST_MS
 LATEST_MS: Final = 253_402_300_799_999 - 2 * LONGEST_MS
 """Event times from year 21 to 9979: every bound, and every bound plus a lateness, is then within
 the years 1 to 9999, which all readers can write as a timestamp, and no sum overflows."""
+_APART_MS: Final = 2 * (LATEST_MS - EARLIEST_MS)  # more than between any two times
 
 
 def has_window(time: str) -> pl.Expr:
@@ -76,16 +77,19 @@ def merge_sessions(frame: pl.DataFrame, *, by: Sequence[str]) -> pl.DataFrame:
     Takes sessions held in state and those of `open_sessions` alike. Sessions of the same values in
     the columns `by` that overlap or touch are one. Merging the merged changes nothing.
     """
-    place = "_place"
-    ordered = frame.with_row_index(place).sort(WINDOW_START, WINDOW_END)
-    reached = pl.col(WINDOW_END).cum_max().shift(1).over(by)
-    begins = (pl.col(WINDOW_START) > reached).fill_null(value=True)
-    island = begins.cum_sum().over(by).alias("_island")
-    merged = ordered.with_columns(island).with_columns(
-        pl.col(WINDOW_START).min().over(*by, "_island"),
-        pl.col(WINDOW_END).max().over(*by, "_island"),
+    place, key, island = "_place", "_key", "_island"
+    placed = frame.with_columns(pl.int_range(pl.len()).alias(place))
+    ordered = placed.with_columns(pl.col(place).first().over(by).alias(key)).sort(
+        key, WINDOW_START, WINDOW_END
     )
-    return merged.sort(place).drop(place, "_island")
+    # One cumulation over all keys, each above the one before it: one for each costs ten times more.
+    floor = pl.col(key).cast(pl.Int128) * _APART_MS
+    reached = (floor + pl.col(WINDOW_END)).cum_max().shift()
+    begins = (floor + pl.col(WINDOW_START) > reached).fill_null(value=True)
+    merged = ordered.with_columns(begins.cum_sum().alias(island)).with_columns(
+        pl.col(WINDOW_START).min().over(island), pl.col(WINDOW_END).max().over(island)
+    )
+    return merged.sort(place).drop(place, key, island)
 
 
 def stream_times(times: pl.Series, partitions: pl.Series, before: Mapping[int, int]) -> pl.Series:
