@@ -219,6 +219,16 @@ def test_a_float_sum_does_not_depend_on_the_order_of_its_rows() -> None:
         assert found == [math.fsum(values)]
 
 
+@pytest.mark.parametrize("zeros", [[0.0, -0.0], [-0.0, 0.0], [-0.0]])
+def test_a_zero_has_no_sign(zeros: list[float]) -> None:
+    """Which of the two came first must not show in the bits of a result."""
+    declared = {"low": of.min("x"), "high": of.max("x"), "total": of.sum("x")}
+    aggregation = Aggregation(declared, {"x": pl.Float64()})
+    states = aggregation.lift(pl.DataFrame({"g": [0] * len(zeros), "x": zeros}))
+    (found,) = aggregation.result(aggregation.merge(states, by=["g"])).rows()
+    assert [math.copysign(1, value) for value in found[1:]] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e6, 1e8, 1.7e12])
 def test_a_variance_is_right_far_from_zero(offset: float) -> None:
     """With a mean of 10^8 deviations all digits are right; with milliseconds since 1970 seven."""

@@ -279,8 +279,9 @@ class Extreme:
         given = rows[self._column]
         if not self.type.is_float():
             return [given]
-        # + 0.0: which of 0.0 and -0.0 came first must not show
-        return [given.fill_nan(None) + 0.0, given.is_nan().fill_null(value=False)]
+        # which of 0.0 and -0.0 came first must not show
+        numbers = given.fill_nan(None).set(given == 0, 0.0)
+        return [numbers, given.is_nan().fill_null(value=False)]
 
     def result(self, parts: list[pl.Series]) -> pl.Series:
         """The value; NaN, the greatest, is the minimum only when there is nothing else."""

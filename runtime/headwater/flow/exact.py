@@ -58,17 +58,15 @@ def squared_deviations(count: pl.Series, total: Parts, squares: Parts) -> pl.Ser
     back, error = _product(quotient, n)
     remainder = ((product - back) - error + rest) / n
     squares_high, squares_low = _doubles(*squares)
-    difference, lost = _sum(squares_high, -quotient)
-    return (difference + (lost + (squares_low - remainder))).clip(lower_bound=0.0)
+    # numbers so near each other that they cancel are subtracted without rounding (Sterbenz)
+    difference = squares_high - quotient
+    return (difference + (squares_low - remainder)).clip(lower_bound=0.0)
 
 
 def _doubles(whole: pl.Series, fraction: pl.Series) -> Parts:
     """Sums of parts as the sum of two doubles."""
     carry = fraction // _ONE
     whole, fraction = whole + carry, fraction - carry * _ONE
-    # A fraction of the other sign would cancel: -1 and 0.999 are -0.001, with all digits.
-    opposite = ((whole < 0) & (fraction > 0)).cast(pl.Int128)
-    whole, fraction = whole + opposite, fraction - opposite * _ONE
     whole_high, whole_low = _two_doubles(whole)
     fraction_high, fraction_low = _two_doubles(fraction)
     high, error = _sum(whole_high, fraction_high / _UNITS)
