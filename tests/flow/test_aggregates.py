@@ -263,7 +263,7 @@ def test_a_sum_of_decimals_has_up_to_38_digits() -> None:
     rows = pl.DataFrame({"g": [0, 0], "x": pl.Series([value, value], dtype=dtype)})
     states = aggregation.merge(aggregation.lift(rows), by=["g"])
     assert aggregation.result(states)["total"].to_list() == [value + value]
-    full = states.with_columns(_total_total=pl.lit(10**38, dtype=pl.Int128))
+    full = states.with_columns(_total__total=pl.lit(10**38, dtype=pl.Int128))
     with pytest.raises(FatalError, match="more digits") as refused:
         aggregation.result(full)
     assert refused.value.code == "AGGREGATE_OVERFLOW"
@@ -312,3 +312,41 @@ def test_a_list_has_no_running_result() -> None:
     """It says so before anyone asks for one."""
     assert Aggregation(RUNNING, COLUMNS).runs
     assert not Aggregation(ALL, COLUMNS).runs
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "total"),
+    [
+        (pl.Float32(), [0.5, 0.25], 0.75),
+        (pl.Int8(), [127, 127], 254),
+        (pl.UInt64(), [2**62, 1], 2**62 + 1),
+        (pl.Decimal(3, 1), [Decimal("99.9"), Decimal("0.1")], Decimal("100.0")),
+    ],
+)
+def test_a_sum_is_wider_than_its_column(
+    dtype: pl.DataType, values: list[Any], total: object
+) -> None:
+    """A long, a double or a decimal of 38 digits; least and greatest keep the column's type."""
+    declared = {"total": of.sum("x"), "low": of.min("x"), "high": of.max("x")}
+    aggregation = Aggregation(declared, {"x": dtype})
+    rows = pl.DataFrame({"g": [0, 0], "x": pl.Series(values, dtype=dtype)})
+    found = aggregation.result(aggregation.merge(aggregation.lift(rows), by=["g"]))
+    assert found.drop("g").row(0) == (total, min(values), max(values))
+    assert found.drop("g").schema == pl.Schema(aggregation.results)
+
+
+def test_states_of_aggregates_with_like_names_do_not_meet() -> None:
+    """The columns of a state are told apart whatever the aggregates are called."""
+    names = {"a": of.variance("x"), "a_square": of.sum("x"), "a__square": of.sum("x")}
+    aggregation = Aggregation(names, {"x": pl.Float64()})
+    assert len(aggregation.state) == 6 + 4 + 4
+
+
+def test_no_rows_make_no_groups() -> None:
+    """Nothing is lifted, merged and run without a fault, and the columns are those of rows."""
+    aggregation = Aggregation(RUNNING, COLUMNS)
+    states = lifted(aggregation, [])
+    for made in (states, aggregation.running(states, by=["g"]), partial(aggregation, [])):
+        assert aggregation.result(made).schema == pl.Schema(
+            {"g": pl.String(), **aggregation.results}
+        )

@@ -123,8 +123,8 @@ def _overflow() -> FatalError:
 
 
 def _column(name: str, part: str) -> str:
-    """The column of a part of an aggregate's state."""
-    return f"_{name}_{part}"
+    """The column of a part of an aggregate's state; no part has two underscores in its name."""
+    return f"_{name}__{part}"
 
 
 def _order(name: str) -> tuple[str, str]:
