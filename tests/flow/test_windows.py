@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headwater.flow.windows import (
@@ -26,6 +26,7 @@ TIMES = st.integers(-60, 60) | st.sampled_from([EARLIEST_MS, LATEST_MS])
 Row = tuple[str, int]
 Session = tuple[str, int, int]
 GAP = 3
+LAWS = settings(deadline=None)  # a busy machine breaks no law
 
 
 def frame(times: Sequence[int | None]) -> pl.DataFrame:
@@ -39,6 +40,7 @@ def bounds(found: pl.DataFrame) -> list[tuple[int, int, int]]:
 
 
 @given(st.lists(TIMES), st.integers(1, 20), st.integers(1, 20))
+@LAWS
 def test_a_row_is_in_every_window_around_it(times: list[int], one: int, other: int) -> None:
     """Start <= time < end for each window, by start; before 1970 too; rows keep their order."""
     size, every = max(one, other), min(one, other)
@@ -90,6 +92,7 @@ def test_the_outermost_windows_are_within_the_calendar() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.none() | st.integers(-9, 9))), st.data())
+@LAWS
 def test_stream_time_is_per_record_however_rows_are_batched(
     rows: list[tuple[int, int | None]], data: st.DataObject
 ) -> None:
@@ -171,6 +174,7 @@ ROWS = st.lists(st.tuples(st.sampled_from("aab"), st.integers(-10, 10)), max_siz
 
 
 @given(ROWS, st.data())
+@LAWS
 def test_sessions_are_those_of_all_rows_however_they_arrive(
     rows: list[Row], data: st.DataObject
 ) -> None:
@@ -204,6 +208,7 @@ def test_a_long_session_holds_all_that_falls_into_it() -> None:
 
 
 @given(ROWS, st.integers(0, 4), st.integers(1, 3))
+@LAWS
 @example(rows=[("a", 0), ("b", 4), ("a", 3)], lateness=1, size=1)
 @example(rows=[("a", 0), ("b", 5), ("a", 3)], lateness=1, size=1)
 def test_a_session_that_closed_is_never_joined_again(
