@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from headwater.embedded import Addresses
+
+settings.register_profile("headwater", deadline=None)  # a busy machine breaks no law
+settings.load_profile("headwater")
 
 pytest_plugins = ["headwater.testing.stack"]
 
