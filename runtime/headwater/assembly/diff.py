@@ -217,7 +217,7 @@ class _Side:
             LetterWriter(f"{loaded.name}.dead-letters"),
             always_framed=True,
         )
-        self._tasks = {topic: maker.task(each[0]) for topic, each in loaded.streams().items()}
+        self._tasks = maker.tasks()
         self._ports = {output.topic: output.port for output in loaded.product.outputs}
         self._decoders = {
             topic: Decoder(contract, registry.schema) for topic, contract in loaded.outputs.items()

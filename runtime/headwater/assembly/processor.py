@@ -78,10 +78,9 @@ class Processor:
         maker = TaskMaker(
             loaded, self._ids, self._registry, self._topics, letters, settings.on_incompatible
         )
-        tasks = {topic: maker.task(streams[0]) for topic, streams in loaded.streams().items()}
         self.loop: Final = Loop(
             self._outside(telling),
-            tasks,
+            maker.tasks(),
             StartPositions(self._start_policy(start), self._topics),
             window=_window(settings.dead_letters),
             settings=LoopSettings(

@@ -14,6 +14,7 @@ from headwater.assembly.source import FILE_NAME, read_product
 from headwater.contract import Contract, always_null, claimed_twice, load_contract, misfits
 from headwater.errors import DeclarationError, Problem
 from headwater.flow import Columns, Plan
+from headwater.flow.stage import Around
 from headwater.product import DataProduct, Map, Origin, Output, Stream
 from headwater.product.names import (
     PRODUCT_NAME,
@@ -50,6 +51,11 @@ class LoadedProduct:
         for stream in self.product.inputs:
             by_topic.setdefault(stream.topic, []).append(stream)
         return by_topic
+
+    def surrounded(self, around: Around) -> "LoadedProduct":
+        """The same product with something around each run of a step."""
+        plans = {topic: plan.surrounded(around) for topic, plan in self.plans.items()}
+        return replace(self, plans=plans)
 
     @property
     def samples(self) -> Path:

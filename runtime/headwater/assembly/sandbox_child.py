@@ -9,18 +9,16 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
-import polars as pl
-
 from headwater.adapters.memory import MemoryBroker, MemoryTopics
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
-from headwater.assembly.project import LoadedProduct, complete
+from headwater.assembly.project import complete
 from headwater.assembly.registration import SchemaIds
 from headwater.assembly.sandbox_memory import LEAST_BYTES, allowance, confine
 from headwater.assembly.sandbox_wire import (
@@ -39,7 +37,6 @@ from headwater.assembly.tasks import TaskMaker
 from headwater.engine import LetterWriter, Task
 from headwater.errors import DeclarationError, RuleBrokenError, UnknownSchemaError
 from headwater.flow.blame import is_out_of_memory
-from headwater.flow.stage import Columns, Processed, Stage
 from headwater.model import SchemaRef
 from headwater.ports import RegisteredSchema, TopicSettings
 from headwater.product import Step
@@ -107,9 +104,21 @@ class _Progress:
         self.parent = parent
         self.seconds = 0.0  # no bound: no piece is here yet
 
-    def at(self, step: str) -> None:
-        """A step begins: tell, and set the alarm anew."""
-        self._begin(step, self.seconds)
+    @contextmanager
+    def around(self, step: Step) -> Iterator[None]:
+        """A step begins: tell, and set the alarm anew. Memory that runs out in it ends the child.
+
+        Else the step would be blamed as if it had only raised.
+        """
+        self._begin(step.name, self.seconds)
+        try:
+            yield
+        except (MemoryError, OSError) as error:
+            if is_out_of_memory(error):
+                os._exit(OUT_OF_MEMORY)
+            raise
+        finally:
+            self.between("encode")
 
     def between(self, step: str) -> None:
         """What is done before, between and behind the steps."""
@@ -122,12 +131,12 @@ class _Progress:
 
 def _tasks(progress: _Progress, setup: Mapping[str, Any]) -> dict[str, Task]:
     file = Path(setup["file"])
-    loaded = _announcing(complete(read_product(file), file), progress)
+    loaded = complete(read_product(file), file).surrounded(progress.around)
     topics = MemoryTopics(MemoryBroker())
-    topics.create([TopicSettings(stream.topic, 1, "source") for stream in loaded.product.inputs])
+    topics.create([TopicSettings(topic, 1, "source") for topic in loaded.streams()])
     ids = {topic: SchemaIds(*pair) for topic, pair in setup["ids"].items()}
     maker = TaskMaker(loaded, ids, _AskingRegistry(progress.parent), topics, LetterWriter("none"))
-    tasks = {stream.topic: maker.task(stream) for stream in loaded.product.inputs}
+    tasks = maker.tasks()
     for task in tasks.values():
         task.skip_proofs()
     return tasks
@@ -163,43 +172,6 @@ class _AskingRegistry(MemoryRegistry):
         answer = receive(self._parent)["answer"]
         signal.setitimer(signal.ITIMER_REAL, left_s)
         return answer
-
-
-def _announcing(loaded: LoadedProduct, progress: _Progress) -> LoadedProduct:
-    plans = {
-        topic: plan.wrapped(lambda stage: _Announcing(stage, progress))
-        for topic, plan in loaded.plans.items()
-    }
-    return replace(loaded, plans=plans)
-
-
-@dataclass(frozen=True, slots=True)
-class _Announcing:
-    """A stage that says when it begins and when it ends."""
-
-    stage: Stage
-    progress: _Progress
-
-    @property
-    def step(self) -> Step:
-        """The declared step."""
-        return self.stage.step
-
-    def columns(self, given: Columns) -> Columns | None:
-        """The columns that come out."""
-        return self.stage.columns(given)
-
-    def run(self, frame: pl.DataFrame) -> Processed:
-        """The step on a frame."""
-        self.progress.at(self.stage.step.name)
-        try:
-            return self.stage.run(frame)
-        except (MemoryError, OSError) as error:
-            if is_out_of_memory(error):
-                os._exit(OUT_OF_MEMORY)  # else it would be blamed as if it had only raised
-            raise
-        finally:
-            self.progress.between("encode")
 
 
 if __name__ == "__main__":

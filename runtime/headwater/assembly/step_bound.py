@@ -6,12 +6,10 @@ does it; before it ends the process, Python writes where it stood (files and lin
 
 import faulthandler
 import signal
-from dataclasses import dataclass, replace
-
-import polars as pl
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from headwater.assembly.project import LoadedProduct
-from headwater.flow.stage import Columns, Processed, Stage
 from headwater.product import Step
 
 
@@ -23,33 +21,14 @@ def bounded(loaded: LoadedProduct, seconds: float) -> LoadedProduct:
     """
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     faulthandler.register(signal.SIGALRM, all_threads=False, chain=True)
-    plans = {
-        topic: plan.wrapped(lambda stage: _Bounded(stage, seconds))
-        for topic, plan in loaded.plans.items()
-    }
-    return replace(loaded, plans=plans)
 
-
-@dataclass(frozen=True, slots=True)
-class _Bounded:
-    """A stage under the alarm while it runs, and only then: never while something is waited for."""
-
-    stage: Stage
-    seconds: float
-
-    @property
-    def step(self) -> Step:
-        """The declared step."""
-        return self.stage.step
-
-    def columns(self, given: Columns) -> Columns | None:
-        """The columns that come out."""
-        return self.stage.columns(given)
-
-    def run(self, frame: pl.DataFrame) -> Processed:
-        """The step on a frame."""
-        signal.setitimer(signal.ITIMER_REAL, self.seconds)
+    @contextmanager
+    def alarm(_: Step) -> Iterator[None]:
+        """Armed while a step runs, and only then: never while something is waited for."""
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
-            return self.stage.run(frame)
+            yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+    return loaded.surrounded(alarm)

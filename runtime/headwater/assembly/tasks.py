@@ -36,6 +36,10 @@ class TaskMaker:
     on_incompatible: OnIncompatible = "dead-letter"
     always_framed: bool = False
 
+    def tasks(self) -> dict[str, Task]:
+        """The task of every input topic; see `task`."""
+        return {topic: self.task(streams[0]) for topic, streams in self.loaded.streams().items()}
+
     def task(self, stream: Stream) -> Task:
         """Decode, run and encode the records of one input, all its types of events.
 

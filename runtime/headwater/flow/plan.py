@@ -1,6 +1,5 @@
 """A flow compiled for the columns of its input: every mistake now, only bad rows later."""
 
-from collections.abc import Callable
 from copy import copy
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Final
@@ -13,7 +12,16 @@ from headwater.flow.blame import run_without_guilty
 from headwater.flow.events import EventStage
 from headwater.flow.frames import ExpressionStage, FrameStage
 from headwater.flow.sql import SqlStage
-from headwater.flow.stage import Columns, Defaults, Processed, Stage, empty, refused
+from headwater.flow.stage import (
+    Around,
+    Columns,
+    Defaults,
+    Processed,
+    Stage,
+    Surrounded,
+    empty,
+    refused,
+)
 from headwater.model import Quarantine
 from headwater.product import Filter, Flow, Map, MapEvents, Sql, Step
 
@@ -53,10 +61,10 @@ class Plan:
         if problems:
             raise DeclarationError(problems)
 
-    def wrapped(self, wrap: Callable[[Stage], Stage]) -> "Plan":
-        """The same plan with something around each stage."""
+    def surrounded(self, around: Around) -> "Plan":
+        """The same plan with something around each run of a step."""
         plan = copy(self)
-        plan.stages = [wrap(stage) for stage in self.stages]
+        plan.stages = [Surrounded(stage, around) for stage in self.stages]
         return plan
 
     def process(self, frame: pl.DataFrame) -> Processed:

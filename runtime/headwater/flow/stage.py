@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -54,6 +55,32 @@ class Stage(Protocol):
     def run(self, frame: pl.DataFrame) -> Processed:
         """The step on a frame with `_row`. Raises what the author's code raises."""
         ...
+
+
+Around = Callable[[Step], AbstractContextManager[None]]
+"""Made anew for each run of a step: what happens before and after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surrounded:
+    """A stage with something around each of its runs."""
+
+    stage: Stage
+    around: Around
+
+    @property
+    def step(self) -> Step:
+        """The declared step."""
+        return self.stage.step
+
+    def columns(self, given: Columns) -> Columns | None:
+        """The columns that come out."""
+        return self.stage.columns(given)
+
+    def run(self, frame: pl.DataFrame) -> Processed:
+        """The step on a frame."""
+        with self.around(self.step):
+            return self.stage.run(frame)
 
 
 def empty(columns: Columns) -> pl.DataFrame:
