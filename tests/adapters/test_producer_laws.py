@@ -153,6 +153,46 @@ def test_keys_go_where_murmur2_sends_them(outside: Outside) -> None:
         assert record.partition.index == partition_of(record.key, 5)
 
 
+def test_records_go_into_the_partitions_given(outside: Outside) -> None:
+    """Whatever their keys; a null value stays null, and the order per partition is kept."""
+    topic, log = outside.topic("changes", 3), outside.log()
+    log.begin()
+    log.produce_to(topic, [2, 0, 2], [b"a", b"a", b"b"], [b"1", None, b"2"])
+    log.produce_to(topic, [2], [b"a"], [None])
+    assert log.commit() is CommitOutcome.COMMITTED
+    found = [(r.partition.index, r.key, r.value) for r in outside.visible(topic)]
+    assert found == [(0, b"a", None), (2, b"a", b"1"), (2, b"b", b"2"), (2, b"a", None)]
+
+
+def test_a_commit_tells_how_far_its_partitions_were_written(outside: Outside) -> None:
+    """The next offset behind the last record of each partition, of this transaction alone."""
+    topic, log = outside.topic("changes", 3), outside.log()
+    log.begin()
+    log.produce_to(topic, [0, 1, 0], [b"a", b"b", b"c"], [b"1", b"2", b"3"])
+    log.produce_to(topic, [1], [b"b"], [b"4"])
+    log.commit()
+    assert log.published() == {Partition(topic, 0): 2, Partition(topic, 1): 2}
+    log.begin()
+    log.produce_to(topic, [1], [b"b"], [b"5"])
+    log.commit()
+    # one offset between the transactions is the control record's
+    assert log.published() == {Partition(topic, 1): 4}
+
+
+def test_what_an_aborted_transaction_wrote_is_forgotten(outside: Outside) -> None:
+    """After an abort the next one tells of itself only, and a recycled client of nothing."""
+    topic, log = outside.topic("changes", 2), outside.log()
+    log.begin()
+    log.produce_to(topic, [0], [b"a"], [b"given up"])
+    log.abort()
+    log.begin()
+    log.produce_to(topic, [1], [b"b"], [b"kept"])
+    log.commit()
+    assert log.published() == {Partition(topic, 1): 1}
+    log.recycle()
+    assert log.published() == {}
+
+
 def test_records_of_a_key_keep_their_order(outside: Outside) -> None:
     """Over several produce calls and both ways to publish."""
     topic, log = outside.topic("out", 3), outside.log()

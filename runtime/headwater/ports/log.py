@@ -196,6 +196,23 @@ class TransactionalLog(Protocol):
         """Publish columns of keys and framed values, partitioned by key."""
         ...
 
+    def produce_to(
+        self,
+        topic: str,
+        partitions: Sequence[int],
+        keys: Sequence[bytes],
+        values: Sequence[bytes | None],
+    ) -> None:
+        """Publish columns into given partitions, in order; a null value is a tombstone."""
+        ...
+
+    def published(self) -> Positions:
+        """After a commit: the next offset per partition behind what `produce_to` published in it.
+
+        Partitions of which nobody said how far it went are absent, all of them after a recycle.
+        """
+        ...
+
     def produce_letters(self, topic: str, letters: Sequence[Letter]) -> None:
         """Publish records with headers."""
         ...

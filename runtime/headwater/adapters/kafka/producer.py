@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from headwater.adapters.kafka.records import offset_of, partition_of
 from headwater.adapters.kafka.triage import LOGGER, configured, translate
 from headwater.errors import (
     AbortableError,
@@ -19,7 +20,7 @@ from headwater.errors import (
     RetriableError,
     UnavailableError,
 )
-from headwater.model import Letter, Positions
+from headwater.model import Letter, Partition, Positions
 from headwater.ports import CommitOutcome, GroupToken
 
 INIT_S: Final = (
@@ -74,6 +75,7 @@ class KafkaTransactionalLog:
         self._open = False
         self._unflushed_bytes = 0
         self._unflushed_records = 0
+        self._published: dict[Partition, int] = {}
 
     def initialise(self, within_s: float = INIT_S) -> None:
         """Fence older processes of this id and finish or abort what they left."""
@@ -100,6 +102,36 @@ class KafkaTransactionalLog:
     ) -> None:
         self._make_room(len(values), sum(map(len, values)))
         messages = [{"value": value, "key": key} for value, key in zip(values, keys, strict=True)]
+        self._hand_over(topic, messages)
+
+    def produce_to(
+        self,
+        topic: str,
+        partitions: Sequence[int],
+        keys: Sequence[bytes],
+        values: Sequence[bytes | None],
+    ) -> None:
+        """Publish columns into given partitions; only the last record of each asks for a report."""
+        for first in range(0, len(values), UNFLUSHED_RECORDS):
+            part = slice(first, first + UNFLUSHED_RECORDS)
+            messages: list[dict[str, Any]] = [
+                {"value": value, "key": key, "partition": index}
+                for value, key, index in zip(
+                    values[part], keys[part], partitions[part], strict=True
+                )
+            ]
+            self._make_room(len(messages), sum(map(len, filter(None, values[part]))))
+            last = dict(zip(partitions[part], messages, strict=True))
+            for message in last.values():
+                message["callback"] = _report_into(self._published)
+            self._hand_over(topic, messages)
+
+    def published(self) -> Positions:
+        """The next offsets behind what `produce_to` published, as the broker reported them."""
+        self.poll()  # the commit waits for deliveries, and has served most reports of them
+        return dict(self._published)
+
+    def _hand_over(self, topic: str, messages: list[dict[str, Any]]) -> None:
         accepted = self._client().produce_batch(topic, messages)
         if accepted != len(messages):
             failed = next(message for message in messages if "_error" in message)
@@ -226,9 +258,21 @@ class KafkaTransactionalLog:
     def _forget(self) -> None:
         self._doubtful = False
         self._unflushed_records = self._unflushed_bytes = 0
+        self._published = {}  # a new one: late reports of the transaction before go to the old
 
     def _client_error(self, _error: KafkaError) -> None:
         self._doubtful = True
+
+
+def _report_into(ends: dict[Partition, int]) -> Callable[[KafkaError | None, Message], None]:
+    """A delivery callback that notes how far its partition was written."""
+
+    def report(error: KafkaError | None, message: Message) -> None:
+        topic = message.topic()
+        if error is None and topic is not None:
+            ends[Partition(topic, partition_of(message))] = offset_of(message) + 1
+
+    return report
 
 
 def _once(call: Callable[[], None], *, doing: str) -> None:

@@ -108,6 +108,12 @@ class MemoryBroker:
         at_ms = self.clock.wall_ms() if timestamp_ms is None else timestamp_ms
         found.logs[index].append(content, at_ms, transaction)
 
+    def write_to(self, partition: Partition, content: Content, transaction: OpenTransaction) -> int:
+        """Write a record into a given partition; the next offset."""
+        log = self.partition(partition)
+        log.append(content, self.clock.wall_ms(), transaction)
+        return log.end
+
     def visible(self, topic: str) -> Sequence[RawRecord]:
         """Everything a read_committed reader sees, partition by partition."""
         logs = self.topic(topic).logs

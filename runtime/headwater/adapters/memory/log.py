@@ -14,7 +14,7 @@ from headwater.errors import (
     RecycleError,
     RetriableError,
 )
-from headwater.model import Letter, Positions
+from headwater.model import Letter, Partition, Positions
 from headwater.ports import CommitOutcome, GroupToken
 
 
@@ -28,6 +28,7 @@ class MemoryTransactionalLog:
         self._failure: HeadwaterError | None = None  # what every call answers from now on
         self._doubtful = False
         self._is_gone = False
+        self._published: dict[Partition, int] = {}
 
     def vanish(self) -> None:
         """The process dies: nothing of this client reaches the broker any more."""
@@ -39,6 +40,7 @@ class MemoryTransactionalLog:
         self._broker.expire_transactions()
         self._epoch = self._broker.take_over(self._id)
         self._failure, self._doubtful = None, False
+        self._published = {}
 
     def begin(self) -> None:
         """Open a transaction."""
@@ -47,10 +49,26 @@ class MemoryTransactionalLog:
             raise self._remember(RecycleError("a transaction is open already"))
         producer.transaction = OpenTransaction(self._broker.clock.monotonic())
         self._doubtful = False
+        self._published = {}
 
     def produce(self, topic: str, keys: Sequence[bytes | None], values: Sequence[bytes]) -> None:
         """Publish columns of keys and framed values, partitioned by key."""
         self._publish(topic, [Content(k, v) for k, v in zip(keys, values, strict=True)])
+
+    def produce_to(
+        self,
+        topic: str,
+        partitions: Sequence[int],
+        keys: Sequence[bytes],
+        values: Sequence[bytes | None],
+    ) -> None:
+        """Publish columns into given partitions."""
+        contents = [Content(k, v) for k, v in zip(keys, values, strict=True)]
+        self._publish(topic, contents, partitions)
+
+    def published(self) -> Positions:
+        """The next offsets behind what `produce_to` published."""
+        return dict(self._published)
 
     def produce_letters(self, topic: str, letters: Sequence[Letter]) -> None:
         """Publish records with headers."""
@@ -106,12 +124,19 @@ class MemoryTransactionalLog:
 
     # -- steps ---------------------------------------------------------------------------------
 
-    def _publish(self, topic: str, contents: Sequence[Content]) -> None:
+    def _publish(
+        self, topic: str, contents: Sequence[Content], partitions: Sequence[int] = ()
+    ) -> None:
+        """Into the given partitions, or where the keys send the records."""
         producer, fault = self._call_with_fault("produce")
         transaction = self._open(producer)
         accepted = fault.accepted if isinstance(fault, Partial) else len(contents)
-        for content in contents[:accepted]:
-            self._broker.write(topic, content, transaction=transaction)
+        for place, content in enumerate(contents[:accepted]):
+            if not partitions:
+                self._broker.write(topic, content, transaction=transaction)
+                continue
+            partition = Partition(topic, partitions[place])
+            self._published[partition] = self._broker.write_to(partition, content, transaction)
         if accepted < len(contents):
             raise self._remember(
                 AbortableError(f"{topic}: {len(contents) - accepted} records were not accepted")
