@@ -68,6 +68,9 @@ class Stopwatch:
     def waiting(self, reason: str | None) -> None:
         pass
 
+    def restoring(self, left: int | None) -> None:
+        pass
+
     def ends(self, ends: Positions) -> None:
         pass
 

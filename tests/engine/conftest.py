@@ -22,8 +22,10 @@ from headwater.engine import (
     LoopSettings,
     Outside,
     Publication,
+    Restoring,
     StartPolicy,
     StartPositions,
+    Stores,
     Task,
     Work,
 )
@@ -107,6 +109,7 @@ class Witness:
         self.violations: list[RuleViolation] = []
         self.reasons: list[str | None] = []
         self.halts: Sequence[Halt] = ()
+        self.restoring_left: list[int | None] = []
         self.known_ends: Positions = {}
         self.used: Mapping[str, float] = {}
 
@@ -142,6 +145,9 @@ class Witness:
     def waiting(self, reason: str | None) -> None:
         self.reasons.append(reason)
 
+    def restoring(self, left: int | None) -> None:
+        self.restoring_left.append(left)
+
     def ends(self, ends: Positions) -> None:
         self.known_ends = ends
 
@@ -168,8 +174,11 @@ class Process:
         self.window = BadRecordWindow(world.limit, world.code_limits)
         self.sandbox = ScriptedSandbox()
         self.task.kill = world.kill_current
+        restoring = Restoring(
+            world.stores(self), world.topics, MemoryRangeReader(broker), broker.clock
+        )
         outside = Outside(
-            self.source, self.log, self.monitor, broker.clock, self.tail, self.sandbox
+            self.source, self.log, self.monitor, broker.clock, self.tail, self.sandbox, restoring
         )
         self.loop = Loop(
             outside,
@@ -261,6 +270,10 @@ class World:
         for value in values:
             self._fed += 1
             self.broker.append(INPUT, b"%s#%d" % (value, self._fed), key=b"k%d" % (self._fed % 5))
+
+    def stores(self, process: Process) -> Stores:
+        """The stores of a process: none here."""
+        return Stores()
 
     def process(
         self,

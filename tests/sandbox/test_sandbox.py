@@ -21,6 +21,7 @@ from headwater.assembly.sandbox import GRACE_S, PIECE_SHARE, ChildSandbox, Setti
 from headwater.assembly.sandbox_memory import LEAST_BYTES
 from headwater.assembly.step_bound import bounded
 from headwater.errors import AbortableError, FatalError, TooManyBadRecordsError, UnavailableError
+from headwater.flow.stage import Surrounded
 from headwater.model import Code, SchemaRef
 
 
@@ -282,7 +283,8 @@ def test_the_bound_of_a_step_costs_nothing_to_speak_of(product: Path) -> None:
     try:
         stage = bounded(load_product(str(product)), 3600.0).plans["shop.bills"].stages[0]
         frame = pl.DataFrame({"order_id": ["a"]}).with_row_index("_row")
-        inner = stage.stage  # type: ignore[attr-defined]  # what is bounded
+        assert isinstance(stage, Surrounded)
+        inner = stage.stage
         rounds = 200
         bound = min(timeit.repeat(lambda: stage.run(frame), number=rounds, repeat=5)) / rounds
         bare = min(timeit.repeat(lambda: inner.run(frame), number=rounds, repeat=5)) / rounds

@@ -9,6 +9,7 @@ from headwater.assembly.project import LoadedProduct
 from headwater.contract import Contract
 from headwater.product import (
     Filter,
+    Latest,
     Map,
     MapEvents,
     Output,
@@ -111,6 +112,8 @@ def _does(step: Step) -> str:
     match step:
         case Map() | MapEvents():
             return f"{getattr(step.function, '__name__', type(step.function).__name__)}(...)"
+        case Latest():
+            return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
         case Filter():
             return ", ".join(map(str, step.predicates))
         case Sql(statement=statement):

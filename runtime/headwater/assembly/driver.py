@@ -11,8 +11,9 @@ from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.plain import Event, PlainValueError, frames_of, plain_events
 from headwater.assembly.project import LoadedProduct, complete, load_product
+from headwater.assembly.state import stores_in_memory
 from headwater.contract import Contract, Decoder, Encoder, TopicDecoder, key_schema
-from headwater.engine import LetterWriter, Route, Task
+from headwater.engine import LetterWriter, Route, StepStore, Stores, Task
 from headwater.engine.dead_letters import PREFIX
 from headwater.errors import DeclarationError, Problem
 from headwater.flow import ROW, check_row_local
@@ -67,7 +68,7 @@ class Outcome:
 class ProductDriver:
     """Runs a product, given itself or by name, folder or file, on inputs from memory.
 
-    Each run stands alone: no state, no offsets, no topics.
+    Each run stands alone: it begins without state, and has no offsets and no topics.
     Raises DeclarationError with every mistake of the declaration.
     """
 
@@ -96,11 +97,12 @@ class ProductDriver:
         by_topic = self._by_topic(inputs)
         self.check_row_local(by_topic)
         frames = {topic: [self._nothing(topic)] for topic in self.loaded.outputs}
+        stores = stores_in_memory(self.loaded)
         dead_letters: list[DeadLetter] = []
         violations: list[RuleViolation] = []
         for topic, given in by_topic.items():
             values = self._values(topic, given)
-            work = self._task(topic).process(_records(topic, values))
+            work = self._task(topic, stores).process(_records(topic, values))
             for publication in work.publications:
                 decoded = self._readers[publication.topic].decode(publication.values)
                 frames[publication.topic].append(decoded.frame.drop(ROW))
@@ -179,20 +181,20 @@ class ProductDriver:
                 into[row] = value
         return into
 
-    def _task(self, topic: str) -> Task:
+    def _task(self, topic: str, stores: Stores) -> Task:
         routes = [
-            Route(
-                output.topic,
-                self.loaded.plans[output.topic],
-                self._encoder(self.loaded.outputs[output.topic]),
-                place,
-            )
+            self._route(output.topic, place, stores.of(output.topic))
             for place, stream in enumerate(self.loaded.streams()[topic])
             for output in self.loaded.product.outputs
             if output.flow.stream is stream
         ]
         letters = LetterWriter(f"{self.loaded.name}.dead-letters")
         return Task(self._decoders[topic], routes, dead_letters=letters)
+
+    def _route(self, output: str, place: int, stores: Sequence[StepStore]) -> Route:
+        plan = self.loaded.plans[output].with_stores({each.step: each.store for each in stores})
+        encoder = self._encoder(self.loaded.outputs[output])
+        return Route(output, plan, encoder, place, stores=[each.store for each in stores])
 
     def _nothing(self, topic: str) -> pl.DataFrame:
         return pl.DataFrame(schema=self.loaded.outputs[topic].columns)

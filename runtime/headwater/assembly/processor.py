@@ -12,10 +12,12 @@ from headwater.adapters.kafka.producer import KafkaTransactionalLog
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics, check_topic
 from headwater.adapters.registry import SchemaRegistry
+from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
 from headwater.assembly.sandbox import ChildSandbox, Setting
+from headwater.assembly.state import changelogs, stores_of
 from headwater.assembly.tasks import TaskMaker
 from headwater.clock import SYSTEM
 from headwater.config import Settings
@@ -30,9 +32,11 @@ from headwater.engine import (
     Loop,
     LoopSettings,
     Outside,
+    Restoring,
     Start,
     StartPolicy,
     StartPositions,
+    Stores,
 )
 from headwater.errors import StartRefusedError
 from headwater.model import Partition, Positions
@@ -40,6 +44,7 @@ from headwater.ports import Monitor, TopicSettings
 from headwater.product import Stream
 
 WORKER: Final = 0  # one worker per process; in the id so that more can come without a new id
+STATE_BYTES: Final = 64 << 20  # of RocksDB, all stores of the process: buffers and blocks
 STATISTICS_MS: Final = 1_000  # how often librdkafka tells: lag is as old as this at most
 
 
@@ -71,12 +76,19 @@ class Processor:
         self.dead_letters: Final = f"{loaded.name}.dead-letters"
         self._partitions = self._input_partitions()
         self._prepare_topics()
+        self._stores = self._stores_on_disk()
         self._ids = registered_ids(
             loaded, self._registry, is_registering=is_registering or self._is_dev
         )
         letters = LetterWriter(self.dead_letters, release_of(loaded.root, settings))
         maker = TaskMaker(
-            loaded, self._ids, self._registry, self._topics, letters, settings.on_incompatible
+            loaded,
+            self._ids,
+            self._registry,
+            self._topics,
+            letters,
+            settings.on_incompatible,
+            stores=self._stores,
         )
         self.loop: Final = Loop(
             self._outside(telling),
@@ -132,6 +144,8 @@ class Processor:
         for output in self._loaded.product.outputs:
             yield self._topic(output.topic, "log", most)
         yield self._topic(self.dead_letters, "dead-letters", most)
+        for changelog, source in changelogs(self._loaded).items():
+            yield TopicSettings(changelog, self._partitions[source], "table")
 
     def _topic(self, name: str, kind: Any, most: int) -> TopicSettings:
         # an existing count is right: it is frozen, and the loop checks it against what it recorded
@@ -147,6 +161,15 @@ class Processor:
                 "; ".join(wrong) + "; create or alter the topics so, then start again",
                 code="TOPIC_SETTINGS",
             )
+
+    def _stores_on_disk(self) -> Stores:
+        """At `<state_dir>/<output>/<step>/<task>/`."""
+        memory, directory = RocksDbMemory(STATE_BYTES), self._settings.state_dir
+        return stores_of(
+            self._loaded,
+            lambda output, step: RocksDbStores(directory / output / step, memory),
+            self._topics.topic_id,
+        )
 
     # -- data path -----------------------------------------------------------------------------
 
@@ -168,7 +191,8 @@ class Processor:
                 self._loaded.file, self._ids, self._registry, settings.step_timeout.total_seconds()
             )
         )
-        return Outside(source, log, telling.monitor, SYSTEM, tail, sandbox)
+        restoring = Restoring(self._stores, self._topics, self._reader, SYSTEM)
+        return Outside(source, log, telling.monitor, SYSTEM, tail, sandbox, restoring)
 
     def _start_policy(self, explicit: Start | None) -> StartPolicy:
         product = self._loaded.product
@@ -177,6 +201,7 @@ class Processor:
             inputs={stream.topic: _start(stream) for stream in product.inputs},
             outputs=[output.topic for output in product.outputs],
             explicit=explicit,
+            changelogs=list(changelogs(self._loaded)),
         )
 
 

@@ -196,8 +196,8 @@ def plan_between(
     if source is None:
         return None
     try:
-        outcome = (target.columns, target.defaults) if target else (None, None)
-        plan = Plan(output.flow, source.columns, *outcome)
+        columns, defaults = (target.columns, target.defaults) if target else (None, None)
+        plan = Plan(output.flow, source.columns, columns, defaults, source.key)
     except DeclarationError as error:
         untyped = target is None
         problems += [p for p in error.problems if not (untyped and p.code == "UNTYPED_EVENTS")]

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from typing import Any, Final
 from headwater.adapters.memory import MemoryBroker, MemoryTopics
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
-from headwater.assembly.project import complete
+from headwater.assembly.project import LoadedProduct, complete
 from headwater.assembly.registration import SchemaIds
 from headwater.assembly.sandbox_memory import LEAST_BYTES, allowance, confine
 from headwater.assembly.sandbox_wire import (
@@ -36,6 +37,7 @@ from headwater.assembly.source import read_product
 from headwater.assembly.tasks import TaskMaker
 from headwater.engine import LetterWriter, Task
 from headwater.errors import DeclarationError, RuleBrokenError, UnknownSchemaError
+from headwater.flow import NoRows
 from headwater.flow.blame import is_out_of_memory
 from headwater.model import SchemaRef
 from headwater.ports import RegisteredSchema, TopicSettings
@@ -131,7 +133,7 @@ class _Progress:
 
 def _tasks(progress: _Progress, setup: Mapping[str, Any]) -> dict[str, Task]:
     file = Path(setup["file"])
-    loaded = complete(read_product(file), file).surrounded(progress.around)
+    loaded = _without_state(complete(read_product(file), file)).surrounded(progress.around)
     topics = MemoryTopics(MemoryBroker())
     topics.create([TopicSettings(topic, 1, "source") for topic in loaded.streams()])
     ids = {topic: SchemaIds(*pair) for topic, pair in setup["ids"].items()}
@@ -140,6 +142,15 @@ def _tasks(progress: _Progress, setup: Mapping[str, Any]) -> dict[str, Task]:
     for task in tasks.values():
         task.skip_proofs()
     return tasks
+
+
+def _without_state(loaded: LoadedProduct) -> LoadedProduct:
+    """What a step with state would drop is run here too: state must not leave its process."""
+    plans = {
+        topic: plan.with_stores({stage.step.name: NoRows(stage.rows) for stage in plan.stateful})
+        for topic, plan in loaded.plans.items()
+    }
+    return replace(loaded, plans=plans)
 
 
 class _AskingRegistry(MemoryRegistry):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from headwater.assembly.project import LoadedProduct
@@ -15,10 +16,13 @@ from headwater.contract import (
     TopicDecoder,
     guid_header,
 )
-from headwater.engine import InputPolicy, LetterWriter, OnIncompatible, Route, Task
+from headwater.engine import InputPolicy, LetterWriter, OnIncompatible, Route, Stores, Task
 from headwater.errors import DeclarationError, Problem
+from headwater.flow import Plan
 from headwater.ports import Registry, Topics
 from headwater.product import Output, Stream
+
+NO_STATE: Final = Stores()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class TaskMaker:
     """Makes the task of an input. `ids` are the schema ids of the outputs, by topic.
 
     `always_framed`: no schema is named in a header, for outputs that are never published.
+    `stores` are those of the steps with state; without them a product that has such is refused.
     """
 
     loaded: LoadedProduct
@@ -35,6 +40,7 @@ class TaskMaker:
     letters: LetterWriter
     on_incompatible: OnIncompatible = "dead-letter"
     always_framed: bool = False
+    stores: Stores = NO_STATE
 
     def tasks(self) -> dict[str, Task]:
         """The task of every input topic; see `task`."""
@@ -74,7 +80,25 @@ class TaskMaker:
         in_header = output.schema_id == "header" and not self.always_framed
         encoder = Encoder(contract, None if in_header else ids.value, ids.key)
         headers = guid_header(self._guid(output, contract)) if in_header else ()
-        return Route(output.topic, self.loaded.plans[output.topic], encoder, place, headers)
+        stores = self.stores.of(output.topic)
+        plan = self.loaded.plans[output.topic]
+        if stores:
+            plan = plan.with_stores({each.step: each.store for each in stores})
+        self._refuse_stateless(output, plan)
+        held = [each.store for each in stores]
+        return Route(output.topic, plan, encoder, place, headers, held)
+
+    def _refuse_stateless(self, output: Output, plan: Plan) -> None:
+        if plan.has_stores:
+            return
+        steps = ", ".join(stage.step.name for stage in plan.stateful)
+        text = (
+            f"{output.topic} has steps with state ({steps}), and what is asked for reads records "
+            "out of their order; it works on products without such steps"
+        )
+        raise DeclarationError(
+            [Problem("NEEDS_STATE", text, output.origin.file, output.origin.line)]
+        )
 
     def _guid(self, output: Output, contract: Contract) -> UUID:
         subject = value_subject(output.topic)

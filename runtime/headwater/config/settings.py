@@ -182,6 +182,13 @@ class Settings(BaseSettings):
         default=Path(".headwater/snapshots"),
         description="Directory of snapshot tables, relative to the working directory.",
     )
+    state_dir: Path = Field(
+        default=Path(".headwater/state"),
+        description=(
+            "Directory of the local state of steps, relative to the working directory. The "
+            "processes of one machine may share it; what is lost is restored from changelogs."
+        ),
+    )
     kafka: Properties = Field(
         description="Properties of the Kafka client; a plain string is `bootstrap.servers`."
     )

@@ -6,7 +6,9 @@ from headwater.engine.guard import Sandbox
 from headwater.engine.halting import OnIncompatible
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop, LoopSettings, Outside
+from headwater.engine.restoring import Restoring
 from headwater.engine.start import Start, StartPolicy, StartPositions
+from headwater.engine.stores import StepStore, Stores, changelog_of
 from headwater.engine.task import InputPolicy, Route, Task
 from headwater.engine.transaction import Transaction, publish
 from headwater.engine.work import Publication, Work
@@ -23,14 +25,18 @@ __all__ = [
     "OnIncompatible",
     "Outside",
     "Publication",
+    "Restoring",
     "Route",
     "Sandbox",
     "Start",
     "StartPolicy",
     "StartPositions",
+    "StepStore",
     "StoredLetter",
+    "Stores",
     "Task",
     "Transaction",
     "Work",
+    "changelog_of",
     "publish",
 ]

@@ -4,7 +4,7 @@ Read `turn` top to bottom for the way of the data, and `_recover` for what happe
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from headwater.clock import Clock
@@ -14,6 +14,7 @@ from headwater.engine.dead_letters import DeadLetterTail
 from headwater.engine.guard import Guard, Sandbox
 from headwater.engine.halting import Halted, OnIncompatible, halted_error
 from headwater.engine.limit import BadRecordWindow
+from headwater.engine.restoring import Restoring
 from headwater.engine.start import StartPositions
 from headwater.engine.take import Take
 from headwater.engine.tally import Tally
@@ -26,6 +27,7 @@ from headwater.errors import (
     FencedError,
     HeadwaterError,
     OutageError,
+    RebuildError,
     RecycleError,
     RetriableError,
     RuleBrokenError,
@@ -61,6 +63,7 @@ class Outside:
     clock: Clock
     tail: DeadLetterTail
     sandbox: Sandbox
+    restoring: Restoring
 
 
 class Loop:
@@ -76,6 +79,8 @@ class Loop:
         settings: LoopSettings,
     ) -> None:
         self._source = outside.source
+        self._restoring = outside.restoring
+        self._stores = outside.restoring.stores
         self._log = outside.log
         self._tail = outside.tail
         self._monitor = outside.monitor
@@ -149,10 +154,14 @@ class Loop:
             self._guard.close()
             self._source.close()
             self._log.close()  # aborts what is open
+            self._stores.release(self._stores.partitions())
 
     def turn(self) -> None:
         """The way of the data, once round."""
         wait_s = self._settings.policy.wait_s(self._elapsed_s(), is_idle=self._transaction.is_empty)
+        if self._restoring.is_needed:
+            self._restore()
+            return
         batches = self._source.poll(self._take.records, wait_s)
         self._group = self._source.group_token()  # of these records; later it may be another's
         self._log.poll()
@@ -167,8 +176,20 @@ class Loop:
             self._transaction.commit()
         elif not batches:
             self._pass_control_records()
+        self._stores.flush_when_due()
 
     # -- steps ---------------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        """A slice of the state of tasks, with the inputs paused and polled."""
+        self._source.pause()
+        if self._source.poll(1, 0.0):
+            raise AbortableError("the assignment changed while its state was restored")
+        if self._restoring.is_needed:
+            self._restoring.advance()
+        self._monitor.restoring(self._restoring.left if self._restoring.is_needed else None)
+        if not self._restoring.is_needed:
+            self._source.resume()
 
     def _note_attempts(self, records: Records) -> None:
         """Before the first work on a partition: should it end this process, the next one knows."""
@@ -204,7 +225,8 @@ class Loop:
     def _stage(self, work: Work) -> None:
         if work.read:
             self._tally.add(work)
-            self._transaction.stage(work, self._group)
+            changed = replace(work, changes=self._stores.keep())
+            self._transaction.stage(changed, self._group)
         if work.halts:
             self._halt(work.halts)
 
@@ -256,6 +278,9 @@ class Loop:
             self._away_since_s = None
         except OutageError:
             raise
+        except RebuildError as error:
+            self._recover(AbortableError(str(error)))
+            self._restoring.rebuild(error.task)
         except (AbortableError, RecycleError, RetriableError, FencedError) as error:
             self._limit_outage(error)
             self._recover(error)
@@ -286,6 +311,7 @@ class Loop:
             except (AbortableError, RecycleError) as another:
                 error = another
         self._monitor.waiting(None)
+        self._stores.aborted()
         self._halted.clear()  # every partition was sought back
         self._tally.discard()  # what was not committed comes again
 
@@ -334,6 +360,7 @@ class Loop:
             self._monitor.limits_used(self._window.used())
             self._is_restored = True
         self._transaction.assigned(positions)
+        self._restoring.assigned(partitions)
         if self._attempts.is_guarding(positions, self._halted):
             self._take.begin_small()
         self.assignments += 1
@@ -346,11 +373,13 @@ class Loop:
         self._let_go(partitions)
         self._spare_starts(partitions)
         self._transaction.revoked(partitions)
+        self._restoring.let_go(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Partitions are gone already."""
         self._let_go(partitions)
         self._transaction.lost(partitions)
+        self._restoring.let_go(partitions)
 
     def _let_go(self, partitions: Sequence[Partition]) -> None:
         self.assignments += 1
@@ -360,7 +389,9 @@ class Loop:
 
     def _transaction_ended(self, ending: Ending, seconds: float) -> None:
         if ending == "committed":
+            self._stores.committed(self._log.published())
             self._tally.settle()
         else:
+            self._stores.aborted()
             self._tally.discard()
         self._monitor.ended(ending, seconds)

@@ -27,6 +27,7 @@ class StartPolicy:
     inputs: Mapping[str, Start]
     outputs: Sequence[str]
     explicit: Start | None = None
+    changelogs: Sequence[str] = ()
 
 
 class StartPositions:
@@ -36,11 +37,15 @@ class StartPositions:
         self._policy = policy
         self._topics = topics
         self._outputs = {topic: topics.partitions(topic) for topic in policy.outputs}
-        self._note = _text({"outputs": self._outputs})
+        self._changelogs = {topic: topics.topic_id(topic) for topic in policy.changelogs}
+        self._frozen: dict[str, object] = {"outputs": self._outputs}
+        if self._changelogs:
+            self._frozen["changelogs"] = self._changelogs
+        self._note = _text(self._frozen)
 
     def note(self, attempts: Mapping[str, int]) -> str:
         """The metadata of a committed offset: the frozen partition counts, and `attempts`."""
-        return self._note if not attempts else _text({"outputs": self._outputs, **attempts})
+        return self._note if not attempts else _text({**self._frozen, **attempts})
 
     def commit_before_joining(self, source: RecordSource, clock: Clock) -> None:
         """Resolve and commit the start of every input topic that has no offset of the group.
@@ -66,7 +71,8 @@ class StartPositions:
         """Where to begin on each assigned partition; `attempts` learns what was tried there.
 
         Raises StartRefusedError: `DATA_LOSS` when a committed position is no longer in the log,
-        `PARTITIONS_CHANGED` when an output has another partition count than when last written.
+        `PARTITIONS_CHANGED` when an output has another partition count than when last written,
+        `CHANGELOG_LOST` when a changelog is not the topic it was then.
         """
         committed = source.committed(partitions)
         notes = source.metadata(partitions)
@@ -114,9 +120,9 @@ class StartPositions:
 
     def _check_outputs(self, notes: Mapping[Partition, str]) -> None:
         for partition, note in notes.items():
-            recorded: dict[str, int] = (
-                json.loads(note).get("outputs", {}) if note.startswith("{") else {}
-            )
+            found = json.loads(note) if note.startswith("{") else {}
+            self._check_changelogs(partition, found.get("changelogs", {}))
+            recorded: dict[str, int] = found.get("outputs", {})
             for topic, count in self._outputs.items():
                 if recorded.get(topic, count) != count:
                     raise StartRefusedError(
@@ -125,6 +131,16 @@ class StartPositions:
                         "or publish to a new major",
                         code="PARTITIONS_CHANGED",
                     )
+
+    def _check_changelogs(self, partition: Partition, recorded: Mapping[str, str]) -> None:
+        for topic, topic_id in self._changelogs.items():
+            if recorded.get(topic, topic_id) != topic_id:
+                raise StartRefusedError(
+                    f"{topic} was deleted or made anew since {partition} was last committed, and "
+                    "the state with it; restore the topic, or read from the start again as another "
+                    "product",
+                    code="CHANGELOG_LOST",
+                )
 
 
 def _text(note: Mapping[str, object]) -> str:

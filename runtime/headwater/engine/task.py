@@ -19,6 +19,7 @@ from headwater.contract import (
     Encoder,
     KeyReader,
     Rules,
+    Severity,
     TopicDecoder,
     schema_headers,
     size_of,
@@ -29,9 +30,10 @@ from headwater.engine.rulings import Rulings
 from headwater.engine.screening import MAX_RECORD_BYTES, screen, screen_keys
 from headwater.engine.selection import Selection
 from headwater.engine.work import Publication, Work, joined
-from headwater.flow import MAX_ROWS, Plan, check_row_local
-from headwater.model import Code, Halt, Headers, Quarantine
+from headwater.flow import MAX_ROWS, NO_BATCH, Batch, Plan, check_row_local
+from headwater.model import Code, Halt, Headers, Quarantine, RuleViolation
 from headwater.ports import Records
+from headwater.state import KeyedStore
 
 GROWTH: Final = 2  # doublings: all proofs together cost about two of the largest
 
@@ -41,7 +43,7 @@ class Route:
     """One output of one input: the plan between them, and how its rows are written.
 
     `source` is the place of the contract it reads among those of the input; `headers` are those of
-    each record it publishes.
+    each record it publishes. `stores` are those of the plan.
     """
 
     topic: str
@@ -49,6 +51,7 @@ class Route:
     encoder: Encoder
     source: int = 0
     headers: Headers = ()
+    stores: Sequence[KeyedStore] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class Task:
         self._dead_letters = dead_letters
         self._keys = keys
         self._policy = policy
+        self._stores = [store for each in routes for store in each.stores]
+        self._has_state = any(each.plan.stateful for each in routes)
         self._rules = [Rules(contract) for contract in self._decoder.contracts]
         self._output_rules = {each.topic: Rules(each.encoder.contract) for each in routes}
         self._rows_proven: dict[str, int] = {}
@@ -95,7 +100,26 @@ class Task:
         Raises RetriableError when a schema cannot be had now, and DeclarationError
         (`BATCH_DEPENDENT`) when a batch shows that a step depends on batch boundaries, and
         RuleBrokenError when a rule of severity `stop` is broken.
+        What it changes in stores is their batch, to be kept or dropped.
         """
+        found, rejected = list(guilty), list[RuleViolation]()
+        while True:
+            for store in self._stores:
+                store.drop()
+            work = self._attempt(records, found)
+            if not work.late:
+                return replace(work, violations=[*rejected, *work.violations])
+            # steps with state saw rows that are none: as if they had never come
+            found += work.late
+            rejected += self._of_outputs(work.violations)
+
+    def _of_outputs(self, violations: Sequence[RuleViolation]) -> list[RuleViolation]:
+        """Those that told of rows an output rejects: the next attempt does not see them."""
+        rejects = [each for each in violations if each.severity == Severity.REJECT]
+        return [each for each in rejects if each.topic in self._output_rules]
+
+    def _attempt(self, records: Records, guilty: Sequence[Quarantine]) -> Work:
+        """In one piece, or in several."""
         if self._expansion.bounds(len(records), size := size_of(records.values)):
             return self._process(records, guilty, size)
         works: list[Work] = []
@@ -117,16 +141,22 @@ class Task:
         frames, unsound = self._sound(rulings, records, decoded.frames)
         self._prove_row_local(frames)
         quarantined = [*refused, *decoded.quarantined, *unsound]
+        batch = Batch(pl.Series(records.partitions())) if self._has_state else NO_BATCH
         encoded: list[tuple[Route, Encoded]] = []
+        late: list[Quarantine] = []
         for route in self._routes:
-            processed = route.plan.process(frames[route.source])
+            processed = route.plan.process(frames[route.source], batch)
             published = route.encoder.encode(processed.frame)
-            quarantined += [*processed.quarantined, *published.quarantined, *_oversized(published)]
-            quarantined += rulings.judge(self._output_rules[route.topic], processed.frame)
+            late += [*processed.quarantined, *published.quarantined, *_oversized(published)]
+            late += rulings.judge(self._output_rules[route.topic], processed.frame)
             encoded.append((route, published))
-        work = self._work(records, encoded, quarantined, size)
-        skipped = work.skipped + len(decoded.skipped)
-        return replace(work, skipped=skipped, violations=rulings.violations)
+        work = self._work(records, encoded, [*quarantined, *late], size)
+        return replace(
+            work,
+            skipped=work.skipped + len(decoded.skipped),
+            violations=rulings.violations,
+            late=late if self._has_state else (),
+        )
 
     def _sound(
         self, rulings: Rulings, records: Records, decoded: Sequence[pl.DataFrame]

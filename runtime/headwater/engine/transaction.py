@@ -80,7 +80,7 @@ class Transaction:
     # -- the way of the data -------------------------------------------------------------------
 
     def stage(self, work: Work, group: GroupToken) -> None:
-        """Publish the outputs and letters of `work` into the transaction; opens it when needed.
+        """Publish outputs, changes of state and letters into the transaction, opened when needed.
 
         `group` is the membership that the records were polled under: captured before a long batch,
         so that an eviction meanwhile is not taken for "no fencing".
@@ -92,6 +92,9 @@ class Transaction:
             if publication.values:
                 self._begin()
                 publish(self._log, publication)
+        for changelog, changes in work.changes.items():
+            self._begin()
+            self._log.produce_to(changelog, changes.partitions, changes.keys, changes.values)
         if work.letters:
             self._begin()
             self._log.produce_letters(work.dead_letters, work.letters)

@@ -2,12 +2,22 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import polars as pl
 
-from headwater.model import Code, Halt, Headers, Letter, Partition, Positions, RuleViolation
+from headwater.model import (
+    Code,
+    Halt,
+    Headers,
+    Letter,
+    Partition,
+    Positions,
+    Quarantine,
+    RuleViolation,
+)
+from headwater.state import Changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +38,9 @@ class Publication:
 class Work:
     """What a batch of input records asks of the transaction.
 
-    `letter_rows` are the rows of the batch that the letters were made of.
+    `letter_rows` are the rows of the batch that the letters were made of. `late` are those that
+    were refused when steps with state had seen them. `changes` are what the batch changed in
+    stores, by changelog.
     """
 
     topic: str
@@ -43,6 +55,8 @@ class Work:
     halts: Sequence[Halt] = ()
     violations: Sequence[RuleViolation] = ()
     letter_rows: Sequence[int] = ()
+    late: Sequence[Quarantine] = ()
+    changes: Mapping[str, Changes] = field(default_factory=dict)
 
     def moved(self, places: Sequence[int]) -> "Work":
         """The same for a batch of which the rows are `places`."""
@@ -51,7 +65,8 @@ class Work:
             for each in self.publications
         ]
         letter_rows = [places[row] for row in self.letter_rows]
-        return replace(self, publications=publications, letter_rows=letter_rows)
+        late = [replace(each, row=places[each.row]) for each in self.late]
+        return replace(self, publications=publications, letter_rows=letter_rows, late=late)
 
 
 def joined(works: Sequence[Work]) -> Work:
@@ -80,6 +95,7 @@ def joined(works: Sequence[Work]) -> Work:
         halts=[halt for each in works for halt in each.halts],
         violations=[violation for each in works for violation in each.violations],
         letter_rows=[row for each in works for row in each.letter_rows],
+        late=[refused for each in works for refused in each.late],
     )
 
 

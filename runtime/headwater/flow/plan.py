@@ -1,5 +1,6 @@
 """A flow compiled for the columns of its input: every mistake now, only bad rows later."""
 
+from collections.abc import Sequence
 from copy import copy
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Final
@@ -22,8 +23,9 @@ from headwater.flow.stage import (
     empty,
     refused,
 )
+from headwater.flow.stateful import NO_BATCH, Batch, StatefulStage, Stores, check_key, compiled
 from headwater.model import Quarantine
-from headwater.product import Filter, Flow, Map, MapEvents, Sql, Step
+from headwater.product import Filter, Flow, Latest, Map, MapEvents, RowLocalStep, Sql, Step
 
 
 class Plan:
@@ -31,6 +33,7 @@ class Plan:
 
     `columns` are those of the input contract; `output` those of the output contract, which type
     what a last `map_events` returns, and `defaults` its defaults, for the fields left out of that.
+    `key` are the columns of the key that the records come under.
     Raises DeclarationError with every mistake that shows without data.
     """
 
@@ -40,9 +43,11 @@ class Plan:
         columns: Columns,
         output: Columns | None = None,
         defaults: Defaults | None = None,
+        key: tuple[str, ...] = (),
     ) -> None:
         self.flow: Final = flow
-        self.stages: list[Stage] = []
+        self.stages: list[Stage | StatefulStage] = []
+        self._stores: Stores = {}
         self._output: Final = output
         self.columns: Columns | None = columns
         """The columns that come out; None when an author's `map` needs rows to tell."""
@@ -50,7 +55,11 @@ class Plan:
         for place, step in enumerate(flow.steps, start=1):
             try:
                 is_last = place == len(flow.steps)
-                stage = _compile(step, output if is_last else None, defaults or {})
+                stage: Stage | StatefulStage
+                if isinstance(step, Latest):
+                    stage = compiled(step, self.columns, key)
+                else:
+                    stage = _row_local(step, output if is_last else None, defaults or {})
                 self.stages.append(stage)
                 if self.columns is not None:
                     self.columns = _unreserved(step, stage.columns(self.columns))
@@ -62,21 +71,45 @@ class Plan:
             raise DeclarationError(problems)
 
     def surrounded(self, around: Around) -> "Plan":
-        """The same plan with something around each run of a step."""
+        """The same plan with something around each run of a step that may be an author's code."""
         plan = copy(self)
-        plan.stages = [Surrounded(stage, around) for stage in self.stages]
+        plan.stages = [
+            stage if isinstance(stage, StatefulStage) else Surrounded(stage, around)
+            for stage in self.stages
+        ]
         return plan
 
-    def process(self, frame: pl.DataFrame) -> Processed:
+    @property
+    def stateful(self) -> Sequence[StatefulStage]:
+        """The stages that have state, each with a store of its own."""
+        return [stage for stage in self.stages if isinstance(stage, StatefulStage)]
+
+    @property
+    def has_stores(self) -> bool:
+        """Whether every stateful stage has its store."""
+        return all(stage.step.name in self._stores for stage in self.stateful)
+
+    def with_stores(self, stores: Stores) -> "Plan":
+        """The same plan with the stores of its stateful steps, by their names."""
+        plan = copy(self)
+        plan._stores = stores  # noqa: SLF001 - its own copy
+        return plan
+
+    def process(self, frame: pl.DataFrame, batch: Batch = NO_BATCH) -> Processed:
         """Run the steps on a frame of the input columns and `_row`.
 
         A row for which a step raises is quarantined, with everything made of it so far.
         Raises DeclarationError when a step fails whatever the rows are.
         """
         quarantined: list[Quarantine] = []
+        given = frame
         for stage in self.stages:
             if frame.is_empty():
                 break
+            if isinstance(stage, StatefulStage):
+                check_key(stage, given, frame)
+                frame = stage.run(frame, batch, self._stores[stage.step.name])
+                continue
             done = run_without_guilty(stage, frame)
             frame = done.frame
             quarantined.extend(done.quarantined)
@@ -95,7 +128,7 @@ class Plan:
         return frame.clear() if columns is None else empty(columns)
 
 
-def _compile(step: Step, output: Columns | None, defaults: Defaults) -> Stage:
+def _row_local(step: RowLocalStep, output: Columns | None, defaults: Defaults) -> Stage:
     if isinstance(step, Sql):
         return SqlStage(step)
     if not isinstance(step, (Map, MapEvents)):

@@ -112,6 +112,12 @@ FENCED: Final = Metric(
 WAITING: Final = Metric(
     "headwater_waiting", "gauge", "1 while the loop waits for the broker or the registry, else 0."
 )
+# Of the store being restored; 0 as soon as records are processed.
+RESTORE_LEFT: Final = Metric(
+    "headwater_restore_records_left",
+    "gauge",
+    "Changelog records still to be read before records are processed.",
+)
 # As of the last commit; 0 from the start on. Alert on it before the product stops.
 BAD_RECORDS_LIMIT_USED: Final = Metric(
     "headwater_bad_records_limit_used",
@@ -184,6 +190,7 @@ CATALOGUE: Final = (
     REBALANCES,
     FENCED,
     WAITING,
+    RESTORE_LEFT,
     BAD_RECORDS_LIMIT_USED,
     PARTITION_HALTED,
     SNAPSHOT_ROWS,

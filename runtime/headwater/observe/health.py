@@ -28,7 +28,7 @@ class Health:
 
     livez: the loop comes round; restarting the process would help if not.
     readyz: it has an assignment, broker and registry answer, it is not draining.
-    startupz: the start is over (which may take minutes once there is state to restore).
+    startupz: the start is over (which may take minutes where there is state to restore).
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Health:
         self._is_assigned = False
         self._is_draining = False
         self._waits_for: str | None = None
+        self._left_to_restore: int | None = None
         self._halts: tuple[Halt, ...] = ()
 
     def beat(self) -> None:
@@ -63,6 +64,10 @@ class Health:
     def waiting(self, reason: str | None) -> None:
         """The loop waits for broker or registry; None when it goes on."""
         self._waits_for = reason
+
+    def restoring(self, left: int | None) -> None:
+        """State is restored, with so many records still to be read; None when all of it is."""
+        self._left_to_restore = left
 
     def halted(self, halts: Sequence[Halt]) -> None:
         """These partitions stand still; empty when every one goes on."""
@@ -90,6 +95,7 @@ class Health:
         reasons = [] if self._is_started else ["starting"]
         if self._is_draining:
             reasons.append("draining")
+        reasons += self._restoring()
         if self._waits_for is not None:
             reasons.append(f"waiting: {self._waits_for}")
         if not self._is_assigned:
@@ -99,4 +105,8 @@ class Health:
 
     def startupz(self) -> Verdict:
         """Whether the start is over."""
-        return Verdict() if self._is_started else Verdict(("starting",))
+        return Verdict((*self._restoring(),) if self._is_started else ("starting",))
+
+    def _restoring(self) -> list[str]:
+        left = self._left_to_restore
+        return [] if left is None else [f"restoring state: {left} records left"]

@@ -64,6 +64,10 @@ class Metrics(Collector):
         self._waiting = Gauge(waiting.name, waiting.help, labels, registry=self.registry).labels(
             self._product
         )
+        left = catalogue.RESTORE_LEFT
+        self._restore_left = Gauge(
+            left.name, left.help, (PRODUCT, *left.labels), registry=self.registry
+        ).labels(self._product)
         for code in Code:
             self._quarantined.labels(self._product, code)
 
@@ -131,6 +135,10 @@ class Metrics(Collector):
     def waiting(self, *, is_waiting: bool) -> None:
         """The loop waits for broker or registry, or goes on."""
         self._waiting.set(is_waiting)
+
+    def restoring(self, left: int) -> None:
+        """So many changelog records are still to be read before records are processed."""
+        self._restore_left.set(left)
 
     def limits_used(self, used: Mapping[str, float]) -> None:
         """How much of each limit on bad records is used up."""

@@ -85,6 +85,11 @@ class ProcessMonitor:
         self._health.waiting(reason)
         self._metrics.waiting(is_waiting=reason is not None)
 
+    def restoring(self, left: int | None) -> None:
+        """State is restored, with so many records still to be read; None when all of it is."""
+        self._health.restoring(left)
+        self._metrics.restoring(left or 0)
+
     def ends(self, ends: Positions) -> None:
         """The read_committed ends of partitions that stand still."""
         self._metrics.ends(ends)

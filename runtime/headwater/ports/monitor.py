@@ -57,6 +57,10 @@ class Monitor(Protocol):
         """The loop waits for the broker or the registry; None when it goes on."""
         ...
 
+    def restoring(self, left: int | None) -> None:
+        """State is restored, with so many records still to be read; None when all of it is."""
+        ...
+
     def ends(self, ends: Positions) -> None:
         """The read_committed ends of partitions that stand still: nobody else asks for them."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -103,6 +103,16 @@ class WithColumns:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Latest:
+    """Keeps the row of each key with the greatest `by` so far. It has state."""
+
+    name: str
+    origin: Origin
+    key: tuple[str, ...]
+    by: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Sql:
     """Keeps rows and computes columns as the statement says."""
 
@@ -111,7 +121,9 @@ class Sql:
     statement: str
 
 
-Step = Map | MapEvents | Filter | Select | WithColumns | Sql
+RowLocalStep = Map | MapEvents | Filter | Select | WithColumns | Sql
+"""Steps that look at one row at a time."""
+Step = RowLocalStep | Latest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,6 +159,16 @@ class Flow:
     def with_columns(self, *columns: IntoExpr, **named: IntoExpr) -> Flow:
         """Add or replace columns, as in `polars.DataFrame.with_columns`."""
         return self._then(WithColumns(self._name("with-columns"), caller(), columns, named))
+
+    def latest(self, key: str | Sequence[str], *, by: str) -> Flow:
+        """Keep the row of each key with the greatest `by`; what comes later and is older goes.
+
+        `key` names the columns of the stream's key, which no step before may change; `by` is a
+        column of times or whole numbers. Of equal ones the later record counts; a null one never.
+        Each row that is the latest of its key when it comes goes on, whatever came with it.
+        """
+        columns = (key,) if isinstance(key, str) else tuple(key)
+        return self._then(Latest(self._name("latest"), caller(), columns, by))
 
     def sql(self, statement: str) -> Flow:
         """Keep rows and compute columns: `SELECT ... FROM events [WHERE ...]`.

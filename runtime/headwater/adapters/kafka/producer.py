@@ -6,6 +6,7 @@ after a timeout, a slow answer or a client error the client is doubtful and is r
 
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -38,6 +39,8 @@ UNFLUSHED_BYTES: Final = (
     64 * 2**20
 )  # keeps librdkafka's queue (1 GiB) from ever being full in mid-batch
 UNFLUSHED_RECORDS: Final = 500_000  # half of queue.buffering.max.messages, for the same reason
+
+PARTITION_UA: Final = -1  # librdkafka's "unassigned": the partitioner decides by the key
 
 DEFAULTS: Final[Mapping[str, Any]] = {
     "transaction.timeout.ms": 10_000,
@@ -111,28 +114,31 @@ class KafkaTransactionalLog:
         keys: Sequence[bytes],
         values: Sequence[bytes | None],
     ) -> None:
-        """Publish columns into given partitions; only the last record of each asks for a report."""
+        """Publish columns into given partitions; only the last record of each asks for a report.
+
+        One call per partition: of `produce_batch` the partition of a single message is ignored.
+        """
         for first in range(0, len(values), UNFLUSHED_RECORDS):
             part = slice(first, first + UNFLUSHED_RECORDS)
-            messages: list[dict[str, Any]] = [
-                {"value": value, "key": key, "partition": index}
-                for value, key, index in zip(
-                    values[part], keys[part], partitions[part], strict=True
-                )
-            ]
-            self._make_room(len(messages), sum(map(len, filter(None, values[part]))))
-            last = dict(zip(partitions[part], messages, strict=True))
-            for message in last.values():
-                message["callback"] = _report_into(self._published)
-            self._hand_over(topic, messages)
+            self._make_room(
+                len(values[part]), sum(map(len, filter(None, (*keys[part], *values[part]))))
+            )
+            messages: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+            for index, key, value in zip(partitions[part], keys[part], values[part], strict=True):
+                messages[index].append({"key": key, "value": value})
+            for index, those in messages.items():
+                those[-1]["callback"] = _report_into(self._published)
+                self._hand_over(topic, those, partition=index)
 
     def published(self) -> Positions:
         """The next offsets behind what `produce_to` published, as the broker reported them."""
         self.poll()  # the commit waits for deliveries, and has served most reports of them
         return dict(self._published)
 
-    def _hand_over(self, topic: str, messages: list[dict[str, Any]]) -> None:
-        accepted = self._client().produce_batch(topic, messages)
+    def _hand_over(
+        self, topic: str, messages: list[dict[str, Any]], partition: int = PARTITION_UA
+    ) -> None:
+        accepted = self._client().produce_batch(topic, messages, partition)
         if accepted != len(messages):
             failed = next(message for message in messages if "_error" in message)
             error = cast("KafkaError", failed["_error"])
