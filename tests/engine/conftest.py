@@ -169,14 +169,13 @@ class Process:
         self.source = MemorySource(broker, group=GROUP, member=instance)
         self.log = MemoryTransactionalLog(broker, transactional_id=instance)
         self.monitor = Witness()
-        self.task = EchoTask()
+        self.stores = world.stores(self)
+        self.task = world.task(self.stores)
         self.tail = DeadLetterTail(DEAD, MemoryRangeReader(broker), world.topics)
         self.window = BadRecordWindow(world.limit, world.code_limits)
         self.sandbox = ScriptedSandbox()
         self.task.kill = world.kill_current
-        restoring = Restoring(
-            world.stores(self), world.topics, MemoryRangeReader(broker), broker.clock
-        )
+        restoring = Restoring(self.stores, world.topics, MemoryRangeReader(broker), broker.clock)
         outside = Outside(
             self.source, self.log, self.monitor, broker.clock, self.tail, self.sandbox, restoring
         )
@@ -274,6 +273,10 @@ class World:
     def stores(self, process: Process) -> Stores:
         """The stores of a process: none here."""
         return Stores()
+
+    def task(self, stores: Stores) -> EchoTask:
+        """What a process does with records."""
+        return EchoTask()
 
     def process(
         self,

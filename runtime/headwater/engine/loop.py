@@ -183,7 +183,7 @@ class Loop:
     def _restore(self) -> None:
         """A slice of the state of tasks, with the inputs paused and polled."""
         self._source.pause()
-        if self._source.poll(1, 0.0):
+        if self._source.poll(1, self._restoring.wait_s):
             raise AbortableError("the assignment changed while its state was restored")
         if self._restoring.is_needed:
             self._restoring.advance()

@@ -14,6 +14,7 @@ from headwater.model import Partition
 from headwater.ports import LogReader, Mark, Topics
 
 SLICE_S: Final = 0.5  # between two polls: often enough to answer a rebalance at once
+WAIT_S: Final = 0.1  # for another process, or for the broker
 SLICE_ROWS: Final = 20_000  # some 30 ms of writing
 HAND_OVER_S: Final = 30.0  # a process that drains lets go within its last commit and flush
 UNDECIDED_S: Final = 60.0  # the broker ends a predecessor's transaction after 10 s
@@ -36,6 +37,8 @@ class Restoring:
         """Whether tasks are not yet up to date: no record of theirs may be processed."""
         self.left = 0
         """Records of the changelog being read that are still to come, at most."""
+        self.wait_s = 0.0
+        """How long to poll before the next slice: while only time helps."""
 
     def assigned(self, partitions: Sequence[Partition]) -> None:
         """These are all the partitions held now, and their committed positions are known."""
@@ -67,12 +70,13 @@ class Restoring:
         self._work = self._work or self._restored()
         try:
             for is_going_on in self._work:
+                self.wait_s = 0.0 if is_going_on else WAIT_S
                 if not is_going_on or self._clock.monotonic() > deadline_s:
                     return
         except BaseException:
             self._work = None
             raise
-        self._work, self.is_needed, self.left = None, False, 0
+        self._work, self.is_needed, self.left, self.wait_s = None, False, 0, 0.0
 
     def _begin(self) -> None:
         self._work, self.left = None, 0

@@ -1,0 +1,96 @@
+"""A world whose product counts the records of each key: state that shows every loss and repeat."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import polars as pl
+from tests.engine.conftest import INPUT, OUTPUT, EchoTask, Process, World
+
+from headwater.adapters.memory import MemoryStores
+from headwater.contract import StateRows
+from headwater.engine import Publication, StepStore, Stores, Work
+from headwater.model import Quarantine
+from headwater.ports import Records, TopicSettings
+from headwater.state import KeyedStore, StoreSettings
+
+STEP: Final = "count-1"
+CHANGELOG: Final = f"{OUTPUT}.{STEP}.changelog"
+
+
+class CountTask(EchoTask):
+    """Publishes `<how many of its key>|out:<value>`."""
+
+    def __init__(self, stores: Stores) -> None:
+        super().__init__()
+        self._store = stores.held[0].store
+
+    def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
+        self._store.drop()
+        work = super().process(records, guilty)
+        (echoed,) = work.publications
+        tasks = records.partitions()
+        values = [
+            b"%d|%s" % (self._count(tasks[row], key or b""), value)
+            for row, key, value in zip(echoed.rows, echoed.keys, echoed.values, strict=True)
+        ]
+        return replace(work, publications=[Publication(OUTPUT, echoed.keys, values, echoed.rows)])
+
+    def _count(self, task: int, key: bytes) -> int:
+        place = pl.Series([task]), pl.Series([key], dtype=pl.Binary)
+        count = (self._store.read(*place)["count"].item() or 0) + 1
+        self._store.write(*place, pl.DataFrame({"count": [count]}))
+        return int(count)
+
+
+class CountingWorld(World):
+    """Every instance has a disk; one that still runs when another takes its name keeps its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = replace(self.start, changelogs=[CHANGELOG])
+        self.topics.create([TopicSettings(CHANGELOG, 3, "table")])
+        self.disks: dict[str, MemoryStores] = {}
+        self._last: dict[str, Process] = {}
+
+    def stores(self, process: Process) -> Stores:
+        last = self._last.get(process.instance)
+        if last is None or last.is_running:
+            self.disks[process.instance] = MemoryStores()
+        else:
+            power_off(last)
+        self._last[process.instance] = process
+        settings = StoreSettings(self.topics.topic_id(CHANGELOG))
+        rows, disk = StateRows({"count": pl.Int64()}), self.disks[process.instance]
+        store = KeyedStore(rows, disk, settings, clock=self.broker.clock)
+        return Stores([StepStore(OUTPUT, STEP, INPUT, store)])
+
+    def task(self, stores: Stores) -> EchoTask:
+        return CountTask(stores)
+
+    def outputs(self) -> list[bytes]:
+        return [value.partition(b"|")[2] for value in super().outputs()]
+
+    def check(self) -> None:
+        """And each key was counted one by one; the changelog holds the last count of each."""
+        super().check()
+        counts: defaultdict[bytes | None, list[int]] = defaultdict(list)
+        for record in self.committed(OUTPUT):
+            counts[record.key].append(int((record.value or b"").partition(b"|")[0]))
+        for found in counts.values():
+            assert found == list(range(1, len(found) + 1))
+        assert self.folded() == {key: found[-1] for key, found in counts.items()}
+
+    def folded(self) -> Mapping[bytes | None, int]:
+        """The changelog's last value of each key."""
+        fold = {record.key: record.value or b"" for record in self.committed(CHANGELOG)}
+        counts = StateRows({"count": pl.Int64()}).decode(list(fold.values()))["count"]
+        return dict(zip(fold, counts, strict=True))
+
+
+def power_off(process: Process) -> None:
+    """Whatever the process still had open of its disk is closed, as the kernel does."""
+    for each in process.stores.held:
+        for state in each.store._tasks.values():
+            state.local.close()
