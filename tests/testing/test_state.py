@@ -1,0 +1,96 @@
+"""Steps with state in `ProductDriver`, and where they are refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headwater.adapters.memory import MemoryBroker, MemoryTopics
+from headwater.adapters.memory.registry import MemoryRegistry
+from headwater.assembly.description import describe
+from headwater.assembly.project import load_product
+from headwater.assembly.registration import lookup_ids, register
+from headwater.assembly.tasks import TaskMaker
+from headwater.engine import LetterWriter
+from headwater.errors import DeclarationError
+from headwater.model import Code
+from headwater.ports import TopicSettings
+from headwater.testing import ProductDriver
+
+
+def latest(project: Any) -> Path:
+    """The latest order of each id by its number."""
+    project.contract("shop.latest", {"id": "string", "n": "int"})
+    file: Path = project.product(
+        "shop.latest",
+        """\
+        orders = product.stream("shop.orders", contract=1)
+        product.publish(orders.latest("id", by="n").select("id", "n"), contract=1)
+        """,
+    )
+    return file
+
+
+def test_a_run_begins_without_state_and_keeps_it_to_its_end(project: Any) -> None:
+    """Older orders are dropped; the next run knows of none."""
+    latest(project)
+    driver = ProductDriver("shop.latest")
+    orders = [{"id": "a", "n": 2}, {"id": "b", "n": 1}, {"id": "a", "n": 1}, {"id": "a", "n": 2}]
+    for _ in range(2):
+        found = driver.run(orders).frame().rows()
+        assert found == [("a", 2), ("b", 1), ("a", 2)]
+
+
+def test_a_record_refused_later_leaves_no_trace_in_the_state(project: Any) -> None:
+    """All or nothing per record: an order behind the refused one is the latest."""
+    latest(project)
+    project.product(
+        "shop.latest",
+        """\
+        def act(event):
+            return {"id": event["id"], "n": 10 // (5 - event["n"])}
+        orders = product.stream("shop.orders", contract=1)
+        product.publish(orders.latest("id", by="n").map_events(act), contract=1)
+        """,
+    )
+    orders = [{"id": "a", "n": 3}, {"id": "a", "n": 5}, {"id": "a", "n": 4}, {"id": "a", "n": 3}]
+    outcome = ProductDriver("shop.latest").run(orders)
+    assert outcome.frame().rows() == [("a", 5), ("a", 10)]
+    assert [(each.row, each.code) for each in outcome.dead_letters] == [(1, Code.STEP_FAILED)]
+
+
+def test_a_rule_that_rejects_is_told_once(project: Any) -> None:
+    """The batch is run again without the record, and what was said of it stays said."""
+    latest(project)
+    file = project.contract("shop.latest", {"id": "string", "n": "int"})
+    text = file.read_text()
+    file.write_text(text.replace('"doc": "The n."', '"doc": "The n.", "rule": "n < 9"'))
+    orders = [{"id": "a", "n": 9}, {"id": "a", "n": 3}, {"id": "b", "n": 9}]
+    outcome = ProductDriver("shop.latest").run(orders)
+    assert outcome.frame().rows() == [("a", 3)]
+    assert [(each.row, each.code) for each in outcome.dead_letters] == [
+        (0, Code.CONTRACT_VIOLATION),
+        (2, Code.CONTRACT_VIOLATION),
+    ]
+    assert [(each.rule, each.records) for each in outcome.violations] == [("n", 2)]
+
+
+def test_describe_says_what_the_step_keeps(project: Any) -> None:
+    """In words of its key and order."""
+    loaded = load_product(latest(project))
+    (output,) = describe(loaded)["outputs"]
+    assert output["steps"][0]["does"] == "the row of each id with the greatest n"
+
+
+def test_what_reads_records_out_of_order_refuses_state(project: Any) -> None:
+    """A replay or a comparison has no state: it would publish what is older."""
+    loaded = load_product(latest(project))
+    registry, topics = MemoryRegistry(), MemoryTopics(MemoryBroker())
+    topics.create([TopicSettings("shop.orders", 1, "source")])
+    contracts = loaded.outputs.values()
+    for contract in contracts:
+        register(contract, registry)
+    ids = lookup_ids(contracts, registry)
+    maker = TaskMaker(loaded, ids, registry, topics, LetterWriter("dead"))
+    with pytest.raises(DeclarationError, match=r"NEEDS_STATE: shop.latest has steps with state"):
+        maker.task(loaded.product.inputs[0])
