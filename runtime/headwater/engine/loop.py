@@ -159,10 +159,11 @@ class Loop:
     def turn(self) -> None:
         """The way of the data, once round."""
         wait_s = self._settings.policy.wait_s(self._elapsed_s(), is_idle=self._transaction.is_empty)
-        if self._restoring.is_needed:
-            self._restore()
+        if self._is_restoring():
             return
         batches = self._source.poll(self._take.records, wait_s)
+        if batches and self._restoring.is_needed:
+            raise AbortableError("records came with an assignment whose state is to be restored")
         self._group = self._source.group_token()  # of these records; later it may be another's
         self._log.poll()
         for records in batches:
@@ -180,16 +181,18 @@ class Loop:
 
     # -- steps ---------------------------------------------------------------------------------
 
-    def _restore(self) -> None:
-        """A slice of the state of tasks, with the inputs paused and polled."""
+    def _is_restoring(self) -> bool:
+        """Whether this turn went into state: a slice of it, with the inputs paused and polled."""
+        if not self._restoring.is_needed:
+            return False
         self._source.pause()
         if self._source.poll(1, self._restoring.wait_s):
             raise AbortableError("the assignment changed while its state was restored")
-        if self._restoring.is_needed:
-            self._restoring.advance()
-        self._monitor.restoring(self._restoring.left if self._restoring.is_needed else None)
-        if not self._restoring.is_needed:
+        left = self._restoring.advance()
+        self._monitor.restoring(left)
+        if left is None:
             self._source.resume()
+        return True
 
     def _note_attempts(self, records: Records) -> None:
         """Before the first work on a partition: should it end this process, the next one knows."""

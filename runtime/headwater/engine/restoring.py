@@ -35,8 +35,7 @@ class Restoring:
         self._work: Iterator[bool] | None = None
         self.is_needed = False
         """Whether tasks are not yet up to date: no record of theirs may be processed."""
-        self.left = 0
-        """Records of the changelog being read that are still to come, at most."""
+        self._left = 0  # of the changelog being read, at most
         self.wait_s = 0.0
         """How long to poll before the next slice: while only time helps."""
 
@@ -59,27 +58,30 @@ class Restoring:
                     each.store.reset(mine)
         self._begin()
 
-    def advance(self) -> None:
-        """Restore for a slice of time.
+    def advance(self) -> int | None:
+        """Restore for a slice of time; how many records are left, None when nothing is needed.
 
         Raises StartRefusedError (PARTITIONS_CHANGED) when a changelog has no partition for a task,
         FencedError (STATE_IN_USE) when another process keeps a task open, and what stores, topics
         and reader raise: then the next call begins anew, with what is stored already.
         """
+        if not self.is_needed:
+            return None
         deadline_s = self._clock.monotonic() + SLICE_S
         self._work = self._work or self._restored()
         try:
             for is_going_on in self._work:
                 self.wait_s = 0.0 if is_going_on else WAIT_S
                 if not is_going_on or self._clock.monotonic() > deadline_s:
-                    return
+                    return self._left
         except BaseException:
             self._work = None
             raise
-        self._work, self.is_needed, self.left, self.wait_s = None, False, 0, 0.0
+        self._work, self.is_needed, self._left, self.wait_s = None, False, 0, 0.0
+        return None
 
     def _begin(self) -> None:
-        self._work, self.left = None, 0
+        self._work, self._left = None, 0
         self.is_needed = any(self._tasks(each) for each in self.stores.held)
 
     def _tasks(self, held: StepStore) -> list[int]:
@@ -92,7 +94,7 @@ class Restoring:
         for held in self.stores.held:
             if tasks := self._tasks(held):
                 ranges = yield from self._opened(held, tasks)
-                self.left = sum(end - start for start, end in ranges.values())
+                self._left = sum(end - start for start, end in ranges.values())
                 yield from self._decided(held.changelog, ranges)
                 yield from self._read(held, ranges)
 
@@ -151,7 +153,7 @@ class Restoring:
             ((partition, offset),) = records.ends().items()
             keys = cast("Sequence[bytes]", records.keys())  # we write none without
             held.store.restore(partition.index, keys, records.values, offset=offset)
-            self.left -= len(records)
+            self._left -= len(records)
             yield True
         for partition, (_, end) in ranges.items():
             held.store.restore(partition.index, (), (), offset=end)

@@ -155,7 +155,7 @@ class Task:
             work,
             skipped=work.skipped + len(decoded.skipped),
             violations=rulings.violations,
-            late=late if self._has_state else (),
+            late=late if self._has_state else [],
         )
 
     def _sound(

@@ -50,8 +50,7 @@ class MemorySource:
     def poll(self, max_records: int, timeout_s: float) -> Sequence[Records]:
         """Records by topic, in log order per partition; empty when there are none now."""
         self._broker.faults.take("poll")
-        if self._attend(self._joined()):
-            return ()
+        self._attend(self._joined())
         self._broker.expire_transactions()
         batches: dict[str, list[RawRecord]] = {}
         room = 0 if self._is_paused else max_records
@@ -150,8 +149,8 @@ class MemorySource:
         if current is not None and current is not member:
             raise FencedError(f"another process uses this id ({self._instance})")
 
-    def _attend(self, member: Member) -> bool:
-        """Take part in rebalances; whether partitions were assigned. Calls the listener."""
+    def _attend(self, member: Member) -> None:
+        """Take part in rebalances; the listener is called in here."""
         self._refuse_zombie(member)
         if self._instance not in self._group.members:
             self._let_go(member, is_lost=True)
@@ -164,8 +163,6 @@ class MemorySource:
             member.is_news = False
             self._next, self._fetch, self._ends = dict(starts), dict(starts), {}
             self._halted.clear()
-            return True
-        return False
 
     def _let_go(self, member: Member, *, is_lost: bool) -> None:
         held = sorted(self._next)
