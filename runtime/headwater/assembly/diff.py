@@ -24,6 +24,7 @@ from headwater.assembly.project import LoadedProduct, complete, told
 from headwater.assembly.registration import lookup_ids, register
 from headwater.assembly.root import PRODUCTS, SCHEMAS, find_root
 from headwater.assembly.source import FILE_NAME, read_product
+from headwater.assembly.tables import read_tables
 from headwater.assembly.tasks import TaskMaker
 from headwater.config import Settings
 from headwater.contract import ROW, Contract, Decoder, Severity
@@ -217,6 +218,7 @@ class _Side:
             LetterWriter(f"{loaded.name}.dead-letters"),
             always_framed=True,
         )
+        read_tables(maker, outside.reader)
         self._tasks = {topic: maker.task(each[0]) for topic, each in loaded.streams().items()}
         self._ports = {output.topic: output.port for output in loaded.product.outputs}
         self._decoders = {

@@ -7,6 +7,8 @@ from headwater.engine.halting import OnIncompatible
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop, LoopSettings, Outside
 from headwater.engine.start import Start, StartPolicy, StartPositions
+from headwater.engine.table_task import TableTask
+from headwater.engine.tables import BroadcastTables
 from headwater.engine.task import InputPolicy, Route, Task
 from headwater.engine.transaction import Transaction, publish
 from headwater.engine.work import Publication, Work
@@ -14,6 +16,7 @@ from headwater.engine.work import Publication, Work
 __all__ = [
     "BadRecordLimit",
     "BadRecordWindow",
+    "BroadcastTables",
     "CommitPolicy",
     "DeadLetterTail",
     "InputPolicy",
@@ -29,6 +32,7 @@ __all__ = [
     "StartPolicy",
     "StartPositions",
     "StoredLetter",
+    "TableTask",
     "Task",
     "Transaction",
     "Work",

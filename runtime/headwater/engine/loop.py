@@ -15,6 +15,7 @@ from headwater.engine.guard import Guard, Sandbox
 from headwater.engine.halting import Halted, OnIncompatible, halted_error
 from headwater.engine.limit import BadRecordWindow
 from headwater.engine.start import StartPositions
+from headwater.engine.tables import BroadcastTables
 from headwater.engine.take import Take
 from headwater.engine.tally import Tally
 from headwater.engine.task import Task
@@ -53,7 +54,7 @@ class LoopSettings:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What the loop talks to."""
+    """What the loop talks to. `tables` is None for a product that joins none."""
 
     source: RecordSource
     log: TransactionalLog
@@ -61,6 +62,7 @@ class Outside:
     clock: Clock
     tail: DeadLetterTail
     sandbox: Sandbox
+    tables: BroadcastTables | None = None
 
 
 class Loop:
@@ -78,6 +80,7 @@ class Loop:
         self._source = outside.source
         self._log = outside.log
         self._tail = outside.tail
+        self._tables = outside.tables
         self._monitor = outside.monitor
         self._clock = outside.clock
         self._tasks = tasks
@@ -128,8 +131,7 @@ class Loop:
         broker.
         """
         try:
-            self._start.commit_before_joining(self._source, self._clock)
-            self._source.subscribe(list(self._tasks), self)
+            self._begin()
             while not self.is_stopping and not self._has_reached(targets):
                 self._turn_or_recover()
                 if on_progress is not None:
@@ -146,9 +148,7 @@ class Loop:
             self._abandon()
             raise
         finally:
-            self._guard.close()
-            self._source.close()
-            self._log.close()  # aborts what is open
+            self._close()
 
     def turn(self) -> None:
         """The way of the data, once round."""
@@ -156,6 +156,7 @@ class Loop:
         batches = self._source.poll(self._take.records, wait_s)
         self._group = self._source.group_token()  # of these records; later it may be another's
         self._log.poll()
+        self._follow_tables()
         for records in batches:
             self._note_attempts(records)
             work = self._process(records)
@@ -168,7 +169,36 @@ class Loop:
         elif not batches:
             self._pass_control_records()
 
+    # -- begin and end -------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Join the group once the tables are read: who has read them goes on meanwhile."""
+        self._start.commit_before_joining(self._source, self._clock)
+        if self._tables is not None:
+            limit_s = self._settings.outage_limit_s
+            self._tables.load(self, self._monitor, self._clock, limit_s=limit_s)
+        if not self.is_stopping:
+            self._source.subscribe(list(self._tasks), self)
+
+    def _close(self) -> None:
+        self._guard.close()
+        if self._tables is not None:
+            self._tables.close()
+        self._source.close()
+        self._log.close()  # aborts what is open
+
     # -- steps ---------------------------------------------------------------------------------
+
+    def _follow_tables(self) -> None:
+        """Take in what came; waits while the registry is away, the group membership kept."""
+        if self._tables is None:
+            return
+        tables, monitor = self._tables, self._monitor
+        try:
+            tables.follow(monitor)
+        except RetriableError as error:
+            self._transaction.commit()  # an open transaction would time out meanwhile
+            self._waiting.out(lambda: tables.follow(monitor), error, self)
 
     def _note_attempts(self, records: Records) -> None:
         """Before the first work on a partition: should it end this process, the next one knows."""

@@ -1,12 +1,12 @@
 """Waits while the broker or the registry is away, so that the membership of the group survives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 from typing import Final, Protocol, TypeVar
 
 from headwater.clock import Clock
 from headwater.errors import AbortableError, OutageError, RetriableError
-from headwater.ports import Monitor, RecordSource
+from headwater.ports import Monitor, Records
 
 T = TypeVar("T")
 
@@ -27,12 +27,26 @@ class Waiter(Protocol):
         ...
 
 
+class Pausable(Protocol):
+    """What is polled while one waits, so that the client stays alive."""
+
+    def poll(self, max_records: int, timeout_s: float) -> Sequence[Records]:
+        """Records, when the pause does not hold them back."""
+        ...
+
+    def pause(self) -> None:
+        """Stop fetching."""
+        ...
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        ...
+
+
 class Waiting:
     """Tries again and again, up to `limit_s`, with the inputs paused and polled."""
 
-    def __init__(
-        self, source: RecordSource, monitor: Monitor, clock: Clock, *, limit_s: float
-    ) -> None:
+    def __init__(self, source: Pausable, monitor: Monitor, clock: Clock, *, limit_s: float) -> None:
         self._source = source
         self._monitor = monitor
         self._clock = clock

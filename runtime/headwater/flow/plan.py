@@ -1,6 +1,6 @@
 """A flow compiled for the columns of its input: every mistake now, only bad rows later."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Final
@@ -12,9 +12,17 @@ from headwater.errors import DeclarationError, Problem
 from headwater.flow.blame import run_without_guilty
 from headwater.flow.events import EventStage
 from headwater.flow.frames import ExpressionStage, FrameStage
+from headwater.flow.join import HeldTable, JoinStage
 from headwater.flow.stage import Columns, Defaults, Processed, Stage, empty, refused
 from headwater.model import Quarantine
-from headwater.product import Filter, Flow, Map, MapEvents, Step
+from headwater.product import Filter, Flow, Join, Map, MapEvents, Select, Step, WithColumns
+
+Tables = Mapping[str, HeldTable]
+"""The broadcast tables of a product by topic."""
+
+RowStep = Map | MapEvents | Filter | Select | WithColumns
+
+NO_TABLES: Final[Tables] = {}
 
 
 class Plan:
@@ -22,6 +30,7 @@ class Plan:
 
     `columns` are those of the input contract; `output` those of the output contract, which type
     what a last `map_events` returns, and `defaults` its defaults, for the fields left out of that.
+    `tables` are those that the flow may join; behind a join of another nothing is checked.
     Raises DeclarationError with every mistake that shows without data.
     """
 
@@ -31,6 +40,8 @@ class Plan:
         columns: Columns,
         output: Columns | None = None,
         defaults: Defaults | None = None,
+        *,
+        tables: Tables = NO_TABLES,
     ) -> None:
         self.flow: Final = flow
         self.stages: list[Stage] = []
@@ -39,9 +50,16 @@ class Plan:
         """The columns that come out; None when an author's `map` needs rows to tell."""
         problems: list[Problem] = []
         for place, step in enumerate(flow.steps, start=1):
+            if isinstance(step, Join) and step.table.topic not in tables:
+                self.columns = None  # its contract has a mistake, which is told
+                continue
             try:
                 is_last = place == len(flow.steps)
-                stage = _compile(step, output if is_last else None, defaults or {})
+                stage = (
+                    JoinStage(step, tables[step.table.topic])
+                    if isinstance(step, Join)
+                    else _compile(step, output if is_last else None, defaults or {})
+                )
                 self.stages.append(stage)
                 if self.columns is not None:
                     self.columns = _unreserved(step, stage.columns(self.columns))
@@ -86,7 +104,7 @@ class Plan:
         return frame.clear() if columns is None else empty(columns)
 
 
-def _compile(step: Step, output: Columns | None, defaults: Defaults) -> Stage:
+def _compile(step: RowStep, output: Columns | None, defaults: Defaults) -> Stage:
     if not isinstance(step, (Map, MapEvents)):
         return ExpressionStage(step)
     if not _is_function(step.function):

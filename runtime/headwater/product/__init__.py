@@ -4,6 +4,8 @@ from headwater.product.declaration import DataProduct, Output
 from headwater.product.flow import (
     Filter,
     Flow,
+    Join,
+    JoinKind,
     Map,
     MapEvents,
     Others,
@@ -11,6 +13,7 @@ from headwater.product.flow import (
     Step,
     Stream,
     Subjects,
+    Table,
     WithColumns,
 )
 from headwater.product.origin import Origin
@@ -20,6 +23,8 @@ __all__ = [
     "DataProduct",
     "Filter",
     "Flow",
+    "Join",
+    "JoinKind",
     "Map",
     "MapEvents",
     "Origin",
@@ -30,5 +35,6 @@ __all__ = [
     "Step",
     "Stream",
     "Subjects",
+    "Table",
     "WithColumns",
 ]
