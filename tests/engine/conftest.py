@@ -17,6 +17,7 @@ from headwater.adapters.memory import (
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
+    BroadcastTables,
     CommitPolicy,
     Loop,
     LoopSettings,
@@ -29,7 +30,17 @@ from headwater.engine import (
 )
 from headwater.engine.dead_letters import DeadLetterTail, LetterWriter, source_position
 from headwater.errors import HeadwaterError, UnavailableError
-from headwater.model import Code, Halt, Partition, Positions, Quarantine, RawRecord, RuleViolation
+from headwater.model import (
+    Code,
+    Halt,
+    Partition,
+    Positions,
+    Quarantine,
+    RawRecord,
+    Refusal,
+    RuleViolation,
+    TableStanding,
+)
 from headwater.ports import Ending, Records, TopicSettings
 
 GROUP, INPUT, OUTPUT, DEAD = "product", "in", "out", "out.dead-letters"
@@ -107,6 +118,8 @@ class Witness:
         self.violations: list[RuleViolation] = []
         self.reasons: list[str | None] = []
         self.halts: Sequence[Halt] = ()
+        self.standings: list[Sequence[TableStanding]] = []
+        self.refusals: list[Refusal] = []
         self.known_ends: Positions = {}
         self.used: Mapping[str, float] = {}
 
@@ -148,6 +161,12 @@ class Witness:
     def halted(self, halts: Sequence[Halt]) -> None:
         self.halts = halts
 
+    def tables(self, standings: Sequence[TableStanding]) -> None:
+        self.standings.append(standings)
+
+    def tables_refused(self, refusals: Sequence[Refusal]) -> None:
+        self.refusals.extend(refusals)
+
 
 class KilledError(BaseException):
     """The process is gone in the middle of a call."""
@@ -169,7 +188,13 @@ class Process:
         self.sandbox = ScriptedSandbox()
         self.task.kill = world.kill_current
         outside = Outside(
-            self.source, self.log, self.monitor, broker.clock, self.tail, self.sandbox
+            self.source,
+            self.log,
+            self.monitor,
+            broker.clock,
+            self.tail,
+            self.sandbox,
+            world.new_tables(),
         )
         self.loop = Loop(
             outside,
@@ -254,6 +279,7 @@ class World:
         self.code_limits: dict[Code, BadRecordLimit] = {}
         self.current: Process | None = None
         self.processes: list[Process] = []
+        self.new_tables: Callable[[], BroadcastTables | None] = lambda: None
         self._fed = 0
 
     def feed(self, *values: bytes) -> None:

@@ -59,7 +59,8 @@ class TableRows:
             newer, older = self._runs.pop(), self._runs.pop()
             self._runs.append(self._merged(older, newer))
         if len(self._runs) == 1:
-            self._runs[0] = self._runs[0].filter(~pl.col(DELETED))  # nothing older to hide
+            kept = self._runs[0].filter(~pl.col(DELETED))  # there is nothing older to hide
+            self._runs = [] if kept.is_empty() else [kept]
 
     def _merged(self, older: pl.DataFrame, newer: pl.DataFrame) -> pl.DataFrame:
         kept = older.join(newer, on=self.key, how="anti")
