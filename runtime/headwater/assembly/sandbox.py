@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +29,7 @@ from headwater.assembly.sandbox_wire import (
     table,
 )
 from headwater.errors import FatalError, TooManyBadRecordsError, UnknownSchemaError
-from headwater.flow import NO_TABLES, Tables
+from headwater.flow import Tables
 from headwater.model import Code, Quarantine
 from headwater.observe.logs import get_logger
 from headwater.ports import Records, Registry
@@ -59,7 +59,7 @@ class Setting:
     ids: Mapping[str, SchemaIds]
     registry: Registry
     step_timeout_s: float
-    tables: Tables = NO_TABLES
+    tables: Tables = field(default_factory=dict)
 
     def changes(self) -> int:
         """Rises with every change of a table."""
