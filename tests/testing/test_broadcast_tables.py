@@ -223,3 +223,42 @@ def test_a_newer_contract_of_a_table_is_judged_like_that_of_an_input(project: An
     (note,) = check([], project.root).notes
     assert "shop.joined reads shop.planes with v1" in note
     assert "no column 'year' here" in note
+
+
+STEPS = [
+    ("", True),
+    ('.filter(pl.col("id") != "x")', True),
+    ('.select("id", "note", pl.col("built"))', True),
+    ('.select("id", "note", x="built").select("id", "note", built=pl.col("x"))', True),
+    ('.with_columns(pl.col("built").fill_null(0))', False),
+    ('.with_columns(built=pl.col("built").fill_null(0))', False),
+    (".with_columns(pl.all().fill_null(0))", False),
+    ('.filter(pl.col("built").is_not_null())', False),
+    (".filter(pl.all_horizontal(pl.all().is_not_null()))", False),
+    (".map(lambda frame: frame)", False),
+]
+
+
+@pytest.mark.parametrize(("steps", "is_refused"), STEPS)
+def test_a_field_of_values_cannot_come_from_a_left_join_as_it_is(
+    project: Any, steps: str, is_refused: bool
+) -> None:
+    """Told without data, unless a step in between may have put a value there."""
+    project.contract("shop.joined", {"id": "string", "note": ["null", "string"], "built": "int"})
+    for how, refused in (("left", is_refused), ("inner", False)):
+        project.product(
+            "shop.joined",
+            f"""\
+            orders = product.stream("shop.orders", contract=1)
+            planes = product.table("shop.planes", contract=1, broadcast=True)
+            flow = orders.select("id", "note").join(
+                planes, on="note", columns={{"year": "built"}}, how="{how}"
+            ){steps}
+            product.publish(flow, contract=1)
+            """,
+        )
+        if refused:
+            with pytest.raises(DeclarationError, match="built is null where join-2 finds nothing"):
+                check([], project.root)
+        else:
+            check([], project.root)

@@ -18,6 +18,7 @@ from headwater.contract import (
     is_lookup_key,
     load_contract,
     misfits,
+    required,
 )
 from headwater.errors import DeclarationError, Problem
 from headwater.flow import NO_TABLES, Columns, HeldTable, Plan, TableRows, Tables
@@ -248,7 +249,10 @@ def plan_between(
     if target is not None and plan.columns is not None:
         problems += [
             Problem("OUTPUT_MISFIT", f"{output.topic}: {reason}", origin.file, origin.line)
-            for reason in _misfits(output, target, plan.columns)
+            for reason in [
+                *_misfits(output, target, plan.columns),
+                *required(target, plan.nullable),
+            ]
         ]
     return plan
 

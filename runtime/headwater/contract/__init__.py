@@ -15,7 +15,7 @@ from headwater.contract.document import field_line
 from headwater.contract.encoder import Encoded, Encoder
 from headwater.contract.event_types import claimed_twice
 from headwater.contract.expansion import size_of
-from headwater.contract.fitting import always_null, misfits
+from headwater.contract.fitting import always_null, misfits, required
 from headwater.contract.framing import guid_header, named_schema, schema_headers
 from headwater.contract.key_reader import KeyReader
 from headwater.contract.keys import is_lookup_key, key_schema, lookup_keys
@@ -87,6 +87,7 @@ __all__ = [
     "registered_contract",
     "registered_text",
     "renamed",
+    "required",
     "reused_names",
     "schema_headers",
     "size_of",

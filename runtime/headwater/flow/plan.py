@@ -13,6 +13,7 @@ from headwater.flow.blame import run_without_guilty
 from headwater.flow.events import EventStage
 from headwater.flow.frames import ExpressionStage, FrameStage
 from headwater.flow.join import HeldTable, JoinStage
+from headwater.flow.nullable import nullable_columns
 from headwater.flow.stage import Columns, Defaults, Processed, Stage, empty, refused
 from headwater.model import Quarantine
 from headwater.product import Filter, Flow, Join, Map, MapEvents, Select, Step, WithColumns
@@ -69,6 +70,8 @@ class Plan:
                 self.columns = self.columns if isinstance(step, Filter) else None
         if problems:
             raise DeclarationError(problems)
+        self.nullable: Final = nullable_columns(self.stages)
+        """The columns that come out null where a left join finds nothing, with its name."""
 
     def wrapped(self, wrap: Callable[[Stage], Stage]) -> "Plan":
         """The same plan with something around each stage."""
