@@ -161,7 +161,8 @@ def test_a_table_that_cannot_be_is_refused(project: Any, table: str, code: str) 
         f"""\
         orders = product.stream("shop.orders", contract=1)
         table = {table}
-        product.publish(orders.join(table, on="note", columns={{"id": "x"}}).select("id", "n", "note"), contract=1)
+        flow = orders.join(table, on="note", columns={{"id": "x"}})
+        product.publish(flow.select("id", "n", "note"), contract=1)
         """,
     )
     with pytest.raises(DeclarationError) as caught:

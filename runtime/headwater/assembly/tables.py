@@ -1,6 +1,7 @@
 """The broadcast tables of a product: their topics checked, and read whole outside a run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.tasks import TaskMaker
@@ -9,7 +10,10 @@ from headwater.errors import StartRefusedError
 from headwater.model import Partition
 from headwater.ports import LogReader, TopicFollower, Topics
 
-READ_AT_ONCE = 20_000  # records; bounds what is in hand
+READ_AT_ONCE: Final = 20_000  # records; bounds what is in hand
+
+Cut = Mapping[Partition, tuple[int, int]]
+"""`[start, end)` per partition."""
 
 
 def broadcast_tables(
@@ -41,22 +45,27 @@ def require_tables(loaded: LoadedProduct, topics: Topics) -> None:
         )
 
 
-def read_tables(maker: TaskMaker, reader: LogReader) -> None:
-    """Read the tables of the maker's product whole, as they are now.
+def tables_cut(products: Iterable[LoadedProduct], topics: Topics) -> Cut:
+    """All that stands in the table topics of these products now; StartRefusedError as above."""
+    cut: dict[Partition, tuple[int, int]] = {}
+    for loaded in products:
+        require_tables(loaded, topics)
+        for table in loaded.product.tables:
+            ends = topics.ends(table.topic)
+            first = topics.beginnings(table.topic)
+            cut |= {p: (at, ends[p]) for p, at in first.items() if p not in cut}
+    return cut
 
-    Raises what `TableTask.take` raises, StartRefusedError, and UnavailableError.
+
+def read_tables(maker: TaskMaker, reader: LogReader, cut: Cut) -> None:
+    """Let the tables of the maker's product hold what the cut holds of them.
+
+    What is refused is not told again: a run of the product does. Raises what `TableTask.take` and
+    the reader raise.
     """
-    loaded, topics = maker.loaded, maker.topics
-    require_tables(loaded, topics)
-    for table in loaded.product.tables:
+    for table in maker.loaded.product.tables:
         task = maker.table_task(table)
         task.rows.clear()
-        ranges = dict(_ranges(table.topic, topics))
+        ranges = {p: span for p, span in cut.items() if p.topic == table.topic}
         for records in reader.read(ranges, max_records=READ_AT_ONCE):
             task.take(records)
-
-
-def _ranges(topic: str, topics: Topics) -> Iterator[tuple[Partition, tuple[int, int]]]:
-    ends = topics.ends(topic)
-    for partition, beginning in topics.beginnings(topic).items():
-        yield partition, (beginning, ends[partition])
