@@ -1,5 +1,7 @@
 """Rows of a table by key, against a dict."""
 
+from collections.abc import Sequence
+
 import polars as pl
 import pytest
 from hypothesis import given
@@ -15,7 +17,7 @@ CHANGES = st.lists(
 ASKED = st.lists(st.none() | st.integers(-25, 25), max_size=40)
 
 
-def frame(changes: list[tuple[int, int | None, bool]]) -> pl.DataFrame:
+def frame(changes: Sequence[tuple[int, int | None, bool]]) -> pl.DataFrame:
     """Changes in the order of the log; an ended key has no values."""
     return pl.DataFrame(
         {
@@ -38,7 +40,8 @@ def test_a_look_up_finds_what_a_dict_would(
         patch.setattr(
             table_rows, "_hashed", lambda keys: (keys.hash(0) % hashes).alias(table_rows._HASH)
         )
-        rows, known = TableRows("id", KINDS), {}
+        rows = TableRows("id", KINDS)
+        known: dict[int, int | None] = {}
         for batch in changes:
             rows.apply(frame(batch))
             for key, value, ends in batch:

@@ -40,7 +40,10 @@ def order(number: str, note: str | None) -> dict[str, Any]:
     return {"id": number, "n": 1, "note": note}
 
 
-PLANES = [{"id": "N1", "year": 1999, "seats": 2}, {"id": "N2", "year": None, "seats": 3}]
+PLANES: list[dict[str, Any]] = [
+    {"id": "N1", "year": 1999, "seats": 2},
+    {"id": "N2", "year": None, "seats": 3},
+]
 ORDERS = [order("a", "N1"), order("b", "N2"), order("c", "N3"), order("d", None)]
 
 
