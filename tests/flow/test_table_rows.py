@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.flow import DELETED, TableRows, table_rows
@@ -31,6 +31,7 @@ def frame(changes: Sequence[tuple[int, int | None, bool]]) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("hashes", [2**64 - 1, 3, 1], ids=["all", "three", "one"])
+@settings(deadline=None, max_examples=60)
 @given(CHANGES, ASKED)
 def test_a_look_up_finds_what_a_dict_would(
     hashes: int, changes: list[list[tuple[int, int | None, bool]]], asked: list[int | None]

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.assembly.checking import check
@@ -86,6 +86,7 @@ def test_a_table_that_is_not_declared_is_refused(project: Any) -> None:
         ProductDriver("shop.joined").table("shop.planes", [{"id": "N1"}])
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.tuples(st.sampled_from("abcde"), st.none() | st.integers(0, 9))),
     st.lists(st.none() | st.sampled_from("abcdefg"), min_size=1),
