@@ -311,3 +311,29 @@ def test_a_restarted_process_reads_the_table_anew(world: "World", held: Held) ->
     assert held.seats("N1", "N2") == [None, 2]
     assert held.rows.find(pl.Series(["N1", "N2"]))[FOUND].to_list() == [False, True]
     world.check_complete()
+
+
+def test_the_last_record_of_a_key_counts_within_a_batch_too(world: "World", held: Held) -> None:
+    """A key may end and come back, or the other way round, between two polls."""
+    for name, seats in (("N1", 1), ("N1", None), ("N1", 2), ("N2", 1), ("N2", 3), ("N2", None)):
+        held.put(name, seats)
+    world.feed(b"a")
+    world.process().run()
+    assert held.seats("N1", "N2") == [2, None]
+
+
+def test_refused_records_outside_the_window_are_forgotten(world: "World", held: Held) -> None:
+    """A few in a long life stop nothing."""
+    held.limit = BadRecordLimit(share=0.05, window=20, at_least=3)
+    world.feed(*[b"a"] * 200)
+    process = world.process(poll_size=2)
+
+    def write(turn: int) -> None:
+        if turn % 5 == 0 and turn < 60:
+            held.put("N1", -1)
+            for n in range(19):
+                held.put("N2", n)
+
+    process.run(hook=write)
+    assert process.ended is None
+    assert len(process.monitor.refusals) > 3
