@@ -21,6 +21,7 @@ from headwater.contract.leaves import physical_type
 from headwater.contract.rows import RowDecoder, RowEncoder
 from headwater.contract.tables import Rebuild, as_frame, exported
 from headwater.contract.tree import NULL, Array, Field, Leaf, Primitive, Record, Type, Union
+from headwater.contract.wire import WireError
 from headwater.errors import DeclarationError, FatalError, Problem, RebuildError
 
 _AVRO_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # Avro 1.12, "Names"
@@ -155,8 +156,9 @@ def _codec(
     def by_row(values: Sequence[bytes]) -> list[Any] | None:
         if any(value[:FRAME_BYTES] != frame for value in values):
             return None
-        columns, _, errors = decoder.decode(values, FRAME_BYTES)
-        return None if errors else list(columns.values())
+        errors: dict[int, WireError] = {}
+        parts = [columns.values() for columns, _ in decoder.decode(values, FRAME_BYTES, errors)]
+        return None if errors else [pa.concat_arrays(each) for each in zip(*parts, strict=True)]
 
     return by_row, RowEncoder(record, frame).encode
 
