@@ -154,3 +154,25 @@ class RuleViolation:
     records: int
     partition: Partition
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableStanding:
+    """How far a broadcast table is read.
+
+    `keys` it holds; `left` are the offsets still to read up to the end as of the start.
+    """
+
+    topic: str
+    keys: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record of a table that was refused, and why; `message` never holds a payload."""
+
+    partition: Partition
+    offset: int
+    code: Code
+    message: str

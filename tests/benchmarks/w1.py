@@ -16,7 +16,15 @@ from headwater.assembly.addresses import resolve
 from headwater.assembly.processor import Processor, Telling
 from headwater.assembly.project import load_product
 from headwater.config import load_settings
-from headwater.model import Code, Halt, Partition, Positions, RuleViolation
+from headwater.model import (
+    Code,
+    Halt,
+    Partition,
+    Positions,
+    Refusal,
+    RuleViolation,
+    TableStanding,
+)
 from headwater.ports import CommitOutcome
 
 
@@ -75,6 +83,12 @@ class Stopwatch:
         pass
 
     def halted(self, halts: Sequence[Halt]) -> None:
+        pass
+
+    def tables(self, standings: Sequence[TableStanding]) -> None:
+        pass
+
+    def tables_refused(self, refusals: Sequence[Refusal]) -> None:
         pass
 
 

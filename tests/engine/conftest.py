@@ -17,6 +17,7 @@ from headwater.adapters.memory import (
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
+    BroadcastTables,
     CommitPolicy,
     Loop,
     LoopSettings,
@@ -31,7 +32,17 @@ from headwater.engine import (
 )
 from headwater.engine.dead_letters import DeadLetterTail, LetterWriter, source_position
 from headwater.errors import HeadwaterError, UnavailableError
-from headwater.model import Code, Halt, Partition, Positions, Quarantine, RawRecord, RuleViolation
+from headwater.model import (
+    Code,
+    Halt,
+    Partition,
+    Positions,
+    Quarantine,
+    RawRecord,
+    Refusal,
+    RuleViolation,
+    TableStanding,
+)
 from headwater.ports import Ending, Records, TopicSettings
 
 GROUP, INPUT, OUTPUT, DEAD = "product", "in", "out", "out.dead-letters"
@@ -110,6 +121,8 @@ class Witness:
         self.reasons: list[str | None] = []
         self.halts: Sequence[Halt] = ()
         self.restoring_left: list[int | None] = []
+        self.standings: list[Sequence[TableStanding]] = []
+        self.refusals: list[Refusal] = []
         self.known_ends: Positions = {}
         self.used: Mapping[str, float] = {}
 
@@ -154,6 +167,12 @@ class Witness:
     def halted(self, halts: Sequence[Halt]) -> None:
         self.halts = halts
 
+    def tables(self, standings: Sequence[TableStanding]) -> None:
+        self.standings.append(standings)
+
+    def tables_refused(self, refusals: Sequence[Refusal]) -> None:
+        self.refusals.extend(refusals)
+
 
 class KilledError(BaseException):
     """The process is gone in the middle of a call."""
@@ -177,7 +196,14 @@ class Process:
         self.task.kill = world.kill_current
         restoring = Restoring(self.stores, world.topics, MemoryRangeReader(broker), broker.clock)
         outside = Outside(
-            self.source, self.log, self.monitor, broker.clock, self.tail, self.sandbox, restoring
+            self.source,
+            self.log,
+            self.monitor,
+            broker.clock,
+            self.tail,
+            self.sandbox,
+            restoring,
+            world.new_tables(),
         )
         self.loop = Loop(
             outside,
@@ -262,6 +288,7 @@ class World:
         self.code_limits: dict[Code, BadRecordLimit] = {}
         self.current: Process | None = None
         self.processes: list[Process] = []
+        self.new_tables: Callable[[], BroadcastTables | None] = lambda: None
         self._fed = 0
 
     def feed(self, *values: bytes) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from headwater import DataProduct, Flow
 from headwater.adapters.memory import MemoryStores
 from headwater.errors import DeclarationError
-from headwater.flow import ROW, Batch, Columns, Plan
+from headwater.flow import ROW, Batch, Columns, Ground, Plan
 from headwater.state import KeyedStore, StoreSettings
 
 COLUMNS: Columns = {"id": pl.String(), "at": pl.Datetime("us", "UTC"), "n": pl.Int64()}
@@ -31,7 +31,7 @@ class Product:
     """A plan with a store in memory, given one batch after another."""
 
     def __init__(self, flow: Flow) -> None:
-        self.plan = Plan(flow, COLUMNS, key=("id",))
+        self.plan = Plan(flow, COLUMNS, ground=Ground(("id",)))
         (stage,) = self.plan.stateful
         self.store = KeyedStore(stage.rows, MemoryStores(), StoreSettings("log"))
         for task in range(3):
@@ -111,7 +111,7 @@ def test_batches_do_not_matter(events: list[Event], ends: list[int]) -> None:
 def refused(flow: Flow, key: tuple[str, ...] = ("id",)) -> list[str]:
     """The problems of a flow that cannot be planned."""
     with pytest.raises(DeclarationError) as caught:
-        Plan(flow, COLUMNS, key=key)
+        Plan(flow, COLUMNS, ground=Ground(key))
     assert all(p.file == __file__ and p.line for p in caught.value.problems)
     return [f"{p.code} {p.message}" for p in caught.value.problems]
 

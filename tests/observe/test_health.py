@@ -3,6 +3,7 @@
 import pytest
 
 from headwater.clock import ManualClock
+from headwater.model import TableStanding
 from headwater.observe import Health
 
 
@@ -72,3 +73,19 @@ def test_without_an_assignment_it_is_not_ready(health: Health) -> None:
     """Until the group answers, be it with nothing for a spare replica."""
     running(health).unassigned()
     assert health.readyz().reasons == ("no assignment from the group",)
+
+
+def test_a_table_that_is_being_read_holds_the_start_up(health: Health, clock: ManualClock) -> None:
+    """/startupz and /readyz say which and how much; the process is alive as long as it goes on."""
+    health.started()
+    clock.advance(80)
+    health.tables([TableStanding("fleet.aircraft", 10, 25)])
+    clock.advance(80)
+    assert health.livez().is_ok
+    said = "reading table fleet.aircraft: 25 offsets left"
+    assert health.startupz().reasons == (said,)
+    assert said in health.readyz().reasons
+    health.tables([TableStanding("fleet.aircraft", 35, 0)])
+    health.assigned()
+    assert health.startupz().is_ok
+    assert health.readyz().is_ok

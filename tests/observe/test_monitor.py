@@ -5,7 +5,7 @@ import structlog
 from prometheus_client import generate_latest
 
 from headwater.clock import ManualClock
-from headwater.model import Halt, HaltCode, Partition
+from headwater.model import Code, Halt, HaltCode, Partition, Refusal, TableStanding
 from headwater.observe.health import Health
 from headwater.observe.metrics import Metrics
 from headwater.observe.monitor import ProcessMonitor
@@ -57,3 +57,31 @@ def test_a_limit_half_used_is_warned_of_once(metrics: Metrics) -> None:
             monitor.limits_used({"total": used, "AVRO_LENGTH": 0.2})
     assert [(line["code"], line["used"]) for line in lines] == [("total", 0.6), ("total", 0.6)]
     assert sorted(_series(metrics, "headwater_bad_records_limit_used").values()) == [0.2, 0.6]
+
+
+def test_tables_are_told_as_they_are_read(metrics: Metrics) -> None:
+    """How many keys, how much is left; one line in the log once a table is read."""
+    monitor = ProcessMonitor(metrics, Health(clock=ManualClock()))
+    with structlog.testing.capture_logs() as lines:
+        for keys, left in ((10, 25), (30, 0), (31, 0)):
+            monitor.tables([TableStanding("fleet.aircraft", keys, left)])
+    (line,) = lines
+    assert (line["event"], line["topic"], line["keys"]) == (
+        "loop.table_read",
+        "fleet.aircraft",
+        30,
+    )
+    assert list(_series(metrics, "headwater_table_keys").values()) == [31]
+    assert list(_series(metrics, "headwater_table_records_left").values()) == [0]
+
+
+def test_refused_records_of_a_table_are_all_counted_and_some_logged(metrics: Metrics) -> None:
+    """By code, and by place without a payload; a bad million fills no disk."""
+    monitor = ProcessMonitor(metrics, Health(clock=ManualClock()))
+    where = Partition("fleet.aircraft", 1)
+    refusals = [Refusal(where, n, Code.BAD_KEY, "a key that is not UTF-8") for n in range(40)]
+    with structlog.testing.capture_logs() as lines:
+        monitor.tables_refused(refusals)
+    assert len(lines) == 5
+    assert (lines[0]["offset"], lines[0]["partition"], lines[0]["of_batch"]) == (0, 1, 40)
+    assert list(_series(metrics, "headwater_table_records_refused_total").values()) == [40]

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import headwater
-from headwater import DataProduct, Snapshot
+from headwater import DataProduct, Flow, Snapshot
 from headwater.product.names import folder_of, name_of
 
 HERE = str(Path(__file__))
@@ -160,7 +160,7 @@ def test_a_declaration_accepts_only_what_works_today() -> None:
     """An attribute whose behaviour does not exist is refused by Python itself."""
     with pytest.raises(TypeError, match="promises"):
         declared(promises=[])
-    assert not hasattr(DataProduct, "table")
+    assert not hasattr(Flow, "window")
 
 
 @pytest.mark.parametrize(

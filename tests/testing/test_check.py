@@ -222,7 +222,7 @@ def test_a_step_that_depends_on_batches_is_found_with_samples(project: Any) -> N
     [
         ("x = 1 +\n", "5: PRODUCT_RAISED: SyntaxError"),
         ("import nowhere_at_all\n", "5: PRODUCT_RAISED: ModuleNotFoundError"),
-        ("\nproduct.table('shop.orders')\n", "6: PRODUCT_RAISED: AttributeError"),
+        ("\nproduct.window('1h')\n", "6: PRODUCT_RAISED: AttributeError"),
         ("p2 = DataProduct('a.b', owner='x', promises=[])\n", "5: PRODUCT_RAISED: TypeError"),
         ("p2 = DataProduct('a.b', owner='x')\n", " NO_PRODUCT: declares 2 products"),
         ("import sys\nsys.exit(0)\n", "6: PRODUCT_RAISED: ends the process"),

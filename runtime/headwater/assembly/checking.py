@@ -13,7 +13,7 @@ from headwater.assembly.project import complete, find_product, product_files, to
 from headwater.assembly.published import changed_in_registry, changed_since
 from headwater.assembly.references import reference_problems
 from headwater.assembly.root import SCHEMAS, project_root
-from headwater.assembly.samples import cases, inputs_of
+from headwater.assembly.samples import cases, give_tables, inputs_of
 from headwater.assembly.source import FILE_NAME, read_product
 from headwater.contract import Contract, load_contract
 from headwater.errors import DeclarationError, Problem
@@ -122,7 +122,7 @@ def _gates(
     for product in products:
         file = Path(product.origin.file)
         if file in found.products:
-            touched = [each.contract_name for each in product.inputs]
+            touched = [each.contract_name for each in product.reads]
             touched += [each.topic for each in product.outputs]
             topics.setdefault(project_root(file.parent), {}).update(dict.fromkeys(touched))
     for root, names in topics.items():
@@ -187,6 +187,7 @@ def _check_product(product: DataProduct, file: Path, checked: Checked) -> None:
             checked.unproved.append(product.name)
         for case in found:
             checked.samples += 1
+            give_tables(case, driver)
             driver.check_row_local(inputs_of(case, driver))
     except DeclarationError as error:
         checked.problems += error.problems

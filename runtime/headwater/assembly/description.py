@@ -9,6 +9,7 @@ from headwater.assembly.project import LoadedProduct
 from headwater.contract import Contract
 from headwater.product import (
     Filter,
+    Join,
     Latest,
     Map,
     MapEvents,
@@ -31,6 +32,10 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
         "snapshot": {"every": snapshot.every, "mode": snapshot.mode} if snapshot else None,
         "inputs": [
             _input(stream, loaded.inputs[stream.contract_name]) for stream in product.inputs
+        ],
+        "tables": [
+            {**_input(table.source, loaded.inputs[table.topic]), "broadcast": True}
+            for table in product.tables
         ],
         "outputs": [_output(out, loaded.outputs[out.topic]) for out in product.outputs],
         "topics": [*(out.topic for out in product.outputs), f"{product.name}.dead-letters"],
@@ -114,6 +119,9 @@ def _does(step: Step) -> str:
             return f"{getattr(step.function, '__name__', type(step.function).__name__)}(...)"
         case Latest():
             return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
+        case Join(table=table, on=on, columns=columns, how=how):
+            taken = ", ".join(f"{old} as {new}" for old, new in (columns or {}).items())
+            return f"{table.topic} on {on} ({how}): {taken or 'all columns'}"
         case Filter():
             return ", ".join(map(str, step.predicates))
         case Sql(statement=statement):

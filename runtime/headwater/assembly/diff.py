@@ -24,6 +24,7 @@ from headwater.assembly.project import LoadedProduct, complete, told
 from headwater.assembly.registration import lookup_ids, register
 from headwater.assembly.root import PRODUCTS, SCHEMAS, find_root
 from headwater.assembly.source import FILE_NAME, read_product
+from headwater.assembly.tables import read_tables, tables_cut
 from headwater.assembly.tasks import TaskMaker
 from headwater.config import Settings
 from headwater.contract import ROW, Contract, Decoder, Severity
@@ -157,8 +158,9 @@ class Comparison:
         self._outside = outside
         self._inputs: Final = sorted({*today.streams(), *candidate.streams()})
         _require(self._inputs, outside.topics)
-        self._today = _Side(today, outside)
-        self._candidate = _Side(candidate, outside)
+        tables = tables_cut((today, candidate), outside.topics)  # once: both see the same rows
+        self._today = _Side(today, outside, tables)
+        self._candidate = _Side(candidate, outside, tables)
 
     def run(self, options: DiffOptions, progress: Progress) -> Compared:
         """Compare. The positions are taken once, at the start.
@@ -199,7 +201,7 @@ class _Side:
     rule stops it: where a run would have stopped is told, and the rest compared all the same.
     """
 
-    def __init__(self, loaded: LoadedProduct, outside: Outside) -> None:
+    def __init__(self, loaded: LoadedProduct, outside: Outside, tables: Cut) -> None:
         registry = MemoryRegistry()
         for contract in loaded.outputs.values():
             register(contract, registry)
@@ -217,6 +219,7 @@ class _Side:
             LetterWriter(f"{loaded.name}.dead-letters"),
             always_framed=True,
         )
+        read_tables(maker, outside.reader, tables)
         self._tasks = maker.tasks()
         self._ports = {output.topic: output.port for output in loaded.product.outputs}
         self._decoders = {

@@ -16,7 +16,7 @@ from headwater.contract import Contract, Decoder, Encoder, TopicDecoder, key_sch
 from headwater.engine import LetterWriter, Route, StepStore, Stores, Task
 from headwater.engine.dead_letters import PREFIX
 from headwater.errors import DeclarationError, Problem
-from headwater.flow import ROW, check_row_local
+from headwater.flow import DELETED, ROW, check_row_local
 from headwater.model import Code, Letter, Partition, RawRecord, RuleViolation
 from headwater.product import DataProduct, Stream
 
@@ -68,7 +68,8 @@ class Outcome:
 class ProductDriver:
     """Runs a product, given itself or by name, folder or file, on inputs from memory.
 
-    Each run stands alone: it begins without state, and has no offsets and no topics.
+    Each run stands alone: it begins without state, and has no offsets and no topics; only tables
+    stay as they were given.
     Raises DeclarationError with every mistake of the declaration.
     """
 
@@ -111,6 +112,24 @@ class ProductDriver:
         joined = {topic: pl.concat(parts) for topic, parts in frames.items()}
         return Outcome(self.loaded.name, joined, dead_letters, violations)
 
+    def table(self, topic: str, rows: pl.DataFrame | Sequence[Event]) -> None:
+        """Let a broadcast table hold exactly these rows from now on; of a key the last counts.
+
+        A table that was never given is empty. Raises DeclarationError (BAD_INPUT).
+        """
+        if topic not in self.loaded.tables:
+            known = ", ".join(self.loaded.tables) or "none"
+            raise _bad_input(f"{self.loaded.name} has no table {topic}; there are: {known}")
+        contract, held = self.loaded.inputs[topic], self.loaded.tables[topic].rows
+        values: list[bytes | None] = [None] * len(rows)
+        try:
+            self._encode(contract, _row_frames(rows, contract), values)
+        except PlainValueError as error:
+            raise _bad_input(str(error)) from error
+        frame = Decoder(contract, self._registry.schema).decode(values).frame
+        held.clear()
+        held.apply(frame.with_columns(pl.lit(value=False).alias(DELETED)))
+
     def check_row_local(self, inputs: Mapping[str, Inputs]) -> None:
         """Prove on these records that no step depends on batches. Raises DeclarationError."""
         for output in self.loaded.product.outputs:
@@ -141,8 +160,7 @@ class ProductDriver:
         if isinstance(given, pl.DataFrame):
             if others:
                 raise _bad_input(f"{topic} has several types of events; give them one by one")
-            frames = [given.with_columns(pl.Series(ROW, range(given.height), dtype=pl.UInt32))]
-            return self._encode(contract, frames, [None] * given.height)
+            return self._encode(contract, [_numbered(given)], [None] * given.height)
         raw = [None if isinstance(event, Mapping) else event for event in given]
         try:
             for each, events in self._by_contract(topic, given):
@@ -216,6 +234,16 @@ def _records(topic: str, values: Sequence[bytes | None]) -> MemoryRecords:
     return MemoryRecords(
         topic, [RawRecord(partition, row, NO_TIME, None, value) for row, value in enumerate(values)]
     )
+
+
+def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(pl.Series(ROW, range(frame.height), dtype=pl.UInt32))
+
+
+def _row_frames(rows: pl.DataFrame | Sequence[Event], contract: Contract) -> Iterable[pl.DataFrame]:
+    if isinstance(rows, pl.DataFrame):
+        return [_numbered(rows)]
+    return frames_of(dict(enumerate(rows)), contract)
 
 
 def _dead_letter(topic: str, letter: Letter) -> DeadLetter:

@@ -10,7 +10,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-from headwater.assembly.project import LoadedProduct, plan_between, product_files, told
+from headwater.assembly.project import (
+    LoadedProduct,
+    held_tables,
+    plan_between,
+    product_files,
+    told,
+)
 from headwater.assembly.root import SCHEMAS
 from headwater.assembly.source import read_product
 from headwater.contract import (
@@ -28,7 +34,7 @@ from headwater.contract import (
     tightened,
 )
 from headwater.errors import DeclarationError, Problem
-from headwater.product import DataProduct, Stream
+from headwater.product import DataProduct, Join, Output, Stream
 from headwater.product.names import topic_name_mistake
 from headwater.snapshot.evolution import Format, table_refusals
 
@@ -127,14 +133,14 @@ class Gate:
     def _readers(self, name: str) -> Iterator[tuple[DataProduct, Stream]]:
         """Every declared input that is read with a version of this contract."""
         for product in self._products:
-            for stream in product.inputs:
+            for stream in product.reads:
                 if stream.contract_name == name:
                     yield product, stream
 
     def _consumer(self, product: DataProduct, stream: Stream, found: Judgement) -> None:
         """Who breaks on which version, and what the steps would say to a newer one."""
         versions = self.versions(stream.contract_name)
-        pinned = next((each for each in versions if each.version == stream.contract), None)
+        pinned = self._version(stream.contract_name, stream.contract)
         if pinned is None:
             return
         found.notes += deprecations(product.name, [pinned], today())
@@ -197,14 +203,31 @@ class Gate:
             steps = [f"read with v{newer.version}, {each}" for each in mistakes]
             yield "; ".join([reads, *differs, *(steps or ["its steps run on both"])])
 
+    def _version(self, name: str, version: int) -> Contract | None:
+        return next((each for each in self.versions(name) if each.version == version), None)
+
     def _mistakes(self, product: DataProduct, stream: Stream, newer: Contract) -> list[Problem]:
         problems: list[Problem] = []
+        pinned = {
+            each.contract_name: self._version(each.contract_name, each.contract)
+            for each in product.reads
+        }
+        read = {**pinned, stream.contract_name: newer}
+        contracts = {name: each for name, each in read.items() if each is not None}
+        tables = held_tables(product, contracts, problems)
         for output in product.outputs:
-            if output.flow.stream is stream:
-                known = self.versions(output.topic)
-                target = next((each for each in known if each.version == output.contract), None)
-                plan_between(output, newer, target, problems)
+            if _reads(output, stream):
+                source = contracts.get(output.flow.stream.contract_name)
+                target = self._version(output.topic, output.contract)
+                plan_between(output, source, target, problems, tables)
         return list(told(problems).problems)
+
+
+def _reads(output: Output, stream: Stream) -> bool:
+    """Whether a flow begins with a stream, or joins it as a table."""
+    steps = output.flow.steps
+    joins = (step for step in steps if isinstance(step, Join))
+    return output.flow.stream is stream or any(step.table.source is stream for step in joins)
 
 
 def require_sound_changes(loaded: Iterable[LoadedProduct]) -> None:

@@ -27,11 +27,11 @@ def _shared_outputs(products: Sequence[DataProduct]) -> Iterator[Problem]:
 def _cycles(products: Sequence[DataProduct]) -> Iterator[Problem]:
     makers = {output.topic: product.name for product in products for output in product.outputs}
     reads = {
-        product.name: [makers[s.topic] for s in product.inputs if s.topic in makers]
+        product.name: [makers[s.topic] for s in product.reads if s.topic in makers]
         for product in products
     }
     for product in products:
-        for stream in product.inputs:
+        for stream in product.reads:
             path = _path(makers.get(stream.topic), product.name, reads)
             if path:
                 text = f"cyclic inputs: {' reads '.join([product.name, *path])}; break the circle"

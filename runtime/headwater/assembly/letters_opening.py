@@ -24,6 +24,7 @@ from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
 from headwater.assembly.sandbox import ChildSandbox, Setting
 from headwater.assembly.step_bound import bounded
+from headwater.assembly.tables import read_tables, tables_cut
 from headwater.assembly.tasks import TaskMaker
 from headwater.config import Settings
 from headwater.engine import LetterWriter, StoredLetter, Task
@@ -104,7 +105,8 @@ class DeadLetters:
                     tasks[topic] = maker.task(stream)
             return tasks.get(topic)
 
-        setting = Setting(self._loaded.file, ids, self._registry, bound_s)
+        read_tables(maker, self._reader, tables_cut([loaded], self._topics))
+        setting = Setting(self._loaded.file, ids, self._registry, bound_s, loaded.tables)
         with closing(ChildSandbox(setting)) as sandbox:
             release = Release(task_of, sandbox)
             replay = Replay(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from headwater.adapters.kafka.consumer import KafkaSource
+from headwater.adapters.kafka.follower import KafkaFollower
 from headwater.adapters.kafka.producer import KafkaTransactionalLog
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics, check_topic
@@ -18,6 +19,7 @@ from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
 from headwater.assembly.sandbox import ChildSandbox, Setting
 from headwater.assembly.state import changelogs, stores_of
+from headwater.assembly.tables import broadcast_tables, require_tables
 from headwater.assembly.tasks import TaskMaker
 from headwater.clock import SYSTEM
 from headwater.config import Settings
@@ -26,6 +28,7 @@ from headwater.config.settings import DeadLetterLimit
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
+    BroadcastTables,
     CommitPolicy,
     DeadLetterTail,
     LetterWriter,
@@ -75,6 +78,7 @@ class Processor:
         self._topics = KafkaTopics(settings.kafka)
         self.dead_letters: Final = f"{loaded.name}.dead-letters"
         self._partitions = self._input_partitions()
+        require_tables(loaded, self._topics)
         self._prepare_topics()
         self._stores = self._stores_on_disk()
         self._ids = registered_ids(
@@ -91,7 +95,7 @@ class Processor:
             stores=self._stores,
         )
         self.loop: Final = Loop(
-            self._outside(telling),
+            self._outside(telling, self._tables(maker)),
             maker.tasks(),
             StartPositions(self._start_policy(start), self._topics),
             window=_window(settings.dead_letters),
@@ -173,7 +177,14 @@ class Processor:
 
     # -- data path -----------------------------------------------------------------------------
 
-    def _outside(self, telling: Telling) -> Outside:
+    def _tables(self, maker: TaskMaker) -> BroadcastTables | None:
+        tables = self._loaded.product.tables
+        if not tables:
+            return None
+        windows = {table.topic: _window(self._settings.dead_letters) for table in tables}
+        return broadcast_tables(maker, KafkaFollower(self._settings.kafka), windows)
+
+    def _outside(self, telling: Telling, tables: BroadcastTables | None) -> Outside:
         settings = self._settings
         product = self._loaded.name
         identity = f"{product}.{settings.instance}.{WORKER}"
@@ -188,11 +199,15 @@ class Processor:
         tail = DeadLetterTail(self.dead_letters, self._reader, self._topics)
         sandbox = ChildSandbox(
             Setting(
-                self._loaded.file, self._ids, self._registry, settings.step_timeout.total_seconds()
+                self._loaded.file,
+                self._ids,
+                self._registry,
+                settings.step_timeout.total_seconds(),
+                self._loaded.tables,
             )
         )
         restoring = Restoring(self._stores, self._topics, self._reader, SYSTEM)
-        return Outside(source, log, telling.monitor, SYSTEM, tail, sandbox, restoring)
+        return Outside(source, log, telling.monitor, SYSTEM, tail, sandbox, restoring, tables)
 
     def _start_policy(self, explicit: Start | None) -> StartPolicy:
         product = self._loaded.product

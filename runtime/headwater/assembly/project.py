@@ -6,16 +6,24 @@ Collects every mistake before it gives up.
 import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headwater.assembly.root import PRODUCTS, SCHEMAS, project_root
 from headwater.assembly.source import FILE_NAME, read_product
-from headwater.contract import Contract, always_null, claimed_twice, load_contract, misfits
+from headwater.contract import (
+    Contract,
+    always_null,
+    claimed_twice,
+    is_lookup_key,
+    load_contract,
+    misfits,
+    required,
+)
 from headwater.errors import DeclarationError, Problem
-from headwater.flow import Columns, Plan
+from headwater.flow import NO_TABLES, Columns, Ground, HeldTable, Plan, TableRows, Tables
 from headwater.flow.stage import Around
-from headwater.product import DataProduct, Map, Origin, Output, Stream
+from headwater.product import DataProduct, Join, Map, Origin, Output, Stream, Table
 from headwater.product.names import (
     PRODUCT_NAME,
     contract_mistake,
@@ -29,7 +37,8 @@ from headwater.product.names import (
 class LoadedProduct:
     """A product without mistakes, with its contracts and plans.
 
-    `inputs` by the contract's name: the input topic, or a type of event where a topic has several.
+    `inputs` by the contract's name: the topic that is read, be it as a table, or a type of event
+    where a topic has several. `tables` by topic, with the rows that all their joins look up.
     `outputs` and `plans` by output topic; `file` is its product.py.
     """
 
@@ -39,6 +48,7 @@ class LoadedProduct:
     inputs: Mapping[str, Contract]
     outputs: Mapping[str, Contract]
     plans: Mapping[str, Plan]
+    tables: Tables = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -112,23 +122,58 @@ def complete(product: DataProduct, file: Path, root: Path | None = None) -> Load
         root = project_root(file.parent)
         problems += _place_mistakes(product, file, root)
     inputs, outputs, plans = {}, {}, {}
-    for stream in product.inputs:
+    for stream in product.reads:
         contract = _contract(root, stream.contract_name, stream.contract, stream.origin, problems)
         if contract is not None:
             inputs[stream.contract_name] = contract
     problems += _claim_mistakes(product, inputs)
+    tables = held_tables(product, inputs, problems)
     for output in product.outputs:
         contract = _contract(root, output.topic, output.contract, output.origin, problems)
         if contract is not None:
             outputs[output.topic] = contract
-        plan = plan_between(
-            output, inputs.get(output.flow.stream.contract_name), contract, problems
-        )
+        source = inputs.get(output.flow.stream.contract_name)
+        plan = plan_between(output, source, contract, problems, tables)
         if plan is not None:
             plans[output.topic] = plan
     if problems:
         raise DeclarationError(list(dict.fromkeys(problems)))
-    return LoadedProduct(product, root, file, inputs, outputs, plans)
+    return LoadedProduct(product, root, file, inputs, outputs, plans, tables)
+
+
+def held_tables(
+    product: DataProduct, contracts: Mapping[str, Contract], problems: list[Problem]
+) -> dict[str, HeldTable]:
+    """The broadcast tables of a product, empty, with the columns that its joins want.
+
+    `contracts` by topic; a table without one is left out.
+    """
+    found: dict[str, HeldTable] = {}
+    for table in product.tables:
+        contract = contracts.get(table.topic)
+        if contract is None:
+            continue
+        if not is_lookup_key(contract):
+            text = (
+                f"{table.topic} v{contract.version} has no key that a column can be compared with;"
+                ' a table has a "key" of one field, a string, int or long'
+            )
+            origin = table.source.origin
+            problems.append(Problem("TABLE_KEY", text, origin.file, origin.line))
+            continue
+        (key,) = contract.key
+        wanted = {key, *_joined(product, table, contract)}
+        columns = {name: kind for name, kind in contract.columns.items() if name in wanted}
+        found[table.topic] = HeldTable(contract, TableRows(key, columns))
+    return found
+
+
+def _joined(product: DataProduct, table: Table, contract: Contract) -> Iterator[str]:
+    """The columns of a table that joins take; the others are not held."""
+    for output in product.outputs:
+        for step in output.flow.steps:
+            if isinstance(step, Join) and step.table is table:
+                yield from contract.columns if step.columns is None else step.columns
 
 
 def told(problems: Iterable[Problem]) -> DeclarationError:
@@ -190,14 +235,19 @@ def _claim_mistakes(product: DataProduct, inputs: Mapping[str, Contract]) -> Ite
 
 
 def plan_between(
-    output: Output, source: Contract | None, target: Contract | None, problems: list[Problem]
+    output: Output,
+    source: Contract | None,
+    target: Contract | None,
+    problems: list[Problem],
+    tables: Tables = NO_TABLES,
 ) -> Plan | None:
     """The plan between two contracts; without the target the flow is checked all the same."""
     if source is None:
         return None
     try:
         columns, defaults = (target.columns, target.defaults) if target else (None, None)
-        plan = Plan(output.flow, source.columns, columns, defaults, source.key)
+        ground = Ground(source.key, tables)
+        plan = Plan(output.flow, source.columns, columns, defaults, ground)
     except DeclarationError as error:
         untyped = target is None
         problems += [p for p in error.problems if not (untyped and p.code == "UNTYPED_EVENTS")]
@@ -206,7 +256,10 @@ def plan_between(
     if target is not None and plan.columns is not None:
         problems += [
             Problem("OUTPUT_MISFIT", f"{output.topic}: {reason}", origin.file, origin.line)
-            for reason in _misfits(output, target, plan.columns)
+            for reason in [
+                *_misfits(output, target, plan.columns),
+                *required(target, plan.nullable),
+            ]
         ]
     return plan
 

@@ -2,6 +2,7 @@
 
 `<case>.in.jsonl`            events of the input; `<case>.in.<topic>.jsonl` where there are several;
                              "_type" names the contract of each where a topic has several types
+`<case>.table.<topic>.jsonl` the rows of a broadcast table, before the first event
 `<case>.out.jsonl`           what the first log must hold; `<case>.out.<port>.jsonl` for a port
 `<case>.dead-letters.jsonl`  {"event": N, "code": "..."} for the Nth event of the input, from 1;
                              with "topic" first where there are several inputs
@@ -24,13 +25,14 @@ from headwater.model import RuleViolation
 
 SUFFIX: Final = ".jsonl"
 FIRST_LOG: Final = "out"
+TABLE: Final = "table"
 DEAD_LETTERS: Final = "dead-letters"
 BAD_SAMPLE: Final = "BAD_SAMPLE"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case: its files by what they hold ("in", "in.<topic>", "out", "out.<port>", ...)."""
+    """One case: its files by what they hold ("in", "in.<topic>", "table.<topic>", "out", ...)."""
 
     name: str
     files: Mapping[str, Path]
@@ -65,7 +67,7 @@ def cases(folder: Path) -> list[Case]:
         )
         for files in by_name.values()
         for part, path in files.items()
-        if part != DEAD_LETTERS and part.partition(".")[0] not in {"in", FIRST_LOG}
+        if part != DEAD_LETTERS and part.partition(".")[0] not in {"in", TABLE, FIRST_LOG}
     ]
     if problems:
         raise DeclarationError(problems)
@@ -87,9 +89,27 @@ def inputs_of(case: Case, driver: ProductDriver) -> dict[str, list[dict[str, Any
     return found
 
 
+def give_tables(case: Case, driver: ProductDriver) -> None:
+    """Let the driver's broadcast tables hold what the case says. Raises DeclarationError."""
+    files = {
+        part.partition(".")[2]: path
+        for part, path in case.files.items()
+        if part.partition(".")[0] == TABLE
+    }
+    for topic, path in files.items():
+        if topic not in driver.loaded.tables:
+            known = ", ".join(driver.loaded.tables) or "none"
+            text = f"name a table: {case.name}.{TABLE}.<topic>{SUFFIX}; there are: {known}"
+            raise DeclarationError([Problem(BAD_SAMPLE, text, str(path))])
+    for topic in driver.loaded.tables:
+        rows = [event for _, event in _lines(files[topic])] if topic in files else []
+        driver.table(topic, rows)
+
+
 def run_case(case: Case, driver: ProductDriver) -> Result:
     """Run a case and compare. Raises DeclarationError for a mistake in samples or product."""
     inputs = inputs_of(case, driver)
+    give_tables(case, driver)
     outcome = driver.run(inputs)
     loaded = driver.loaded
     differences: list[str] = []

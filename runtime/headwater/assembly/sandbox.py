@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ from headwater.assembly.sandbox_wire import (
     table,
 )
 from headwater.errors import FatalError, TooManyBadRecordsError, UnknownSchemaError
+from headwater.flow import Tables
 from headwater.model import Code, Quarantine
 from headwater.observe.logs import get_logger
 from headwater.ports import Records, Registry
@@ -49,12 +50,20 @@ log = get_logger("sandbox")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a child needs to do what this process does."""
+    """What a child needs to do what this process does; `tables` are sent to it whole.
+
+    Which of their rows a batch needs, only the steps before the join could tell.
+    """
 
     file: Path
     ids: Mapping[str, SchemaIds]
     registry: Registry
     step_timeout_s: float
+    tables: Tables = field(default_factory=dict)
+
+    def changes(self) -> int:
+        """Rises with every change of a table."""
+        return sum(table.rows.changes for table in self.tables.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,7 @@ class ChildSandbox:
         began = time.monotonic()
         rows, found = table(records), list[Quarantine]()
         pieces = _first(len(records))
+        self._end_outdated()
         try:
             while pieces:
                 piece = pieces.pop()
@@ -108,6 +118,11 @@ class ChildSandbox:
             raise
         _tell(records, found, time.monotonic() - began)
         return found
+
+    def _end_outdated(self) -> None:
+        """A row of a table that is newer than the child may be what ends a process."""
+        if self._child is not None and self._child.changes != self._setting.changes():
+            self.close()
 
     def close(self) -> None:
         """End the child, if there is one."""
@@ -155,6 +170,7 @@ class _Child:
         self._setting = setting
         self._step = ""
         self._memory_bytes = MEMORY_BYTES
+        self.changes = setting.changes()
         self.is_fresh = True  # has worked on nothing yet
         self._connection, other = Pipe()
         with other:
@@ -172,11 +188,19 @@ class _Child:
                 file=str(setting.file),
                 ids=setting.ids,
                 memory_bytes=MEMORY_BYTES,
+                tables=list(setting.tables),
             )
+            self._send_tables()
             self._await_ready(keep_alive)
         except BaseException:
             self.end()
             raise
+
+    def _send_tables(self) -> None:
+        """The child takes them before it runs a line of the product's, so this does not hang."""
+        with suppress(BrokenPipeError, ConnectionResetError):  # the answer tells that it is dead
+            for held in self._setting.tables.values():
+                self._connection.send_bytes(packed(held.rows.frame()))
 
     def _await_ready(self, keep_alive: Callable[[], None]) -> None:
         if self._answer(READY_S, keep_alive) is None:

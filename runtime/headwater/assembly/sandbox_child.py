@@ -16,6 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
+import polars as pl
+
 from headwater.adapters.memory import MemoryBroker, MemoryTopics
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
@@ -32,12 +34,13 @@ from headwater.assembly.sandbox_wire import (
     send,
     table,
     unpacked,
+    unpacked_rows,
 )
 from headwater.assembly.source import read_product
 from headwater.assembly.tasks import TaskMaker
 from headwater.engine import LetterWriter, Task
 from headwater.errors import DeclarationError, RuleBrokenError, UnknownSchemaError
-from headwater.flow import NoRows
+from headwater.flow import DELETED, NoRows
 from headwater.flow.blame import is_out_of_memory
 from headwater.model import SchemaRef
 from headwater.ports import RegisteredSchema, TopicSettings
@@ -71,7 +74,8 @@ class _Child:
     def __init__(self, parent: Connection, setup: Mapping[str, Any]) -> None:
         self._parent = parent
         self._progress = _Progress(parent)
-        self._tasks = _tasks(self._progress, setup)
+        tables = {topic: unpacked_rows(parent.recv_bytes()) for topic in setup["tables"]}
+        self._tasks = _tasks(self._progress, setup, tables)
         self._warm_up()
         more_bytes = allowance(setup["memory_bytes"])
         if more_bytes < LEAST_BYTES:
@@ -131,9 +135,13 @@ class _Progress:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def _tasks(progress: _Progress, setup: Mapping[str, Any]) -> dict[str, Task]:
+def _tasks(
+    progress: _Progress, setup: Mapping[str, Any], tables: Mapping[str, pl.DataFrame]
+) -> dict[str, Task]:
     file = Path(setup["file"])
     loaded = _without_state(complete(read_product(file), file)).surrounded(progress.around)
+    for topic, rows in tables.items():
+        loaded.tables[topic].rows.apply(rows.with_columns(pl.lit(value=False).alias(DELETED)))
     topics = MemoryTopics(MemoryBroker())
     topics.create([TopicSettings(topic, 1, "source") for topic in loaded.streams()])
     ids = {topic: SchemaIds(*pair) for topic, pair in setup["ids"].items()}

@@ -64,7 +64,7 @@ def table(records: Records) -> pl.DataFrame:
 
 
 def packed(rows: pl.DataFrame) -> bytes:
-    """Rows of a `table` as bytes."""
+    """Rows of a `table`, or of a broadcast table, as bytes."""
     written = io.BytesIO()
     rows.write_ipc_stream(written)
     return written.getvalue()
@@ -75,6 +75,11 @@ def unpacked(topic: str, content: bytes) -> MemoryRecords:
     return MemoryRecords(
         topic, [_record(topic, row) for row in pl.read_ipc_stream(content).iter_rows()]
     )
+
+
+def unpacked_rows(content: bytes) -> pl.DataFrame:
+    """Rows of a broadcast table, packed as rows of a `table` are."""
+    return pl.read_ipc_stream(content)
 
 
 def _record(topic: str, row: Sequence[Any]) -> RawRecord:

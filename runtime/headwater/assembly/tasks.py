@@ -16,11 +16,19 @@ from headwater.contract import (
     TopicDecoder,
     guid_header,
 )
-from headwater.engine import InputPolicy, LetterWriter, OnIncompatible, Route, Stores, Task
+from headwater.engine import (
+    InputPolicy,
+    LetterWriter,
+    OnIncompatible,
+    Route,
+    Stores,
+    TableTask,
+    Task,
+)
 from headwater.errors import DeclarationError, Problem
 from headwater.flow import Plan
 from headwater.ports import Registry, Topics
-from headwater.product import Output, Stream
+from headwater.product import Output, Stream, Table
 
 NO_STATE: Final = Stores()
 
@@ -66,6 +74,23 @@ class TaskMaker:
                 for each in streams
             ],
             policy=InputPolicy("compact" in policy, self.on_incompatible),
+        )
+
+    def table_task(self, table: Table) -> TableTask:
+        """Take the records of a broadcast table into the rows that its joins look up.
+
+        Raises DeclarationError (INCOMPATIBLE_SCHEMA) when its newest schema cannot be read: the
+        rows would go stale unseen.
+        """
+        contract = self.loaded.inputs[table.topic]
+        decoder = Decoder(contract, TopicSchemas(self.registry, table.source).schema)
+        if self.on_incompatible != "dead-letter":
+            self._refuse(table.source, decoder)
+        return TableTask(
+            decoder,
+            KeyReader(contract, self.registry.schema),
+            self.loaded.tables[table.topic].rows,
+            on_incompatible=self.on_incompatible,
         )
 
     def _routes(self, stream: Stream, place: int) -> list[Route]:
@@ -118,11 +143,15 @@ class TaskMaker:
         Not a product that ran before: it goes on to read what it can, and each partition stops
         where it must. A restart would turn one halted partition into an outage otherwise.
         """
+        if self._is_refusing(stream.topic):
+            self._refuse(stream, decoder)
+
+    def _refuse(self, stream: Stream, decoder: Decoder) -> None:
         contract = decoder.contract
         subject = subject_of(stream.topic, stream.subjects, contract.record.name)
         latest = None if subject is None else self.registry.latest(subject)
         reasons = decoder.check(latest.schema) if latest is not None else []
-        if reasons and latest is not None and self._is_refusing(stream.topic):
+        if reasons and latest is not None:
             raise DeclarationError(
                 [
                     Problem(

@@ -15,10 +15,10 @@ from headwater.contract.document import field_line
 from headwater.contract.encoder import Encoded, Encoder
 from headwater.contract.event_types import claimed_twice
 from headwater.contract.expansion import size_of
-from headwater.contract.fitting import always_null, misfits
+from headwater.contract.fitting import always_null, misfits, required
 from headwater.contract.framing import guid_header, named_schema, schema_headers
 from headwater.contract.key_reader import KeyReader
-from headwater.contract.keys import key_schema
+from headwater.contract.keys import is_lookup_key, key_schema, lookup_keys
 from headwater.contract.masking import masked_event, masked_fields, touches
 from headwater.contract.outline import fields_of
 from headwater.contract.registered import UNDOCUMENTED, adopted, registered_contract
@@ -70,10 +70,12 @@ __all__ = [
     "from_arrow",
     "guid_header",
     "incompatibilities",
+    "is_lookup_key",
     "is_reserved",
     "key_change",
     "key_schema",
     "load_contract",
+    "lookup_keys",
     "masked_event",
     "masked_fields",
     "misfits",
@@ -85,6 +87,7 @@ __all__ = [
     "registered_contract",
     "registered_text",
     "renamed",
+    "required",
     "reused_names",
     "schema_headers",
     "size_of",

@@ -52,6 +52,19 @@ def always_null(contract: Contract, columns: Mapping[str, pl.DataType]) -> list[
     ]
 
 
+def required(contract: Contract, nullable: Mapping[str, str]) -> list[str]:
+    """Why rows of a left join cannot all be published: a field of values may find none.
+
+    `nullable` are such columns, with the join that leaves them null.
+    """
+    return [
+        f"{field.name} is null where {nullable[field.name]} finds nothing, the contract wants a"
+        ' value; fill it, join with how="inner", or make the field nullable in a new version'
+        for field in contract.record.fields
+        if field.name in nullable and optional(field.type) is None
+    ]
+
+
 def _misfits(given: PolarsType, wanted: PolarsType, path: str) -> Iterator[str]:
     if isinstance(given, pl.List) and isinstance(wanted, pl.List):
         yield from _misfits(given.inner, wanted.inner, f"{path}[]")

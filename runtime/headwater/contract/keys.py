@@ -3,7 +3,7 @@
 import json
 import sys
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import polars as pl
@@ -81,6 +81,23 @@ def plain_keys(series: pl.Series, physical: Any, type_: Leaf) -> list[bytes | No
     texts = exported(series.cast(pl.String))
     keys: list[bytes | None] = texts.cast(pa.large_binary()).to_pylist()
     return keys
+
+
+def is_lookup_key(contract: Contract) -> bool:
+    """Whether a column can be compared with the key: one field, a text or an integer."""
+    if len(contract.key) != 1:
+        return False
+    return contract.columns[contract.key[0]] in {pl.String(), pl.Int32(), pl.Int64()}
+
+
+def lookup_keys(contract: Contract, keys: Sequence[bytes]) -> pl.Series:
+    """Sound keys as a column; the inverse of `plain_keys`, for `is_lookup_key` alone."""
+    name = contract.key[0]
+    dtype = contract.columns[name]
+    series = pl.Series(name, keys, dtype=pl.Binary)
+    if dtype == pl.String():
+        return series.cast(pl.String)
+    return series.bin.reinterpret(dtype=dtype, endianness="big")
 
 
 def _big_endian(numbers: Any, encoding: KeyEncoding | None) -> list[bytes | None]:

@@ -5,10 +5,13 @@ from headwater.engine.dead_letters import DeadLetterTail, LetterWriter, StoredLe
 from headwater.engine.guard import Sandbox
 from headwater.engine.halting import OnIncompatible
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
-from headwater.engine.loop import Loop, LoopSettings, Outside
+from headwater.engine.loop import Loop
+from headwater.engine.outside import LoopSettings, Outside
 from headwater.engine.restoring import Restoring
 from headwater.engine.start import Start, StartPolicy, StartPositions
 from headwater.engine.stores import StepStore, Stores, changelog_of
+from headwater.engine.table_task import TableTask
+from headwater.engine.tables import BroadcastTables
 from headwater.engine.task import InputPolicy, Route, Task
 from headwater.engine.transaction import Transaction, publish
 from headwater.engine.work import Publication, Work
@@ -16,6 +19,7 @@ from headwater.engine.work import Publication, Work
 __all__ = [
     "BadRecordLimit",
     "BadRecordWindow",
+    "BroadcastTables",
     "CommitPolicy",
     "DeadLetterTail",
     "InputPolicy",
@@ -34,6 +38,7 @@ __all__ = [
     "StepStore",
     "StoredLetter",
     "Stores",
+    "TableTask",
     "Task",
     "Transaction",
     "Work",

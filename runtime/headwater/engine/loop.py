@@ -1,20 +1,18 @@
 """The loop: poll, process, stage, commit when due. Owns the only thread of the data path.
 
-Read `turn` top to bottom for the way of the data, and `_recover` for what happens when it fails.
+Read `turn` top to bottom for the way of the data, and `recovery.py` for what happens when it fails.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-from headwater.clock import Clock
 from headwater.engine.attempts import Attempts
-from headwater.engine.commit_policy import CommitPolicy
-from headwater.engine.dead_letters import DeadLetterTail
-from headwater.engine.guard import Guard, Sandbox
-from headwater.engine.halting import Halted, OnIncompatible, halted_error
+from headwater.engine.guard import Guard
+from headwater.engine.halting import Halted, halted_error
 from headwater.engine.limit import BadRecordWindow
-from headwater.engine.restoring import Restoring
+from headwater.engine.outside import LoopSettings, Outside
+from headwater.engine.recovery import Recovery
 from headwater.engine.start import StartPositions
 from headwater.engine.take import Take
 from headwater.engine.tally import Tally
@@ -35,35 +33,9 @@ from headwater.errors import (
     UnavailableError,
 )
 from headwater.model import Halt, Partition, Positions, Quarantine
-from headwater.ports import Ending, GroupToken, Monitor, Records, RecordSource, TransactionalLog
+from headwater.ports import Ending, GroupToken, Records
 
 DRAIN_FAILURES: Final = (AbortableError, RecycleError, RetriableError)
-
-
-@dataclass(frozen=True, slots=True)
-class LoopSettings:
-    """How much a turn takes, when it commits, and how long the outside may be away."""
-
-    policy: CommitPolicy
-    poll_size: int = 10_000
-    batch_bytes: int = 16 * 2**20
-    step_timeout_s: float = 20.0  # what a step may take over one batch
-    outage_limit_s: float = 300.0
-    transaction_timeout_s: float = 10.0
-    on_incompatible: OnIncompatible = "pause"
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """What the loop talks to."""
-
-    source: RecordSource
-    log: TransactionalLog
-    monitor: Monitor
-    clock: Clock
-    tail: DeadLetterTail
-    sandbox: Sandbox
-    restoring: Restoring
 
 
 class Loop:
@@ -83,6 +55,7 @@ class Loop:
         self._stores = outside.restoring.stores
         self._log = outside.log
         self._tail = outside.tail
+        self._tables = outside.tables
         self._monitor = outside.monitor
         self._clock = outside.clock
         self._tasks = tasks
@@ -100,6 +73,7 @@ class Loop:
         self._waiting = Waiting(
             outside.source, outside.monitor, outside.clock, limit_s=settings.outage_limit_s
         )
+        self._recovery = Recovery(self._transaction, self._waiting, outside.monitor, outside.clock)
         self._guard = Guard(outside.sandbox, outside.source, outside.monitor)
         self._halted = Halted(outside.source, outside.monitor, outside.clock)
         self._tally = Tally(window, outside.monitor)
@@ -113,7 +87,6 @@ class Loop:
         self._is_assigned = False
         self._is_initialised = False
         self._is_restored = False
-        self._away_since_s: float | None = None  # since when each turn fails for an outage
         self.is_stopping = False
 
     def stop(self) -> None:
@@ -133,8 +106,7 @@ class Loop:
         broker.
         """
         try:
-            self._start.commit_before_joining(self._source, self._clock)
-            self._source.subscribe(list(self._tasks), self)
+            self._begin()
             while not self.is_stopping and not self._has_reached(targets):
                 self._turn_or_recover()
                 if on_progress is not None:
@@ -151,10 +123,7 @@ class Loop:
             self._abandon()
             raise
         finally:
-            self._guard.close()
-            self._source.close()
-            self._log.close()  # aborts what is open
-            self._stores.release(self._stores.partitions())
+            self._close()
 
     def turn(self) -> None:
         """The way of the data, once round."""
@@ -166,6 +135,7 @@ class Loop:
             raise AbortableError("records came with an assignment whose state is to be restored")
         self._group = self._source.group_token()  # of these records; later it may be another's
         self._log.poll()
+        self._follow_tables()
         for records in batches:
             self._note_attempts(records)
             work = self._process(records)
@@ -178,6 +148,25 @@ class Loop:
         elif not batches:
             self._pass_control_records()
         self._stores.flush_when_due()
+
+    # -- begin and end -------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Join the group once the tables are read: who has read them goes on meanwhile."""
+        self._start.commit_before_joining(self._source, self._clock)
+        if self._tables is not None:
+            limit_s = self._settings.outage_limit_s
+            self._tables.load(self, self._monitor, self._clock, limit_s=limit_s)
+        if not self.is_stopping:
+            self._source.subscribe(list(self._tasks), self)
+
+    def _close(self) -> None:
+        self._guard.close()
+        if self._tables is not None:
+            self._tables.close()
+        self._source.close()
+        self._log.close()  # aborts what is open
+        self._stores.release(self._stores.partitions())
 
     # -- steps ---------------------------------------------------------------------------------
 
@@ -193,6 +182,17 @@ class Loop:
         if left is None:
             self._source.resume()
         return True
+
+    def _follow_tables(self) -> None:
+        """Take in what came; waits while the registry is away, the group membership kept."""
+        if self._tables is None:
+            return
+        tables, monitor = self._tables, self._monitor
+        try:
+            tables.follow(monitor)
+        except RetriableError as error:
+            self._transaction.commit()  # an open transaction would time out meanwhile
+            self._waiting.out(lambda: tables.follow(monitor), error, self)
 
     def _note_attempts(self, records: Records) -> None:
         """Before the first work on a partition: should it end this process, the next one knows."""
@@ -278,51 +278,22 @@ class Loop:
     def _turn_or_recover(self) -> None:
         try:
             self.turn()
-            self._away_since_s = None
+            self._recovery.succeeded()
         except OutageError:
             raise
         except RebuildError as error:
             self._recover(AbortableError(str(error)))
             self._restoring.rebuild(error.task)
         except (AbortableError, RecycleError, RetriableError, FencedError) as error:
-            self._limit_outage(error)
             self._recover(error)
         self._monitor.alive()
         self._monitor.stands_at(self._transaction.committed(), self._source.publish_times_ms())
 
-    def _limit_outage(self, error: HeadwaterError) -> None:
-        """What recovers each time and fails again in the next turn is bounded like one wait."""
-        if not isinstance(error, RetriableError):
-            return
-        now = self._clock.monotonic()
-        if self._away_since_s is None:
-            self._away_since_s = now
-        if now - self._away_since_s > self._settings.outage_limit_s:
-            raise OutageError(f"gave up waiting: {error}") from error
-
     def _recover(self, error: HeadwaterError) -> None:
-        """Abort, recycle or stop, as the error asks; waits while the broker is away."""
-        is_away = False
-        while True:
-            self._transaction.failed(error)
-            is_away |= isinstance(error, RetriableError)
-            if is_away:
-                self._monitor.waiting(str(error))  # before the first try, which takes seconds
-            try:
-                self._recover_from(error)
-                break
-            except (AbortableError, RecycleError) as another:
-                error = another
-        self._monitor.waiting(None)
+        self._recovery.run(error, self)
         self._stores.aborted()
         self._halted.clear()  # every partition was sought back
         self._tally.discard()  # what was not committed comes again
-
-    def _recover_from(self, error: HeadwaterError) -> None:
-        try:
-            self._transaction.recover(error)
-        except RetriableError as away:
-            self._waiting.out(lambda: self._transaction.recover(error), away, self)
 
     def _drain(self) -> None:
         """Commit what is staged, once; what cannot be committed comes again after a start."""

@@ -1,12 +1,12 @@
 """Waits while the broker or the registry is away, so that the membership of the group survives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 from typing import Final, Protocol, TypeVar
 
 from headwater.clock import Clock
 from headwater.errors import AbortableError, OutageError, RetriableError
-from headwater.ports import Monitor, RecordSource
+from headwater.ports import Monitor, Records
 
 T = TypeVar("T")
 
@@ -27,16 +27,30 @@ class Waiter(Protocol):
         ...
 
 
+class Pausable(Protocol):
+    """What is polled while one waits, so that the client stays alive."""
+
+    def poll(self, max_records: int, timeout_s: float) -> Sequence[Records]:
+        """Records, when the pause does not hold them back."""
+        ...
+
+    def pause(self) -> None:
+        """Stop fetching."""
+        ...
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        ...
+
+
 class Waiting:
     """Tries again and again, up to `limit_s`, with the inputs paused and polled."""
 
-    def __init__(
-        self, source: RecordSource, monitor: Monitor, clock: Clock, *, limit_s: float
-    ) -> None:
+    def __init__(self, source: Pausable, monitor: Monitor, clock: Clock, *, limit_s: float) -> None:
         self._source = source
         self._monitor = monitor
         self._clock = clock
-        self._limit_s = limit_s
+        self.limit_s = limit_s
 
     def out(self, action: Callable[[], T], error: RetriableError, waiter: Waiter) -> T:
         """What `action` returns once it works; `error` is why it did not at first.
@@ -44,7 +58,7 @@ class Waiting:
         Raises OutageError beyond the limit and when a drain is asked for, AbortableError when the
         assignment changed meanwhile: then the records in hand are no longer ours.
         """
-        deadline = self._clock.monotonic() + self._limit_s
+        deadline = self._clock.monotonic() + self.limit_s
         assignments = waiter.assignments
         self._monitor.waiting(str(error))
         try:

@@ -1,7 +1,8 @@
 """A flow compiled for the columns of its input: every mistake now, only bad rows later."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass, field
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Final
 
@@ -12,6 +13,8 @@ from headwater.errors import DeclarationError, Problem
 from headwater.flow.blame import run_without_guilty
 from headwater.flow.events import EventStage
 from headwater.flow.frames import ExpressionStage, FrameStage
+from headwater.flow.join import HeldTable, JoinStage
+from headwater.flow.nullable import nullable_columns
 from headwater.flow.sql import SqlStage
 from headwater.flow.stage import (
     Around,
@@ -25,7 +28,27 @@ from headwater.flow.stage import (
 )
 from headwater.flow.stateful import NO_BATCH, Batch, StatefulStage, Stores, check_key, compiled
 from headwater.model import Quarantine
-from headwater.product import Filter, Flow, Latest, Map, MapEvents, RowLocalStep, Sql, Step
+from headwater.product import Filter, Flow, Join, Latest, Map, MapEvents, RowLocalStep, Sql, Step
+
+Tables = Mapping[str, HeldTable]
+"""The broadcast tables of a product by topic."""
+
+NO_TABLES: Final[Tables] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a flow stands on beside the columns of its input.
+
+    `key` are the columns of the key that its records come under; `tables` are those it may join:
+    behind a join of another nothing is checked.
+    """
+
+    key: tuple[str, ...] = ()
+    tables: Tables = field(default_factory=dict)
+
+
+NO_GROUND: Final = Ground()
 
 
 class Plan:
@@ -33,7 +56,6 @@ class Plan:
 
     `columns` are those of the input contract; `output` those of the output contract, which type
     what a last `map_events` returns, and `defaults` its defaults, for the fields left out of that.
-    `key` are the columns of the key that the records come under.
     Raises DeclarationError with every mistake that shows without data.
     """
 
@@ -43,7 +65,7 @@ class Plan:
         columns: Columns,
         output: Columns | None = None,
         defaults: Defaults | None = None,
-        key: tuple[str, ...] = (),
+        ground: Ground = NO_GROUND,
     ) -> None:
         self.flow: Final = flow
         self.stages: list[Stage | StatefulStage] = []
@@ -52,12 +74,18 @@ class Plan:
         self.columns: Columns | None = columns
         """The columns that come out; None when an author's `map` needs rows to tell."""
         problems: list[Problem] = []
+        tables = ground.tables
         for place, step in enumerate(flow.steps, start=1):
+            if isinstance(step, Join) and step.table.topic not in tables:
+                self.columns = None  # its contract has a mistake, which is told
+                continue
             try:
                 is_last = place == len(flow.steps)
                 stage: Stage | StatefulStage
                 if isinstance(step, Latest):
-                    stage = compiled(step, self.columns, key)
+                    stage = compiled(step, self.columns, ground.key)
+                elif isinstance(step, Join):
+                    stage = JoinStage(step, tables[step.table.topic])
                 else:
                     stage = _row_local(step, output if is_last else None, defaults or {})
                 self.stages.append(stage)
@@ -69,6 +97,8 @@ class Plan:
                 self.columns = self.columns if isinstance(step, Filter) else None
         if problems:
             raise DeclarationError(problems)
+        self.nullable: Final = nullable_columns(self.stages)
+        """The columns that come out null where a left join finds nothing, with its name."""
 
     def surrounded(self, around: Around) -> "Plan":
         """The same plan with something around each run of a step that may be an author's code."""

@@ -132,6 +132,24 @@ PARTITION_HALTED: Final = Metric(
     "1 for each partition that stands still because what follows cannot be read; code says why.",
     ("topic", "partition", "code"),
 )
+# Of broadcast tables, which every worker holds whole.
+TABLE_KEYS: Final = Metric(
+    "headwater_table_keys", "gauge", "Keys that a broadcast table holds.", ("topic",)
+)
+# Above zero only at start: no event is processed before.
+TABLE_RECORDS_LEFT: Final = Metric(
+    "headwater_table_records_left",
+    "gauge",
+    "Offsets of a broadcast table still to read up to its end as of the start.",
+    ("topic",),
+)
+# There is no dead letter of them: the log that holds them is compacted, and stays.
+TABLE_RECORDS_REFUSED: Final = Metric(
+    "headwater_table_records_refused_total",
+    "counter",
+    "Records of a broadcast table that were refused; the rows of their keys stayed as they were.",
+    ("topic", "code"),
+)
 # Of the newest version of the table.
 SNAPSHOT_ROWS: Final = Metric("headwater_snapshot_rows", "gauge", "Rows in the newest snapshot.")
 # Worked out when scraped; a log without new events has a fresh cut too.
@@ -193,6 +211,9 @@ CATALOGUE: Final = (
     RESTORE_LEFT,
     BAD_RECORDS_LIMIT_USED,
     PARTITION_HALTED,
+    TABLE_KEYS,
+    TABLE_RECORDS_LEFT,
+    TABLE_RECORDS_REFUSED,
     SNAPSHOT_ROWS,
     SNAPSHOT_CUT_AGE,
     CLIENT_QUEUED_MESSAGES,

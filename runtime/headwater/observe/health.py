@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from headwater.clock import SYSTEM, Clock
-from headwater.model import Halt
+from headwater.model import Halt, TableStanding
 
 HEARTBEAT_LIMIT_S: Final = 90.0  # above max.poll.interval.ms (60 s): by then we are evicted anyway
 
@@ -28,7 +28,7 @@ class Health:
 
     livez: the loop comes round; restarting the process would help if not.
     readyz: it has an assignment, broker and registry answer, it is not draining.
-    startupz: the start is over (which may take minutes where there is state to restore).
+    startupz: the start is over, which takes as long as tables are read and state is restored.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Health:
         self._waits_for: str | None = None
         self._left_to_restore: int | None = None
         self._halts: tuple[Halt, ...] = ()
+        self._unread: tuple[TableStanding, ...] = ()
 
     def beat(self) -> None:
         """The loop came round once more."""
@@ -73,6 +74,11 @@ class Health:
         """These partitions stand still; empty when every one goes on."""
         self._halts = tuple(halts)
 
+    def tables(self, standings: Sequence[TableStanding]) -> None:
+        """All broadcast tables as they are now; one that is not read whole holds the start up."""
+        self._unread = tuple(each for each in standings if each.left)
+        self.beat()
+
     def draining(self) -> None:
         """The process was asked to stop and finishes what it has begun."""
         self._is_draining = True
@@ -92,10 +98,9 @@ class Health:
         A halted partition is a note: the others go on, a restart would halt at the same record, and
         a 503 would keep the release that can read it from being rolled out.
         """
-        reasons = [] if self._is_started else ["starting"]
+        reasons = list(self.startupz().reasons)
         if self._is_draining:
             reasons.append("draining")
-        reasons += self._restoring()
         if self._waits_for is not None:
             reasons.append(f"waiting: {self._waits_for}")
         if not self._is_assigned:
@@ -105,7 +110,10 @@ class Health:
 
     def startupz(self) -> Verdict:
         """Whether the start is over."""
-        return Verdict((*self._restoring(),) if self._is_started else ("starting",))
+        if not self._is_started:
+            return Verdict(("starting",))
+        reading = (f"reading table {each.topic}: {each.left} offsets left" for each in self._unread)
+        return Verdict((*reading, *self._restoring()))
 
     def _restoring(self) -> list[str]:
         left = self._left_to_restore

@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from headwater.clock import SYSTEM, Clock
-from headwater.model import Code, Halt, Partition, Positions
+from headwater.model import Code, Halt, Partition, Positions, TableStanding
 from headwater.observe import catalogue
 from headwater.observe.catalogue import DURATION_BUCKETS_S, PRODUCT, Metric
 from headwater.observe.client_statistics import ClientStatistics, read_statistics
@@ -59,21 +59,21 @@ class Metrics(Collector):
         self._transaction_duration = duration.labels(self._product)
         self._rebalances = self._counter(catalogue.REBALANCES).labels(self._product)
         self._fenced = self._counter(catalogue.FENCED).labels(self._product)
-        waiting = catalogue.WAITING
-        labels = (PRODUCT, *waiting.labels)
-        self._waiting = Gauge(waiting.name, waiting.help, labels, registry=self.registry).labels(
-            self._product
-        )
-        left = catalogue.RESTORE_LEFT
-        self._restore_left = Gauge(
-            left.name, left.help, (PRODUCT, *left.labels), registry=self.registry
-        ).labels(self._product)
+        self._waiting = self._gauge(catalogue.WAITING).labels(self._product)
+        self._restore_left = self._gauge(catalogue.RESTORE_LEFT).labels(self._product)
+        self._table_keys = self._gauge(catalogue.TABLE_KEYS)
+        self._table_left = self._gauge(catalogue.TABLE_RECORDS_LEFT)
+        self._table_refused = self._counter(catalogue.TABLE_RECORDS_REFUSED)
         for code in Code:
             self._quarantined.labels(self._product, code)
 
     def _counter(self, metric: Metric) -> Counter:
         labels = (PRODUCT, *metric.labels)
         return Counter(metric.name, metric.help, labels, registry=self.registry)
+
+    def _gauge(self, metric: Metric) -> Gauge:
+        labels = (PRODUCT, *metric.labels)
+        return Gauge(metric.name, metric.help, labels, registry=self.registry)
 
     def _histogram(self, metric: Metric) -> Histogram:
         labels = (PRODUCT, *metric.labels)
@@ -139,6 +139,16 @@ class Metrics(Collector):
     def restoring(self, left: int) -> None:
         """So many changelog records are still to be read before records are processed."""
         self._restore_left.set(left)
+
+    def tables(self, standings: Sequence[TableStanding]) -> None:
+        """All broadcast tables as they are now."""
+        for each in standings:
+            self._table_keys.labels(self._product, each.topic).set(each.keys)
+            self._table_left.labels(self._product, each.topic).set(each.left)
+
+    def table_refused(self, topic: str, code: Code) -> None:
+        """One more record of a broadcast table was refused."""
+        self._table_refused.labels(self._product, topic, code).inc()
 
     def limits_used(self, used: Mapping[str, float]) -> None:
         """How much of each limit on bad records is used up."""

@@ -4,7 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from headwater.clock import SYSTEM, Clock
-from headwater.model import Code, Halt, Partition, Positions, RuleViolation
+from headwater.model import (
+    Code,
+    Halt,
+    Partition,
+    Positions,
+    Refusal,
+    RuleViolation,
+    TableStanding,
+)
 from headwater.observe.health import Health
 from headwater.observe.logs import get_logger
 from headwater.observe.metrics import Metrics
@@ -12,6 +20,8 @@ from headwater.observe.rule_samples import RuleSamples
 
 WARN_ABOVE: Final = 0.5  # of a limit: there is still time to look
 CALM_BELOW: Final = 0.25  # well below, so that a count around the half is warned of once
+
+REFUSALS_LOGGED: Final = 5  # per batch of a table: the metric has them all
 
 log: Final = get_logger("loop")
 
@@ -24,6 +34,7 @@ class ProcessMonitor:
         self._health = health
         self._told: set[Halt] = set()
         self._warned: set[str] = set()
+        self._read: set[str] = set()
         self._samples = RuleSamples(clock)
 
     def alive(self) -> None:
@@ -110,3 +121,27 @@ class ProcessMonitor:
                     advice=halt.advice,
                 )
         self._told.update(halts)
+
+    def tables(self, standings: Sequence[TableStanding]) -> None:
+        """All broadcast tables; each is logged once, when it is read whole."""
+        self._metrics.tables(standings)
+        self._health.tables(standings)
+        for each in standings:
+            if not each.left and each.topic not in self._read:
+                self._read.add(each.topic)
+                log.info("loop.table_read", topic=each.topic, keys=each.keys)
+
+    def tables_refused(self, refusals: Sequence[Refusal]) -> None:
+        """Refused records of tables: all of them are counted, the first ones logged."""
+        for each in refusals:
+            self._metrics.table_refused(each.partition.topic, each.code)
+        for each in refusals[:REFUSALS_LOGGED]:
+            log.warning(
+                "loop.table_record_refused",
+                topic=each.partition.topic,
+                partition=each.partition.index,
+                offset=each.offset,
+                code=each.code,
+                reason=each.message,
+                of_batch=len(refusals),
+            )

@@ -3,6 +3,7 @@
 Every port has at least two adapters (the real one and memory), and one law suite that both obey.
 """
 
+from headwater.ports.followed import TopicFollower
 from headwater.ports.log import (
     CommitOutcome,
     GroupToken,
@@ -39,6 +40,7 @@ __all__ = [
     "StoreSize",
     "Table",
     "TableFile",
+    "TopicFollower",
     "TopicSettings",
     "Topics",
     "TransactionalLog",

@@ -3,7 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
-from headwater.model import Code, Halt, Partition, Positions, RuleViolation
+from headwater.model import (
+    Code,
+    Halt,
+    Partition,
+    Positions,
+    Refusal,
+    RuleViolation,
+    TableStanding,
+)
 
 Ending = Literal["committed", "aborted", "recycled"]
 
@@ -67,4 +75,12 @@ class Monitor(Protocol):
 
     def halted(self, halts: Sequence[Halt]) -> None:
         """All partitions held that stand still now; empty when every one goes on."""
+        ...
+
+    def tables(self, standings: Sequence[TableStanding]) -> None:
+        """All broadcast tables: while they are read, and when they changed."""
+        ...
+
+    def tables_refused(self, refusals: Sequence[Refusal]) -> None:
+        """Records of tables that were refused: the rows of their keys stayed as they were."""
         ...

@@ -4,6 +4,8 @@ from headwater.product.declaration import DataProduct, Output
 from headwater.product.flow import (
     Filter,
     Flow,
+    Join,
+    JoinKind,
     Latest,
     Map,
     MapEvents,
@@ -14,6 +16,7 @@ from headwater.product.flow import (
     Step,
     Stream,
     Subjects,
+    Table,
     WithColumns,
 )
 from headwater.product.origin import Origin
@@ -23,6 +26,8 @@ __all__ = [
     "DataProduct",
     "Filter",
     "Flow",
+    "Join",
+    "JoinKind",
     "Latest",
     "Map",
     "MapEvents",
@@ -36,5 +41,6 @@ __all__ = [
     "Step",
     "Stream",
     "Subjects",
+    "Table",
     "WithColumns",
 ]

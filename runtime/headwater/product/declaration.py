@@ -1,12 +1,21 @@
 """The declaration of one data product. Collects inputs, outputs and every mistake; runs nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, get_args, overload
 
 from headwater.errors import Problem
-from headwater.product.flow import Flow, Others, SchemaIdPlace, Stream, Subjects
+from headwater.product.flow import (
+    Flow,
+    Join,
+    JoinKind,
+    Others,
+    SchemaIdPlace,
+    Stream,
+    Subjects,
+    Table,
+)
 from headwater.product.names import (
     contract_mistake,
     port_name_mistake,
@@ -18,6 +27,7 @@ from headwater.product.snapshot import Snapshot, snapshot_mistakes
 
 INVALID_NAME: Final = "INVALID_NAME"
 INVALID_VALUE: Final = "INVALID_VALUE"
+NAMING: Final = "columns is no mapping of the table's names to different ones, as {'year': 'built'}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +57,7 @@ class DataProduct:
         self.snapshot = snapshot if isinstance(snapshot, Snapshot) else None
         self.origin = caller()
         self._inputs: list[Stream] = []
+        self._tables: list[Table] = []
         self._outputs: list[Output] = []
         self._is_reading = False  # an input that is a mistake is not a missing one too
         self._is_publishing = False
@@ -63,6 +74,16 @@ class DataProduct:
     def inputs(self) -> tuple[Stream, ...]:
         """The declared inputs, in order."""
         return tuple(self._inputs)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The declared tables, in order."""
+        return tuple(self._tables)
+
+    @property
+    def reads(self) -> tuple[Stream, ...]:
+        """Whatever is read with a pinned contract: the inputs, then the topics of the tables."""
+        return (*self._inputs, *(table.source for table in self._tables))
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -148,6 +169,27 @@ class DataProduct:
         flows = tuple(map(Flow, streams))
         return flows if several else flows[0]
 
+    def table(self, topic: str, *, contract: int, broadcast: bool) -> Table:
+        """Hold the newest row of each key of a compacted topic, to join flows with.
+
+        `contract` is the version of its contract to read with. `broadcast=True`: every worker holds
+        all of it, so that a flow can be joined on any column.
+        """
+        source = Stream(str(topic), contract, "earliest", caller())
+        self._report(INVALID_NAME, topic_name_mistake(topic))
+        self._report(INVALID_VALUE, contract_mistake(contract))
+        if broadcast is not True:
+            text = f"broadcast={broadcast!r}: only broadcast tables are held; write broadcast=True"
+            self._report(INVALID_VALUE, text)
+        for other in self.reads:
+            if topic in {other.topic, other.contract_name}:
+                text = f"{topic} is already read at line {other.origin.line}; read it once"
+                self._report("INPUT_TWICE", text)
+                break
+        found = Table(source)
+        self._tables.append(found)
+        return found
+
     def _check_stream(self, stream: Stream, topic: object, start: object) -> None:
         self._report(INVALID_NAME, topic_name_mistake(topic))
         self._report(INVALID_VALUE, _start_mistake(start))
@@ -158,7 +200,7 @@ class DataProduct:
             if given not in known:
                 text = f"{name}={given!r} is none of {', '.join(map(repr, known))}"
                 self._report(INVALID_VALUE, text)
-        earlier = next((other for other in self._inputs if other.topic == stream.topic), None)
+        earlier = next((other for other in self.reads if other.topic == stream.topic), None)
         if earlier is not None:
             self._report(
                 "INPUT_TWICE",
@@ -168,7 +210,7 @@ class DataProduct:
 
     def _name_mistake(self, stream: Stream) -> str | None:
         """A contract is read in one place: the topics it is read from must agree on its version."""
-        for other in self._inputs:
+        for other in self.reads:
             if (
                 other.contract_name == stream.contract_name
                 and (other.event or stream.event)  # one topic read twice is told as such
@@ -204,6 +246,12 @@ class DataProduct:
             return
         if not any(flow.stream is stream for stream in self._inputs):
             self._report("FOREIGN_FLOW", f"the flow of {topic} reads a stream of another product")
+        joins = (step for step in flow.steps if isinstance(step, Join))
+        mistakes = [mistake for step in joins if (mistake := self._join_mistake(step))]
+        if mistakes:
+            for mistake in mistakes:
+                self._report(INVALID_VALUE, mistake)
+            return
         earlier = next((other for other in self._outputs if other.topic == topic), None)
         if earlier is not None:
             self._report(
@@ -214,6 +262,15 @@ class DataProduct:
             text = f"schema_id={schema_id!r} is neither 'prefix' nor 'header'"
             self._report(INVALID_VALUE, text)
         self._outputs.append(Output(topic, port, contract, flow, caller(), schema_id))
+
+    def _join_mistake(self, step: Join) -> str | None:
+        if not any(step.table is table for table in self._tables):
+            return f"{step.name}: joins no table of this product; give what product.table() returns"
+        if not _is_text(step.on):
+            return f"{step.name}: on={step.on!r} is no column's name"
+        if step.how not in get_args(JoinKind):
+            return f"{step.name}: how={step.how!r} is neither 'left' nor 'inner'"
+        return None if _is_naming(step.columns) else f"{step.name}: {NAMING}"
 
     def _report(self, code: str, mistake: str | None) -> None:
         if mistake is not None:
@@ -241,6 +298,22 @@ def _contracts_mistake(contract: object, contracts: object) -> str | None:
     if not isinstance(contracts, Sequence) or not contracts or not all(map(_is_pair, contracts)):
         return f"contracts={contracts!r} is no list of names and versions, as [('a.b', 1)]"
     return None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_naming(columns: object) -> bool:
+    """Whether it maps names to names, none of them twice; None takes all columns."""
+    if columns is None:
+        return True
+    if not isinstance(columns, Mapping) or not columns:
+        return False
+    names = [*columns.keys(), *columns.values()]
+    return all(isinstance(name, str) for name in names) and len(set(columns.values())) == len(
+        columns
+    )
 
 
 def _is_pair(value: object) -> bool:

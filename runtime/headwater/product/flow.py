@@ -22,6 +22,8 @@ SchemaIdPlace = Literal["prefix", "header"]
 """Where a published record names its schema: id before the body (V0), or GUID in a header (V1)."""
 Others = Literal["refuse", "skip"]
 """What becomes of records of a type that no contract takes."""
+JoinKind = Literal["left", "inner"]
+"""What becomes of a row that finds nothing in a table: nulls beside it, or dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,21 @@ class Stream:
         if self.start in {"earliest", "latest"}:
             return None
         return round(datetime.fromisoformat(self.start).timestamp() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One compacted topic, of which every worker holds the newest row of each key.
+
+    `source` tells the topic and the contract it is read with, from its beginning on.
+    """
+
+    source: Stream
+
+    @property
+    def topic(self) -> str:
+        """The compacted topic."""
+        return self.source.topic
 
 
 @dataclass(
@@ -121,9 +138,24 @@ class Sql:
     statement: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Join:
+    """Adds columns of the table's row whose key equals the column `on`.
+
+    `columns` maps names in the table to names in the result; None for all but the key.
+    """
+
+    name: str
+    origin: Origin
+    table: Table
+    on: str
+    columns: Mapping[str, str] | None
+    how: JoinKind
+
+
 RowLocalStep = Map | MapEvents | Filter | Select | WithColumns | Sql
-"""Steps that look at one row at a time."""
-Step = RowLocalStep | Latest
+"""Steps that look at one row at a time and at nothing else."""
+Step = RowLocalStep | Join | Latest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,6 +209,23 @@ class Flow:
         several, the clock or chance is refused by `headwater check`; docs/sql.md lists the rest.
         """
         return self._then(Sql(self._name("sql"), caller(), statement))
+
+    def join(
+        self,
+        table: Table,
+        *,
+        on: str,
+        columns: Mapping[str, str] | None = None,
+        how: JoinKind = "left",
+    ) -> Flow:
+        """Add columns of the row of a broadcast table whose key equals the column `on`.
+
+        `columns` selects and renames them, as {"year": "built"}; by default all but the key come.
+        A row that finds nothing is kept with nulls in them, or dropped with how="inner"; null
+        finds nothing. What a row finds depends on when the table's record arrived, as with
+        Kafka Streams' GlobalKTable.
+        """
+        return self._then(Join(self._name("join"), caller(), table, on, columns, how))
 
     def _name(self, kind: str) -> str:
         return f"{kind}-{len(self.steps) + 1}"

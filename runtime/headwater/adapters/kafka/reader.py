@@ -92,7 +92,7 @@ class KafkaLogReader:
                 raise UnavailableError(
                     f"No record of {places} came for {STALL_S:g} s; start the broker or look at it."
                 )
-            for partition, run in _by_partition(messages).items():
+            for partition, run in by_partition(messages).items():
                 # A partition already passed may still deliver what was fetched ahead.
                 if partition in left:
                     yield from self._of_partition(partition, run, left)
@@ -119,7 +119,8 @@ class KafkaLogReader:
             raise translate(cause, doing="reading the log") from cause
 
 
-def _by_partition(messages: list[Message]) -> dict[Partition, list[Message]]:
+def by_partition(messages: list[Message]) -> dict[Partition, list[Message]]:
+    """Messages, events of a partition among them, by their partitions; raises for the client's."""
     runs: dict[Partition, list[Message]] = {}
     known: dict[int, list[Message]] = {}
     for message in messages:

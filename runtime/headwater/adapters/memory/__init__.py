@@ -5,6 +5,7 @@ Never used by a running product.
 
 from headwater.adapters.memory.broker import MemoryBroker
 from headwater.adapters.memory.faults import Faults, LostCommit, Partial
+from headwater.adapters.memory.follower import MemoryFollower
 from headwater.adapters.memory.log import MemoryTransactionalLog
 from headwater.adapters.memory.ranges import MemoryRangeReader
 from headwater.adapters.memory.source import MemorySource
@@ -15,6 +16,7 @@ __all__ = [
     "Faults",
     "LostCommit",
     "MemoryBroker",
+    "MemoryFollower",
     "MemoryRangeReader",
     "MemorySource",
     "MemoryStores",

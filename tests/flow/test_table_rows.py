@@ -1,0 +1,84 @@
+"""Rows of a table by key, against a dict."""
+
+from collections.abc import Sequence
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headwater.flow import DELETED, TableRows, table_rows
+
+KINDS = {"id": pl.Int32(), "v": pl.Int64(), "text": pl.String()}
+CHANGES = st.lists(
+    st.lists(st.tuples(st.integers(-20, 20), st.none() | st.integers(0, 9), st.booleans())),
+    max_size=12,
+)
+ASKED = st.lists(st.none() | st.integers(-25, 25), max_size=40)
+
+
+def frame(changes: Sequence[tuple[int, int | None, bool]]) -> pl.DataFrame:
+    """Changes in the order of the log; an ended key has no values."""
+    return pl.DataFrame(
+        {
+            "id": [key for key, _, _ in changes],
+            "v": [None if ends else value for _, value, ends in changes],
+            "text": [None if ends else str(value) for _, value, ends in changes],
+            DELETED: [ends for _, _, ends in changes],
+        },
+        schema={**KINDS, DELETED: pl.Boolean()},
+    )
+
+
+@pytest.mark.parametrize("hashes", [2**64 - 1, 3, 1], ids=["all", "three", "one"])
+@settings(deadline=None, max_examples=60)
+@given(CHANGES, ASKED)
+def test_a_look_up_finds_what_a_dict_would(
+    hashes: int, changes: list[list[tuple[int, int | None, bool]]], asked: list[int | None]
+) -> None:
+    """Also where different keys have one hash; after every batch, in the order asked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            table_rows, "_hashed", lambda keys: (keys.hash(0) % hashes).alias(table_rows._HASH)
+        )
+        rows = TableRows("id", KINDS)
+        known: dict[int, int | None] = {}
+        for batch in changes:
+            rows.apply(frame(batch))
+            for key, value, ends in batch:
+                known.pop(key, None)
+                if not ends:
+                    known[key] = value
+            found = rows.find(pl.Series(asked, dtype=pl.Int64))
+            assert found[table_rows.FOUND].to_list() == [key in known for key in asked]
+            assert found["v"].to_list() == [known.get(key) for key in asked]  # type: ignore[arg-type]  # None is no key
+            assert found["id"].to_list() == [key if key in known else None for key in asked]
+            assert rows.keys == len(known)
+        assert dict(rows.frame().select("id", "v").iter_rows()) == known
+
+
+def test_any_batching_of_the_changes_gives_the_same_rows() -> None:
+    """What is held is a function of the log, not of how it came."""
+    log = [(n * 7 % 50, n, n % 5 == 0) for n in range(400)]
+    states = []
+    for size in (1, 13, 400):
+        rows = TableRows("id", KINDS)
+        for first in range(0, len(log), size):
+            rows.apply(frame(log[first : first + size]))
+        states.append(rows.frame().sort("id"))
+        assert len(rows._runs) <= 5
+    assert states[0].equals(states[1])
+    assert states[0].equals(states[2])
+
+
+def test_a_table_that_was_cleared_finds_nothing() -> None:
+    """And takes in rows anew."""
+    rows = TableRows("id", KINDS)
+    rows.apply(frame([(1, 1, False)]))
+    before = rows.changes
+    rows.clear()
+    assert rows.keys == 0
+    assert rows.changes > before
+    assert not rows.find(pl.Series([1], dtype=pl.Int64))[table_rows.FOUND].any()
+    rows.apply(frame([(1, 2, False)]))
+    assert rows.find(pl.Series([1], dtype=pl.Int64))["v"].to_list() == [2]
