@@ -134,13 +134,12 @@ class Plan:
         quarantined: list[Quarantine] = []
         given = frame
         for stage in self.stages:
-            if frame.is_empty():
-                break
             if isinstance(stage, StatefulStage):
-                check_key(stage, given, frame)
-                frame = stage.run(frame, batch, self._stores[stage.step.name])
+                done = self._stateful(stage, given, frame, batch)
+            elif frame.is_empty():
                 continue
-            done = run_without_guilty(stage, frame)
+            else:
+                done = run_without_guilty(stage, frame)
             frame = done.frame
             quarantined.extend(done.quarantined)
         if frame.is_empty():
@@ -151,6 +150,16 @@ class Plan:
             guilty = pl.Series([item.row for item in quarantined], dtype=pl.UInt32)
             frame = frame.filter(~pl.col(ROW).is_in(guilty.implode()))
         return Processed(frame, quarantined)
+
+    def _stateful(
+        self, stage: StatefulStage, given: pl.DataFrame, frame: pl.DataFrame, batch: Batch
+    ) -> Processed:
+        """Without rows too: the watermark may have moved."""
+        if frame.is_empty():
+            frame = empty(stage.given)
+        else:
+            check_key(stage, given, frame)
+        return stage.run(frame, batch, self._stores[stage.step.name])
 
     def _nothing(self, frame: pl.DataFrame) -> pl.DataFrame:
         """No rows, with the columns that rows would have had."""

@@ -4,16 +4,17 @@ A stateful stage runs once per batch and is never halved: it raises for no row, 
 for rows that a later stage refuses is dropped with the whole batch, which is then run without them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import polars as pl
 
 from headwater.contract import ROW, StateRows
 from headwater.errors import DeclarationError
-from headwater.flow.stage import Columns, refused, unknown_column
-from headwater.product import Latest
+from headwater.flow.stage import Columns, Processed, refused, unknown_column
+from headwater.product import Latest, Step
 
 
 class KeyedRows(Protocol):
@@ -25,6 +26,10 @@ class KeyedRows(Protocol):
 
     def write(self, partitions: pl.Series, keys: pl.Series, frame: pl.DataFrame) -> None:
         """Set the rows of keys; of a key that comes twice the last counts."""
+        ...
+
+    def delete(self, partitions: pl.Series, keys: pl.Series) -> None:
+        """Delete the rows of keys."""
         ...
 
 
@@ -41,19 +46,68 @@ class NoRows:
     def write(self, partitions: pl.Series, keys: pl.Series, frame: pl.DataFrame) -> None:
         """Nothing."""
 
+    def delete(self, partitions: pl.Series, keys: pl.Series) -> None:
+        """Nothing."""
+
+
+def _unknown() -> pl.Series:
+    return pl.Series(dtype=pl.Int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a stage may know of the records of a batch, by `_row`: the tasks they belong to."""
+    """What a stage may know of the records of a batch beside its frame, by `_row`.
+
+    Series of the length of the batch: `tasks`, which they belong to; `offsets`; `times`, their
+    event times, and `watermarks`, that of its task as it stands at the record, itself included:
+    both Int64, milliseconds since 1970-01-01 UTC, null where nothing is known.
+    `reached` is the watermark after the batch of each task where it moved, also of tasks without
+    records in it.
+    A row that no record made, as a window that closed, has the `_row` behind the last: `no_row`.
+    """
 
     tasks: pl.Series
+    offsets: pl.Series = field(default_factory=_unknown)
+    times: pl.Series = field(default_factory=_unknown)
+    watermarks: pl.Series = field(default_factory=_unknown)
+    reached: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def no_row(self) -> int:
+        """The `_row` of rows that no record of the batch made."""
+        return len(self.tasks)
 
 
-NO_BATCH: Final = Batch(pl.Series(dtype=pl.Int64))
+NO_BATCH: Final = Batch(_unknown())
 """For plans without state."""
 
 
-class LatestStage:
+class StatefulStage(ABC):
+    """A compiled step with a store: `rows` are what is stored by task and key.
+
+    `given` are the columns it runs on; `stream_key` are the columns of the stream's key that must
+    still be as they came, so that the state of a key is in the task its records come to.
+    """
+
+    step: Step
+    rows: StateRows
+    given: Columns
+    stream_key: tuple[str, ...]
+
+    @abstractmethod
+    def columns(self, given: Columns) -> Columns:
+        """The columns that come out."""
+
+    @abstractmethod
+    def run(self, frame: pl.DataFrame, batch: Batch, store: KeyedRows) -> Processed:
+        """The step on all rows of a batch, in order; the frame may have no rows.
+
+        What it makes of each row is the same however records are cut into batches. Rows that it
+        refuses are as if they had never come: the batch is run again without them.
+        """
+
+
+class LatestStage(StatefulStage):
     """`latest`: lets a row through unless its key had one with a greater `by` before.
 
     The store holds the greatest `by` of each key. A null `by` is later than nothing, not even
@@ -63,7 +117,9 @@ class LatestStage:
     """
 
     def __init__(self, step: Latest, given: Columns, stream_key: tuple[str, ...]) -> None:
-        self.step = step
+        self.step: Latest = step
+        self.given = given
+        self.stream_key = stream_key
         if set(step.key) != set(stream_key):
             raise refused(step, "NOT_THE_KEY", _other_key(step.key, stream_key))
         for name in (*step.key, step.by):
@@ -82,12 +138,12 @@ class LatestStage:
         """The columns that come out: those that come in."""
         return given
 
-    def run(self, frame: pl.DataFrame, batch: Batch, store: KeyedRows) -> pl.DataFrame:
+    def run(self, frame: pl.DataFrame, batch: Batch, store: KeyedRows) -> Processed:
         """The rows that are the latest of their key as they come, in order."""
         by = self.step.by
         frame = frame.filter(pl.col(by).is_not_null())
         if frame.is_empty():
-            return frame
+            return Processed(frame, [])
         tasks = batch.tasks.gather(frame[ROW])
         keys = pl.Series(self._keys.encode(frame), dtype=pl.Binary)
         seen = pl.DataFrame({"task": tasks, "key": keys, "by": frame[by].to_physical()})
@@ -101,11 +157,7 @@ class LatestStage:
         is_latest = seen.select((pl.col("by") >= before).fill_null(value=True)).to_series()
         frame = frame.filter(is_latest)
         store.write(tasks.filter(is_latest), keys.filter(is_latest), frame)
-        return frame
-
-
-StatefulStage = LatestStage
-"""The stages that have a store; so far there is one kind."""
+        return Processed(frame, [])
 
 
 def check_key(stage: StatefulStage, given: pl.DataFrame, frame: pl.DataFrame) -> None:
@@ -113,7 +165,7 @@ def check_key(stage: StatefulStage, given: pl.DataFrame, frame: pl.DataFrame) ->
 
     `given` is what the first step of the plan got. Raises DeclarationError (KEY_CHANGED).
     """
-    key = stage.step.key
+    key = stage.stream_key
     rows = given[ROW].search_sorted(frame[ROW])
     if not given.select(pl.col(key).gather(rows)).equals(frame.select(key)):
         text = f"a step before it changed {', '.join(key)}; keep the key of the stream as it came"
