@@ -10,7 +10,7 @@ from headwater.flow.aggregates import Aggregation
 from headwater.product import aggregates as of
 from headwater.product.aggregates import Aggregate
 
-COLUMNS = {"x": pl.Int64(), "f": pl.Float64(), "s": pl.String()}
+COLUMNS: dict[str, pl.DataType] = {"x": pl.Int64(), "f": pl.Float64(), "s": pl.String()}
 X = pl.col("x")
 SPAN = of.mergeable(
     state={"low": X, "high": X, "n": pl.lit(1)},
@@ -48,6 +48,14 @@ def test_an_own_aggregate_is_what_its_expressions_say_beside_others() -> None:
     ]
 
 
+def test_whole_numbers_are_kept_wide() -> None:
+    """A count of ones as literals write them would wrap around after two billion rows."""
+    declared = own({"n": pl.lit(2**31 - 1, dtype=pl.Int32)}, {"n": pl.col("n").sum()}, "n")
+    aggregation = Aggregation({"all": declared}, COLUMNS)
+    found = aggregation.result(aggregation.merge(aggregation.lift(ROWS), by=["g"]))
+    assert found["all"].to_list()[0] == 3 * (2**31 - 1)
+
+
 def test_the_first_states_come_first() -> None:
     """What a group holds stands before its new rows: the order of arrival may count."""
     declared = own(
@@ -65,7 +73,8 @@ def test_the_first_states_come_first() -> None:
         (own({"n": X}, {"n": pl.col("m").sum()}, "n"), "merge: ColumnNotFoundError"),
         (own({"n": X}, {"n": pl.col("n").sum()}, "m"), "result: ColumnNotFoundError"),
         (own({"n": X}, {"n": pl.col("n")}, "n"), "merge it to one value"),
-        (own({"n": X}, {"n": pl.col("n").mean().cast(pl.String)}, "n"), "merge"),
+        (own({"n": X}, {"n": pl.col("n").count()}, "n"), "merging n of Int64 gives UInt32"),
+        (own({"n": X > 1}, {"n": pl.col("n").sum()}, "n"), "merging n of Boolean gives UInt32"),
         (own({"n": pl.col("s").cos()}, {"n": pl.col("n").sum()}, "n"), "state: InvalidOperation"),
     ],
 )

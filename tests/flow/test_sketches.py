@@ -161,6 +161,14 @@ def test_the_most_frequent_are_those_of_plain_python(values: list[str | None], k
     assert [(item["value"], item["count"]) for item in found] == wanted
 
 
+@pytest.mark.parametrize("values", [[-0.0, 0.0], [0.0, -0.0], [-math.nan, math.nan], [-math.nan]])
+def test_a_frequent_value_has_no_sign_where_it_means_nothing(values: list[float]) -> None:
+    """Which zero, or which NaN, came first must not show in the bits of a result."""
+    (item,) = aggregate(of.top_k("x", 2), pl.Series(values))
+    assert math.copysign(1, item["value"]) == 1
+    assert item["count"] == len(values)
+
+
 def test_a_group_with_too_many_values_for_its_counts_is_refused() -> None:
     """At its bound it is counted, beyond it the product stops, by a code."""
     values = pl.int_range(sketches.MOST_COUNTED + 1, eager=True)

@@ -17,6 +17,7 @@ from headwater.flow.parts import Part
 from headwater.flow.stage import Columns, instance
 from headwater.product.aggregates import OwnAggregate
 
+_NARROW: Final = (pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32)
 _GROUP: Final = "_group"
 _DEPENDENT: Final = "BATCH_DEPENDENT"
 _PLACE: Final = "_place"  # makes what is computed as high as its rows, literals too
@@ -32,18 +33,16 @@ class Own:
     def __init__(self, name: str, declared: OwnAggregate, columns: Columns) -> None:
         self._name, self._declared, self._columns = name, declared, columns
         self._proven = 0
-        states = self._tried("state", pl.DataFrame(schema=columns), declared.state)
-        # a sum may be wider than its terms: a state has the types that merging gives, and keeps
-        once = self._merged_in_trial(states)
-        twice = self._merged_in_trial(once)
-        for part, kind in once.schema.items():
-            if twice.schema[part] != kind:
-                text = f"merging {part} of {kind} gives {twice.schema[part]}; merge it to one value"
-                raise self._refused(text)
+        states = _widened(self._tried("state", pl.DataFrame(schema=columns), declared.state))
+        merged = self._merged_in_trial(states)
+        for part, kind in states.schema.items():
+            if merged.schema[part] != kind:
+                text = f"merging {part} of {kind} gives {merged.schema[part]}"
+                raise self._refused(f"{text}; merge it to one value of its type")
         self.parts: Final = tuple(
-            Part(part, instance(kind), "apart") for part, kind in once.schema.items()
+            Part(part, instance(kind), "apart") for part, kind in states.schema.items()
         )
-        result = self._tried("result", once, {name: declared.result})
+        result = self._tried("result", merged, {name: declared.result})
         self.type: Final = instance(result.schema[name])
 
     def beyond(self) -> pl.Expr:
@@ -77,8 +76,7 @@ class Own:
 
     def _states(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The state of each row alone."""
-        types = {each.name: each.type for each in self.parts}
-        return _computed(rows, self._declared.state).cast(pl.Schema(types))
+        return _widened(_computed(rows, self._declared.state))
 
     def _merged(self, groups: pl.Series, states: pl.DataFrame) -> pl.DataFrame:
         """One state per group, in the order of the groups' first states."""
@@ -128,6 +126,11 @@ class Own:
 def _computed(rows: pl.DataFrame, expressions: Mapping[str, pl.Expr]) -> pl.DataFrame:
     places = pl.int_range(rows.height, eager=True).alias(_PLACE)
     return rows.select(places, **expressions).drop(_PLACE)
+
+
+def _widened(states: pl.DataFrame) -> pl.DataFrame:
+    """Whole numbers as Int64: the sum of narrower ones wraps around in silence."""
+    return states.cast({narrow: pl.Int64() for narrow in _NARROW})
 
 
 def _words(error: BaseException) -> str:
