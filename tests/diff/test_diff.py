@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from tests.registry.confluent import registry_client
 
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.assembly import feed as feed_module
@@ -74,7 +74,7 @@ class Project:
         admin = AdminClient({"bootstrap.servers": self.stack.kafka, "log_level": 2})
         names = sorted(admin.list_topics(timeout=10).topics)
         groups = admin.list_consumer_groups().result().valid
-        with SchemaRegistryClient({"url": self.stack.registry}) as registry:
+        with registry_client(self.stack.registry) as registry:
             subjects = registry.get_subjects()
         return (
             {name: topics.high_watermarks(name) for name in names},

@@ -10,9 +10,10 @@ from typing import Final
 import polars as pl
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema
 from tests.faults.damaging import damage
 from tests.faults.harness import START_S, Bench, Run, until
+from tests.registry.confluent import registry_client
 
 from headwater.adapters.kafka.consumer import KafkaSource
 from headwater.model import Partition, RawRecord
@@ -57,7 +58,7 @@ class Feed:
 
 def _register_incompatible(bench: Bench, topic: str) -> int:
     """An upstream that switches the registry's check off and publishes what it likes."""
-    with closing(SchemaRegistryClient({"url": bench.addresses.registry})) as client:
+    with closing(registry_client(bench.addresses.registry)) as client:
         client.set_compatibility(f"{topic}-value", "NONE")
         return client.register_schema(f"{topic}-value", Schema(json.dumps(INCOMPATIBLE), "AVRO"))
 
