@@ -347,7 +347,7 @@ class Loop:
         self._let_go(partitions)
         self._spare_starts(partitions)
         self._transaction.revoked(partitions)
-        self._restoring.let_go(partitions)
+        self._restoring.suspend(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Partitions are gone already."""
