@@ -21,6 +21,7 @@ from headwater.assembly.sandbox import ChildSandbox, Setting
 from headwater.assembly.state import changelogs, stores_of
 from headwater.assembly.tables import broadcast_tables, require_tables
 from headwater.assembly.tasks import TaskMaker
+from headwater.assembly.workers import identity
 from headwater.clock import SYSTEM
 from headwater.config import Settings
 from headwater.config.rules import TIMEOUTS_MS
@@ -46,7 +47,6 @@ from headwater.model import Partition, Positions
 from headwater.ports import Monitor, TopicSettings
 from headwater.product import Stream
 
-WORKER: Final = 0  # one worker per process; in the id so that more can come without a new id
 STATE_BYTES: Final = 64 << 20  # of RocksDB, all stores of the process: buffers and blocks
 STATISTICS_MS: Final = 1_000  # how often librdkafka tells: lag is as old as this at most
 
@@ -187,13 +187,13 @@ class Processor:
     def _outside(self, telling: Telling, tables: BroadcastTables | None) -> Outside:
         settings = self._settings
         product = self._loaded.name
-        identity = f"{product}.{settings.instance}.{WORKER}"
+        own_id = identity(product, settings.instance)
         shared = {**settings.kafka, "statistics.interval.ms": STATISTICS_MS}
         source = KafkaSource(
-            shared, group=product, member=identity, on_statistics=telling.on_statistics
+            shared, group=product, member=own_id, on_statistics=telling.on_statistics
         )
         log = KafkaTransactionalLog(
-            shared, transactional_id=identity, on_statistics=telling.on_statistics
+            shared, transactional_id=own_id, on_statistics=telling.on_statistics
         )
         self._reader = KafkaLogReader(settings.kafka)
         tail = DeadLetterTail(self.dead_letters, self._reader, self._topics)
