@@ -14,6 +14,7 @@ from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics, check_topic
 from headwater.adapters.registry import SchemaRegistry
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
+from headwater.assembly.co_partitioning import co_partitioned, require_co_partitioning
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
@@ -78,6 +79,7 @@ class Processor:
         self._topics = KafkaTopics(settings.kafka)
         self.dead_letters: Final = f"{loaded.name}.dead-letters"
         self._partitions = self._input_partitions()
+        require_co_partitioning(loaded, self._topics)
         require_tables(loaded, self._topics)
         self._prepare_topics()
         self._stores = self._stores_on_disk()
@@ -207,7 +209,17 @@ class Processor:
             )
         )
         restoring = Restoring(self._stores, self._topics, self._reader, SYSTEM)
-        return Outside(source, log, telling.monitor, SYSTEM, tail, sandbox, restoring, tables)
+        return Outside(
+            source,
+            log,
+            telling.monitor,
+            SYSTEM,
+            tail,
+            sandbox,
+            restoring,
+            tables,
+            co_partitioned(self._loaded),
+        )
 
     def _start_policy(self, explicit: Start | None) -> StartPolicy:
         product = self._loaded.product
