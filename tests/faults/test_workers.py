@@ -109,6 +109,7 @@ def test_workers_take_over_from_each_other(bench: Bench) -> None:
         bench.run(product, "--workers", "2", until_end=False, settings=QUICK) as pair,
     ):
         with _feeding(feed):
+            gauge.wait_beyond(0, pair)
             until(lambda: pair.probe("/readyz") == 200, START_S, "both workers are ready")
             for how in (signal.SIGKILL, signal.SIGTERM):
                 began_s = time.monotonic()

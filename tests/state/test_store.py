@@ -179,6 +179,13 @@ def test_a_suspended_task_comes_back_as_if_it_had_been_closed(kind: str, tmp_pat
     store.release(0)
     store.assign(0)
     assert got(store, (0, "old"), (0, "both"), (0, "staged")) == [1, 3, 4]
+    store.reset(0)
+    put(store, {(0, "old"): 1})
+    store.keep()
+    store.committed({})
+    store.flush()
+    assert store.assign(0) is None, "no offset vouches for what was written so far"
+    assert got(store, (0, "old")) == [None]
     store.release(0)
 
 

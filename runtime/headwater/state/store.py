@@ -96,11 +96,8 @@ class KeyedStore:
         away when it is damaged, or nothing vouches for it.
         Raises StateInUseError while another process holds the task, and what the class says.
         """
-        if (state := self._tasks.get(task)) is not None:
-            mark = self._mark(task)
-            if state.is_dirty:
-                state.flush(mark)
-            return mark
+        if task in self._tasks:
+            return self._resumed(task)
         try:
             local = self._stores.open(task)
         except RebuildError:
@@ -297,6 +294,15 @@ class KeyedStore:
         return sum(state.dirty_bytes + state.cache.bytes for state in self._tasks.values())
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _resumed(self, task: int) -> Mark | None:
+        """The mark of an open task, flushed; a restore that had hardly begun leaves none."""
+        mark = self._mark(task)
+        if mark is None:
+            self.reset(task)
+        elif self._tasks[task].is_dirty:
+            self._tasks[task].flush(mark)
+        return mark
 
     def _check(self, life: TimeToLive | None) -> None:
         if life is not None and not isinstance(self._rows.columns.get(life.column), pl.Datetime):
