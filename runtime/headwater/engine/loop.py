@@ -328,6 +328,7 @@ class Loop:
         learns from the group that it was replaced, and does not take the id back.
         """
         require_whole_tasks(self._co_partitioned, partitions)
+        self._stores.release(self._stores.partitions().difference(partitions))  # others wait for it
         if not self._is_initialised:
             self._log.initialise()
             self._is_initialised = True

@@ -1,7 +1,8 @@
 """Brings the state of assigned tasks up to the end of their changelogs, in slices between polls.
 
 A rebalance revokes all partitions and assigns most of them again: their tasks stay open meanwhile,
-and only those that moved are closed here and opened there.
+and only those that moved are closed here (by the loop, before anything that may wait) and opened
+there.
 
 In this order: the committed positions of the inputs are read, stably; only then the high watermark
 of the changelog. So whatever a predecessor committed is below it, and nothing can follow.
@@ -91,12 +92,7 @@ class Restoring:
 
     def _begin(self) -> None:
         self._work, self._left = None, 0
-        is_moving = bool(self._moved())
-        self.is_needed = is_moving or any(self._tasks(each) for each in self.stores.held)
-
-    def _moved(self) -> frozenset[Partition]:
-        """The partitions that went to another process, of which a task is open."""
-        return self.stores.partitions().difference(self._held)
+        self.is_needed = any(self._tasks(each) for each in self.stores.held)
 
     def _tasks(self, held: StepStore) -> list[int]:
         return [each.index for each in self._held if each.topic == held.source]
@@ -104,7 +100,6 @@ class Restoring:
     # -- one run; each yield is a place to poll, False where only time helps ----------------------
 
     def _restored(self) -> Iterator[bool]:
-        self.stores.release(self._moved())
         for held in self.stores.held:
             if tasks := self._tasks(held):
                 ranges = yield from self._opened(held, tasks)
