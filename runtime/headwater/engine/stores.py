@@ -1,6 +1,6 @@
 """The stores of a product's steps: what a batch and a transaction mean to all of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headwater.model import Partition, Positions
@@ -57,11 +57,20 @@ class Stores:
 
     def release(self, partitions: Iterable[Partition]) -> None:
         """Let go of the tasks of these partitions; what is committed is flushed."""
-        gone = set(partitions)
+        for store, task in self._tasks(partitions):
+            store.release(task)
+
+    def suspend(self, partitions: Iterable[Partition]) -> None:
+        """Keep the tasks of these partitions open for when they come back."""
+        for store, task in self._tasks(partitions):
+            store.suspend(task)
+
+    def _tasks(self, partitions: Iterable[Partition]) -> Iterator[tuple[KeyedStore, int]]:
+        meant = set(partitions)
         for each in self.held:
             for task in each.store.tasks:
-                if Partition(each.source, task) in gone:
-                    each.store.release(task)
+                if Partition(each.source, task) in meant:
+                    yield each.store, task
 
     def of(self, output: str) -> Sequence[StepStore]:
         """The stores of an output's steps."""

@@ -78,6 +78,7 @@ class KeyedStore:
         self._tasks: dict[int, TaskState] = {}
         self._offsets: dict[int, int] = {}
         self._restoring_since_ms: dict[int, int] = {}
+        self._suspended: set[int] = set()
         self._dirty_since_s: float | None = None
         self._check(settings.time_to_live)
 
@@ -91,9 +92,12 @@ class KeyedStore:
     def assign(self, task: int) -> Mark | None:
         """Open a task. The mark is up to where its changelog is in it; None: from the beginning.
 
-        What is stored is thrown away when it is damaged, or nothing vouches for it.
+        A task that is open stays so: what is committed of it is flushed. What is stored is thrown
+        away when it is damaged, or nothing vouches for it.
         Raises StateInUseError while another process holds the task, and what the class says.
         """
+        if task in self._tasks:
+            return self._resumed(task)
         try:
             local = self._stores.open(task)
         except RebuildError:
@@ -113,6 +117,7 @@ class KeyedStore:
         if (state := self._tasks.pop(task, None)) is not None:
             state.local.close()
         self._offsets.pop(task, None)
+        self._suspended.discard(task)
         self._stores.discard(task)
         self._hold(task, TaskState(self._stores.open(task)), self._clock.wall_ms())
 
@@ -128,6 +133,7 @@ class KeyedStore:
         still to be read may be older than the mark, and gone when the mark is used.
         """
         self._restoring_since_ms.pop(task, None)
+        self._suspended.discard(task)
 
     def load(self, task: int, checkpoint: Checkpoint) -> Mark:
         """Fill an empty task from a checkpoint; the mark from which the changelog goes on."""
@@ -147,6 +153,16 @@ class KeyedStore:
         mark = local.mark()
         return None if mark is None else CheckpointWriter(storage, prefix, task, local, mark)
 
+    def suspend(self, task: int) -> None:
+        """Forget what is not committed of a task, and keep it open: it may come back.
+
+        Its changelog may go on without us. Until it was `restored` its marks keep the time of now,
+        and a transaction whose end is learnt only then does not move them: it was forgotten here.
+        """
+        self._tasks[task].abort()
+        self._restoring_since_ms.setdefault(task, self._clock.wall_ms())
+        self._suspended.add(task)
+
     def release(self, task: int) -> None:
         """Flush what is committed of a task, forget the rest, and let go of it, come what may."""
         state = self._tasks[task]
@@ -156,6 +172,7 @@ class KeyedStore:
             del self._tasks[task]
             self._offsets.pop(task, None)
             self._restoring_since_ms.pop(task, None)
+            self._suspended.discard(task)
             state.local.close()
             self._share()
 
@@ -242,7 +259,8 @@ class KeyedStore:
             state.commit()
         if self._dirty_since_s is None and any(state.is_dirty for state in self._tasks.values()):
             self._dirty_since_s = self._clock.monotonic()
-        self._offsets.update((task, end) for task, end in offsets.items() if task in self._tasks)
+        held = self._tasks.keys() - self._suspended
+        self._offsets.update((task, end) for task, end in offsets.items() if task in held)
 
     def aborted(self) -> None:
         """The transaction never was, nor the batch."""
@@ -276,6 +294,15 @@ class KeyedStore:
         return sum(state.dirty_bytes + state.cache.bytes for state in self._tasks.values())
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _resumed(self, task: int) -> Mark | None:
+        """The mark of an open task, flushed; a restore that had hardly begun leaves none."""
+        mark = self._mark(task)
+        if mark is None:
+            self.reset(task)
+        elif self._tasks[task].is_dirty:
+            self._tasks[task].flush(mark)
+        return mark
 
     def _check(self, life: TimeToLive | None) -> None:
         if life is not None and not isinstance(self._rows.columns.get(life.column), pl.Datetime):
