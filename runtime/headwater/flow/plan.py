@@ -14,6 +14,7 @@ from headwater.flow.blame import run_without_guilty
 from headwater.flow.events import EventStage
 from headwater.flow.frames import ExpressionStage, FrameStage
 from headwater.flow.join import HeldTable, JoinStage
+from headwater.flow.keeping import stateful_stage
 from headwater.flow.nullable import nullable_columns
 from headwater.flow.sql import SqlStage
 from headwater.flow.stage import (
@@ -26,9 +27,20 @@ from headwater.flow.stage import (
     empty,
     refused,
 )
-from headwater.flow.stateful import NO_BATCH, Batch, StatefulStage, Stores, check_key, compiled
+from headwater.flow.stateful import NO_BATCH, Batch, StatefulStage, Stores, check_key
 from headwater.model import Quarantine
-from headwater.product import Filter, Flow, Join, Latest, Map, MapEvents, RowLocalStep, Sql, Step
+from headwater.product import (
+    Filter,
+    Flow,
+    Join,
+    Map,
+    MapEvents,
+    RowLocalStep,
+    Sql,
+    StatefulStep,
+    Step,
+    WindowedAggregate,
+)
 
 Tables = Mapping[str, HeldTable]
 """The broadcast tables of a product by topic."""
@@ -82,8 +94,8 @@ class Plan:
             try:
                 is_last = place == len(flow.steps)
                 stage: Stage | StatefulStage
-                if isinstance(step, Latest):
-                    stage = compiled(step, self.columns, ground.key)
+                if isinstance(step, StatefulStep):
+                    stage = _with_state(step, flow, self.columns, ground.key)
                 elif isinstance(step, Join):
                     stage = JoinStage(step, tables[step.table.topic])
                 else:
@@ -132,6 +144,7 @@ class Plan:
         Raises DeclarationError when a step fails whatever the rows are.
         """
         quarantined: list[Quarantine] = []
+        late: dict[str, int] = {}
         given = frame
         for stage in self.stages:
             if isinstance(stage, StatefulStage):
@@ -142,6 +155,7 @@ class Plan:
                 done = run_without_guilty(stage, frame)
             frame = done.frame
             quarantined.extend(done.quarantined)
+            late |= done.late
         if frame.is_empty():
             frame = self._nothing(frame)
         if quarantined:
@@ -149,7 +163,7 @@ class Plan:
             quarantined.sort(key=lambda item: item.row)
             guilty = pl.Series([item.row for item in quarantined], dtype=pl.UInt32)
             frame = frame.filter(~pl.col(ROW).is_in(guilty.implode()))
-        return Processed(frame, quarantined)
+        return Processed(frame, quarantined, late)
 
     def _stateful(
         self, stage: StatefulStage, given: pl.DataFrame, frame: pl.DataFrame, batch: Batch
@@ -165,6 +179,23 @@ class Plan:
         """No rows, with the columns that rows would have had."""
         columns = self.columns if self.columns is not None else self._output
         return frame.clear() if columns is None else empty(columns)
+
+
+def _with_state(
+    step: StatefulStep, flow: Flow, columns: Columns | None, stream_key: tuple[str, ...]
+) -> StatefulStage:
+    """The stage of a step with state.
+
+    What a window tells is led back to no record: nobody knows which task a later state were of.
+    """
+    for before in flow.steps[: flow.steps.index(step)]:
+        if isinstance(before, WindowedAggregate):
+            text = (
+                f"has state behind {before.name}, whose rows come when its windows close; publish "
+                "those, and go on in a product that reads them"
+            )
+            raise refused(step, "BEHIND_WINDOW", text)
+    return stateful_stage(step, columns, stream_key)
 
 
 def _row_local(step: RowLocalStep, output: Columns | None, defaults: Defaults) -> Stage:

@@ -5,7 +5,7 @@ for rows that a later stage refuses is dropped with the whole batch, which is th
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -14,7 +14,10 @@ import polars as pl
 from headwater.contract import ROW, StateRows
 from headwater.errors import DeclarationError
 from headwater.flow.stage import Columns, Processed, refused, unknown_column
-from headwater.product import Latest, Step
+from headwater.product import Latest, StatefulStep
+
+DueTimes = Callable[[pl.Series, pl.DataFrame], pl.Series]
+"""When rows are due, by keys and columns: Int64 milliseconds of event time; null is never."""
 
 
 class KeyedRows(Protocol):
@@ -30,6 +33,19 @@ class KeyedRows(Protocol):
 
     def delete(self, partitions: pl.Series, keys: pl.Series) -> None:
         """Delete the rows of keys."""
+        ...
+
+    def schedule(self, partitions: pl.Series, keys: pl.Series, times: pl.Series) -> None:
+        """Let rows that were written be due at times: Int64, milliseconds of event time."""
+        ...
+
+    def due(self, task: int, until: int, times: DueTimes) -> pl.DataFrame:
+        """The keys of a task that are due up to and at a time: `time` and `key`, in this order.
+
+        They are not due again, unless what the batch did is dropped or aborted. Some may have no
+        row, or one that is due later by now. `times` is asked about all rows of a task when it is
+        new here.
+        """
         ...
 
 
@@ -48,6 +64,13 @@ class NoRows:
 
     def delete(self, partitions: pl.Series, keys: pl.Series) -> None:
         """Nothing."""
+
+    def schedule(self, partitions: pl.Series, keys: pl.Series, times: pl.Series) -> None:
+        """Nothing."""
+
+    def due(self, task: int, until: int, times: DueTimes) -> pl.DataFrame:  # noqa: ARG002 - the port's
+        """Nothing is."""
+        return pl.DataFrame(schema={"time": pl.Int64(), "key": pl.Binary()})
 
 
 def _unknown() -> pl.Series:
@@ -89,7 +112,7 @@ class StatefulStage(ABC):
     still be as they came, so that the state of a key is in the task its records come to.
     """
 
-    step: Step
+    step: StatefulStep
     rows: StateRows
     given: Columns
     stream_key: tuple[str, ...]
@@ -105,6 +128,10 @@ class StatefulStage(ABC):
         What it makes of each row is the same however records are cut into batches. Rows that it
         refuses are as if they had never come: the batch is run again without them.
         """
+
+    def stand_ins(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rows such as it makes of these, with their `_row`, to try the steps behind it on."""
+        return frame
 
 
 class LatestStage(StatefulStage):
@@ -170,14 +197,6 @@ def check_key(stage: StatefulStage, given: pl.DataFrame, frame: pl.DataFrame) ->
     if not given.select(pl.col(key).gather(rows)).equals(frame.select(key)):
         text = f"a step before it changed {', '.join(key)}; keep the key of the stream as it came"
         raise refused(stage.step, "KEY_CHANGED", text)
-
-
-def compiled(step: Latest, given: Columns | None, stream_key: tuple[str, ...]) -> StatefulStage:
-    """The stage of a step. Raises DeclarationError, also where only data tells the columns."""
-    if given is None:
-        text = "only data tells the columns of the steps before it; put it before them"
-        raise refused(step, "UNKNOWN_COLUMNS", text)
-    return LatestStage(step, given, stream_key)
 
 
 Stores = Mapping[str, KeyedRows]

@@ -1,7 +1,9 @@
 """What an author declares: products, flows, snapshot policies. Nothing runs here."""
 
+from headwater.product import aggregates
 from headwater.product.declaration import DataProduct, Output
 from headwater.product.flow import (
+    AggregateStep,
     Filter,
     Flow,
     Join,
@@ -11,18 +13,23 @@ from headwater.product.flow import (
     MapEvents,
     Others,
     RowLocalStep,
+    RunningAggregate,
     Select,
     Sql,
+    StatefulStep,
     Step,
     Stream,
     Subjects,
     Table,
+    WindowedAggregate,
     WithColumns,
 )
 from headwater.product.origin import Origin
 from headwater.product.snapshot import Snapshot
+from headwater.product.windows import hopping, session, tumbling
 
 __all__ = [
+    "AggregateStep",
     "DataProduct",
     "Filter",
     "Flow",
@@ -35,12 +42,19 @@ __all__ = [
     "Others",
     "Output",
     "RowLocalStep",
+    "RunningAggregate",
     "Select",
     "Snapshot",
     "Sql",
+    "StatefulStep",
     "Step",
     "Stream",
     "Subjects",
     "Table",
+    "WindowedAggregate",
     "WithColumns",
+    "aggregates",
+    "hopping",
+    "session",
+    "tumbling",
 ]
