@@ -152,7 +152,7 @@ def test_mistakes_are_told_without_data() -> None:
     ]
     assert refused(stream.dedupe("id", within="1h"), event_time=None) == [
         (
-            "NO_EVENT_TIME dedupe-1: works on event time; name the field in the contract of the"
+            "NO_EVENT_TIME dedupe-1: works on event time; name it in the contract of the"
             ' stream, "eventTime"'
         )
     ]

@@ -378,14 +378,14 @@ def test_mistakes_are_told_without_data() -> None:
         ],
         [
             (
-                "NO_EVENT_TIME process-1: works on event time; name the field in the contract of"
-                ' the stream, "eventTime"'
+                "NO_EVENT_TIME process-1: works on event time; name it in the contract of the"
+                ' stream, "eventTime"'
             )
         ],
         [
             (
-                "STATE_BEHIND_TIMERS latest-3: comes behind process-2, of which rows have no record"
-                " and no event time; publish those, and go on in a product that reads them"
+                "BEHIND_TIMERS latest-3: has state behind process-2, of which rows come when timers"
+                " are due; publish those, and go on in a product that reads them"
             )
         ],
     ]

@@ -16,11 +16,13 @@ from headwater.product import (
     MapEvents,
     Output,
     Process,
+    RunningAggregate,
     Select,
     Sql,
     StatefulStep,
     Step,
     Stream,
+    WindowedAggregate,
     WithColumns,
 )
 
@@ -120,7 +122,7 @@ def _does(step: Step) -> str:
     match step:
         case Map() | MapEvents():
             return _called(step.function)
-        case Latest() | Dedupe() | Process():
+        case Latest() | Dedupe() | Process() | RunningAggregate() | WindowedAggregate():
             return _keeps(step)
         case Join(table=table, on=on, columns=columns, how=how):
             taken = ", ".join(f"{old} as {new}" for old, new in (columns or {}).items())
@@ -138,6 +140,8 @@ def _keeps(step: StatefulStep) -> str:
     match step:
         case Latest():
             return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
+        case RunningAggregate() | WindowedAggregate():
+            return f"{', '.join(step.aggregates)} of each {', '.join(step.key)}"
         case Dedupe():
             return f"one row of each {', '.join(step.key)} within {step.within}"
         case Process():

@@ -17,9 +17,20 @@ from typing import Final
 import polars as pl
 
 from headwater.errors import DeclarationError, FatalError, Problem
-from headwater.flow.aggregators import AT, TIME, Aggregator, Part, aggregator
+from headwater.flow.aggregators import (
+    Aggregator,
+    Fold,
+    Part,
+    Rows,
+    aggregator,
+    order,
+)
 from headwater.flow.stage import Columns
 from headwater.product.aggregates import Aggregate
+
+HELD: Final = "_rows"
+"""The column of a state that every state has: how many rows it is of."""
+_ROWS: Final[Aggregator] = Rows()
 
 _PLACE: Final = "_place"
 _GROUP: Final = "_group"
@@ -44,16 +55,22 @@ class Aggregation:
                 self._aggregators[name] = compiled
         if problems:
             raise DeclarationError(problems)
-        self._parts: Final = [
-            (name, part) for name, each in self._aggregators.items() for part in each.parts
-        ]
-        self.state: Final[Columns] = {
-            _column(name, part.name): part.type for name, part in self._parts
+        self._lifted: Final = [_ROWS, *self._aggregators.values()]
+        self._parts: Final = {
+            _column(each.column, part.name): (each.column, part)
+            for each in self._lifted
+            for part in each.parts
         }
-        """The columns of a state; a store can hold their types."""
+        self.state: Final[Columns] = {name: part.type for name, (_, part) in self._parts.items()}
+        """The columns of a state; a store can hold their types. HELD is never null."""
         self.results: Final[Columns] = {name: each.type for name, each in self._aggregators.items()}
         """The columns of a result."""
-        self.runs: Final = all(part.fold != "collect" for _, part in self._parts)
+        self.reads: Final = {each.column for each in self._lifted if each.column is not None}
+        """The columns of rows that it is of."""
+        folds = {part.fold for _, part in self._parts.values()}
+        self.is_ordered: Final = not folds.isdisjoint({"first", "last", "collect"})
+        """Whether it needs EVENT_TIME and OFFSET."""
+        self.runs: Final = "collect" not in folds
         """Whether there are running results: a list would be written anew for each of its rows."""
 
     def beyond(self) -> pl.Expr:
@@ -73,15 +90,18 @@ class Aggregation:
         if rows.select(self.beyond().any()).item():
             message = "A number is too large to be summed exactly."
             raise OverflowError(message)
+        lifted: dict[str, pl.Series] = {}
+        for each in self._lifted:
+            names = [_column(each.column, part.name) for part in each.parts]
+            if not lifted.keys() >= set(names):
+                lifted |= zip(names, each.lift(rows), strict=True)
         return rows.with_columns(
-            series.cast(part.type).alias(_column(name, part.name))
-            for name, each in self._aggregators.items()
-            for part, series in zip(each.parts, each.lift(rows), strict=True)
+            series.cast(self.state[name]).alias(name) for name, series in lifted.items()
         )
 
     def merge(self, states: pl.DataFrame, *, by: Sequence[str]) -> pl.DataFrame:
         """The merged state of each group, in the order of the groups' first rows."""
-        merged = [_merged(name, part) for name, part in self._parts]
+        merged = [_merged(column, part) for column, part in self._parts.values()]
         return states.group_by(by, maintain_order=True).agg(merged)
 
     def running(self, states: pl.DataFrame, *, by: Sequence[str]) -> pl.DataFrame:
@@ -94,7 +114,7 @@ class Aggregation:
         grouped = placed.with_columns(pl.col(_PLACE).first().over(by).alias(_GROUP)).sort(
             _GROUP, maintain_order=True
         )
-        running = grouped.with_columns(_running(name, part) for name, part in self._parts)
+        running = grouped.with_columns(_running(*each) for each in self._parts.values())
         return running.sort(_PLACE).drop(_PLACE, _GROUP)
 
     def result(self, states: pl.DataFrame) -> pl.DataFrame:
@@ -105,7 +125,7 @@ class Aggregation:
         """
         try:
             return states.drop(self.state).with_columns(
-                each.result([states[_column(name, part.name)] for part in each.parts])
+                each.result([states[_column(each.column, part.name)] for part in each.parts])
                 .cast(each.type)
                 .alias(name)
                 for name, each in self._aggregators.items()
@@ -122,18 +142,18 @@ def _overflow() -> FatalError:
     )
 
 
-def _column(name: str, part: str) -> str:
-    """The column of a part of an aggregate's state; no part has two underscores in its name."""
-    return f"_{name}__{part}"
+def _column(of: str | None, part: str) -> str:
+    """The column of a part of the states of a column; no part has two underscores in its name."""
+    return f"_{part}" if of is None else f"_{of}__{part}"
 
 
-def _order(name: str) -> tuple[str, str]:
-    return _column(name, TIME), _column(name, AT)
+def _order(of: str | None, fold: Fold) -> list[str]:
+    return [_column(of, part) for part in order(fold)]
 
 
-def _merged(name: str, part: Part) -> pl.Expr:
+def _merged(of: str | None, part: Part) -> pl.Expr:
     """One part of the states of a group, merged."""
-    column = pl.col(_column(name, part.name))
+    column = pl.col(_column(of, part.name))
     match part.fold:
         case "sum":
             return column.sum()
@@ -142,16 +162,16 @@ def _merged(name: str, part: Part) -> pl.Expr:
         case "max":
             return column.max()
         case "first":
-            return column.sort_by(_order(name)).first()
+            return column.sort_by(_order(of, part.fold)).first()
         case "last":
-            return column.sort_by(_order(name)).last()
+            return column.sort_by(_order(of, part.fold)).last()
         case "collect":
             return column.list.explode().sort().head(part.limit)
 
 
-def _running(name: str, part: Part) -> pl.Expr:
+def _running(of: str | None, part: Part) -> pl.Expr:
     """One part of the states of a group, merged up to each of them; rows stand by group."""
-    column = pl.col(_column(name, part.name))
+    column = pl.col(_column(of, part.name))
     match part.fold:
         case "sum":
             begins = pl.col(_GROUP) != pl.col(_GROUP).shift().fill_null(-1)
@@ -162,10 +182,10 @@ def _running(name: str, part: Part) -> pl.Expr:
             ordered = column.sort(descending=is_min, nulls_last=True)
             return _greatest(ordered, column.rank("ordinal", descending=is_min))
         case "first" | "last":
-            places = pl.arg_sort_by(_order(name), descending=part.fold == "first")
+            places = pl.arg_sort_by(_order(of, part.fold), descending=part.fold == "first")
             return _greatest(column.gather(places), places.arg_sort() + 1)
         case "collect":
-            message = f"{name} has no running result"
+            message = f"{part.name} has no running result"
             raise TypeError(message)
 
 

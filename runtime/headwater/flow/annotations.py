@@ -3,13 +3,18 @@
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from enum import Enum
+from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import polars as pl
 from pydantic import BaseModel
+
+from headwater.flow.stage import refused
+from headwater.product import Step
 
 _SCALARS: Final[Mapping[type, pl.DataType]] = {
     str: pl.String(),
@@ -21,6 +26,28 @@ _SCALARS: Final[Mapping[type, pl.DataType]] = {
     time: pl.Time(),
     datetime: pl.Datetime("us", "UTC"),
 }
+
+
+@contextmanager
+def annotations_read(step: Step) -> Iterator[None]:
+    """Annotations that cannot be resolved, or a callable without a signature, are a mistake.
+
+    Raises DeclarationError.
+    """
+    try:
+        yield
+    except (NameError, TypeError, ValueError) as error:
+        raise refused(step, "INVALID_STEP", f"{type(error).__name__}: {error}") from error
+
+
+def check_function(step: Step, function: object) -> None:
+    """Raises DeclarationError for what is no function, or one that somebody had to await."""
+    if not callable(function):
+        raise refused(step, "INVALID_STEP", "takes a function; give it one that can be called")
+    called = (function, getattr(function, "__call__", None))  # noqa: B004 its code, not whether
+    if any(iscoroutinefunction(each) or isasyncgenfunction(each) for each in called):
+        text = "takes a plain function, not one of `async def`; nothing would await it"
+        raise refused(step, "INVALID_STEP", text)
 
 
 def model_taken(function: Callable[..., Any]) -> type[BaseModel] | None:

@@ -1,23 +1,21 @@
 """A flow compiled for the columns of its input: every mistake now, only bad rows later."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Final
 
 import polars as pl
 
 from headwater.contract import ROW, ROW_TYPE, is_reserved
 from headwater.errors import DeclarationError, Problem
+from headwater.flow.annotations import annotations_read, check_function
 from headwater.flow.blame import run_without_guilty
-from headwater.flow.dedupe import DedupeStage
 from headwater.flow.events import EventStage
 from headwater.flow.frames import ExpressionStage, FrameStage
 from headwater.flow.join import HeldTable, JoinStage
+from headwater.flow.keeping import stateful_stage
 from headwater.flow.nullable import nullable_columns
-from headwater.flow.process import ProcessStage
 from headwater.flow.sql import SqlStage
 from headwater.flow.stage import (
     Around,
@@ -29,14 +27,12 @@ from headwater.flow.stage import (
     empty,
     refused,
 )
-from headwater.flow.stateful import NO_BATCH, Batch, LatestStage, StatefulStage, Stores, check_key
+from headwater.flow.stateful import NO_BATCH, Batch, StatefulStage, Stores, check_key
 from headwater.model import Quarantine
 from headwater.product import (
-    Dedupe,
     Filter,
     Flow,
     Join,
-    Latest,
     Map,
     MapEvents,
     Process,
@@ -44,6 +40,7 @@ from headwater.product import (
     Sql,
     StatefulStep,
     Step,
+    WindowedAggregate,
 )
 
 Tables = Mapping[str, HeldTable]
@@ -116,12 +113,12 @@ class Plan:
         self, step: Step, ground: Ground, output: Columns | None, defaults: Defaults
     ) -> Stage | StatefulStage:
         if isinstance(step, StatefulStep):
-            for stage in self.stateful:
-                if stage.makes_rows:
-                    text = f"comes behind {stage.step.name}, of which rows have no record and no"
-                    text += " event time; publish those, and go on in a product that reads them"
-                    raise refused(step, "STATE_BEHIND_TIMERS", text)
-            return _stateful(step, self.columns, ground, output, defaults)
+            _refuse_behind(step, self.flow.steps[: self.flow.steps.index(step)])
+            stage = stateful_stage(step, self.columns, ground.key, output, defaults)
+            if stage.needs_event_time and ground.event_time is None:
+                text = 'works on event time; name it in the contract of the stream, "eventTime"'
+                raise refused(step, "NO_EVENT_TIME", text)
+            return stage
         if isinstance(step, Join):
             return JoinStage(step, ground.tables[step.table.topic])
         return _row_local(step, output, defaults)
@@ -160,6 +157,7 @@ class Plan:
         Raises DeclarationError when a step fails whatever the rows are.
         """
         quarantined: list[Quarantine] = []
+        late: dict[str, int] = {}
         given, made = frame, None
         for stage in self.stages:
             if isinstance(stage, StatefulStage):
@@ -169,6 +167,7 @@ class Plan:
             else:
                 done = run_without_guilty(stage, frame)
             frame = done.frame
+            late |= done.late
             quarantined.extend(done.quarantined if made is None else _led_back(done, made))
             if isinstance(stage, StatefulStage) and stage.makes_rows:
                 # rows of records and rows of none take turns: numbered anew for what follows
@@ -183,7 +182,7 @@ class Plan:
             quarantined.sort(key=lambda item: item.row)
             guilty = pl.Series([item.row for item in quarantined], dtype=pl.UInt32)
             frame = frame.filter(~pl.col(ROW).is_in(guilty.implode()))
-        return Processed(frame, quarantined)
+        return Processed(frame, quarantined, late)
 
     def _stateful(
         self, stage: StatefulStage, given: pl.DataFrame, frame: pl.DataFrame, batch: Batch
@@ -205,63 +204,33 @@ def _led_back(done: Processed, rows: pl.Series) -> list[Quarantine]:
     return [replace(each, row=rows[each.row]) for each in done.quarantined]
 
 
+def _refuse_behind(step: Step, before: Sequence[Step]) -> None:
+    """Rows of no record come of no task: nobody knows in which a later state of them would be."""
+    for each in before:
+        if isinstance(each, WindowedAggregate):
+            text = (
+                f"has state behind {each.name}, whose rows come when its windows close; publish "
+                "those, and go on in a product that reads them"
+            )
+            raise refused(step, "BEHIND_WINDOW", text)
+        if isinstance(each, Process) and each.on_timer is not None:
+            text = (
+                f"has state behind {each.name}, of which rows come when timers are due; publish "
+                "those, and go on in a product that reads them"
+            )
+            raise refused(step, "BEHIND_TIMERS", text)
+
+
 def _row_local(step: RowLocalStep, output: Columns | None, defaults: Defaults) -> Stage:
     if isinstance(step, Sql):
         return SqlStage(step)
     if not isinstance(step, (Map, MapEvents)):
         return ExpressionStage(step)
-    _check_function(step, step.function)
+    check_function(step, step.function)
     if isinstance(step, Map):
         return FrameStage(step)
-    with _annotations_of(step):
+    with annotations_read(step):
         return EventStage(step, output, defaults if output is not None else {})
-
-
-def _stateful(
-    step: StatefulStep,
-    given: Columns | None,
-    ground: Ground,
-    output: Columns | None,
-    defaults: Defaults,
-) -> StatefulStage:
-    """The stage of a step. Raises DeclarationError, also where only data tells the columns."""
-    if given is None:
-        text = "only data tells the columns of the steps before it; put it before them"
-        raise refused(step, "UNKNOWN_COLUMNS", text)
-    stage: StatefulStage
-    match step:
-        case Latest():
-            stage = LatestStage(step, given, ground.key)
-        case Dedupe():
-            stage = DedupeStage(step, given, ground.key)
-        case Process():
-            _check_function(step, step.function)
-            if step.on_timer is not None:
-                _check_function(step, step.on_timer)
-            target = (output, defaults if output is not None else {})
-            with _annotations_of(step):
-                stage = ProcessStage(step, given, ground.key, *target)
-    if stage.needs_event_time and ground.event_time is None:
-        text = 'works on event time; name the field in the contract of the stream, "eventTime"'
-        raise refused(step, "NO_EVENT_TIME", text)
-    return stage
-
-
-@contextmanager
-def _annotations_of(step: Step) -> Iterator[None]:
-    """Annotations that cannot be resolved, or a callable without a signature, are a mistake."""
-    try:
-        yield
-    except (NameError, TypeError, ValueError) as error:
-        raise refused(step, "INVALID_STEP", f"{type(error).__name__}: {error}") from error
-
-
-def _check_function(step: Step, function: object) -> None:
-    if not _is_function(function):
-        raise refused(step, "INVALID_STEP", "takes a function; give it one that can be called")
-    if _is_async(function):
-        text = "takes a plain function, not one of `async def`; nothing would await it"
-        raise refused(step, "INVALID_STEP", text)
 
 
 def _unreserved(step: Step, columns: Columns | None) -> Columns | None:
@@ -271,13 +240,3 @@ def _unreserved(step: Step, columns: Columns | None) -> Columns | None:
             text = f"the name {name} is Headwater's own column; choose another"
             raise refused(step, "RESERVED_NAME", text)
     return columns
-
-
-def _is_function(value: object) -> bool:
-    return callable(value)
-
-
-def _is_async(function: object) -> bool:
-    """Whether calling it gives a coroutine or an asynchronous generator."""
-    called = (function, getattr(function, "__call__", None))  # noqa: B004 its code, not whether
-    return any(iscoroutinefunction(each) or isasyncgenfunction(each) for each in called)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import polars as pl
 from pydantic import BaseModel
 
-from headwater.contract import ROW, StateRows
+from headwater.contract import ROW, ROW_TYPE, StateRows
 from headwater.errors import DeclarationError
 from headwater.flow.annotations import model_returned
 from headwater.flow.blame import is_out_of_memory
@@ -18,7 +18,7 @@ from headwater.flow.events import Event, ReturnedEvents, TakenEvents
 from headwater.flow.process_calls import Calls, Functions, Held, TaskKey, Visit
 from headwater.flow.stage import Around, Columns, Defaults, Processed, refused
 from headwater.flow.state_objects import StateMisfitError, StateObjects
-from headwater.flow.stateful import Batch, KeyedRows, StatefulStage, check_columns
+from headwater.flow.stateful import Batch, KeyedRows, NoRows, StatefulStage, check_columns
 from headwater.flow.values import to_values
 from headwater.product import Process, Step
 
@@ -125,6 +125,12 @@ class ProcessStage(StatefulStage):
         returned = self._functions.returned.frame(calls.rows, calls.out)
         return Processed(returned, calls.quarantined)
 
+    def stand_ins(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """What the function makes of rows whose key has no state yet."""
+        rows = frame.with_columns(pl.int_range(frame.height, dtype=ROW_TYPE).alias(ROW))
+        batch = Batch(pl.repeat(0, frame.height, dtype=pl.Int64, eager=True))
+        return self.run(rows, batch, NoRows(self.rows)).frame
+
     def _called(self, given: _Given, store: KeyedRows, *, is_careful: bool = False) -> Calls:
         """All calls of a batch; what they leave is stored. Raises StateMisfitError."""
         held = self._loaded(store, given.places())
@@ -158,18 +164,19 @@ class ProcessStage(StatefulStage):
         """What is kept of these keys."""
         tasks, keys = _series(places)
         found = store.read(tasks, keys)
-        timers = found[TIMERS].to_list()
-        stored = iter(self._objects.loaded(found.filter(found[TIMERS].is_not_null())))
+        is_held = found[TIMERS].is_not_null()
+        stored = iter(self._objects.loaded(found.filter(is_held)))
+        timers = _sets(found[TIMERS])
         parts = self._keys.decode(keys.to_list())
         rows = zip(*(to_values(part) for part in parts), strict=True)
         return {
             place: Held(
-                self._objects.new() if times is None else next(stored),
-                set(times or ()),
-                min(times or (), default=None),
+                next(stored) if known else self._objects.new(),
+                times,
+                min(times, default=None),
                 dict(zip(parts.columns, row, strict=True)),
             )
-            for place, times, row in zip(places, timers, rows, strict=True)
+            for place, known, times, row in zip(places, is_held, timers, rows, strict=True)
         }
 
     def _save(self, store: KeyedRows, calls: Calls) -> None:
@@ -177,8 +184,7 @@ class ProcessStage(StatefulStage):
         changed = [(place, held) for place, held in calls.held.items() if held.is_changed]
         kept = [(place, held) for place, held in changed if not held.is_forgotten]
         if kept:
-            timers = [sorted(held.timers) for _, held in kept]
-            times = pl.Series(TIMERS, timers, dtype=pl.List(pl.Int64()))
+            times = _lists([held.timers for _, held in kept])
             frame = self._objects.frame([held.state for _, held in kept]).with_columns(times)
             store.write(*_series([place for place, _ in kept]), frame)
         gone = [place for place, held in changed if held.is_forgotten]
@@ -188,6 +194,27 @@ class ProcessStage(StatefulStage):
         if later:
             firsts = pl.Series([held.next_timer for _, held in later], dtype=pl.Int64)
             store.schedule(*_series([place for place, _ in later]), _milliseconds(firsts))
+
+
+def _sets(lists: pl.Series) -> list[set[int]]:
+    """The inverse; null is empty."""
+    sets: list[set[int]] = [set() for _ in range(len(lists))]
+    held = (lists.list.len() > 0).fill_null(value=False)
+    for row, times in zip(held.arg_true(), lists.filter(held), strict=True):
+        sets[row] = set(times)
+    return sets
+
+
+def _lists(times: Sequence[set[int]]) -> pl.Series:
+    """Sets as lists in order; a Python list per value would cost three times as much."""
+    rows = pl.int_range(len(times), eager=True).alias(ROW).to_frame()
+    known = {
+        ROW: [row for row, each in enumerate(times) for _ in each],
+        TIMERS: [time for each in times for time in sorted(each)],
+    }
+    schema = {ROW: pl.Int64(), TIMERS: pl.Int64()}
+    lists = pl.DataFrame(known, schema=schema).group_by(ROW, maintain_order=True).agg(TIMERS)
+    return rows.join(lists, on=ROW, how="left", maintain_order="left")[TIMERS].fill_null([])
 
 
 def _due_times(_: pl.Series, rows: pl.DataFrame) -> pl.Series:

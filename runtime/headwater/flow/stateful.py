@@ -16,7 +16,7 @@ from headwater.contract import ROW, StateRows
 from headwater.errors import DeclarationError
 from headwater.flow.stage import Around, Columns, Processed, refused, unknown_column
 from headwater.model import Code, Quarantine
-from headwater.product import Latest, Step
+from headwater.product import Latest, StatefulStep, Step
 
 DueTimes = Callable[[pl.Series, pl.DataFrame], pl.Series]
 """When rows are due, by keys and columns: Int64 milliseconds of event time; null is never."""
@@ -143,7 +143,7 @@ class StatefulStage(ABC):
     `makes_rows`: some of its rows no record made; those are in no task, and have no event time.
     """
 
-    step: Step
+    step: StatefulStep
     rows: StateRows
     given: Columns
     stream_key: tuple[str, ...]
@@ -166,6 +166,10 @@ class StatefulStage(ABC):
         What it makes of each row is the same however records are cut into batches. Rows that it
         refuses are as if they had never come: the batch is run again without them.
         """
+
+    def stand_ins(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rows such as it makes of these, with their `_row`, to try the steps behind it on."""
+        return frame
 
 
 class LatestStage(StatefulStage):

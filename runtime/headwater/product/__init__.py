@@ -1,7 +1,9 @@
 """What an author declares: products, flows, snapshot policies. Nothing runs here."""
 
+from headwater.product import aggregates
 from headwater.product.declaration import DataProduct, Output
 from headwater.product.flow import (
+    AggregateStep,
     Dedupe,
     Filter,
     Flow,
@@ -13,6 +15,7 @@ from headwater.product.flow import (
     Others,
     Process,
     RowLocalStep,
+    RunningAggregate,
     Select,
     Sql,
     StatefulStep,
@@ -20,13 +23,16 @@ from headwater.product.flow import (
     Stream,
     Subjects,
     Table,
+    WindowedAggregate,
     WithColumns,
 )
 from headwater.product.origin import Origin
 from headwater.product.process import ProcessContext
 from headwater.product.snapshot import Snapshot
+from headwater.product.windows import hopping, session, tumbling
 
 __all__ = [
+    "AggregateStep",
     "DataProduct",
     "Dedupe",
     "Filter",
@@ -42,6 +48,7 @@ __all__ = [
     "Process",
     "ProcessContext",
     "RowLocalStep",
+    "RunningAggregate",
     "Select",
     "Snapshot",
     "Sql",
@@ -50,5 +57,10 @@ __all__ = [
     "Stream",
     "Subjects",
     "Table",
+    "WindowedAggregate",
     "WithColumns",
+    "aggregates",
+    "hopping",
+    "session",
+    "tumbling",
 ]

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from headwater.product.aggregates import Aggregate
 from headwater.product.origin import Origin, caller
 from headwater.product.process import ProcessContext
+from headwater.product.windows import Windows
 
 if TYPE_CHECKING:  # a declaration is stored, not run: the command line starts without polars
     import polars as pl
@@ -27,6 +29,10 @@ SchemaIdPlace = Literal["prefix", "header"]
 """Where a published record names its schema: id before the body (V0), or GUID in a header (V1)."""
 Others = Literal["refuse", "skip"]
 """What becomes of records of a type that no contract takes."""
+Emission = Literal["on_close", "on_change"]
+"""When a window is told: once, when it closes, or with each row that changes it."""
+LatePolicy = Literal["drop", "dead-letter"]
+"""What becomes of a row all of whose windows have closed."""
 JoinKind = Literal["left", "inner"]
 """What becomes of a row that finds nothing in a table: nulls beside it, or dropped."""
 
@@ -182,10 +188,39 @@ class Join:
     how: JoinKind
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RunningAggregate:
+    """Turns each row into the aggregates of the rows of its group so far. It has state."""
+
+    name: str
+    origin: Origin
+    key: tuple[str, ...]
+    aggregates: Mapping[str, Aggregate]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowedAggregate:
+    """Turns rows into the aggregates of windows of their groups. It has state.
+
+    `allowed_lateness` is a duration as a text; "0s" is none.
+    """
+
+    name: str
+    origin: Origin
+    key: tuple[str, ...]
+    aggregates: Mapping[str, Aggregate]
+    windows: Windows
+    allowed_lateness: str
+    emit: Emission
+    late: LatePolicy
+
+
 RowLocalStep = Map | MapEvents | Filter | Select | WithColumns | Sql
 """Steps that look at one row at a time and at nothing else."""
-StatefulStep = Latest | Dedupe | Process
-"""Steps that keep rows by key between events."""
+AggregateStep = RunningAggregate | WindowedAggregate
+"""Steps that turn the rows of a group into aggregates."""
+StatefulStep = Latest | Dedupe | AggregateStep | Process
+"""Steps that have state."""
 Step = RowLocalStep | Join | StatefulStep
 
 
@@ -262,6 +297,13 @@ class Flow:
         step = Process(self._name("process"), caller(), function, state, on_timer)
         return self._then(step)
 
+    def group_by(self, key: str | Sequence[str]) -> Grouped:
+        """Put rows that are equal in these columns together, to aggregate them.
+
+        The columns of the stream's key must be among them; no step before may change those.
+        """
+        return Grouped(self, (key,) if isinstance(key, str) else tuple(key))
+
     def sql(self, statement: str) -> Flow:
         """Keep rows and compute columns: `SELECT ... FROM events [WHERE ...]`.
 
@@ -292,3 +334,64 @@ class Flow:
 
     def _then(self, step: Step) -> Flow:
         return replace(self, steps=(*self.steps, step))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouped:
+    """The rows of a flow in groups: aggregate them running, or by windows of event time."""
+
+    flow: Flow
+    key: tuple[str, ...]
+
+    def agg(self, **aggregates: Aggregate) -> Flow:
+        """One row per row: the columns of its group, and the aggregates of the group so far."""
+        name = self.flow._name("agg")  # noqa: SLF001 - a step of its flow
+        step = RunningAggregate(name, caller(), self.key, aggregates)
+        return self.flow._then(step)  # noqa: SLF001 - as above
+
+    def window(
+        self,
+        windows: Windows,
+        *,
+        allowed_lateness: str = "0s",
+        emit: Emission = "on_close",
+        late: LatePolicy = "drop",
+    ) -> Windowed:
+        """Put the rows of each group into windows of event time: `tumbling("1h")`, or others.
+
+        A window closes when the watermark, the greatest event time the task has seen, is past its
+        end by `allowed_lateness` ("5m"). Then it is told, with emit="on_close"; with "on_change"
+        each row that changes a window tells how it stands. A row all of whose windows have closed
+        is late: dropped and counted, or a dead letter.
+        """
+        return Windowed(self, windows, allowed_lateness, emit, late)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windowed:
+    """Groups in windows of event time."""
+
+    grouped: Grouped
+    windows: Windows
+    allowed_lateness: str
+    emit: Emission
+    late: LatePolicy
+
+    def agg(self, **aggregates: Aggregate) -> Flow:
+        """The columns of the group, `window_start`, `window_end` and the aggregates.
+
+        One row per window that closes, in the order of their ends; or per row and window it
+        changes. Bounds are UTC, to the millisecond; the start is in the window, the end is not.
+        """
+        flow, key = self.grouped.flow, self.grouped.key
+        step = WindowedAggregate(
+            flow._name("window"),  # noqa: SLF001 - a step of its flow
+            caller(),
+            key,
+            aggregates,
+            self.windows,
+            self.allowed_lateness,
+            self.emit,
+            self.late,
+        )
+        return flow._then(step)  # noqa: SLF001 - as above
