@@ -56,16 +56,6 @@ def test_whole_numbers_are_kept_wide() -> None:
     assert found["all"].to_list()[0] == 3 * (2**31 - 1)
 
 
-def test_the_first_states_come_first() -> None:
-    """What a group holds stands before its new rows: the order of arrival may count."""
-    declared = own(
-        {"texts": pl.concat_list("s")}, {"texts": pl.col("texts").list.explode()}, "texts"
-    )
-    aggregation = Aggregation({"all": declared}, COLUMNS)
-    found = aggregation.result(aggregation.merge(aggregation.lift(ROWS), by=["g"]))
-    assert found["all"].to_list() == [["p", "r", "s"], ["q"], ["t"]]
-
-
 @pytest.mark.parametrize(
     ("declared", "words"),
     [
@@ -93,6 +83,7 @@ def test_expressions_that_do_not_fit_are_told_when_declared(
     [
         (own({"n": X.max()}, {"n": pl.col("n").max()}, "n"), "state looks at other rows"),
         (own({"n": pl.col("f")}, {"n": pl.col("n").sum()}, "n"), "another state"),
+        (own({"n": X}, {"n": pl.col("n").first()}, "n"), "in another order"),
         (own({"n": X}, {"n": pl.col("n").mean().cast(pl.Int64)}, "n"), "another state"),
     ],
 )

@@ -2,9 +2,9 @@
 
 from headwater.contract import ROW
 from headwater.flow.join import HeldTable
-from headwater.flow.locality import MAX_ROWS, check_row_local
+from headwater.flow.locality import check_row_local
 from headwater.flow.plan import NO_TABLES, Ground, Plan, Tables
-from headwater.flow.stage import Columns, Processed, instance
+from headwater.flow.stage import MAX_ROWS, Columns, Processed, instance
 from headwater.flow.stateful import NO_BATCH, Batch, KeyedRows, NoRows, StatefulStage
 from headwater.flow.table_rows import DELETED, TableRows
 from headwater.flow.values import from_values, loosen

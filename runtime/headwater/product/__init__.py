@@ -1,7 +1,10 @@
 """What an author declares: products, flows, snapshot policies. Nothing runs here."""
 
+from headwater.product import aggregates
 from headwater.product.declaration import DataProduct, Output
 from headwater.product.flow import (
+    AggregateStep,
+    Dedupe,
     Filter,
     Flow,
     Join,
@@ -10,20 +13,28 @@ from headwater.product.flow import (
     Map,
     MapEvents,
     Others,
+    Process,
     RowLocalStep,
+    RunningAggregate,
     Select,
     Sql,
+    StatefulStep,
     Step,
     Stream,
     Subjects,
     Table,
+    WindowedAggregate,
     WithColumns,
 )
 from headwater.product.origin import Origin
+from headwater.product.process import ProcessContext
 from headwater.product.snapshot import Snapshot
+from headwater.product.windows import hopping, session, tumbling
 
 __all__ = [
+    "AggregateStep",
     "DataProduct",
+    "Dedupe",
     "Filter",
     "Flow",
     "Join",
@@ -34,13 +45,22 @@ __all__ = [
     "Origin",
     "Others",
     "Output",
+    "Process",
+    "ProcessContext",
     "RowLocalStep",
+    "RunningAggregate",
     "Select",
     "Snapshot",
     "Sql",
+    "StatefulStep",
     "Step",
     "Stream",
     "Subjects",
     "Table",
+    "WindowedAggregate",
     "WithColumns",
+    "aggregates",
+    "hopping",
+    "session",
+    "tumbling",
 ]

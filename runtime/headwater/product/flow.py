@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from headwater.product.aggregates import Aggregate
 from headwater.product.durations import duration_ms
 from headwater.product.origin import Origin, caller
+from headwater.product.process import ProcessContext
+from headwater.product.windows import Windows
 
 if TYPE_CHECKING:  # a declaration is stored, not run: the command line starts without polars
     import polars as pl
@@ -17,12 +20,20 @@ if TYPE_CHECKING:  # a declaration is stored, not run: the command line starts w
     FrameFunction = Callable[[pl.DataFrame], pl.DataFrame]
 
 EventFunction = Callable[[Any], Any]
+ProcessFunction = Callable[[Any, Any], Any] | Callable[[Any, Any, ProcessContext], Any]
+"""Takes an event and the state of its key, which it changes, and the context if it wants it."""
+TimerFunction = Callable[[Any, datetime], Any] | Callable[[Any, datetime, ProcessContext], Any]
+"""Takes the state of a key and the time of a timer, and the context if it wants it."""
 Subjects = Literal["topic", "record", "topic-record"]
 """How the registry's subjects of a topic are named: `<topic>-value`, `<type>`, `<topic>-<type>`."""
 SchemaIdPlace = Literal["prefix", "header"]
 """Where a published record names its schema: id before the body (V0), or GUID in a header (V1)."""
 Others = Literal["refuse", "skip"]
 """What becomes of records of a type that no contract takes."""
+Emission = Literal["on_close", "on_change"]
+"""When a window is told: once, when it closes, or with each row that changes it."""
+LatePolicy = Literal["drop", "dead-letter"]
+"""What becomes of a row all of whose windows have closed."""
 JoinKind = Literal["left", "inner"]
 """What becomes of a row that finds nothing in a table: nulls beside it, or dropped."""
 
@@ -139,6 +150,30 @@ class Latest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Dedupe:
+    """Drops rows of which the key came already `within` so long of event time. It has state."""
+
+    name: str
+    origin: Origin
+    key: tuple[str, ...]
+    within: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Process:
+    """One event of a key at a time, with an object of the type `state` that is kept for the key.
+
+    `on_timer` is called when the watermark reaches a time that `function` asked for.
+    """
+
+    name: str
+    origin: Origin
+    function: ProcessFunction
+    state: type[Any]
+    on_timer: TimerFunction | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Sql:
     """Keeps rows and computes columns as the statement says."""
 
@@ -162,9 +197,40 @@ class Join:
     how: JoinKind
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RunningAggregate:
+    """Turns each row into the aggregates of the rows of its group so far. It has state."""
+
+    name: str
+    origin: Origin
+    key: tuple[str, ...]
+    aggregates: Mapping[str, Aggregate]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowedAggregate:
+    """Turns rows into the aggregates of windows of their groups. It has state.
+
+    `allowed_lateness` is a duration as a text; "0s" is none.
+    """
+
+    name: str
+    origin: Origin
+    key: tuple[str, ...]
+    aggregates: Mapping[str, Aggregate]
+    windows: Windows
+    allowed_lateness: str
+    emit: Emission
+    late: LatePolicy
+
+
 RowLocalStep = Map | MapEvents | Filter | Select | WithColumns | Sql
 """Steps that look at one row at a time and at nothing else."""
-Step = RowLocalStep | Join | Latest
+AggregateStep = RunningAggregate | WindowedAggregate
+"""Steps that turn the rows of a group into aggregates."""
+StatefulStep = Latest | Dedupe | AggregateStep | Process
+"""Steps that have state."""
+Step = RowLocalStep | Join | StatefulStep
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,6 +277,42 @@ class Flow:
         columns = (key,) if isinstance(key, str) else tuple(key)
         return self._then(Latest(self._name("latest"), caller(), columns, by))
 
+    def dedupe(self, key: str | Sequence[str], *, within: str) -> Flow:
+        """Drop each row less than `within` ("1h") from the latest of its key that went on.
+
+        `key` names the columns that tell an event from another; those of the stream's key are among
+        them, and no step before may change these. A row with a null in one of them goes on.
+        Time is event time, and it does not matter which of two is earlier: the first to come goes
+        on. What went on is known until the watermark is twice `within` behind it.
+        """
+        columns = (key,) if isinstance(key, str) else tuple(key)
+        return self._then(Dedupe(self._name("dedupe"), caller(), columns, within))
+
+    def process(
+        self,
+        function: ProcessFunction,
+        *,
+        state: type[Any],
+        on_timer: TimerFunction | None = None,
+    ) -> Flow:
+        """Run `function(event, state)` on one event at a time, in the order of each key.
+
+        `state` is a pydantic model or dataclass whose fields have defaults; each key of the stream
+        has an object of it, which the function changes in place. Events are taken and returned as
+        in `map_events`. With a third parameter a function gets a `ProcessContext`; its `set_timer`
+        makes `on_timer(state, at)` be called when the watermark reaches that event time, in the
+        order of time and key; it returns events as well.
+        """
+        step = Process(self._name("process"), caller(), function, state, on_timer)
+        return self._then(step)
+
+    def group_by(self, key: str | Sequence[str]) -> Grouped:
+        """Put rows that are equal in these columns together, to aggregate them.
+
+        The columns of the stream's key must be among them; no step before may change those.
+        """
+        return Grouped(self, (key,) if isinstance(key, str) else tuple(key))
+
     def sql(self, statement: str) -> Flow:
         """Keep rows and compute columns: `SELECT ... FROM events [WHERE ...]`.
 
@@ -241,3 +343,64 @@ class Flow:
 
     def _then(self, step: Step) -> Flow:
         return replace(self, steps=(*self.steps, step))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouped:
+    """The rows of a flow in groups: aggregate them running, or by windows of event time."""
+
+    flow: Flow
+    key: tuple[str, ...]
+
+    def agg(self, **aggregates: Aggregate) -> Flow:
+        """One row per row: the columns of its group, and the aggregates of the group so far."""
+        name = self.flow._name("agg")  # noqa: SLF001 - a step of its flow
+        step = RunningAggregate(name, caller(), self.key, aggregates)
+        return self.flow._then(step)  # noqa: SLF001 - as above
+
+    def window(
+        self,
+        windows: Windows,
+        *,
+        allowed_lateness: str = "0s",
+        emit: Emission = "on_close",
+        late: LatePolicy = "drop",
+    ) -> Windowed:
+        """Put the rows of each group into windows of event time: `tumbling("1h")`, or others.
+
+        A window closes when the watermark, the greatest event time the task has seen, is past its
+        end by `allowed_lateness` ("5m"). Then it is told, with emit="on_close"; with "on_change"
+        each row that changes a window tells how it stands. A row all of whose windows have closed
+        is late: dropped and counted, or a dead letter.
+        """
+        return Windowed(self, windows, allowed_lateness, emit, late)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windowed:
+    """Groups in windows of event time."""
+
+    grouped: Grouped
+    windows: Windows
+    allowed_lateness: str
+    emit: Emission
+    late: LatePolicy
+
+    def agg(self, **aggregates: Aggregate) -> Flow:
+        """The columns of the group, `window_start`, `window_end` and the aggregates.
+
+        One row per window that closes, in the order of their ends; or per row and window it
+        changes. Bounds are UTC, to the millisecond; the start is in the window, the end is not.
+        """
+        flow, key = self.grouped.flow, self.grouped.key
+        step = WindowedAggregate(
+            flow._name("window"),  # noqa: SLF001 - a step of its flow
+            caller(),
+            key,
+            aggregates,
+            self.windows,
+            self.allowed_lateness,
+            self.emit,
+            self.late,
+        )
+        return flow._then(step)  # noqa: SLF001 - as above
