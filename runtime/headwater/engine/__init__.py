@@ -14,14 +14,17 @@ from headwater.engine.table_task import TableTask
 from headwater.engine.tables import BroadcastTables
 from headwater.engine.task import InputPolicy, Route, Task
 from headwater.engine.transaction import Transaction, publish
+from headwater.engine.watermarks import END_OF_TIME, EventTimes, Standing, Watermarks
 from headwater.engine.work import Publication, Work
 
 __all__ = [
+    "END_OF_TIME",
     "BadRecordLimit",
     "BadRecordWindow",
     "BroadcastTables",
     "CommitPolicy",
     "DeadLetterTail",
+    "EventTimes",
     "InputPolicy",
     "LetterWriter",
     "Loop",
@@ -32,6 +35,7 @@ __all__ = [
     "Restoring",
     "Route",
     "Sandbox",
+    "Standing",
     "Start",
     "StartPolicy",
     "StartPositions",
@@ -41,6 +45,7 @@ __all__ = [
     "TableTask",
     "Task",
     "Transaction",
+    "Watermarks",
     "Work",
     "changelog_of",
     "publish",
