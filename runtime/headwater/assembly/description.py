@@ -8,18 +8,22 @@ from headwater.assembly.gate import fate_line, today
 from headwater.assembly.project import LoadedProduct
 from headwater.contract import Contract
 from headwater.product import (
+    AggregateStep,
     Filter,
     Join,
     Latest,
     Map,
     MapEvents,
     Output,
+    RunningAggregate,
     Select,
     Sql,
     Step,
     Stream,
+    WindowedAggregate,
     WithColumns,
 )
+from headwater.product.windows import SessionWindows, TimeWindows, Windows
 
 
 def describe(loaded: LoadedProduct) -> dict[str, Any]:
@@ -115,12 +119,33 @@ def _type(dtype: pl.DataType) -> str:
     return str(dtype)
 
 
-def _does(step: Step) -> str:
+def _windows(windows: Windows) -> str:
+    match windows:
+        case SessionWindows(gap):
+            return f"sessions with gaps up to {gap}"
+        case TimeWindows(size, every):
+            return f"windows of {size}" if every == size else f"windows of {size} every {every}"
+
+
+def _aggregates(step: AggregateStep) -> str:
+    when = "so far"
+    if isinstance(step, WindowedAggregate):
+        wait = f", open for {step.allowed_lateness} more" if step.allowed_lateness != "0s" else ""
+        when = f"in {_windows(step.windows)}{wait}, {step.emit}"
+    computed = (
+        f"{name}={each.kind}({each.column or ''})" for name, each in step.aggregates.items()
+    )
+    return f"by {', '.join(step.key)} {when}: {', '.join(computed)}"
+
+
+def _does(step: Step) -> str:  # noqa: PLR0911 - one for each kind of step
     match step:
         case Map() | MapEvents():
             return f"{getattr(step.function, '__name__', type(step.function).__name__)}(...)"
         case Latest():
             return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
+        case RunningAggregate() | WindowedAggregate():
+            return _aggregates(step)
         case Join(table=table, on=on, columns=columns, how=how):
             taken = ", ".join(f"{old} as {new}" for old, new in (columns or {}).items())
             return f"{table.topic} on {on} ({how}): {taken or 'all columns'}"

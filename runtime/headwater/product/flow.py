@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from headwater.product.aggregates import Aggregate
 from headwater.product.durations import duration_ms
 from headwater.product.origin import Origin, caller
-from headwater.product.origin import Origin, caller
 from headwater.product.windows import Windows
 
 if TYPE_CHECKING:  # a declaration is stored, not run: the command line starts without polars
