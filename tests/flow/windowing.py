@@ -89,9 +89,13 @@ class Running:
         self.reached = reached
         self.late += self.counted
 
-    def restart(self) -> None:
-        """Let go of everything in memory; what is stored locally is found again."""
+    def commit(self) -> None:
+        """The transaction is committed and flushed."""
         self.store.committed(dict.fromkeys(range(TASKS), 1))
+        self.store.flush()
+
+    def restart(self) -> None:
+        """Let go of everything in memory; what is committed is found again."""
         for task in range(TASKS):
             self.store.release(task)
             self.store.assign(task)

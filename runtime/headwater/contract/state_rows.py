@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from headwater.contract.arrays import Faults, Place
 from headwater.contract.columnar import ColumnarCodec
-from headwater.contract.expansion import expansion
+from headwater.contract.expansion import expansion, size_of
 from headwater.contract.framing import FRAME_BYTES, ID_BYTES, MAGIC
 from headwater.contract.leaves import physical_type
 from headwater.contract.rows import RowDecoder, RowEncoder
@@ -150,13 +150,12 @@ def _codec(
         memory = expansion(record)
 
         def by_column(values: Sequence[bytes]) -> list[Any] | None:
-            parts = []
-            for piece in memory.pieces(values):  # the codec takes no more at once
-                found = codec.decode(values[piece[0] : piece[-1] + 1])
-                if found is None or found.doubtful is not None:
-                    return None
-                parts.append([*found.arrays.values()])
-            return [pa.chunked_array(each) for each in zip(*parts, strict=True)]
+            if len(values) > 1 and not memory.bounds(len(values), size_of(values)):
+                middle = len(values) // 2  # the codec takes no more at once
+                halves = by_column(values[:middle]), by_column(values[middle:])
+                return _joined(*halves)
+            found = codec.decode(values)
+            return None if found is None or found.doubtful is not None else [*found.arrays.values()]
 
         return by_column, codec.encode
 
@@ -170,6 +169,19 @@ def _codec(
         return None if errors else [pa.concat_arrays(each) for each in zip(*parts, strict=True)]
 
     return by_row, RowEncoder(record, frame).encode
+
+
+def _joined(one: list[Any] | None, other: list[Any] | None) -> list[Any] | None:
+    if one is None or other is None:
+        return None
+    return [
+        pa.chunked_array([*_chunks(left), *_chunks(right)])
+        for left, right in zip(one, other, strict=True)
+    ]
+
+
+def _chunks(array: Any) -> list[Any]:
+    return array.chunks if isinstance(array, pa.ChunkedArray) else [array]
 
 
 def _physical(array: Any, type_: Leaf, _place: Place, _faults: Faults) -> Any:

@@ -151,7 +151,8 @@ class TimeWindowStage(WindowStage):
         self.windows: Final = step.windows
         self.size_ms: Final = step.windows.size_ms
         self.every_ms: Final = step.windows.every_ms
-        by = {**dict(sorted(self.groups.items())), WINDOW_START: pl.Int64()}
+        # the time first: what is open now stands together in the store, and goes together
+        by = {WINDOW_START: pl.Int64(), **dict(sorted(self.groups.items()))}
         self.states: Final = GroupStates(self.aggregation, by)
 
     def is_late(self) -> pl.Expr:

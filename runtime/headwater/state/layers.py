@@ -135,6 +135,8 @@ class TaskState:
 
     def _stored(self, keys: Sequence[bytes]) -> list[bytes | None]:
         values = self.local.get(keys)
-        self._weight.see(keys, values)
-        self.cache.add(dict(zip(keys, values, strict=True)))
+        # not what is absent: who looks for it writes it next
+        held = {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+        self._weight.see(held, [*held.values()])
+        self.cache.add(held)
         return values
