@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass
 from inspect import Parameter, signature
+from itertools import islice
 from typing import Any, Final
 
 import polars as pl
@@ -176,7 +177,9 @@ class ProcessStage(StatefulStage):
                 min(times, default=None),
                 dict(zip(parts.columns, row, strict=True)),
             )
-            for place, known, times, row in zip(places, is_held, timers, rows, strict=True)
+            for place, known, times, row in zip(
+                places, is_held.to_list(), timers, rows, strict=True
+            )
         }
 
     def _save(self, store: KeyedRows, calls: Calls) -> None:
@@ -200,8 +203,10 @@ def _sets(lists: pl.Series) -> list[set[int]]:
     """The inverse; null is empty."""
     sets: list[set[int]] = [set() for _ in range(len(lists))]
     held = (lists.list.len() > 0).fill_null(value=False)
-    for row, times in zip(held.arg_true(), lists.filter(held), strict=True):
-        sets[row] = set(times)
+    known = lists.filter(held)
+    times = iter(known.explode().to_list())  # a Series per value would cost ten times as much
+    for row, many in zip(held.arg_true().to_list(), known.list.len().to_list(), strict=True):
+        sets[row] = set(islice(times, many))
     return sets
 
 

@@ -150,7 +150,7 @@ class Calls:
 
     def _record(self, visit: Visit, key: bytes, event: Event) -> None:
         self._row, held = visit.row, self.held[visit.task, key]
-        before = self.functions.objects.copied(held.state)
+        before = self.functions.objects.values(held.state)
         context = ProcessContext(held.key)
         try:
             events = self.functions.of_record(event, held.state, context)
@@ -161,7 +161,7 @@ class Calls:
             if is_out_of_memory(error):
                 raise  # a sandbox must see it
             self.refuse(error)
-            held.state = before
+            self.functions.objects.put_back(held.state, before)
             return
         self._settle(visit.task, key, context)
         self._take(events)

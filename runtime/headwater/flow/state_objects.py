@@ -1,8 +1,8 @@
 """The typed object that a `process` step keeps for each key, and rows of a store."""
 
-import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any, Final, get_type_hints
 
 import polars as pl
@@ -34,9 +34,7 @@ class StateObjects:
         self._step: Final = step
         self.columns: Final = _columns(step)
         self._adapter: Final[TypeAdapter[Any]] = TypeAdapter(step.state)
-        is_flat = not any(kind.is_nested() for kind in self.columns.values())
-        self.copied: Final[Callable[[Any], Any]] = copy.copy if is_flat else copy.deepcopy
-        """A copy that no change of the other shows in."""
+        self._is_nested: Final = any(kind.is_nested() for kind in self.columns.values())
         try:
             self.new()
         except (TypeError, ValueError) as error:
@@ -46,6 +44,16 @@ class StateObjects:
     def new(self) -> Any:
         """The state of a key that has none."""
         return self._step.state()
+
+    def values(self, state: Any) -> Sequence[Any]:
+        """What an object holds, to be `put_back` whatever is done to the object."""
+        values = [getattr(state, name, None) for name in self.columns]
+        return deepcopy(values) if self._is_nested else values
+
+    def put_back(self, state: Any, values: Sequence[Any]) -> None:
+        """Let an object hold these values again."""
+        for name, value in zip(self.columns, values, strict=True):
+            object.__setattr__(state, name, value)  # a model may refuse, or compute
 
     def loaded(self, frame: pl.DataFrame) -> list[Any]:
         """The objects of rows. Raises DeclarationError when the type does not take them any more.
@@ -72,18 +80,15 @@ class StateObjects:
 
     def frame(self, states: Sequence[Any]) -> pl.DataFrame:
         """The objects in columns. Raises StateMisfitError with the name of a field."""
-        rows = [self._fields(state) for state in states]
         columns = []
         for name, kind in self.columns.items():
             try:
-                columns.append(from_values(name, [row[name] for row in rows], kind))
-            except (TypeError, ValueError, OverflowError) as error:
+                # by attribute: a serializer would warn of a value that does not fit, and show it
+                values = [_plain(getattr(state, name)) for state in states]
+                columns.append(from_values(name, values, kind))
+            except (AttributeError, TypeError, ValueError, OverflowError) as error:
                 raise StateMisfitError(name) from error
         return pl.DataFrame(columns)
-
-    def _fields(self, state: Any) -> Mapping[str, Any]:
-        # by attribute: a serializer would warn of a value that does not fit, and show it
-        return {name: _plain(getattr(state, name)) for name in self.columns}
 
 
 def _plain(value: Any) -> Any:
