@@ -1,16 +1,21 @@
 """A world whose product counts the records of each key: state that shows every loss and repeat."""
 
+import shutil
+import weakref
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Final
 
 import polars as pl
 from tests.engine.conftest import INPUT, OUTPUT, EchoTask, Process, World
 
+from headwater.adapters.directory import DirectoryStorage
 from headwater.adapters.memory import MemoryStores
 from headwater.contract import StateRows
-from headwater.engine import Publication, StepStore, Stores, Work
+from headwater.engine import Checkpoints, Publication, StepStore, Stores, Work
 from headwater.model import Quarantine
 from headwater.ports import Records, TopicSettings
 from headwater.state import KeyedStore, StoreSettings
@@ -45,7 +50,12 @@ class CountTask(EchoTask):
 
 
 class CountingWorld(World):
-    """Every instance has a disk; one that still runs when another takes its name keeps its own."""
+    """Every instance has a disk; one that still runs when another takes its name keeps its own.
+
+    They share a directory of checkpoints.
+    """
+
+    every_s = 5.0  # between checkpoints: some in a history
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,6 +63,9 @@ class CountingWorld(World):
         self.topics.create([TopicSettings(CHANGELOG, 3, "table")])
         self.disks: dict[str, MemoryStores] = {}
         self._last: dict[str, Process] = {}
+        folder = mkdtemp(prefix="headwater-checkpoints-")
+        weakref.finalize(self, shutil.rmtree, folder)
+        self.storage = DirectoryStorage(Path(folder))
 
     def stores(self, process: Process) -> Stores:
         last = self._last.get(process.instance)
@@ -65,6 +78,12 @@ class CountingWorld(World):
         rows, disk = StateRows({"count": pl.Int64()}), self.disks[process.instance]
         store = KeyedStore(rows, disk, settings, clock=self.broker.clock)
         return Stores([StepStore(OUTPUT, STEP, INPUT, store)])
+
+    def ended(self, process: Process) -> None:
+        power_off(process)
+
+    def checkpoints(self, stores: Stores) -> Checkpoints:
+        return Checkpoints(stores, self.storage, self.broker.clock, every_s=self.every_s)
 
     def task(self, stores: Stores) -> EchoTask:
         return CountTask(stores)
@@ -94,3 +113,7 @@ def power_off(process: Process) -> None:
     for each in process.stores.held:
         for state in each.store._tasks.values():
             state.local.close()
+        for writer in each.store._checkpoints.values():
+            if writer.is_open:
+                writer._writer.close()  # else its end would write to a closed file
+                writer._file.close()

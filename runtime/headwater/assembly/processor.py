@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from headwater.adapters.directory import DirectoryStorage
 from headwater.adapters.kafka.consumer import KafkaSource
 from headwater.adapters.kafka.follower import KafkaFollower
 from headwater.adapters.kafka.producer import KafkaTransactionalLog
@@ -29,6 +30,7 @@ from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
     BroadcastTables,
+    Checkpoints,
     CommitPolicy,
     DeadLetterTail,
     LetterWriter,
@@ -175,6 +177,15 @@ class Processor:
             self._topics.topic_id,
         )
 
+    def _checkpoints(self) -> Checkpoints:
+        """At `<checkpoint_dir>/<output>/<step>/<task>/`."""
+        return Checkpoints(
+            self._stores,
+            DirectoryStorage(self._settings.checkpoint_dir),
+            SYSTEM,
+            every_s=self._settings.checkpoint_every.total_seconds(),
+        )
+
     # -- data path -----------------------------------------------------------------------------
 
     def _tables(self, maker: TaskMaker) -> BroadcastTables | None:
@@ -206,7 +217,9 @@ class Processor:
                 self._loaded.tables,
             )
         )
-        restoring = Restoring(self._stores, self._topics, self._reader, SYSTEM)
+        restoring = Restoring(
+            self._stores, self._topics, self._reader, SYSTEM, checkpoints=self._checkpoints()
+        )
         return Outside(source, log, telling.monitor, SYSTEM, tail, sandbox, restoring, tables)
 
     def _start_policy(self, explicit: Start | None) -> StartPolicy:

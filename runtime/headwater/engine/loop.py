@@ -18,6 +18,7 @@ from headwater.engine.take import Take
 from headwater.engine.tally import Tally
 from headwater.engine.task import Task
 from headwater.engine.transaction import Terms, Transaction
+from headwater.engine.upkeep import Upkeep
 from headwater.engine.waiting import Waiting
 from headwater.engine.work import Work
 from headwater.errors import (
@@ -53,6 +54,7 @@ class Loop:
         self._source = outside.source
         self._restoring = outside.restoring
         self._stores = outside.restoring.stores
+        self._upkeep = Upkeep(self._stores, outside.clock, outside.restoring.checkpoints)
         self._log = outside.log
         self._tail = outside.tail
         self._tables = outside.tables
@@ -147,7 +149,7 @@ class Loop:
             self._transaction.commit()
         elif not batches:
             self._pass_control_records()
-        self._stores.flush_when_due()
+        self._keep_stores()
 
     # -- begin and end -------------------------------------------------------------------------
 
@@ -177,11 +179,23 @@ class Loop:
         self._source.pause()
         if self._source.poll(1, self._restoring.wait_s):
             raise AbortableError("the assignment changed while its state was restored")
-        left = self._restoring.advance()
-        self._monitor.restoring(left)
-        if left is None:
+        try:
+            is_done = self._restoring.advance(self._monitor)
+        except UnavailableError:
+            raise
+        except RetriableError as error:  # the disk: nothing of the broker's is to be mended
+            is_done = self._waiting.out(lambda: self._restoring.advance(self._monitor), error, self)
+        if is_done:
             self._source.resume()
         return True
+
+    def _keep_stores(self) -> None:
+        """Flush and write checkpoints; waits while the disk is full, the group membership kept."""
+        try:
+            self._upkeep.turn(self._monitor)
+        except RetriableError as error:
+            self._transaction.commit()  # an open transaction would time out meanwhile
+            self._waiting.out(lambda: self._upkeep.turn(self._monitor), error, self)
 
     def _follow_tables(self) -> None:
         """Take in what came; waits while the registry is away, the group membership kept."""

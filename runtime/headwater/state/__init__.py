@@ -1,6 +1,6 @@
 """Keyed state of a step: layers above a local store, and checkpoints. Never touches Kafka."""
 
-from headwater.state.checkpoint import Checkpoint, CheckpointWriter, newest_checkpoint
+from headwater.state.checkpoint import Checkpoint, CheckpointWriter, Unusable, checkpoints
 from headwater.state.store import Changes, KeyedStore, StoreSettings, TimeToLive
 
 __all__ = [
@@ -10,5 +10,6 @@ __all__ = [
     "KeyedStore",
     "StoreSettings",
     "TimeToLive",
-    "newest_checkpoint",
+    "Unusable",
+    "checkpoints",
 ]

@@ -78,10 +78,16 @@ class KeyedStore:
         self._tasks: dict[int, TaskState] = {}
         self._offsets: dict[int, int] = {}
         self._restoring_since_ms: dict[int, int] = {}
+        self._checkpoints: dict[int, CheckpointWriter] = {}
         self._dirty_since_s: float | None = None
         self._check(settings.time_to_live)
 
     # -- the life of a task ----------------------------------------------------------------------
+
+    @property
+    def changelog_id(self) -> str:
+        """The broker's id of the changelog topic that the marks mean."""
+        return self._settings.changelog_id
 
     @property
     def tasks(self) -> frozenset[int]:
@@ -110,6 +116,7 @@ class KeyedStore:
 
     def reset(self, task: int) -> None:
         """Throw away what is stored of a task, open or not, and begin with nothing."""
+        self._abandon_checkpoint(task)
         if (state := self._tasks.pop(task, None)) is not None:
             state.local.close()
         self._offsets.pop(task, None)
@@ -117,7 +124,12 @@ class KeyedStore:
         self._hold(task, TaskState(self._stores.open(task)), self._clock.wall_ms())
 
     def restore(self, task: int, keys: Sequence[bytes], values: Values, *, offset: int) -> None:
-        """Take over records of the changelog, in order; `offset` is the next one."""
+        """Take over records of the changelog, in order; `offset` is the next one.
+
+        Raises StartRefusedError for values of a later release (STATE_FORMAT) or of other columns
+        (STATE_COLUMNS).
+        """
+        self._rows.refuse_foreign(values)
         self._offsets[task] = offset
         self._tasks[task].restore(keys, values, self._mark(task))
 
@@ -129,27 +141,35 @@ class KeyedStore:
         """
         self._restoring_since_ms.pop(task, None)
 
-    def load(self, task: int, checkpoint: Checkpoint) -> Mark:
-        """Fill an empty task from a checkpoint; the mark from which the changelog goes on."""
-        checkpoint.load(self._tasks[task].local)
+    def load(self, task: int, checkpoint: Checkpoint) -> Iterator[int]:
+        """Fill an empty task from a checkpoint, from whose mark the changelog goes on then.
+
+        Yields the number of entries of each slice. Raises as `restore` does.
+        """
+        for values in checkpoint.load(self._tasks[task].local):
+            self._rows.refuse_foreign(values)
+            yield len(values)
         self._offsets[task] = checkpoint.mark.changelog_offset
         self._restoring_since_ms[task] = checkpoint.mark.written_ms
-        return checkpoint.mark
 
     def checkpoint(
         self, task: int, storage: CheckpointStorage, prefix: str
     ) -> CheckpointWriter | None:
-        """A writer of what is flushed of a task, to be advanced while the store is in use.
+        """A writer of what is flushed of a task, to be advanced while it is open.
 
-        `prefix` names the store. None: nothing was flushed yet. Abandon it before `release`.
+        `prefix` names the store. None: nothing was flushed yet. It is abandoned when the task goes.
         """
         local = self._tasks[task].local
-        mark = local.mark()
-        return None if mark is None else CheckpointWriter(storage, prefix, task, local, mark)
+        if (mark := local.mark()) is None:
+            return None
+        writer = CheckpointWriter(storage, prefix, task, local, mark)
+        self._checkpoints[task] = writer
+        return writer
 
     def release(self, task: int) -> None:
         """Flush what is committed of a task, forget the rest, and let go of it, come what may."""
         state = self._tasks[task]
+        self._abandon_checkpoint(task)
         try:
             state.flush(self._mark(task))
         finally:
@@ -271,6 +291,10 @@ class KeyedStore:
         """How much the local store of each task holds."""
         return {task: state.local.size() for task, state in self._tasks.items()}
 
+    def marks(self) -> dict[int, Mark | None]:
+        """Up to where the changelog is in the local store of each task."""
+        return {task: state.local.mark() for task, state in self._tasks.items()}
+
     def memory_bytes(self) -> int:
         """About how much memory the entries of all tasks take."""
         return sum(state.dirty_bytes + state.cache.bytes for state in self._tasks.values())
@@ -286,6 +310,10 @@ class KeyedStore:
         self._tasks[task] = state
         self._restoring_since_ms[task] = since_ms
         self._share()
+
+    def _abandon_checkpoint(self, task: int) -> None:
+        if (writer := self._checkpoints.pop(task, None)) is not None and writer.is_open:
+            writer.abandon()
 
     def _share(self) -> None:
         """Divide the cache between the tasks: keys are spread over partitions evenly enough."""
