@@ -6,6 +6,7 @@ from typing import Literal
 
 import polars as pl
 import pytest
+from tests.engine.scripted import ScriptedSandbox
 
 from headwater.adapters.memory import (
     MemoryBroker,
@@ -90,26 +91,6 @@ class EchoTask(Task):
             letters=LetterWriter(DEAD).letters(records, quarantined),
             codes=Counter(quarantine.code for quarantine in quarantined),
         )
-
-
-class ScriptedSandbox:
-    """Finds what begins with `kill`."""
-
-    def __init__(self) -> None:
-        self.searched: list[int] = []  # records per search
-        self.is_closed = False
-
-    def guilty(self, records: Records, keep_alive: Callable[[], None]) -> Sequence[Quarantine]:
-        self.searched.append(len(records))
-        keep_alive()
-        return [
-            Quarantine(row, Code.PROCESS_DIED, "killed by SIGKILL", "echo")
-            for row, value in enumerate(records.values)
-            if (value or b"").startswith(b"kill")
-        ]
-
-    def close(self) -> None:
-        self.is_closed = True
 
 
 class Witness:

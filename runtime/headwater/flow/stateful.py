@@ -83,13 +83,14 @@ NO_BATCH: Final = Batch(_unknown())
 
 
 class StatefulStage(ABC):
-    """A compiled step with a store: `rows` are what is stored by task and key.
+    """A compiled step with a store: `rows` are what is stored by task and `keys`.
 
     `given` are the columns it runs on; `stream_key` are the columns of the stream's key that must
     still be as they came, so that the state of a key is in the task its records come to.
     """
 
     step: Step
+    keys: StateRows
     rows: StateRows
     given: Columns
     stream_key: tuple[str, ...]
@@ -130,7 +131,7 @@ class LatestStage(StatefulStage):
             raise refused(step, "INVALID_STEP", text)
         try:
             self.rows = StateRows({step.by: given[step.by]})
-            self._keys = StateRows({name: given[name] for name in sorted(step.key)})
+            self.keys = StateRows({name: given[name] for name in sorted(step.key)})
         except DeclarationError as error:
             raise refused(step, "INVALID_STEP", str(error.problems[0].message)) from error
 
@@ -145,7 +146,7 @@ class LatestStage(StatefulStage):
         if frame.is_empty():
             return Processed(frame, [])
         tasks = batch.tasks.gather(frame[ROW])
-        keys = pl.Series(self._keys.encode(frame), dtype=pl.Binary)
+        keys = pl.Series(self.keys.encode(frame), dtype=pl.Binary)
         seen = pl.DataFrame({"task": tasks, "key": keys, "by": frame[by].to_physical()})
         once = seen.select("task", "key").unique()
         stored = store.read(once["task"], once["key"])[by].to_physical()
