@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from headwater.assembly.project import LoadedProduct, load_product, told
 from headwater.assembly.running import RunOptions, Summary, run_product
 from headwater.assembly.supervisor import Command, Supervisor
 from headwater.cli.arguments import Format, FormatOption, Products
-from headwater.cli.progress import progress_bar
+from headwater.cli.progress import RunBars
 from headwater.cli.words import counted
 from headwater.config import Settings, load_settings
 from headwater.engine import OnIncompatible, Start
@@ -83,8 +82,8 @@ def run(  # noqa: PLR0913, PLR0917  # one parameter per option
     (product,) = loaded.values()
     for warning in deprecations(product.name, product.inputs.values(), today()):
         typer.echo(f"warning: {warning}", err=True)
-    with progress_bar(product.name) if until_end else nullcontext() as on_progress:
-        summary = run_product(product, settings, options, on_progress)
+    with RunBars(product.name, has_end=until_end) as bars:
+        summary = run_product(product, settings, options, bars.progressed, bars.restoring)
     _print(summary, form, until_end=until_end)
 
 
