@@ -8,14 +8,17 @@ from headwater.assembly.gate import fate_line, today
 from headwater.assembly.project import LoadedProduct
 from headwater.contract import Contract
 from headwater.product import (
+    Dedupe,
     Filter,
     Join,
     Latest,
     Map,
     MapEvents,
     Output,
+    Process,
     Select,
     Sql,
+    StatefulStep,
     Step,
     Stream,
     WithColumns,
@@ -116,9 +119,9 @@ def _type(dtype: pl.DataType) -> str:
 def _does(step: Step) -> str:
     match step:
         case Map() | MapEvents():
-            return f"{getattr(step.function, '__name__', type(step.function).__name__)}(...)"
-        case Latest():
-            return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
+            return _called(step.function)
+        case Latest() | Dedupe() | Process():
+            return _keeps(step)
         case Join(table=table, on=on, columns=columns, how=how):
             taken = ", ".join(f"{old} as {new}" for old, new in (columns or {}).items())
             return f"{table.topic} on {on} ({how}): {taken or 'all columns'}"
@@ -129,3 +132,18 @@ def _does(step: Step) -> str:
         case Select() | WithColumns():
             named = (f"{name}={expression}" for name, expression in step.named.items())
             return ", ".join([*map(str, step.columns), *named])
+
+
+def _keeps(step: StatefulStep) -> str:
+    match step:
+        case Latest():
+            return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
+        case Dedupe():
+            return f"one row of each {', '.join(step.key)} within {step.within}"
+        case Process():
+            timers = "" if step.on_timer is None else f", {_called(step.on_timer)} on timers"
+            return f"{_called(step.function)} with a {step.state.__name__} per key{timers}"
+
+
+def _called(function: object) -> str:
+    return f"{getattr(function, '__name__', type(function).__name__)}(...)"

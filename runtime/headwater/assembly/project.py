@@ -246,7 +246,7 @@ def plan_between(
         return None
     try:
         columns, defaults = (target.columns, target.defaults) if target else (None, None)
-        ground = Ground(source.key, tables)
+        ground = Ground(source.key, tables, source.event_time)
         plan = Plan(output.flow, source.columns, columns, defaults, ground)
     except DeclarationError as error:
         untyped = target is None

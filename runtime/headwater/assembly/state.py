@@ -6,7 +6,7 @@ from headwater.adapters.memory import MemoryStores
 from headwater.assembly.project import LoadedProduct
 from headwater.engine import StepStore, Stores, changelog_of
 from headwater.ports import LocalStores
-from headwater.state import KeyedStore, StoreSettings
+from headwater.state import KeyedStore, StoreSettings, TimeToLive
 
 LocalStoresOf = Callable[[str, str], LocalStores]
 """The local stores of a step, by output topic and step name."""
@@ -29,7 +29,11 @@ def stores_of(
     for output in loaded.product.outputs:
         for stage in loaded.plans[output.topic].stateful:
             step = stage.step.name
-            settings = StoreSettings(changelog_id(changelog_of(output.topic, step)))
+            life = stage.time_to_live
+            settings = StoreSettings(
+                changelog_id(changelog_of(output.topic, step)),
+                time_to_live=None if life is None else TimeToLive(life.column, life.duration),
+            )
             store = KeyedStore(stage.rows, local(output.topic, step), settings)
             held.append(StepStore(output.topic, step, output.flow.stream.topic, store))
     return Stores(held)

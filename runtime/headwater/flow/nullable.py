@@ -11,7 +11,7 @@ import polars as pl
 from headwater.flow.join import JoinStage
 from headwater.flow.stage import Stage
 from headwater.flow.stateful import StatefulStage
-from headwater.product import Filter, Map, MapEvents, Select, WithColumns
+from headwater.product import Filter, Map, MapEvents, Process, Select, WithColumns
 
 NamedBy = Callable[[Any], list[str] | None]
 """The columns an expression names; None where that is not plain."""
@@ -34,7 +34,7 @@ def nullable_columns(stages: Sequence[Stage | StatefulStage]) -> Mapping[str, st
                 kept = _without(found, columns, _names)
                 kept = {name: join for name, join in kept.items() if name not in named}
                 found = kept | _renamed(found, columns, named)
-            case Map() | MapEvents():
+            case Map() | MapEvents() | Process():
                 found = {}
             case _:
                 pass

@@ -1,20 +1,23 @@
 """A flow compiled for the columns of its input: every mistake now, only bad rows later."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Final
 
 import polars as pl
 
-from headwater.contract import ROW, is_reserved
+from headwater.contract import ROW, ROW_TYPE, is_reserved
 from headwater.errors import DeclarationError, Problem
 from headwater.flow.blame import run_without_guilty
+from headwater.flow.dedupe import DedupeStage
 from headwater.flow.events import EventStage
 from headwater.flow.frames import ExpressionStage, FrameStage
 from headwater.flow.join import HeldTable, JoinStage
 from headwater.flow.nullable import nullable_columns
+from headwater.flow.process import ProcessStage
 from headwater.flow.sql import SqlStage
 from headwater.flow.stage import (
     Around,
@@ -26,9 +29,22 @@ from headwater.flow.stage import (
     empty,
     refused,
 )
-from headwater.flow.stateful import NO_BATCH, Batch, StatefulStage, Stores, check_key, compiled
+from headwater.flow.stateful import NO_BATCH, Batch, LatestStage, StatefulStage, Stores, check_key
 from headwater.model import Quarantine
-from headwater.product import Filter, Flow, Join, Latest, Map, MapEvents, RowLocalStep, Sql, Step
+from headwater.product import (
+    Dedupe,
+    Filter,
+    Flow,
+    Join,
+    Latest,
+    Map,
+    MapEvents,
+    Process,
+    RowLocalStep,
+    Sql,
+    StatefulStep,
+    Step,
+)
 
 Tables = Mapping[str, HeldTable]
 """The broadcast tables of a product by topic."""
@@ -41,11 +57,13 @@ class Ground:
     """What a flow stands on beside the columns of its input.
 
     `key` are the columns of the key that its records come under; `tables` are those it may join:
-    behind a join of another nothing is checked.
+    behind a join of another nothing is checked. `event_time` is the field of its contract that
+    tells when something happened.
     """
 
     key: tuple[str, ...] = ()
     tables: Tables = field(default_factory=dict)
+    event_time: str | None = None
 
 
 NO_GROUND: Final = Ground()
@@ -80,14 +98,8 @@ class Plan:
                 self.columns = None  # its contract has a mistake, which is told
                 continue
             try:
-                is_last = place == len(flow.steps)
-                stage: Stage | StatefulStage
-                if isinstance(step, Latest):
-                    stage = compiled(step, self.columns, ground.key)
-                elif isinstance(step, Join):
-                    stage = JoinStage(step, tables[step.table.topic])
-                else:
-                    stage = _row_local(step, output if is_last else None, defaults or {})
+                target = output if place == len(flow.steps) else None
+                stage = self._compiled(step, ground, target, defaults or {})
                 self.stages.append(stage)
                 if self.columns is not None:
                     self.columns = _unreserved(step, stage.columns(self.columns))
@@ -100,11 +112,27 @@ class Plan:
         self.nullable: Final = nullable_columns(self.stages)
         """The columns that come out null where a left join finds nothing, with its name."""
 
+    def _compiled(
+        self, step: Step, ground: Ground, output: Columns | None, defaults: Defaults
+    ) -> Stage | StatefulStage:
+        if isinstance(step, StatefulStep):
+            for stage in self.stateful:
+                if stage.makes_rows:
+                    text = f"comes behind {stage.step.name}, of which rows have no record and no"
+                    text += " event time; publish those, and go on in a product that reads them"
+                    raise refused(step, "STATE_BEHIND_TIMERS", text)
+            return _stateful(step, self.columns, ground, output, defaults)
+        if isinstance(step, Join):
+            return JoinStage(step, ground.tables[step.table.topic])
+        return _row_local(step, output, defaults)
+
     def surrounded(self, around: Around) -> "Plan":
         """The same plan with something around each run of a step that may be an author's code."""
         plan = copy(self)
         plan.stages = [
-            stage if isinstance(stage, StatefulStage) else Surrounded(stage, around)
+            stage.surrounded(around)
+            if isinstance(stage, StatefulStage)
+            else Surrounded(stage, around)
             for stage in self.stages
         ]
         return plan
@@ -132,7 +160,7 @@ class Plan:
         Raises DeclarationError when a step fails whatever the rows are.
         """
         quarantined: list[Quarantine] = []
-        given = frame
+        given, made = frame, None
         for stage in self.stages:
             if isinstance(stage, StatefulStage):
                 done = self._stateful(stage, given, frame, batch)
@@ -141,7 +169,13 @@ class Plan:
             else:
                 done = run_without_guilty(stage, frame)
             frame = done.frame
-            quarantined.extend(done.quarantined)
+            quarantined.extend(done.quarantined if made is None else _led_back(done, made))
+            if isinstance(stage, StatefulStage) and stage.makes_rows:
+                # rows of records and rows of none take turns: numbered anew for what follows
+                made = frame[ROW]
+                frame = frame.with_columns(pl.int_range(frame.height, dtype=ROW_TYPE).alias(ROW))
+        if made is not None:
+            frame = frame.with_columns(made.gather(frame[ROW]).alias(ROW))
         if frame.is_empty():
             frame = self._nothing(frame)
         if quarantined:
@@ -167,23 +201,67 @@ class Plan:
         return frame.clear() if columns is None else empty(columns)
 
 
+def _led_back(done: Processed, rows: pl.Series) -> list[Quarantine]:
+    return [replace(each, row=rows[each.row]) for each in done.quarantined]
+
+
 def _row_local(step: RowLocalStep, output: Columns | None, defaults: Defaults) -> Stage:
     if isinstance(step, Sql):
         return SqlStage(step)
     if not isinstance(step, (Map, MapEvents)):
         return ExpressionStage(step)
-    if not _is_function(step.function):
-        raise refused(step, "INVALID_STEP", "takes a function; give it one that can be called")
-    if _is_async(step.function):
-        text = "takes a plain function, not one of `async def`; nothing would await it"
-        raise refused(step, "INVALID_STEP", text)
+    _check_function(step, step.function)
     if isinstance(step, Map):
         return FrameStage(step)
-    try:
+    with _annotations_of(step):
         return EventStage(step, output, defaults if output is not None else {})
+
+
+def _stateful(
+    step: StatefulStep,
+    given: Columns | None,
+    ground: Ground,
+    output: Columns | None,
+    defaults: Defaults,
+) -> StatefulStage:
+    """The stage of a step. Raises DeclarationError, also where only data tells the columns."""
+    if given is None:
+        text = "only data tells the columns of the steps before it; put it before them"
+        raise refused(step, "UNKNOWN_COLUMNS", text)
+    stage: StatefulStage
+    match step:
+        case Latest():
+            stage = LatestStage(step, given, ground.key)
+        case Dedupe():
+            stage = DedupeStage(step, given, ground.key)
+        case Process():
+            _check_function(step, step.function)
+            if step.on_timer is not None:
+                _check_function(step, step.on_timer)
+            target = (output, defaults if output is not None else {})
+            with _annotations_of(step):
+                stage = ProcessStage(step, given, ground.key, *target)
+    if stage.needs_event_time and ground.event_time is None:
+        text = 'works on event time; name the field in the contract of the stream, "eventTime"'
+        raise refused(step, "NO_EVENT_TIME", text)
+    return stage
+
+
+@contextmanager
+def _annotations_of(step: Step) -> Iterator[None]:
+    """Annotations that cannot be resolved, or a callable without a signature, are a mistake."""
+    try:
+        yield
     except (NameError, TypeError, ValueError) as error:
-        # Annotations that cannot be resolved, or a callable without a signature.
         raise refused(step, "INVALID_STEP", f"{type(error).__name__}: {error}") from error
+
+
+def _check_function(step: Step, function: object) -> None:
+    if not _is_function(function):
+        raise refused(step, "INVALID_STEP", "takes a function; give it one that can be called")
+    if _is_async(function):
+        text = "takes a plain function, not one of `async def`; nothing would await it"
+        raise refused(step, "INVALID_STEP", text)
 
 
 def _unreserved(step: Step, columns: Columns | None) -> Columns | None:

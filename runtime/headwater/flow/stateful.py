@@ -5,23 +5,41 @@ for rows that a later stage refuses is dropped with the whole batch, which is th
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 import polars as pl
 
 from headwater.contract import ROW, StateRows
 from headwater.errors import DeclarationError
-from headwater.flow.stage import Columns, Processed, refused, unknown_column
+from headwater.flow.stage import Around, Columns, Processed, refused, unknown_column
+from headwater.model import Code, Quarantine
 from headwater.product import Latest, Step
+
+DueTimes = Callable[[pl.Series, pl.DataFrame], pl.Series]
+"""When rows are due, by keys and columns: Int64 milliseconds of event time; null is never."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeToLive:
+    """A row is gone when the watermark is `duration` behind the event time in its `column`."""
+
+    column: str
+    duration: timedelta
 
 
 class KeyedRows(Protocol):
     """Rows by task and key: what a stage needs of its store."""
 
-    def read(self, partitions: pl.Series, keys: pl.Series) -> pl.DataFrame:
-        """One row per key, in order, all null where there is none."""
+    def read(
+        self, partitions: pl.Series, keys: pl.Series, *, now: pl.Series | None = None
+    ) -> pl.DataFrame:
+        """One row per key, in order, all null where there is none.
+
+        `now` is the time at each key, for stores with a time to live.
+        """
         ...
 
     def write(self, partitions: pl.Series, keys: pl.Series, frame: pl.DataFrame) -> None:
@@ -32,6 +50,23 @@ class KeyedRows(Protocol):
         """Delete the rows of keys."""
         ...
 
+    def purge(self, task: int, now: datetime, *, limit: int) -> int:
+        """Delete rows that outlived their time to live, looking at the next `limit`; how many."""
+        ...
+
+    def schedule(self, partitions: pl.Series, keys: pl.Series, times: pl.Series) -> None:
+        """Let rows that were written be due at times: Int64, milliseconds of event time."""
+        ...
+
+    def due(self, task: int, until: int, times: DueTimes) -> pl.DataFrame:
+        """The keys of a task that are due up to and at a time: `time` and `key`, in this order.
+
+        They are not due again, unless what the batch did is dropped or aborted. Some may have no
+        row, or one that is due later by now. `times` is asked about all rows of a task when it is
+        new here.
+        """
+        ...
+
 
 class NoRows:
     """Stands for a store where nothing is known and nothing will be: all that goes on goes on."""
@@ -39,7 +74,13 @@ class NoRows:
     def __init__(self, rows: StateRows) -> None:
         self._columns = rows.columns
 
-    def read(self, partitions: pl.Series, keys: pl.Series) -> pl.DataFrame:  # noqa: ARG002 - the port's
+    def read(
+        self,
+        partitions: pl.Series,  # noqa: ARG002 - the port's
+        keys: pl.Series,
+        *,
+        now: pl.Series | None = None,  # noqa: ARG002 - the port's
+    ) -> pl.DataFrame:
         """Nulls."""
         return self._columns.to_frame().clear(len(keys))
 
@@ -48,6 +89,17 @@ class NoRows:
 
     def delete(self, partitions: pl.Series, keys: pl.Series) -> None:
         """Nothing."""
+
+    def purge(self, task: int, now: datetime, *, limit: int) -> int:  # noqa: ARG002 - the port's
+        """Nothing."""
+        return 0
+
+    def schedule(self, partitions: pl.Series, keys: pl.Series, times: pl.Series) -> None:
+        """Nothing."""
+
+    def due(self, task: int, until: int, times: DueTimes) -> pl.DataFrame:  # noqa: ARG002 - the port's
+        """Nothing is."""
+        return pl.DataFrame(schema={"time": pl.Int64(), "key": pl.Binary()})
 
 
 def _unknown() -> pl.Series:
@@ -87,6 +139,8 @@ class StatefulStage(ABC):
 
     `given` are the columns it runs on; `stream_key` are the columns of the stream's key that must
     still be as they came, so that the state of a key is in the task its records come to.
+    `needs_event_time`: the step means nothing without `Batch.times` and `watermarks`.
+    `makes_rows`: some of its rows no record made; those are in no task, and have no event time.
     """
 
     step: Step
@@ -94,6 +148,13 @@ class StatefulStage(ABC):
     rows: StateRows
     given: Columns
     stream_key: tuple[str, ...]
+    time_to_live: TimeToLive | None = None
+    needs_event_time: bool = False
+    makes_rows: bool = False
+
+    def surrounded(self, around: Around) -> "StatefulStage":  # noqa: ARG002 - for an author's code
+        """The same stage with something around each run of an author's code; this has none."""
+        return self
 
     @abstractmethod
     def columns(self, given: Columns) -> Columns:
@@ -173,12 +234,38 @@ def check_key(stage: StatefulStage, given: pl.DataFrame, frame: pl.DataFrame) ->
         raise refused(stage.step, "KEY_CHANGED", text)
 
 
-def compiled(step: Latest, given: Columns | None, stream_key: tuple[str, ...]) -> StatefulStage:
-    """The stage of a step. Raises DeclarationError, also where only data tells the columns."""
-    if given is None:
-        text = "only data tells the columns of the steps before it; put it before them"
-        raise refused(step, "UNKNOWN_COLUMNS", text)
-    return LatestStage(step, given, stream_key)
+def check_columns(
+    step: Step, key: tuple[str, ...], given: Columns, stream_key: tuple[str, ...]
+) -> None:
+    """The columns of `key` are there, those of the stream's key among them.
+
+    Raises DeclarationError.
+    """
+    for name in key:
+        if name not in given:
+            raise refused(step, "UNKNOWN_COLUMN", unknown_column(name, given))
+    if not stream_key:
+        text = "the contract of the stream has no key; state needs one"
+        raise refused(step, "NOT_THE_KEY", text)
+    if left_out := [name for name in stream_key if name not in key]:
+        text = (
+            f"asks for {', '.join(key)}, but the stream is keyed by {', '.join(stream_key)}: rows"
+            f" of one key may be in several tasks; name {', '.join(left_out)} too"
+        )
+        raise refused(step, "NOT_THE_KEY", text)
+
+
+def without_time(
+    step: Step, frame: pl.DataFrame, batch: Batch
+) -> tuple[pl.DataFrame, list[Quarantine]]:
+    """The rows that have an event time, and the others, refused."""
+    has_time = batch.times.gather(frame[ROW]).is_not_null()
+    if has_time.all():
+        return frame, []
+    text = f"step {step.name} works on event time, and the record has none"
+    rows = frame.filter(~has_time)[ROW].unique(maintain_order=True)
+    quarantined = [Quarantine(row, Code.NO_EVENT_TIME, text, step.name) for row in rows]
+    return frame.filter(has_time), quarantined
 
 
 Stores = Mapping[str, KeyedRows]

@@ -2,6 +2,7 @@
 
 from headwater.product.declaration import DataProduct, Output
 from headwater.product.flow import (
+    Dedupe,
     Filter,
     Flow,
     Join,
@@ -10,9 +11,11 @@ from headwater.product.flow import (
     Map,
     MapEvents,
     Others,
+    Process,
     RowLocalStep,
     Select,
     Sql,
+    StatefulStep,
     Step,
     Stream,
     Subjects,
@@ -20,10 +23,12 @@ from headwater.product.flow import (
     WithColumns,
 )
 from headwater.product.origin import Origin
+from headwater.product.process import ProcessContext
 from headwater.product.snapshot import Snapshot
 
 __all__ = [
     "DataProduct",
+    "Dedupe",
     "Filter",
     "Flow",
     "Join",
@@ -34,10 +39,13 @@ __all__ = [
     "Origin",
     "Others",
     "Output",
+    "Process",
+    "ProcessContext",
     "RowLocalStep",
     "Select",
     "Snapshot",
     "Sql",
+    "StatefulStep",
     "Step",
     "Stream",
     "Subjects",

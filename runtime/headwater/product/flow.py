@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.product.origin import Origin, caller
+from headwater.product.process import ProcessContext
 
 if TYPE_CHECKING:  # a declaration is stored, not run: the command line starts without polars
     import polars as pl
@@ -16,6 +17,10 @@ if TYPE_CHECKING:  # a declaration is stored, not run: the command line starts w
     FrameFunction = Callable[[pl.DataFrame], pl.DataFrame]
 
 EventFunction = Callable[[Any], Any]
+ProcessFunction = Callable[[Any, Any], Any] | Callable[[Any, Any, ProcessContext], Any]
+"""Takes an event and the state of its key, which it changes, and the context if it wants it."""
+TimerFunction = Callable[[Any, datetime], Any] | Callable[[Any, datetime, ProcessContext], Any]
+"""Takes the state of a key and the time of a timer, and the context if it wants it."""
 Subjects = Literal["topic", "record", "topic-record"]
 """How the registry's subjects of a topic are named: `<topic>-value`, `<type>`, `<topic>-<type>`."""
 SchemaIdPlace = Literal["prefix", "header"]
@@ -130,6 +135,30 @@ class Latest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Dedupe:
+    """Drops rows of which the key came already `within` so long of event time. It has state."""
+
+    name: str
+    origin: Origin
+    key: tuple[str, ...]
+    within: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Process:
+    """One event of a key at a time, with an object of the type `state` that is kept for the key.
+
+    `on_timer` is called when the watermark reaches a time that `function` asked for.
+    """
+
+    name: str
+    origin: Origin
+    function: ProcessFunction
+    state: type[Any]
+    on_timer: TimerFunction | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Sql:
     """Keeps rows and computes columns as the statement says."""
 
@@ -155,7 +184,9 @@ class Join:
 
 RowLocalStep = Map | MapEvents | Filter | Select | WithColumns | Sql
 """Steps that look at one row at a time and at nothing else."""
-Step = RowLocalStep | Join | Latest
+StatefulStep = Latest | Dedupe | Process
+"""Steps that keep rows by key between events."""
+Step = RowLocalStep | Join | StatefulStep
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,6 +232,35 @@ class Flow:
         """
         columns = (key,) if isinstance(key, str) else tuple(key)
         return self._then(Latest(self._name("latest"), caller(), columns, by))
+
+    def dedupe(self, key: str | Sequence[str], *, within: str) -> Flow:
+        """Drop each row less than `within` ("1h") from the latest of its key that went on.
+
+        `key` names the columns that tell an event from another; those of the stream's key are among
+        them, and no step before may change these. A row with a null in one of them goes on.
+        Time is event time, and it does not matter which of two is earlier: the first to come goes
+        on. What went on is known until the watermark is twice `within` behind it.
+        """
+        columns = (key,) if isinstance(key, str) else tuple(key)
+        return self._then(Dedupe(self._name("dedupe"), caller(), columns, within))
+
+    def process(
+        self,
+        function: ProcessFunction,
+        *,
+        state: type[Any],
+        on_timer: TimerFunction | None = None,
+    ) -> Flow:
+        """Run `function(event, state)` on one event at a time, in the order of each key.
+
+        `state` is a pydantic model or dataclass whose fields have defaults; each key of the stream
+        has an object of it, which the function changes in place. Events are taken and returned as
+        in `map_events`. With a third parameter a function gets a `ProcessContext`; its `set_timer`
+        makes `on_timer(state, at)` be called when the watermark reaches that event time, in the
+        order of time and key; it returns events as well.
+        """
+        step = Process(self._name("process"), caller(), function, state, on_timer)
+        return self._then(step)
 
     def sql(self, statement: str) -> Flow:
         """Keep rows and compute columns: `SELECT ... FROM events [WHERE ...]`.

@@ -1,6 +1,6 @@
 """A keyed store of one step: rows by task and key, exactly as far as its changelog is committed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,10 +13,15 @@ from headwater.errors import DeclarationError, Problem, RebuildError
 from headwater.ports import CheckpointStorage, LocalStores, Mark, StoreSize
 from headwater.ports.state import Values
 from headwater.state.checkpoint import Checkpoint, CheckpointWriter
+from headwater.state.due import DueIndex
 from headwater.state.layers import TaskState
 
 DIRTY_SHARE: Final = 4  # a quarter of the cache at most waits for a flush, the rest is for reading
 DIRTY_BYTES: Final = 16 << 20  # and no more than that: a flush of it takes a tenth of a second
+SCANNED_ROWS: Final = 20_000  # decoded at once when an index is made: some 20 ms
+
+DueTimes = Callable[[pl.Series, pl.DataFrame], pl.Series]
+"""When rows are due, by keys and columns: Int64 milliseconds of event time; null is never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +223,34 @@ class KeyedStore:
         """Delete the rows of keys."""
         for task, _, part in self._by_task(partitions, keys):
             self._tasks[task].put(part, [None] * len(part))
+
+    def schedule(self, partitions: pl.Series, keys: pl.Series, times: pl.Series) -> None:
+        """Let keys be due at times, Int64 in milliseconds of event time; null is never.
+
+        Called for rows that were written: an index that is made anew asks the rows for it.
+        """
+        for task in partitions.unique():
+            due = self._tasks[task].due
+            if due is not None:
+                mine = partitions == task
+                due.add(times.filter(mine), keys.filter(mine))
+
+    def due(self, task: int, until: int, times: DueTimes) -> pl.DataFrame:
+        """The keys of a task that are due up to and at a time: `time` and `key`, in this order.
+
+        They are not due again, unless the batch is dropped or the transaction aborted. Some may
+        have no row, or one that is due later by now. `times` is asked about all rows of a task
+        once after it was assigned.
+        """
+        state = self._tasks[task]
+        if state.due is None:
+            state.due = DueIndex()
+            for keys, values in state.scan(SCANNED_ROWS):
+                if keys:
+                    rows = self._decoded(pl.Series([task]), values)
+                    held = pl.Series(keys, dtype=pl.Binary)
+                    state.due.add(times(held, rows), held)
+        return state.due.take(until)
 
     def purge(self, task: int, now: datetime, *, limit: int) -> int:
         """Delete rows of a task that have outlived their time to live; how many.
