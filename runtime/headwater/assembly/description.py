@@ -137,7 +137,8 @@ def _does(step: Step) -> str:
 def _keeps(step: StatefulStep) -> str:
     match step:
         case Latest():
-            return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
+            kept = f", for {step.keep}" if step.keep else ""
+            return f"the row of each {', '.join(step.key)} with the greatest {step.by}{kept}"
         case Dedupe():
             return f"one row of each {', '.join(step.key)} within {step.within}"
         case Process():

@@ -192,7 +192,8 @@ class KeyedStore:
         """One row per key, in order, all null where there is none.
 
         `now` is the event time at each key, of the type of the store's time column: what has
-        outlived its time to live then reads as absent. Stores with a time to live need it.
+        outlived its time to live then reads as absent. Without it such a row may be there or be
+        purged already, and whoever reads makes the same of both.
         """
         values: list[bytes | None] = [None] * len(keys)
         for task, places, part in self._by_task(partitions, keys):
@@ -203,14 +204,10 @@ class KeyedStore:
             for place, value in zip(places, found, strict=True):
                 values[place] = value
         frame = self._decoded(partitions, values)
-        if self._settings.time_to_live is None:
+        life = self._settings.time_to_live
+        if life is None or now is None:
             return frame
-        if now is None:
-            message = "a store with a time to live is read at an event time"
-            raise TypeError(message)
-        return frame.select(
-            pl.when(~_expired(frame, self._settings.time_to_live, now)).then(pl.all())
-        )
+        return frame.select(pl.when(~_expired(frame, life, now)).then(pl.all()))
 
     def write(self, partitions: pl.Series, keys: pl.Series, frame: pl.DataFrame) -> None:
         """Set the rows of keys; of a key that comes twice the last counts."""
