@@ -15,15 +15,18 @@ from headwater.engine.table_task import TableTask
 from headwater.engine.tables import BroadcastTables
 from headwater.engine.task import InputPolicy, Route, Task
 from headwater.engine.transaction import Transaction, publish
+from headwater.engine.watermarks import END_OF_TIME, EventTimes, Standing, Watermarks
 from headwater.engine.work import Publication, Work
 
 __all__ = [
+    "END_OF_TIME",
     "BadRecordLimit",
     "BadRecordWindow",
     "BroadcastTables",
     "Checkpoints",
     "CommitPolicy",
     "DeadLetterTail",
+    "EventTimes",
     "InputPolicy",
     "LetterWriter",
     "Loop",
@@ -34,6 +37,7 @@ __all__ = [
     "Restoring",
     "Route",
     "Sandbox",
+    "Standing",
     "Start",
     "StartPolicy",
     "StartPositions",
@@ -43,6 +47,7 @@ __all__ = [
     "TableTask",
     "Task",
     "Transaction",
+    "Watermarks",
     "Work",
     "changelog_of",
     "publish",
