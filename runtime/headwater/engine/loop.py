@@ -56,7 +56,6 @@ class Loop:
         self._source = outside.source
         self._restoring = outside.restoring
         self._stores = outside.restoring.stores
-        self._upkeep = Upkeep(self._stores, outside.clock, outside.restoring.checkpoints)
         self._log = outside.log
         self._tail = outside.tail
         self._tables = outside.tables
@@ -79,6 +78,7 @@ class Loop:
         self._waiting = Waiting(
             outside.source, outside.monitor, outside.clock, limit_s=settings.outage_limit_s
         )
+        self._upkeep = Upkeep(outside, self._transaction, self._waiting)
         self._recovery = Recovery(self._transaction, self._waiting, outside.monitor, outside.clock)
         self._guard = Guard(outside.sandbox, outside.source, outside.monitor)
         self._halted = Halted(outside.source, outside.monitor, outside.clock)
@@ -134,7 +134,7 @@ class Loop:
     def turn(self) -> None:
         """The way of the data, once round."""
         wait_s = self._settings.policy.wait_s(self._elapsed_s(), is_idle=self._transaction.is_empty)
-        if self._is_restoring():
+        if self._upkeep.restore(self):
             return
         batches = self._source.poll(self._take.records, wait_s)
         if batches and self._restoring.is_needed:
@@ -154,7 +154,7 @@ class Loop:
             self._transaction.commit()
         elif not batches:
             self._pass_control_records()
-        self._keep_stores()
+        self._upkeep.turn(self)
 
     # -- begin and end -------------------------------------------------------------------------
 
@@ -176,31 +176,6 @@ class Loop:
         self._stores.release(self._stores.partitions())
 
     # -- steps ---------------------------------------------------------------------------------
-
-    def _is_restoring(self) -> bool:
-        """Whether this turn went into state: a slice of it, with the inputs paused and polled."""
-        if not self._restoring.is_needed:
-            return False
-        self._source.pause()
-        if self._source.poll(1, self._restoring.wait_s):
-            raise AbortableError("the assignment changed while its state was restored")
-        try:
-            is_done = self._restoring.advance(self._monitor)
-        except UnavailableError:
-            raise
-        except RetriableError as error:  # the disk: nothing of the broker's is to be mended
-            is_done = self._waiting.out(lambda: self._restoring.advance(self._monitor), error, self)
-        if is_done:
-            self._source.resume()
-        return True
-
-    def _keep_stores(self) -> None:
-        """Flush and write checkpoints; waits while the disk is full, the group membership kept."""
-        try:
-            self._upkeep.turn(self._monitor)
-        except RetriableError as error:
-            self._transaction.commit()  # an open transaction would time out meanwhile
-            self._waiting.out(lambda: self._upkeep.turn(self._monitor), error, self)
 
     def _follow_tables(self) -> None:
         """Take in what came; waits while the registry is away, the group membership kept."""
