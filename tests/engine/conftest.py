@@ -207,6 +207,7 @@ class Process:
             self.sandbox,
             restoring,
             world.new_tables(),
+            world.co_partitioned,
         )
         self.loop = Loop(
             outside,
@@ -298,6 +299,7 @@ class World:
         self.current: Process | None = None
         self.processes: list[Process] = []
         self.new_tables: Callable[[], BroadcastTables | None] = lambda: None
+        self.co_partitioned: Sequence[Sequence[str]] = ()
         self._fed = 0
 
     def feed(self, *values: bytes) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from tests.engine.conftest import OUTPUT, Process
+from tests.engine.conftest import INPUT, OUTPUT, Process
 from tests.engine.counting import CHANGELOG, STEP, CountingWorld
 from tests.engine.test_exactly_once import STEPS, Histories
 
@@ -271,6 +271,54 @@ def test_a_task_that_another_process_keeps_open_is_refused() -> None:
     ended = run(world).ended
     assert isinstance(ended, FencedError)
     assert ended.code == "STATE_IN_USE"
+
+
+def test_only_moved_tasks_are_opened_anew() -> None:
+    """A member joins: what stays is not closed, what goes is, and both count on."""
+    world = CountingWorld()
+    world.feed(*[b"a"] * 30)
+    one = world.process("one").begin()
+    _work(world, one)
+    opened = _recorded(world, "one")
+    world.feed(*[b"b"] * 30)
+    two = world.process("two")
+    world.disks["two"] = world.disks["one"]  # one machine: a task finds its store there
+    two.stores.held[0].store._stores = world.disks["one"]
+    _work(world, one, two.begin())
+    shares = [{p.index for p in each.source.assignment()} for each in (one, two)]
+    assert shares == [{0, 1}, {2}]
+    assert opened == [2], "only by the other one"
+    assert [each.stores.held[0].store.tasks for each in (one, two)] == [{0, 1}, {2}]
+    world.check_complete()
+    one.stop()
+    two.stop()
+
+
+def _work(world: CountingWorld, *processes: Process) -> None:
+    """Turns of all in turn, until all that was fed is committed and nobody restores."""
+    for _ in range(500):
+        for each in processes:
+            each.step()
+            assert each.ended is None
+        held = sum(len(each.source.assignment()) for each in processes)
+        if held == 3 and world.positions() == world.topics.ends(INPUT):
+            return
+    raise AssertionError("no progress")
+
+
+def _recorded(world: CountingWorld, name: str) -> list[int]:
+    """The tasks that are opened from here on."""
+    opened: list[int] = []
+    disk = world.disks[name]
+    really = disk.open
+
+    def opening(task: int) -> MemoryStore:
+        store = really(task)
+        opened.append(task)
+        return store
+
+    disk.open = opening  # type: ignore[method-assign]  # of this one
+    return opened
 
 
 def test_a_changelog_made_anew_is_refused() -> None:

@@ -7,12 +7,13 @@ import pytest
 
 from headwater.adapters.memory import MemoryBroker, MemoryTopics
 from headwater.adapters.memory.registry import MemoryRegistry
+from headwater.assembly.co_partitioning import require_co_partitioning
 from headwater.assembly.description import describe
 from headwater.assembly.project import load_product
 from headwater.assembly.registration import lookup_ids, register
 from headwater.assembly.tasks import TaskMaker
 from headwater.engine import LetterWriter
-from headwater.errors import DeclarationError
+from headwater.errors import DeclarationError, StartRefusedError
 from headwater.model import Code
 from headwater.ports import TopicSettings
 from headwater.testing import ProductDriver
@@ -94,3 +95,16 @@ def test_what_reads_records_out_of_order_refuses_state(project: Any) -> None:
     maker = TaskMaker(loaded, ids, registry, topics, LetterWriter("dead"))
     with pytest.raises(DeclarationError, match=r"NEEDS_STATE: shop.latest has steps with state"):
         maker.task(loaded.product.inputs[0])
+
+
+def test_a_changelog_of_another_size_than_its_input_is_refused_at_the_start(project: Any) -> None:
+    """Keys would not meet their state; before the changelog is made there is nothing to refuse."""
+    latest(project)
+    loaded, topics = load_product("shop.latest"), MemoryTopics(MemoryBroker())
+    topics.create([TopicSettings("shop.orders", 4, "log")])
+    require_co_partitioning(loaded, topics)
+    topics.create([TopicSettings("shop.latest.latest-1.changelog", 3, "table")])
+    told = r"shop\.orders has 4, shop\.latest\.latest-1\.changelog has 3 partitions"
+    with pytest.raises(StartRefusedError, match=told) as caught:
+        require_co_partitioning(loaded, topics)
+    assert caught.value.code == "CO_PARTITIONING"

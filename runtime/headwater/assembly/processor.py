@@ -15,6 +15,7 @@ from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics, check_topic
 from headwater.adapters.registry import SchemaRegistry
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
+from headwater.assembly.co_partitioning import co_partitioned, require_co_partitioning
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
@@ -22,6 +23,7 @@ from headwater.assembly.sandbox import ChildSandbox, Setting
 from headwater.assembly.state import changelogs, stores_of
 from headwater.assembly.tables import broadcast_tables, require_tables
 from headwater.assembly.tasks import TaskMaker
+from headwater.assembly.workers import identity
 from headwater.clock import SYSTEM
 from headwater.config import Settings
 from headwater.config.rules import TIMEOUTS_MS
@@ -48,7 +50,6 @@ from headwater.model import Partition, Positions
 from headwater.ports import Monitor, TopicSettings
 from headwater.product import Stream
 
-WORKER: Final = 0  # one worker per process; in the id so that more can come without a new id
 STATE_BYTES: Final = 64 << 20  # of RocksDB, all stores of the process: buffers and blocks
 STATISTICS_MS: Final = 1_000  # how often librdkafka tells: lag is as old as this at most
 
@@ -80,6 +81,7 @@ class Processor:
         self._topics = KafkaTopics(settings.kafka)
         self.dead_letters: Final = f"{loaded.name}.dead-letters"
         self._partitions = self._input_partitions()
+        require_co_partitioning(loaded, self._topics)
         require_tables(loaded, self._topics)
         self._prepare_topics()
         self._stores = self._stores_on_disk()
@@ -198,13 +200,13 @@ class Processor:
     def _outside(self, telling: Telling, tables: BroadcastTables | None) -> Outside:
         settings = self._settings
         product = self._loaded.name
-        identity = f"{product}.{settings.instance}.{WORKER}"
+        own_id = identity(product, settings.instance)
         shared = {**settings.kafka, "statistics.interval.ms": STATISTICS_MS}
         source = KafkaSource(
-            shared, group=product, member=identity, on_statistics=telling.on_statistics
+            shared, group=product, member=own_id, on_statistics=telling.on_statistics
         )
         log = KafkaTransactionalLog(
-            shared, transactional_id=identity, on_statistics=telling.on_statistics
+            shared, transactional_id=own_id, on_statistics=telling.on_statistics
         )
         self._reader = KafkaLogReader(settings.kafka)
         tail = DeadLetterTail(self.dead_letters, self._reader, self._topics)
@@ -220,7 +222,17 @@ class Processor:
         restoring = Restoring(
             self._stores, self._topics, self._reader, SYSTEM, checkpoints=self._checkpoints()
         )
-        return Outside(source, log, telling.monitor, SYSTEM, tail, sandbox, restoring, tables)
+        return Outside(
+            source,
+            log,
+            telling.monitor,
+            SYSTEM,
+            tail,
+            sandbox,
+            restoring,
+            tables,
+            co_partitioned(self._loaded),
+        )
 
     def _start_policy(self, explicit: Start | None) -> StartPolicy:
         product = self._loaded.product

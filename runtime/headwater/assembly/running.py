@@ -12,6 +12,7 @@ from headwater.assembly.processor import Processor, Telling
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.step_bound import bounded
 from headwater.assembly.supervisor import SUPERVISOR
+from headwater.assembly.workers import own_number
 from headwater.clock import SYSTEM
 from headwater.config import Settings
 from headwater.engine import Loop, OnIncompatible, Start
@@ -60,10 +61,12 @@ class Summary:
     """What one run committed: records read, written per topic, quarantined per code, rules broken.
 
     `skipped` are those read that the product does not take.
-    `was_stopped` when a signal ended it, be it before the end or not.
+    `was_stopped` when a signal ended it, be it before the end or not. `worker` is the number of
+    the process among those of the product, None when it is alone.
     """
 
     product: str
+    worker: int | None = None
     read: int = 0
     skipped: int = 0
     written: Counter[str] = field(default_factory=Counter)
@@ -126,8 +129,8 @@ def run_product(
     Raises every error of `Loop.run`, and what `Processor` refuses.
     """
     product = loaded.name
-    bind_process(product=product, instance=settings.instance)
-    metrics, health, summary = Metrics(product), Health(), Summary(product)
+    bind_process(product=product, instance=settings.instance, worker=str(own_number() or 0))
+    metrics, health, summary = Metrics(product), Health(), Summary(product, own_number())
     monitor = _SummingMonitor(metrics, health, summary, on_restoring)
     for contract in loaded.inputs.values():
         if (fate := fate_of(contract, today())) is not None:

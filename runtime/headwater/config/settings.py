@@ -79,7 +79,9 @@ class MetricsAddress(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on; loopback by default.")
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on, or the path of a Unix socket."
+    )
     port: int = Field(
         default=0, ge=0, le=65_535, description="Port to listen on; 0 takes a free one."
     )

@@ -1,6 +1,7 @@
 """The loop and the transaction: from records to exactly-once outputs. Never imports an adapter."""
 
 from headwater.engine.checkpoints import Checkpoints
+from headwater.engine.co_partitioning import require_equal_counts
 from headwater.engine.commit_policy import CommitPolicy
 from headwater.engine.dead_letters import DeadLetterTail, LetterWriter, StoredLetter
 from headwater.engine.guard import Sandbox
@@ -51,4 +52,5 @@ __all__ = [
     "Work",
     "changelog_of",
     "publish",
+    "require_equal_counts",
 ]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from headwater.engine.attempts import Attempts
+from headwater.engine.co_partitioning import require_whole_tasks
 from headwater.engine.guard import Guard
 from headwater.engine.halting import Halted, halted_error
 from headwater.engine.limit import BadRecordWindow
@@ -62,6 +63,7 @@ class Loop:
         self._monitor = outside.monitor
         self._clock = outside.clock
         self._tasks = tasks
+        self._co_partitioned = [tasks.keys() & set(group) for group in outside.co_partitioned]
         self._start = start
         self._window = window
         self._settings = settings
@@ -329,6 +331,8 @@ class Loop:
         The producer takes its id over after the group took the member in: whoever had both before
         learns from the group that it was replaced, and does not take the id back.
         """
+        require_whole_tasks(self._co_partitioned, partitions)
+        self._stores.release(self._stores.partitions().difference(partitions))  # others wait for it
         if not self._is_initialised:
             self._log.initialise()
             self._is_initialised = True
@@ -351,7 +355,7 @@ class Loop:
         self._let_go(partitions)
         self._spare_starts(partitions)
         self._transaction.revoked(partitions)
-        self._restoring.let_go(partitions)
+        self._restoring.suspend(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Partitions are gone already."""

@@ -1,5 +1,6 @@
 """What the loop is given: how it works, and whom it talks to."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from headwater.clock import Clock
@@ -27,7 +28,10 @@ class LoopSettings:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What the loop talks to. `tables` is None for a product that joins none."""
+    """What the loop talks to. `tables` is None for a product that joins none.
+
+    `co_partitioned`: topics whose partitions of one number are one task.
+    """
 
     source: RecordSource
     log: TransactionalLog
@@ -37,3 +41,4 @@ class Outside:
     sandbox: Sandbox
     restoring: Restoring
     tables: BroadcastTables | None = None
+    co_partitioned: Sequence[Collection[str]] = ()

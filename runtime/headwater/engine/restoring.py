@@ -1,5 +1,9 @@
 """Brings the state of assigned tasks up to the end of their changelogs, in slices between polls.
 
+A rebalance revokes all partitions and assigns most of them again: their tasks stay open meanwhile,
+and only those that moved are closed here (by the loop, before anything that may wait) and opened
+there.
+
 In this order: the committed positions of the inputs are read, stably; only then the high watermark
 of the changelog. So whatever a predecessor committed is below it, and nothing can follow.
 """
@@ -94,6 +98,12 @@ class Restoring:
         self._held = partitions
         self._begin()
 
+    def suspend(self, partitions: Sequence[Partition]) -> None:
+        """These partitions are revoked; those that come back with the next assignment stay open."""
+        self._held = [each for each in self._held if each not in partitions]
+        self._work, self.is_needed = None, False
+        self.stores.suspend(partitions)
+
     def let_go(self, partitions: Sequence[Partition]) -> None:
         """These partitions go; what is committed of them is flushed."""
         self._held = [each for each in self._held if each not in partitions]
@@ -142,7 +152,6 @@ class Restoring:
     # -- one run; each yield is a place to poll, False where only time helps ----------------------
 
     def _restored(self, monitor: Monitor) -> Iterator[bool]:
-        self.stores.release(self.stores.partitions())
         now_s = self._clock.monotonic()
         self._progress = [_Progress(each, now_s) for each in self.stores.held if self._tasks(each)]
         self._tell(monitor)

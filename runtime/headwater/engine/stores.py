@@ -1,6 +1,6 @@
 """The stores of a product's steps: what a batch and a transaction mean to all of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,14 +72,23 @@ class Stores:
 
         What a disk refuses now is in the changelog: whoever has the task next reads more of it.
         """
-        gone = set(partitions)
+        for store, task in self._tasks(partitions):
+            try:
+                store.release(task)
+            except (RebuildError, RetriableError) as error:
+                log.warning("stores.not_flushed", task=task, reason=str(error))
+
+    def suspend(self, partitions: Iterable[Partition]) -> None:
+        """Keep the tasks of these partitions open for when they come back."""
+        for store, task in self._tasks(partitions):
+            store.suspend(task)
+
+    def _tasks(self, partitions: Iterable[Partition]) -> Iterator[tuple[KeyedStore, int]]:
+        meant = set(partitions)
         for each in self.held:
             for task in each.store.tasks:
-                if Partition(each.source, task) in gone:
-                    try:
-                        each.store.release(task)
-                    except (RebuildError, RetriableError) as error:
-                        log.warning("stores.not_flushed", task=task, reason=str(error))
+                if Partition(each.source, task) in meant:
+                    yield each.store, task
 
     def of(self, output: str) -> Sequence[StepStore]:
         """The stores of an output's steps."""

@@ -83,10 +83,14 @@ class TaskState:
         self._dirty = {}
 
     def restore(self, keys: Sequence[bytes], values: Values, mark: Mark | None) -> None:
-        """Write entries of the changelog to the local store; of a key the last counts."""
+        """Write entries of the changelog to the local store; of a key the last counts.
+
+        Nothing may be dirty: it is older, and would hide them.
+        """
         self.due = None
         newest = dict(zip(keys, values, strict=True))
         ascending = sorted(newest)
+        self.cache.forget(ascending)
         self.local.write(ascending, list(map(newest.__getitem__, ascending)), mark)
 
     def next_slice(self, limit: int) -> tuple[list[bytes], list[bytes]]:

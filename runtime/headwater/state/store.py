@@ -1,8 +1,7 @@
 """A keyed store of one step: rows by task and key, exactly as far as its changelog is committed."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import polars as pl
@@ -15,6 +14,7 @@ from headwater.ports.state import Values
 from headwater.state.checkpoint import Checkpoint, CheckpointWriter
 from headwater.state.due import DueIndex
 from headwater.state.layers import TaskState
+from headwater.state.settings import Changes, StoreSettings, TimeToLive
 
 DIRTY_SHARE: Final = 4  # a quarter of the cache at most waits for a flush, the rest is for reading
 DIRTY_BYTES: Final = 16 << 20  # and no more than that: a flush of it takes a tenth of a second
@@ -22,36 +22,6 @@ SCANNED_ROWS: Final = 20_000  # decoded at once when an index is made: some 20 m
 
 DueTimes = Callable[[pl.Series, pl.DataFrame], pl.Series]
 """When rows are due, by keys and columns: Int64 milliseconds of event time; null is never."""
-
-
-@dataclass(frozen=True, slots=True)
-class TimeToLive:
-    """A row is gone `duration` after the event time in its `column`; without a time it stays."""
-
-    column: str
-    duration: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """`cache_bytes` is for all tasks of the store together.
-
-    `changelog_id` is the broker's id of the changelog topic, of which the marks tell the offsets.
-    """
-
-    changelog_id: str
-    cache_bytes: int = 64 << 20
-    flush_every_s: float = 5.0  # a restart reads so much of the changelog again
-    time_to_live: TimeToLive | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a batch changed, for the changelog: columns of equal length; a key once per task."""
-
-    partitions: list[int]
-    keys: list[bytes]
-    values: list[bytes | None]
 
 
 class KeyedStore:
@@ -84,6 +54,7 @@ class KeyedStore:
         self._offsets: dict[int, int] = {}
         self._restoring_since_ms: dict[int, int] = {}
         self._checkpoints: dict[int, CheckpointWriter] = {}
+        self._suspended: set[int] = set()
         self._dirty_since_s: float | None = None
         self._check(settings.time_to_live)
 
@@ -102,9 +73,12 @@ class KeyedStore:
     def assign(self, task: int) -> Mark | None:
         """Open a task. The mark is up to where its changelog is in it; None: from the beginning.
 
-        What is stored is thrown away when it is damaged, or nothing vouches for it.
+        A task that is open stays so: what is committed of it is flushed. What is stored is thrown
+        away when it is damaged, or nothing vouches for it.
         Raises StateInUseError while another process holds the task, and what the class says.
         """
+        if task in self._tasks:
+            return self._resumed(task)
         try:
             local = self._stores.open(task)
         except RebuildError:
@@ -125,6 +99,7 @@ class KeyedStore:
         if (state := self._tasks.pop(task, None)) is not None:
             state.local.close()
         self._offsets.pop(task, None)
+        self._suspended.discard(task)
         self._stores.discard(task)
         self._hold(task, TaskState(self._stores.open(task)), self._clock.wall_ms())
 
@@ -145,6 +120,7 @@ class KeyedStore:
         still to be read may be older than the mark, and gone when the mark is used.
         """
         self._restoring_since_ms.pop(task, None)
+        self._suspended.discard(task)
 
     def load(self, task: int, checkpoint: Checkpoint) -> Iterator[int]:
         """Fill an empty task from a checkpoint, from whose mark the changelog goes on then.
@@ -171,6 +147,16 @@ class KeyedStore:
         self._checkpoints[task] = writer
         return writer
 
+    def suspend(self, task: int) -> None:
+        """Forget what is not committed of a task, and keep it open: it may come back.
+
+        Its changelog may go on without us. Until it was `restored` its marks keep the time of now,
+        and a transaction whose end is learnt only then does not move them: it was forgotten here.
+        """
+        self._tasks[task].abort()
+        self._restoring_since_ms.setdefault(task, self._clock.wall_ms())
+        self._suspended.add(task)
+
     def release(self, task: int) -> None:
         """Flush what is committed of a task, forget the rest, and let go of it, come what may."""
         state = self._tasks[task]
@@ -181,6 +167,7 @@ class KeyedStore:
             del self._tasks[task]
             self._offsets.pop(task, None)
             self._restoring_since_ms.pop(task, None)
+            self._suspended.discard(task)
             state.local.close()
             self._share()
 
@@ -292,7 +279,8 @@ class KeyedStore:
             state.commit()
         if self._dirty_since_s is None and any(state.is_dirty for state in self._tasks.values()):
             self._dirty_since_s = self._clock.monotonic()
-        self._offsets.update((task, end) for task, end in offsets.items() if task in self._tasks)
+        held = self._tasks.keys() - self._suspended
+        self._offsets.update((task, end) for task, end in offsets.items() if task in held)
 
     def aborted(self) -> None:
         """The transaction never was, nor the batch."""
@@ -330,6 +318,15 @@ class KeyedStore:
         return sum(state.dirty_bytes + state.cache.bytes for state in self._tasks.values())
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _resumed(self, task: int) -> Mark | None:
+        """The mark of an open task, flushed; a restore that had hardly begun leaves none."""
+        mark = self._mark(task)
+        if mark is None:
+            self.reset(task)
+        elif self._tasks[task].is_dirty:
+            self._tasks[task].flush(mark)
+        return mark
 
     def _check(self, life: TimeToLive | None) -> None:
         if life is not None and not isinstance(self._rows.columns.get(life.column), pl.Datetime):
