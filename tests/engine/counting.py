@@ -17,7 +17,7 @@ from headwater.adapters.memory import MemoryStores
 from headwater.contract import StateRows
 from headwater.engine import Checkpoints, Publication, StepStore, Stores, Work
 from headwater.model import Quarantine
-from headwater.ports import Records, TopicSettings
+from headwater.ports import LocalStores, Records, TopicSettings
 from headwater.state import KeyedStore, StoreSettings
 
 STEP: Final = "count-1"
@@ -61,7 +61,7 @@ class CountingWorld(World):
         super().__init__()
         self.start = replace(self.start, changelogs=[CHANGELOG])
         self.topics.create([TopicSettings(CHANGELOG, 3, "table")])
-        self.disks: dict[str, MemoryStores] = {}
+        self.disks: dict[str, LocalStores] = {}
         self._last: dict[str, Process] = {}
         folder = mkdtemp(prefix="headwater-checkpoints-")
         weakref.finalize(self, shutil.rmtree, folder)
@@ -70,7 +70,7 @@ class CountingWorld(World):
     def stores(self, process: Process) -> Stores:
         last = self._last.get(process.instance)
         if last is None or last.is_running:
-            self.disks[process.instance] = MemoryStores()
+            self.disks[process.instance] = self.new_disk(process.instance)
         else:
             power_off(last)
         self._last[process.instance] = process
@@ -78,6 +78,10 @@ class CountingWorld(World):
         rows, disk = StateRows({"count": pl.Int64()}), self.disks[process.instance]
         store = KeyedStore(rows, disk, settings, clock=self.broker.clock)
         return Stores([StepStore(OUTPUT, STEP, INPUT, store)])
+
+    def new_disk(self, instance: str) -> LocalStores:
+        """An empty disk for an instance."""
+        return MemoryStores()
 
     def ended(self, process: Process) -> None:
         power_off(process)

@@ -14,7 +14,7 @@ from tests.engine.test_exactly_once import STEPS, Histories
 from headwater.adapters.memory.stores import MemoryStore
 from headwater.errors import FencedError, OutageError, RetriableError, StartRefusedError
 from headwater.model import Partition
-from headwater.ports import TopicSettings
+from headwater.ports import LocalStore, TopicSettings
 
 EXAMPLES = 150
 
@@ -312,7 +312,7 @@ def _recorded(world: CountingWorld, name: str) -> list[int]:
     disk = world.disks[name]
     really = disk.open
 
-    def opening(task: int) -> MemoryStore:
+    def opening(task: int) -> LocalStore:
         store = really(task)
         opened.append(task)
         return store
