@@ -172,6 +172,51 @@ class TableStanding:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreStanding:
+    """How far the state of a step of an output is restored, all tasks held here together.
+
+    So many entries were `loaded` from checkpoints and `read` from the changelog; `left` are the
+    offsets still to read at most. `seconds` since it began; `is_done`: nothing is left to do.
+    """
+
+    output: str
+    step: str
+    loaded: int
+    read: int
+    left: int
+    seconds: float
+    is_done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStanding:
+    """What is held of the state of a step of an output, all tasks held here together.
+
+    `keys` is the local store's estimate; bytes on disk, and of what is cached in memory.
+    """
+
+    output: str
+    step: str
+    keys: int
+    disk_bytes: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointStanding:
+    """A checkpoint of a task that was written, or given up: then `failure` says why.
+
+    `seconds` since its first slice.
+    """
+
+    output: str
+    step: str
+    task: int
+    seconds: float
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """A record of a table that was refused, and why; `message` never holds a payload."""
 

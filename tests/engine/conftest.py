@@ -6,6 +6,7 @@ from typing import Literal
 
 import polars as pl
 import pytest
+from tests.engine.scripted import ScriptedSandbox
 
 from headwater.adapters.memory import (
     MemoryBroker,
@@ -18,6 +19,7 @@ from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
     BroadcastTables,
+    Checkpoints,
     CommitPolicy,
     Loop,
     LoopSettings,
@@ -33,6 +35,7 @@ from headwater.engine import (
 from headwater.engine.dead_letters import DeadLetterTail, LetterWriter, source_position
 from headwater.errors import HeadwaterError, UnavailableError
 from headwater.model import (
+    CheckpointStanding,
     Code,
     Halt,
     Partition,
@@ -40,7 +43,9 @@ from headwater.model import (
     Quarantine,
     RawRecord,
     Refusal,
+    RestoreStanding,
     RuleViolation,
+    StoreStanding,
     TableStanding,
 )
 from headwater.ports import Ending, Records, TopicSettings
@@ -88,26 +93,6 @@ class EchoTask(Task):
         )
 
 
-class ScriptedSandbox:
-    """Finds what begins with `kill`."""
-
-    def __init__(self) -> None:
-        self.searched: list[int] = []  # records per search
-        self.is_closed = False
-
-    def guilty(self, records: Records, keep_alive: Callable[[], None]) -> Sequence[Quarantine]:
-        self.searched.append(len(records))
-        keep_alive()
-        return [
-            Quarantine(row, Code.PROCESS_DIED, "killed by SIGKILL", "echo")
-            for row, value in enumerate(records.values)
-            if (value or b"").startswith(b"kill")
-        ]
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
 class Witness:
     """A monitor that remembers."""
 
@@ -120,7 +105,10 @@ class Witness:
         self.violations: list[RuleViolation] = []
         self.reasons: list[str | None] = []
         self.halts: Sequence[Halt] = ()
-        self.restoring_left: list[int | None] = []
+        self.restores: list[Sequence[RestoreStanding]] = []
+        self.passed_over_checkpoints: list[tuple[str, str]] = []
+        self.checkpoints: list[CheckpointStanding] = []
+        self.sizes: Sequence[StoreStanding] = ()
         self.standings: list[Sequence[TableStanding]] = []
         self.refusals: list[Refusal] = []
         self.known_ends: Positions = {}
@@ -160,8 +148,17 @@ class Witness:
     def waiting(self, reason: str | None) -> None:
         self.reasons.append(reason)
 
-    def restoring(self, left: int | None) -> None:
-        self.restoring_left.append(left)
+    def restoring(self, standings: Sequence[RestoreStanding]) -> None:
+        self.restores.append(standings)
+
+    def checkpoint_passed_over(self, name: str, reason: str) -> None:
+        self.passed_over_checkpoints.append((name, reason))
+
+    def checkpointed(self, checkpoint: CheckpointStanding) -> None:
+        self.checkpoints.append(checkpoint)
+
+    def stores(self, standings: Sequence[StoreStanding]) -> None:
+        self.sizes = standings
 
     def ends(self, ends: Positions) -> None:
         self.known_ends = ends
@@ -196,7 +193,13 @@ class Process:
         self.window = BadRecordWindow(world.limit, world.code_limits)
         self.sandbox = ScriptedSandbox()
         self.task.kill = world.kill_current
-        restoring = Restoring(self.stores, world.topics, MemoryRangeReader(broker), broker.clock)
+        restoring = Restoring(
+            self.stores,
+            world.topics,
+            MemoryRangeReader(broker),
+            broker.clock,
+            checkpoints=world.checkpoints(self.stores),
+        )
         outside = Outside(
             self.source,
             self.log,
@@ -248,7 +251,11 @@ class Process:
         self._guarded(self.loop._turn_or_recover, finally_close=False)
 
     def stop(self) -> None:
-        self._guarded(self.loop._drain)
+        def stopping() -> None:
+            self.loop._drain()
+            self.stores.release(self.stores.partitions())
+
+        self._guarded(stopping)
         self.ended = self.ended or "stopped"
 
     def kill(self) -> None:
@@ -256,6 +263,7 @@ class Process:
         self.source.vanish()
         self.log.vanish()
         self.ended = "killed"
+        self.world.ended(self)
 
     def _guarded(self, action: Callable[[], None], *, finally_close: bool = True) -> None:
         before, self.world.current = self.world.current, self
@@ -270,6 +278,7 @@ class Process:
         if finally_close and self.ended != "killed":
             self.source.close()
             self.log.close()
+            self.world.ended(self)
 
 
 class World:
@@ -304,6 +313,13 @@ class World:
     def stores(self, process: Process) -> Stores:
         """The stores of a process: none here."""
         return Stores()
+
+    def ended(self, process: Process) -> None:
+        """What the kernel does with the files of a process that is gone."""
+
+    def checkpoints(self, stores: Stores) -> Checkpoints | None:
+        """Where the stores' checkpoints go: nowhere here."""
+        return None
 
     def task(self, stores: Stores) -> EchoTask:
         """What a process does with records."""

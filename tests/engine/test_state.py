@@ -1,18 +1,20 @@
 """The loop with state: what is restored, from where, and what is refused."""
 
 from dataclasses import replace
+from errno import ENOSPC
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from tests.engine.conftest import INPUT, Process
-from tests.engine.counting import CHANGELOG, CountingWorld
+from tests.engine.conftest import INPUT, OUTPUT, Process
+from tests.engine.counting import CHANGELOG, STEP, CountingWorld
 from tests.engine.test_exactly_once import STEPS, Histories
 
 from headwater.adapters.memory.stores import MemoryStore
-from headwater.errors import FencedError, StartRefusedError
+from headwater.errors import FencedError, OutageError, RetriableError, StartRefusedError
 from headwater.model import Partition
-from headwater.ports import TopicSettings
+from headwater.ports import LocalStore, TopicSettings
 
 EXAMPLES = 150
 
@@ -57,7 +59,155 @@ def test_an_empty_disk_is_filled_from_the_changelog() -> None:
     world.feed(*[b"b"] * 10)
     other = run(world, "two")
     world.check_complete()
-    assert other.monitor.restoring_left[-1] is None
+    assert [each.is_done for each in other.monitor.restores[0]] == [False]
+    (done,) = other.monitor.restores[-1]
+    assert (done.is_done, done.left, done.loaded, done.read) == (True, 0, 0, 18)
+
+
+def checkpointed(world: CountingWorld) -> Process:
+    """A process that wrote a checkpoint of every task with entries, and ended."""
+    process = world.process("one", poll_size=3).begin()
+    for turn in range(450):
+        if turn % 150 == 0:
+            world.feed(*[b"a"] * 10)
+        process.step()
+    process.stop()
+    assert {each.task for each in process.monitor.checkpoints} == {0, 1, 2}
+    assert not any(each.failure for each in process.monitor.checkpoints)
+    return process
+
+
+def test_an_empty_disk_is_filled_from_a_checkpoint_and_the_tail() -> None:
+    """What the checkpoint holds is loaded, what came behind its mark is read."""
+    world = CountingWorld()
+    checkpointed(world)
+    world.feed(*[b"b"] * 10)
+    run(world)
+    world.feed(b"b")
+    (done,) = run(world, "two").monitor.restores[-1]
+    world.check_complete()
+    assert done.loaded == len(world.folded())
+    assert 0 < done.read < 20
+    assert done.is_done
+
+
+def test_a_checkpoint_that_cannot_be_used_is_told_and_passed_over() -> None:
+    """Damaged, of a later format or behind the changelog: an older one or the changelog will do."""
+    world = CountingWorld()
+    checkpointed(world)
+    names = world.storage.names(f"{OUTPUT}/{STEP}/")
+    for name in names:
+        path = world.storage.get(name)
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    world.feed(b"b")
+    other = run(world, "two")
+    world.check_complete()
+    (done,) = other.monitor.restores[-1]
+    assert done.loaded == 0
+    assert sorted(name for name, _ in other.monitor.passed_over_checkpoints) == names
+
+
+def test_a_checkpoint_behind_the_changelog_is_not_loaded() -> None:
+    """Between its mark and what the changelog still holds something may be missing."""
+    world = CountingWorld()
+    checkpointed(world)
+    for log in world.broker.topic(CHANGELOG).logs:
+        log.beginning = log.end
+    world.feed(b"b")
+    (done,) = run(world, "two").monitor.restores[-1]
+    assert (done.loaded, done.is_done) == (0, True)
+
+
+def test_a_checkpoint_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, nothing of it is left, and the next one is tried when it is due."""
+
+    def full(*_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    world = CountingWorld()
+    process = world.process("one").begin()
+    with monkeypatch.context() as patched:
+        patched.setattr("headwater.state.checkpoint._DigestedFile.sync", full)
+        world.feed(*[b"a"] * 30)
+        for _ in range(300):
+            process.step()
+    world.check_complete()
+    assert process.is_running
+    failures = {each.failure for each in process.monitor.checkpoints}
+    assert all("No space left on device" in (failure or "") for failure in failures)
+    assert failures
+    for _ in range(300):
+        process.step()
+    assert not process.monitor.checkpoints[-1].failure
+    process.stop()
+    assert list(world.storage.workspace.iterdir()) == []
+
+
+def test_a_full_disk_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is committed stays in memory, the reason is told, and it goes on when there is room."""
+    world = CountingWorld()
+    refused: list[MemoryStore] = []
+    write = MemoryStore.write
+
+    def full(store: MemoryStore, *args: Any) -> None:
+        if len(refused) < 40:
+            refused.append(store)
+            raise RetriableError("The disk refuses the state: full.", code="STATE_STORAGE")
+        write(store, *args)
+
+    process = world.process("one", poll_size=3).begin()
+    monkeypatch.setattr(MemoryStore, "write", full)
+    for _ in range(400):
+        if _ % 100 == 0:
+            world.feed(*[b"a"] * 10)
+        process.step()
+    assert process.is_running
+    world.check_complete()
+    assert len(refused) == 40
+    assert "The disk refuses the state: full." in process.monitor.reasons
+    assert process.monitor.reasons[-1] is None
+    assert process.monitor.endings.keys() == {"committed"}
+    process.stop()
+
+
+def test_a_disk_that_is_full_at_the_end_costs_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be flushed is read from the changelog by the next one."""
+
+    def full(*_: object) -> None:
+        raise RetriableError("The disk refuses the state: full.", code="STATE_STORAGE")
+
+    world = CountingWorld()
+    world.feed(*[b"a"] * 30)
+    process = world.process("one").begin()
+    for _ in range(20):
+        process.step()
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryStore, "write", full)
+        process.stop()
+    assert process.ended == "stopped"
+    world.feed(*[b"b"] * 10)
+    run(world)
+    world.check_complete()
+
+
+def test_a_disk_that_stays_full_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the limit on outages, with what was committed safe in the changelog."""
+
+    def full(*_: object) -> None:
+        raise RetriableError("The disk refuses the state: full.", code="STATE_STORAGE")
+
+    world = CountingWorld()
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryStore, "write", full)
+        world.feed(*[b"a"] * 30)
+        process = world.process("one").begin()
+        while process.is_running:
+            process.step()
+    ended = process.ended
+    assert isinstance(ended, OutageError)
+    assert ended.exit_code == 69
+    run(world)
+    world.check_complete()
 
 
 def test_a_disk_from_before_is_brought_up_to_date() -> None:
@@ -162,7 +312,7 @@ def _recorded(world: CountingWorld, name: str) -> list[int]:
     disk = world.disks[name]
     really = disk.open
 
-    def opening(task: int) -> MemoryStore:
+    def opening(task: int) -> LocalStore:
         store = really(task)
         opened.append(task)
         return store

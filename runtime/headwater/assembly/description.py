@@ -166,7 +166,8 @@ def _does(step: Step) -> str:
 def _keeps(step: StatefulStep) -> str:
     match step:
         case Latest():
-            return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
+            kept = f", for {step.keep}" if step.keep else ""
+            return f"the row of each {', '.join(step.key)} with the greatest {step.by}{kept}"
         case RunningAggregate() | WindowedAggregate():
             return _aggregates(step)
         case Dedupe():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from headwater.adapters.directory import DirectoryStorage
 from headwater.adapters.kafka.consumer import KafkaSource
 from headwater.adapters.kafka.follower import KafkaFollower
 from headwater.adapters.kafka.producer import KafkaTransactionalLog
@@ -31,6 +32,7 @@ from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
     BroadcastTables,
+    Checkpoints,
     CommitPolicy,
     DeadLetterTail,
     LetterWriter,
@@ -177,6 +179,15 @@ class Processor:
             self._topics.topic_id,
         )
 
+    def _checkpoints(self) -> Checkpoints:
+        """At `<checkpoint_dir>/<output>/<step>/<task>/`."""
+        return Checkpoints(
+            self._stores,
+            DirectoryStorage(self._settings.checkpoint_dir),
+            SYSTEM,
+            every_s=self._settings.checkpoint_every.total_seconds(),
+        )
+
     # -- data path -----------------------------------------------------------------------------
 
     def _tables(self, maker: TaskMaker) -> BroadcastTables | None:
@@ -208,7 +219,9 @@ class Processor:
                 self._loaded.tables,
             )
         )
-        restoring = Restoring(self._stores, self._topics, self._reader, SYSTEM)
+        restoring = Restoring(
+            self._stores, self._topics, self._reader, SYSTEM, checkpoints=self._checkpoints()
+        )
         return Outside(
             source,
             log,

@@ -17,7 +17,7 @@ from headwater.clock import SYSTEM
 from headwater.config import Settings
 from headwater.engine import Loop, OnIncompatible, Start
 from headwater.errors import FencedError
-from headwater.model import Code, Positions, RuleViolation
+from headwater.model import Code, Positions, RestoreStanding, RuleViolation
 from headwater.observe.health import Health
 from headwater.observe.logs import bind_process, get_logger
 from headwater.observe.metrics import Metrics
@@ -26,6 +26,7 @@ from headwater.serve import start as serve
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 OnProgress = Callable[[int, int], None]
+OnRestoring = Callable[[Sequence[RestoreStanding]], None]
 
 log = get_logger("run")
 
@@ -81,9 +82,17 @@ class Summary:
 class _SummingMonitor(ProcessMonitor):
     """Also adds up what was committed, for the summary at the end."""
 
-    def __init__(self, metrics: Metrics, health: Health, summary: Summary) -> None:
+    def __init__(
+        self, metrics: Metrics, health: Health, summary: Summary, on_restoring: OnRestoring | None
+    ) -> None:
         super().__init__(metrics, health)
         self._summary = summary
+        self._on_restoring = on_restoring
+
+    def restoring(self, standings: Sequence[RestoreStanding]) -> None:
+        super().restoring(standings)
+        if self._on_restoring is not None:
+            self._on_restoring(standings)
 
     def counted(
         self, *, read: Mapping[str, int], written: Mapping[str, int], codes: Mapping[Code, int]
@@ -117,16 +126,18 @@ def run_product(
     settings: Settings,
     options: RunOptions,
     on_progress: OnProgress | None = None,
+    on_restoring: OnRestoring | None = None,
 ) -> Summary:
     """Run until a stop signal, or until the ends of now; returns what was committed.
 
-    `on_progress(done, total)` hears of records read, `total` being 0 for an endless run.
+    `on_progress(done, total)` hears of records read, `total` being 0 for an endless run;
+    `on_restoring` of state that is restored.
     Raises every error of `Loop.run`, and what `Processor` refuses.
     """
     product = loaded.name
     bind_process(product=product, instance=settings.instance, worker=str(own_number() or 0))
     metrics, health, summary = Metrics(product), Health(), Summary(product, own_number())
-    monitor = _SummingMonitor(metrics, health, summary)
+    monitor = _SummingMonitor(metrics, health, summary, on_restoring)
     for contract in loaded.inputs.values():
         if (fate := fate_of(contract, today())) is not None:
             log.warning(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from headwater.assembly.running import RunOptions, Summary, run_product
 from headwater.assembly.supervisor import Command, Supervisor
 from headwater.assembly.workers import gathered, own_number
 from headwater.cli.arguments import Format, FormatOption, Products
-from headwater.cli.progress import progress_bar
+from headwater.cli.progress import RunBars
 from headwater.cli.words import counted
 from headwater.config import Settings, load_settings
 from headwater.engine import OnIncompatible, Start
@@ -95,8 +95,8 @@ def run(  # noqa: PLR0913, PLR0917  # one parameter per option
     for warning in deprecations(product.name, product.inputs.values(), today()):
         typer.echo(f"warning: {warning}", err=True)
     is_shown = until_end and own_number() is None  # a worker does not know how much is its part
-    with progress_bar(product.name) if is_shown else nullcontext() as on_progress:
-        summary = run_product(product, settings, options, on_progress)
+    with RunBars(product.name, has_end=is_shown) as bars:
+        summary = run_product(product, settings, options, bars.progressed, bars.restoring)
     _print(summary, form, until_end=until_end)
 
 

@@ -1,5 +1,6 @@
 """The loop and the transaction: from records to exactly-once outputs. Never imports an adapter."""
 
+from headwater.engine.checkpoints import Checkpoints
 from headwater.engine.co_partitioning import require_equal_counts
 from headwater.engine.commit_policy import CommitPolicy
 from headwater.engine.dead_letters import DeadLetterTail, LetterWriter, StoredLetter
@@ -23,6 +24,7 @@ __all__ = [
     "BadRecordLimit",
     "BadRecordWindow",
     "BroadcastTables",
+    "Checkpoints",
     "CommitPolicy",
     "DeadLetterTail",
     "EventTimes",

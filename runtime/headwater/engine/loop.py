@@ -19,6 +19,7 @@ from headwater.engine.take import Take
 from headwater.engine.tally import Tally
 from headwater.engine.task import Task
 from headwater.engine.transaction import Terms, Transaction
+from headwater.engine.upkeep import Upkeep
 from headwater.engine.waiting import Waiting
 from headwater.engine.watermarks import EventTimes
 from headwater.engine.work import Work
@@ -79,6 +80,7 @@ class Loop:
         self._waiting = Waiting(
             outside.source, outside.monitor, outside.clock, limit_s=settings.outage_limit_s
         )
+        self._upkeep = Upkeep(outside, self._transaction, self._waiting)
         self._recovery = Recovery(self._transaction, self._waiting, outside.monitor, outside.clock)
         self._guard = Guard(outside.sandbox, outside.source, outside.monitor)
         self._halted = Halted(outside.source, outside.monitor, outside.clock)
@@ -134,7 +136,7 @@ class Loop:
     def turn(self) -> None:
         """The way of the data, once round."""
         wait_s = self._settings.policy.wait_s(self._elapsed_s(), is_idle=self._transaction.is_empty)
-        if self._is_restoring():
+        if self._upkeep.restore(self):
             return
         batches = self._source.poll(self._take.records, wait_s)
         if batches and self._restoring.is_needed:
@@ -154,7 +156,7 @@ class Loop:
             self._transaction.commit()
         elif not batches:
             self._pass_control_records()
-        self._stores.flush_when_due()
+        self._upkeep.turn(self)
 
     # -- begin and end -------------------------------------------------------------------------
 
@@ -176,19 +178,6 @@ class Loop:
         self._stores.release(self._stores.partitions())
 
     # -- steps ---------------------------------------------------------------------------------
-
-    def _is_restoring(self) -> bool:
-        """Whether this turn went into state: a slice of it, with the inputs paused and polled."""
-        if not self._restoring.is_needed:
-            return False
-        self._source.pause()
-        if self._source.poll(1, self._restoring.wait_s):
-            raise AbortableError("the assignment changed while its state was restored")
-        left = self._restoring.advance()
-        self._monitor.restoring(left)
-        if left is None:
-            self._source.resume()
-        return True
 
     def _follow_tables(self) -> None:
         """Take in what came; waits while the registry is away, the group membership kept."""

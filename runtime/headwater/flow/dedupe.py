@@ -1,7 +1,6 @@
 """`dedupe`: rows whose key came already, near in event time, are dropped."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import polars as pl
@@ -15,15 +14,14 @@ from headwater.flow.stateful import (
     StatefulStage,
     TimeToLive,
     check_columns,
+    purge,
     without_time,
 )
 from headwater.product import Dedupe
 from headwater.product.durations import duration_ms
 from headwater.product.windows import LONGEST_MS
 
-PURGE_SHARE: Final = 2  # stored rows looked at per row that comes: expired ones stay under a half
 _INSTANT: Final = pl.Datetime("ms", "UTC")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DedupeStage(StatefulStage):
@@ -47,7 +45,7 @@ class DedupeStage(StatefulStage):
         self.time_to_live = TimeToLive("time", timedelta(milliseconds=2 * self._within))
         self.rows = StateRows({"time": _INSTANT})
         try:
-            self._keys = StateRows({name: given[name] for name in sorted(step.key)})
+            self.keys = StateRows({name: given[name] for name in sorted(step.key)})
         except DeclarationError as error:
             raise refused(step, "INVALID_STEP", str(error.problems[0].message)) from error
 
@@ -66,15 +64,14 @@ class DedupeStage(StatefulStage):
         seen = pl.DataFrame(
             {
                 "task": batch.tasks.gather(rows),
-                "key": pl.Series(self._keys.encode(judged), dtype=pl.Binary),
+                "key": pl.Series(self.keys.encode(judged), dtype=pl.Binary),
                 "time": batch.times.gather(rows),
                 "watermark": batch.watermarks.gather(rows),
                 "row": rows,
             }
         )
         duplicates = self._duplicates(seen, store)
-        for task, read, watermark in _progress(seen):
-            store.purge(task, _EPOCH + timedelta(milliseconds=watermark), limit=PURGE_SHARE * read)
+        purge(seen, store)
         return Processed(frame.filter(~frame[ROW].is_in(duplicates.implode())), refused_rows)
 
     def _duplicates(self, seen: pl.DataFrame, store: KeyedRows) -> pl.Series:
@@ -126,12 +123,6 @@ class DedupeStage(StatefulStage):
 
     def _is_known(self, stored: int, watermark: int | None) -> bool:
         return watermark is None or watermark < stored + 2 * self._within
-
-
-def _progress(seen: pl.DataFrame) -> Iterator[tuple[int, int, int]]:
-    """Task, rows read and watermark of each task that has one."""
-    by_task = seen.group_by("task").agg(pl.len(), pl.col("watermark").max())
-    yield from by_task.filter(pl.col("watermark").is_not_null()).iter_rows()
 
 
 def _within_ms(step: Dedupe) -> int:

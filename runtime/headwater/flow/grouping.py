@@ -112,15 +112,15 @@ class GroupStates:
     def __init__(self, aggregation: Aggregation, by: Columns) -> None:
         self._aggregation = aggregation
         self.by: Final = [TASK, *by]
-        self._keys = StateRows(by)
+        self.stored_by: Final = StateRows(by)
 
     def keys(self, groups: pl.DataFrame) -> pl.Series:
         """The keys that the states of these groups are stored under."""
-        return pl.Series(self._keys.encode(groups), dtype=pl.Binary)
+        return pl.Series(self.stored_by.encode(groups), dtype=pl.Binary)
 
     def groups(self, keys: pl.Series) -> pl.DataFrame:
         """The inverse: the columns of the groups, without the task."""
-        return self._keys.decode(keys.to_list())
+        return self.stored_by.decode(keys.to_list())
 
     def merge_in(self, states: pl.DataFrame, store: KeyedRows) -> tuple[pl.DataFrame, pl.Series]:
         """Merge states into the store; the groups that were not there before, and their keys."""

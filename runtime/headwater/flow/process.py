@@ -80,7 +80,7 @@ class ProcessStage(StatefulStage):
         self._taken: Final = TakenEvents(step.function)
         try:
             self.rows = StateRows({**self._objects.columns, TIMERS: pl.List(pl.Int64())})
-            self._keys = StateRows({name: given[name] for name in sorted(stream_key)})
+            self.keys = StateRows({name: given[name] for name in sorted(stream_key)})
         except DeclarationError as error:
             raise refused(step, "INVALID_STEP", str(error.problems[0].message)) from error
         self._functions: Final = Functions(
@@ -113,7 +113,7 @@ class ProcessStage(StatefulStage):
         ends = _ends(batch)
         given = _Given(
             _visits(batch, frame[ROW]),
-            self._keys.encode(frame),
+            self.keys.encode(frame),
             [dict(zip(names, each, strict=True)) for each in values],
             self._due(store, ends),
             ends,
@@ -168,7 +168,7 @@ class ProcessStage(StatefulStage):
         is_held = found[TIMERS].is_not_null()
         stored = iter(self._objects.loaded(found.filter(is_held)))
         timers = _sets(found[TIMERS])
-        parts = self._keys.decode(keys.to_list())
+        parts = self.keys.decode(keys.to_list())
         rows = zip(*(to_values(part) for part in parts), strict=True)
         return {
             place: Held(

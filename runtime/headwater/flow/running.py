@@ -34,6 +34,7 @@ class RunningStage(StatefulStage):
             raise refused(step, "INVALID_STEP", text)
         self._groups = {name: given[name] for name in step.key}
         self._states = GroupStates(self._aggregation, dict(sorted(self._groups.items())))
+        self.keys = self._states.stored_by
         self.rows = StateRows(self._aggregation.state)
 
     def columns(self, given: Columns) -> Columns:  # noqa: ARG002 - they are known already

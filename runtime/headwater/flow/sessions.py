@@ -39,6 +39,7 @@ class SessionStage(WindowStage):
             raise TypeError(message)
         self._gap_ms: Final = step.windows.gap_ms
         self._groups: Final = GroupStates(self.aggregation, dict(sorted(self.groups.items())))
+        self.keys = self._groups.stored_by
         self._session: Final = {
             WINDOW_START: pl.Int64(),
             WINDOW_END: pl.Int64(),

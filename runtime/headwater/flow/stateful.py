@@ -7,7 +7,7 @@ for rows that a later stage refuses is dropped with the whole batch, which is th
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 import polars as pl
@@ -17,6 +17,11 @@ from headwater.errors import DeclarationError
 from headwater.flow.stage import Around, Columns, Processed, refused, unknown_column
 from headwater.model import Code, Quarantine
 from headwater.product import Latest, StatefulStep, Step
+from headwater.product.durations import duration_ms
+from headwater.product.windows import LONGEST_MS
+
+PURGE_SHARE: Final = 2  # stored rows looked at per row that comes: expired ones stay under a half
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 DueTimes = Callable[[pl.Series, pl.DataFrame], pl.Series]
 """When rows are due, by keys and columns: Int64 milliseconds of event time; null is never."""
@@ -135,7 +140,7 @@ NO_BATCH: Final = Batch(_unknown())
 
 
 class StatefulStage(ABC):
-    """A compiled step with a store: `rows` are what is stored by task and key.
+    """A compiled step with a store: `rows` are what is stored by task and `keys`.
 
     `given` are the columns it runs on; `stream_key` are the columns of the stream's key that must
     still be as they came, so that the state of a key is in the task its records come to.
@@ -144,6 +149,7 @@ class StatefulStage(ABC):
     """
 
     step: StatefulStep
+    keys: StateRows
     rows: StateRows
     given: Columns
     stream_key: tuple[str, ...]
@@ -176,7 +182,8 @@ class LatestStage(StatefulStage):
     """`latest`: lets a row through unless its key had one with a greater `by` before.
 
     The store holds the greatest `by` of each key. A null `by` is later than nothing, not even
-    than no row at all.
+    than no row at all. With `keep`, one that is so far behind the watermark of the row that comes
+    counts for nothing: when the store is cleaned is never seen.
     Raises DeclarationError when the step cannot run on these columns; `stream_key` is the key that
     the records come under.
     """
@@ -193,9 +200,12 @@ class LatestStage(StatefulStage):
         if not (given[step.by].is_integer() or given[step.by].is_temporal()):
             text = f"by={step.by!r} is {given[step.by]}; name a column of times or whole numbers"
             raise refused(step, "INVALID_STEP", text)
+        if step.keep is not None:
+            self.time_to_live = _life(step, given[step.by])
+            self.needs_event_time = True
         try:
             self.rows = StateRows({step.by: given[step.by]})
-            self._keys = StateRows({name: given[name] for name in sorted(step.key)})
+            self.keys = StateRows({name: given[name] for name in sorted(step.key)})
         except DeclarationError as error:
             raise refused(step, "INVALID_STEP", str(error.problems[0].message)) from error
 
@@ -210,19 +220,55 @@ class LatestStage(StatefulStage):
         if frame.is_empty():
             return Processed(frame, [])
         tasks = batch.tasks.gather(frame[ROW])
-        keys = pl.Series(self._keys.encode(frame), dtype=pl.Binary)
-        seen = pl.DataFrame({"task": tasks, "key": keys, "by": frame[by].to_physical()})
-        once = seen.select("task", "key").unique()
-        stored = store.read(once["task"], once["key"])[by].to_physical()
-        seen = seen.join(
-            once.with_columns(stored=stored), on=["task", "key"], how="left", maintain_order="left"
-        )
-        # per row, never per batch: what came before in this batch counts as what is stored
-        before = pl.max_horizontal("stored", pl.col("by").cum_max().shift(1).over("task", "key"))
-        is_latest = seen.select((pl.col("by") >= before).fill_null(value=True)).to_series()
+        keys = pl.Series(self.keys.encode(frame), dtype=pl.Binary)
+        seen = pl.DataFrame({"task": tasks, "key": keys, "by": frame[by]})
+        if self.time_to_live is None:
+            is_latest = _is_latest(seen, _stored(seen, by, store))
+        else:
+            seen = seen.with_columns(watermark=batch.watermarks.gather(frame[ROW]))
+            is_latest = self._is_latest_alive(seen, self.time_to_live, store)
         frame = frame.filter(is_latest)
         store.write(tasks.filter(is_latest), keys.filter(is_latest), frame)
+        if self.time_to_live is not None:
+            purge(seen, store)  # last: a row of this batch may count what is over at its end
         return Processed(frame, [])
+
+    def _is_latest_alive(self, seen: pl.DataFrame, life: TimeToLive, store: KeyedRows) -> pl.Series:
+        now = pl.col("watermark").cast(pl.Datetime("ms", "UTC")).cast(self.given[self.step.by])
+        return _is_latest(seen, _stored(seen, self.step.by, store), now.sub(life.duration))
+
+
+def _stored(seen: pl.DataFrame, by: str, store: KeyedRows) -> pl.DataFrame:
+    """What is stored of each key of `seen`, once."""
+    once = seen.select("task", "key").unique()
+    return once.with_columns(stored=store.read(once["task"], once["key"])[by])
+
+
+def _is_latest(seen: pl.DataFrame, stored: pl.DataFrame, over: pl.Expr | None = None) -> pl.Series:
+    """Which rows no greater one of their key came before, unless that is at or before `over`.
+
+    A greatest one that is over stays so: the watermark never goes back. So what came before it is
+    over as well, and it does not matter whether what came after it and is over too was stored.
+    """
+    seen = seen.join(stored, on=["task", "key"], how="left", maintain_order="left")
+    # per row, never per batch: what came before in this batch counts as what is stored
+    before = pl.max_horizontal("stored", pl.col("by").cum_max().shift(1).over("task", "key"))
+    is_latest = pl.col("by") >= before
+    if over is not None:
+        is_latest |= (before <= over).fill_null(value=False)
+    return seen.select(is_latest.fill_null(value=True)).to_series()
+
+
+def _life(step: Latest, by: pl.DataType) -> TimeToLive:
+    """Raises DeclarationError."""
+    length = duration_ms(step.keep)
+    if length is None or length > LONGEST_MS:
+        text = f"keep={step.keep!r} is no duration up to ten years; write such as '12h' or '30d'"
+        raise refused(step, "INVALID_STEP", text)
+    if not isinstance(by, pl.Datetime):
+        text = f"keep counts from by={step.by!r}, which is {by}; name a column of event times"
+        raise refused(step, "INVALID_STEP", text)
+    return TimeToLive(step.by, timedelta(milliseconds=length))
 
 
 def check_key(stage: StatefulStage, given: pl.DataFrame, frame: pl.DataFrame) -> None:
@@ -269,6 +315,16 @@ def without_time(
     rows = frame.filter(~has_time)[ROW].unique(maintain_order=True)
     quarantined = [Quarantine(row, Code.NO_EVENT_TIME, text, step.name) for row in rows]
     return frame.filter(has_time), quarantined
+
+
+def purge(seen: pl.DataFrame, store: KeyedRows) -> None:
+    """Delete some of what outlived its time to live, in step with the rows that come.
+
+    `seen` has a `task` and a `watermark` for each of those.
+    """
+    by_task = seen.group_by("task").agg(pl.len(), pl.col("watermark").max())
+    for task, read, watermark in by_task.drop_nulls("watermark").iter_rows():
+        store.purge(task, EPOCH + timedelta(milliseconds=watermark), limit=PURGE_SHARE * read)
 
 
 Stores = Mapping[str, KeyedRows]

@@ -168,6 +168,7 @@ class TimeWindowStage(WindowStage):
         # the time first: what is open now stands together in the store, and goes together
         by = {WINDOW_START: pl.Int64(), **dict(sorted(self.groups.items()))}
         self.states: Final = GroupStates(self.aggregation, by)
+        self.keys = self.states.stored_by
 
     def is_late(self) -> pl.Expr:
         """Late for the last window it is in."""

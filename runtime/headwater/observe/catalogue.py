@@ -117,13 +117,43 @@ FENCED: Final = Metric(
 )
 # 1 while the loop waits; /readyz says for what.
 WAITING: Final = Metric(
-    "headwater_waiting", "gauge", "1 while the loop waits for the broker or the registry, else 0."
+    "headwater_waiting",
+    "gauge",
+    "1 while the loop waits for the broker, the registry or a disk, else 0.",
 )
 # Of the store being restored; 0 as soon as records are processed.
 RESTORE_LEFT: Final = Metric(
     "headwater_restore_records_left",
     "gauge",
-    "Changelog records still to be read before records are processed.",
+    "Changelog records of a step's state still to be read before records are processed.",
+    ("output", "step"),
+)
+# As the local store estimates it: a key that was written twice may count twice for a while.
+STATE_KEYS: Final = Metric(
+    "headwater_state_keys",
+    "gauge",
+    "Keys in the state of a step, as far as this process holds it; an estimate.",
+    ("output", "step"),
+)
+STATE_DISK_BYTES: Final = Metric(
+    "headwater_state_disk_bytes",
+    "gauge",
+    "Bytes that the local state of a step takes on disk.",
+    ("output", "step"),
+)
+# Beside it RocksDB's own memory, which is bounded for the process.
+STATE_CACHE_BYTES: Final = Metric(
+    "headwater_state_cache_bytes",
+    "gauge",
+    "Bytes of memory that cached entries of the state of a step take.",
+    ("output", "step"),
+)
+# A failure costs nothing but time at a later restore; the log says why.
+STATE_CHECKPOINTS: Final = Metric(
+    "headwater_state_checkpoints_total",
+    "counter",
+    "Checkpoints of the state of a step by outcome: written, failed.",
+    ("output", "step", "outcome"),
 )
 # As of the last commit; 0 from the start on. Alert on it before the product stops.
 BAD_RECORDS_LIMIT_USED: Final = Metric(
@@ -217,6 +247,10 @@ CATALOGUE: Final = (
     FENCED,
     WAITING,
     RESTORE_LEFT,
+    STATE_KEYS,
+    STATE_DISK_BYTES,
+    STATE_CACHE_BYTES,
+    STATE_CHECKPOINTS,
     BAD_RECORDS_LIMIT_USED,
     PARTITION_HALTED,
     TABLE_KEYS,

@@ -14,7 +14,16 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from headwater.clock import SYSTEM, Clock
-from headwater.model import Code, Halt, Partition, Positions, TableStanding
+from headwater.model import (
+    CheckpointStanding,
+    Code,
+    Halt,
+    Partition,
+    Positions,
+    RestoreStanding,
+    StoreStanding,
+    TableStanding,
+)
 from headwater.observe import catalogue
 from headwater.observe.catalogue import DURATION_BUCKETS_S, PRODUCT, Metric
 from headwater.observe.client_statistics import ClientStatistics, read_statistics
@@ -61,7 +70,11 @@ class Metrics(Collector):
         self._rebalances = self._counter(catalogue.REBALANCES).labels(self._product)
         self._fenced = self._counter(catalogue.FENCED).labels(self._product)
         self._waiting = self._gauge(catalogue.WAITING).labels(self._product)
-        self._restore_left = self._gauge(catalogue.RESTORE_LEFT).labels(self._product)
+        self._restore_left = self._gauge(catalogue.RESTORE_LEFT)
+        self._state_keys = self._gauge(catalogue.STATE_KEYS)
+        self._state_disk = self._gauge(catalogue.STATE_DISK_BYTES)
+        self._state_cache = self._gauge(catalogue.STATE_CACHE_BYTES)
+        self._checkpoints = self._counter(catalogue.STATE_CHECKPOINTS)
         self._table_keys = self._gauge(catalogue.TABLE_KEYS)
         self._table_left = self._gauge(catalogue.TABLE_RECORDS_LEFT)
         self._table_refused = self._counter(catalogue.TABLE_RECORDS_REFUSED)
@@ -142,9 +155,24 @@ class Metrics(Collector):
         """The loop waits for broker or registry, or goes on."""
         self._waiting.set(is_waiting)
 
-    def restoring(self, left: int) -> None:
-        """So many changelog records are still to be read before records are processed."""
-        self._restore_left.set(left)
+    def restoring(self, standings: Sequence[RestoreStanding]) -> None:
+        """How many changelog records of each store are still to be read."""
+        for each in standings:
+            self._restore_left.labels(self._product, each.output, each.step).set(each.left)
+
+    def stores(self, standings: Sequence[StoreStanding]) -> None:
+        """What is held of each store."""
+        for each in standings:
+            labels = (self._product, each.output, each.step)
+            self._state_keys.labels(*labels).set(each.keys)
+            self._state_disk.labels(*labels).set(each.disk_bytes)
+            self._state_cache.labels(*labels).set(each.memory_bytes)
+
+    def checkpointed(self, checkpoint: CheckpointStanding) -> None:
+        """A checkpoint was written, or given up."""
+        outcome = "failed" if checkpoint.failure else "written"
+        labels = (self._product, checkpoint.output, checkpoint.step, outcome)
+        self._checkpoints.labels(*labels).inc()
 
     def tables(self, standings: Sequence[TableStanding]) -> None:
         """All broadcast tables as they are now."""

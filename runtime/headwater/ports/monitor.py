@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from headwater.model import (
+    CheckpointStanding,
     Code,
     Halt,
     Partition,
     Positions,
     Refusal,
+    RestoreStanding,
     RuleViolation,
+    StoreStanding,
     TableStanding,
 )
 
@@ -69,8 +72,20 @@ class Monitor(Protocol):
         """The loop waits for the broker or the registry; None when it goes on."""
         ...
 
-    def restoring(self, left: int | None) -> None:
-        """State is restored, with so many records still to be read; None when all of it is."""
+    def restoring(self, standings: Sequence[RestoreStanding]) -> None:
+        """All stores of the assignment while they are restored, and once when each is done."""
+        ...
+
+    def checkpoint_passed_over(self, name: str, reason: str) -> None:
+        """A checkpoint cannot be used; the one before it is looked at, or the changelog read."""
+        ...
+
+    def checkpointed(self, checkpoint: CheckpointStanding) -> None:
+        """A checkpoint was written, or given up until the next one is due."""
+        ...
+
+    def stores(self, standings: Sequence[StoreStanding]) -> None:
+        """All stores, every few seconds."""
         ...
 
     def ends(self, ends: Positions) -> None:

@@ -147,6 +147,7 @@ class Latest:
     origin: Origin
     key: tuple[str, ...]
     by: str
+    keep: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -267,15 +268,19 @@ class Flow:
         """Add or replace columns, as in `polars.DataFrame.with_columns`."""
         return self._then(WithColumns(self._name("with-columns"), caller(), columns, named))
 
-    def latest(self, key: str | Sequence[str], *, by: str) -> Flow:
+    def latest(self, key: str | Sequence[str], *, by: str, keep: str | None = None) -> Flow:
         """Keep the row of each key with the greatest `by`; what comes later and is older goes.
 
         `key` names the columns of the stream's key, which no step before may change; `by` is a
         column of times or whole numbers. Of equal ones the later record counts; a null one never.
         Each row that is the latest of its key when it comes goes on, whatever came with it.
+
+        `keep`, such as "30d", is a time to live, so that state does not grow for ever: once the
+        watermark is that far behind a key's greatest `by`, which is an event time then, the key is
+        as one that never came, and is deleted by and by. A row that comes later than that goes on.
         """
         columns = (key,) if isinstance(key, str) else tuple(key)
-        return self._then(Latest(self._name("latest"), caller(), columns, by))
+        return self._then(Latest(self._name("latest"), caller(), columns, by, keep))
 
     def dedupe(self, key: str | Sequence[str], *, within: str) -> Flow:
         """Drop each row less than `within` ("1h") from the latest of its key that went on.

@@ -1,8 +1,7 @@
 """A keyed store of one step: rows by task and key, exactly as far as its changelog is committed."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import polars as pl
@@ -15,6 +14,7 @@ from headwater.ports.state import Values
 from headwater.state.checkpoint import Checkpoint, CheckpointWriter
 from headwater.state.due import DueIndex
 from headwater.state.layers import TaskState
+from headwater.state.settings import Changes, StoreSettings, TimeToLive
 
 DIRTY_SHARE: Final = 4  # a quarter of the cache at most waits for a flush, the rest is for reading
 DIRTY_BYTES: Final = 16 << 20  # and no more than that: a flush of it takes a tenth of a second
@@ -22,36 +22,6 @@ SCANNED_ROWS: Final = 20_000  # decoded at once when an index is made: some 20 m
 
 DueTimes = Callable[[pl.Series, pl.DataFrame], pl.Series]
 """When rows are due, by keys and columns: Int64 milliseconds of event time; null is never."""
-
-
-@dataclass(frozen=True, slots=True)
-class TimeToLive:
-    """A row is gone `duration` after the event time in its `column`; without a time it stays."""
-
-    column: str
-    duration: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """`cache_bytes` is for all tasks of the store together.
-
-    `changelog_id` is the broker's id of the changelog topic, of which the marks tell the offsets.
-    """
-
-    changelog_id: str
-    cache_bytes: int = 64 << 20
-    flush_every_s: float = 5.0  # a restart reads so much of the changelog again
-    time_to_live: TimeToLive | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a batch changed, for the changelog: columns of equal length; a key once per task."""
-
-    partitions: list[int]
-    keys: list[bytes]
-    values: list[bytes | None]
 
 
 class KeyedStore:
@@ -83,11 +53,17 @@ class KeyedStore:
         self._tasks: dict[int, TaskState] = {}
         self._offsets: dict[int, int] = {}
         self._restoring_since_ms: dict[int, int] = {}
+        self._checkpoints: dict[int, CheckpointWriter] = {}
         self._suspended: set[int] = set()
         self._dirty_since_s: float | None = None
         self._check(settings.time_to_live)
 
     # -- the life of a task ----------------------------------------------------------------------
+
+    @property
+    def changelog_id(self) -> str:
+        """The broker's id of the changelog topic that the marks mean."""
+        return self._settings.changelog_id
 
     @property
     def tasks(self) -> frozenset[int]:
@@ -119,6 +95,7 @@ class KeyedStore:
 
     def reset(self, task: int) -> None:
         """Throw away what is stored of a task, open or not, and begin with nothing."""
+        self._abandon_checkpoint(task)
         if (state := self._tasks.pop(task, None)) is not None:
             state.local.close()
         self._offsets.pop(task, None)
@@ -127,7 +104,12 @@ class KeyedStore:
         self._hold(task, TaskState(self._stores.open(task)), self._clock.wall_ms())
 
     def restore(self, task: int, keys: Sequence[bytes], values: Values, *, offset: int) -> None:
-        """Take over records of the changelog, in order; `offset` is the next one."""
+        """Take over records of the changelog, in order; `offset` is the next one.
+
+        Raises StartRefusedError for values of a later release (STATE_FORMAT) or of other columns
+        (STATE_COLUMNS).
+        """
+        self._rows.refuse_foreign(values)
         self._offsets[task] = offset
         self._tasks[task].restore(keys, values, self._mark(task))
 
@@ -140,23 +122,30 @@ class KeyedStore:
         self._restoring_since_ms.pop(task, None)
         self._suspended.discard(task)
 
-    def load(self, task: int, checkpoint: Checkpoint) -> Mark:
-        """Fill an empty task from a checkpoint; the mark from which the changelog goes on."""
-        checkpoint.load(self._tasks[task].local)
+    def load(self, task: int, checkpoint: Checkpoint) -> Iterator[int]:
+        """Fill an empty task from a checkpoint, from whose mark the changelog goes on then.
+
+        Yields the number of entries of each slice. Raises as `restore` does.
+        """
+        for values in checkpoint.load(self._tasks[task].local):
+            self._rows.refuse_foreign(values)
+            yield len(values)
         self._offsets[task] = checkpoint.mark.changelog_offset
         self._restoring_since_ms[task] = checkpoint.mark.written_ms
-        return checkpoint.mark
 
     def checkpoint(
         self, task: int, storage: CheckpointStorage, prefix: str
     ) -> CheckpointWriter | None:
-        """A writer of what is flushed of a task, to be advanced while the store is in use.
+        """A writer of what is flushed of a task, to be advanced while it is open.
 
-        `prefix` names the store. None: nothing was flushed yet. Abandon it before `release`.
+        `prefix` names the store. None: nothing was flushed yet. It is abandoned when the task goes.
         """
         local = self._tasks[task].local
-        mark = local.mark()
-        return None if mark is None else CheckpointWriter(storage, prefix, task, local, mark)
+        if (mark := local.mark()) is None:
+            return None
+        writer = CheckpointWriter(storage, prefix, task, local, mark)
+        self._checkpoints[task] = writer
+        return writer
 
     def suspend(self, task: int) -> None:
         """Forget what is not committed of a task, and keep it open: it may come back.
@@ -171,6 +160,7 @@ class KeyedStore:
     def release(self, task: int) -> None:
         """Flush what is committed of a task, forget the rest, and let go of it, come what may."""
         state = self._tasks[task]
+        self._abandon_checkpoint(task)
         try:
             state.flush(self._mark(task))
         finally:
@@ -189,7 +179,8 @@ class KeyedStore:
         """One row per key, in order, all null where there is none.
 
         `now` is the event time at each key, of the type of the store's time column: what has
-        outlived its time to live then reads as absent. Stores with a time to live need it.
+        outlived its time to live then reads as absent. Without it such a row may be there or be
+        purged already, and whoever reads makes the same of both.
         """
         values: list[bytes | None] = [None] * len(keys)
         for task, places, part in self._by_task(partitions, keys):
@@ -200,14 +191,10 @@ class KeyedStore:
             for place, value in zip(places, found, strict=True):
                 values[place] = value
         frame = self._decoded(partitions, values)
-        if self._settings.time_to_live is None:
+        life = self._settings.time_to_live
+        if life is None or now is None:
             return frame
-        if now is None:
-            message = "a store with a time to live is read at an event time"
-            raise TypeError(message)
-        return frame.select(
-            pl.when(~_expired(frame, self._settings.time_to_live, now)).then(pl.all())
-        )
+        return frame.select(pl.when(~_expired(frame, life, now)).then(pl.all()))
 
     def write(self, partitions: pl.Series, keys: pl.Series, frame: pl.DataFrame) -> None:
         """Set the rows of keys; of a key that comes twice the last counts."""
@@ -322,6 +309,10 @@ class KeyedStore:
         """How much the local store of each task holds."""
         return {task: state.local.size() for task, state in self._tasks.items()}
 
+    def marks(self) -> dict[int, Mark | None]:
+        """Up to where the changelog is in the local store of each task."""
+        return {task: state.local.mark() for task, state in self._tasks.items()}
+
     def memory_bytes(self) -> int:
         """About how much memory the entries of all tasks take."""
         return sum(state.dirty_bytes + state.cache.bytes for state in self._tasks.values())
@@ -346,6 +337,10 @@ class KeyedStore:
         self._tasks[task] = state
         self._restoring_since_ms[task] = since_ms
         self._share()
+
+    def _abandon_checkpoint(self, task: int) -> None:
+        if (writer := self._checkpoints.pop(task, None)) is not None and writer.is_open:
+            writer.abandon()
 
     def _share(self) -> None:
         """Divide the cache between the tasks: keys are spread over partitions evenly enough."""
