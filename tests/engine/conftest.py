@@ -17,8 +17,8 @@ from headwater.adapters.memory import (
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
-    BroadcastTables,
     CommitPolicy,
+    FollowedTables,
     Loop,
     LoopSettings,
     Outside,
@@ -43,7 +43,7 @@ from headwater.model import (
     RuleViolation,
     TableStanding,
 )
-from headwater.ports import Ending, Records, TopicSettings
+from headwater.ports import Ending, Monitor, Records, TopicSettings
 
 GROUP, INPUT, OUTPUT, DEAD = "product", "in", "out", "out.dead-letters"
 
@@ -194,7 +194,10 @@ class Process:
         self.window = BadRecordWindow(world.limit, world.code_limits)
         self.sandbox = ScriptedSandbox()
         self.task.kill = world.kill_current
-        restoring = Restoring(self.stores, world.topics, MemoryRangeReader(broker), broker.clock)
+        tables = world.new_tables(self.monitor)
+        restoring = Restoring(
+            self.stores, world.topics, MemoryRangeReader(broker), broker.clock, tables
+        )
         outside = Outside(
             self.source,
             self.log,
@@ -203,7 +206,7 @@ class Process:
             self.tail,
             self.sandbox,
             restoring,
-            world.new_tables(),
+            tables,
         )
         self.loop = Loop(
             outside,
@@ -288,7 +291,7 @@ class World:
         self.code_limits: dict[Code, BadRecordLimit] = {}
         self.current: Process | None = None
         self.processes: list[Process] = []
-        self.new_tables: Callable[[], BroadcastTables | None] = lambda: None
+        self.new_tables: Callable[[Monitor], FollowedTables | None] = lambda _: None
         self._fed = 0
 
     def feed(self, *values: bytes) -> None:

@@ -10,6 +10,7 @@ from headwater.contract import Contract
 from headwater.product import (
     Filter,
     Join,
+    JoinAsof,
     Latest,
     Map,
     MapEvents,
@@ -18,6 +19,7 @@ from headwater.product import (
     Sql,
     Step,
     Stream,
+    TableJoin,
     WithColumns,
 )
 
@@ -34,7 +36,11 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
             _input(stream, loaded.inputs[stream.contract_name]) for stream in product.inputs
         ],
         "tables": [
-            {**_input(table.source, loaded.inputs[table.topic]), "broadcast": True}
+            {
+                **_input(table.source, loaded.inputs[table.topic]),
+                "broadcast": table.broadcast,
+                "versioned": table.versioned,
+            }
             for table in product.tables
         ],
         "outputs": [_output(out, loaded.outputs[out.topic]) for out in product.outputs],
@@ -113,15 +119,23 @@ def _type(dtype: pl.DataType) -> str:
     return str(dtype)
 
 
+def _join(step: TableJoin) -> str:
+    taken = ", ".join(f"{old} as {new}" for old, new in (step.columns or {}).items())
+    how = f"({step.how}): {taken or 'all columns'}"
+    if isinstance(step, Join):
+        return f"{step.table.topic} on {step.on} {how}"
+    within = f"as of the event time, within {step.within_ms / 1000:g} s"
+    return f"{step.table.topic} by {step.on}, {within} {how}"
+
+
 def _does(step: Step) -> str:
     match step:
         case Map() | MapEvents():
             return f"{getattr(step.function, '__name__', type(step.function).__name__)}(...)"
         case Latest():
             return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
-        case Join(table=table, on=on, columns=columns, how=how):
-            taken = ", ".join(f"{old} as {new}" for old, new in (columns or {}).items())
-            return f"{table.topic} on {on} ({how}): {taken or 'all columns'}"
+        case Join() | JoinAsof():
+            return _join(step)
         case Filter():
             return ", ".join(map(str, step.predicates))
         case Sql(statement=statement):

@@ -19,7 +19,7 @@ from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
 from headwater.assembly.sandbox import ChildSandbox, Setting
 from headwater.assembly.state import changelogs, stores_of
-from headwater.assembly.tables import broadcast_tables, require_tables
+from headwater.assembly.tables import followed_tables, require_tables
 from headwater.assembly.tasks import TaskMaker
 from headwater.clock import SYSTEM
 from headwater.config import Settings
@@ -28,9 +28,9 @@ from headwater.config.settings import DeadLetterLimit
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
-    BroadcastTables,
     CommitPolicy,
     DeadLetterTail,
+    FollowedTables,
     LetterWriter,
     Loop,
     LoopSettings,
@@ -95,7 +95,7 @@ class Processor:
             stores=self._stores,
         )
         self.loop: Final = Loop(
-            self._outside(telling, self._tables(maker)),
+            self._outside(telling, self._tables(maker, telling.monitor)),
             maker.tasks(),
             StartPositions(self._start_policy(start), self._topics),
             window=_window(settings.dead_letters),
@@ -177,14 +177,14 @@ class Processor:
 
     # -- data path -----------------------------------------------------------------------------
 
-    def _tables(self, maker: TaskMaker) -> BroadcastTables | None:
+    def _tables(self, maker: TaskMaker, monitor: Monitor) -> FollowedTables | None:
         tables = self._loaded.product.tables
         if not tables:
             return None
         windows = {table.topic: _window(self._settings.dead_letters) for table in tables}
-        return broadcast_tables(maker, KafkaFollower(self._settings.kafka), windows)
+        return followed_tables(maker, KafkaFollower(self._settings.kafka), windows, monitor)
 
-    def _outside(self, telling: Telling, tables: BroadcastTables | None) -> Outside:
+    def _outside(self, telling: Telling, tables: FollowedTables | None) -> Outside:
         settings = self._settings
         product = self._loaded.name
         identity = f"{product}.{settings.instance}.{WORKER}"
@@ -206,7 +206,7 @@ class Processor:
                 self._loaded.tables,
             )
         )
-        restoring = Restoring(self._stores, self._topics, self._reader, SYSTEM)
+        restoring = Restoring(self._stores, self._topics, self._reader, SYSTEM, tables)
         return Outside(source, log, telling.monitor, SYSTEM, tail, sandbox, restoring, tables)
 
     def _start_policy(self, explicit: Start | None) -> StartPolicy:

@@ -11,7 +11,7 @@ from headwater.engine.restoring import Restoring
 from headwater.engine.start import Start, StartPolicy, StartPositions
 from headwater.engine.stores import StepStore, Stores, changelog_of
 from headwater.engine.table_task import TableTask
-from headwater.engine.tables import BroadcastTables
+from headwater.engine.tables import FollowedTable, FollowedTables
 from headwater.engine.task import InputPolicy, Route, Task
 from headwater.engine.transaction import Transaction, publish
 from headwater.engine.work import Publication, Work
@@ -19,9 +19,10 @@ from headwater.engine.work import Publication, Work
 __all__ = [
     "BadRecordLimit",
     "BadRecordWindow",
-    "BroadcastTables",
     "CommitPolicy",
     "DeadLetterTail",
+    "FollowedTable",
+    "FollowedTables",
     "InputPolicy",
     "LetterWriter",
     "Loop",

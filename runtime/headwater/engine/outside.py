@@ -8,7 +8,7 @@ from headwater.engine.dead_letters import DeadLetterTail
 from headwater.engine.guard import Sandbox
 from headwater.engine.halting import OnIncompatible
 from headwater.engine.restoring import Restoring
-from headwater.engine.tables import BroadcastTables
+from headwater.engine.tables import FollowedTables
 from headwater.ports import Monitor, RecordSource, TransactionalLog
 
 
@@ -27,7 +27,7 @@ class LoopSettings:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What the loop talks to. `tables` is None for a product that joins none."""
+    """What the loop talks to. `tables` is None for a product that holds none."""
 
     source: RecordSource
     log: TransactionalLog
@@ -36,4 +36,4 @@ class Outside:
     tail: DeadLetterTail
     sandbox: Sandbox
     restoring: Restoring
-    tables: BroadcastTables | None = None
+    tables: FollowedTables | None = None

@@ -9,6 +9,7 @@ from typing import Final, cast
 
 from headwater.clock import Clock
 from headwater.engine.stores import StepStore, Stores
+from headwater.engine.tables import FollowedTables
 from headwater.errors import FencedError, OutageError, StartRefusedError, StateInUseError
 from headwater.model import Partition
 from headwater.ports import LogReader, Mark, Topics
@@ -24,10 +25,21 @@ Ranges = Mapping[Partition, tuple[int, int]]
 
 
 class Restoring:
-    """Opens the stores of assigned tasks and reads the tails of their changelogs."""
+    """Opens the stores of assigned tasks and reads the tails of their changelogs.
 
-    def __init__(self, stores: Stores, topics: Topics, reader: LogReader, clock: Clock) -> None:
+    And the partitions of tables that go with them; `tables` is None where there are none.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        topics: Topics,
+        reader: LogReader,
+        clock: Clock,
+        tables: FollowedTables | None = None,
+    ) -> None:
         self.stores: Final = stores
+        self._tables = tables
         self._topics = topics
         self._reader = reader
         self._clock = clock
@@ -42,6 +54,8 @@ class Restoring:
     def assigned(self, partitions: Sequence[Partition]) -> None:
         """These are all the partitions held now, and their committed positions are known."""
         self._held = partitions
+        if self._tables is not None:
+            self._tables.assigned(partitions)
         self._begin()
 
     def let_go(self, partitions: Sequence[Partition]) -> None:
@@ -82,7 +96,8 @@ class Restoring:
 
     def _begin(self) -> None:
         self._work, self._left = None, 0
-        self.is_needed = any(self._tasks(each) for each in self.stores.held)
+        has_tables = self._tables is not None and self._tables.is_partitioned
+        self.is_needed = has_tables or any(self._tasks(each) for each in self.stores.held)
 
     def _tasks(self, held: StepStore) -> list[int]:
         return [each.index for each in self._held if each.topic == held.source]
@@ -97,6 +112,10 @@ class Restoring:
                 self._left = sum(end - start for start, end in ranges.values())
                 yield from self._decided(held.changelog, ranges)
                 yield from self._read(held, ranges)
+        if self._tables is not None:
+            for has_come in self._tables.catch_up():
+                self._left = self._tables.left
+                yield has_come
 
     def _opened(self, held: StepStore, tasks: Sequence[int]) -> Generator[bool, None, Ranges]:
         """Open the tasks; what each lacks of its changelog."""

@@ -30,7 +30,7 @@ from headwater.engine.rulings import Rulings
 from headwater.engine.screening import MAX_RECORD_BYTES, screen, screen_keys
 from headwater.engine.selection import Selection
 from headwater.engine.work import Publication, Work, joined
-from headwater.flow import MAX_ROWS, NO_BATCH, Batch, Plan, check_row_local
+from headwater.flow import MAX_ROWS, NO_BATCH, Batch, Plan, check_row_local, event_times
 from headwater.model import Code, Halt, Headers, Quarantine, RuleViolation
 from headwater.ports import Records
 from headwater.state import KeyedStore
@@ -89,6 +89,7 @@ class Task:
         self._policy = policy
         self._stores = [store for each in routes for store in each.stores]
         self._has_state = any(each.plan.stateful for each in routes)
+        self._asks = any(each.plan.asks_of_records for each in routes)
         self._rules = [Rules(contract) for contract in self._decoder.contracts]
         self._output_rules = {each.topic: Rules(each.encoder.contract) for each in routes}
         self._rows_proven: dict[str, int] = {}
@@ -139,9 +140,9 @@ class Task:
             return self._halting(records, unreadable(records, decoded), guilty)
         rulings = Rulings(records)
         frames, unsound = self._sound(rulings, records, decoded.frames)
-        self._prove_row_local(frames)
         quarantined = [*refused, *decoded.quarantined, *unsound]
-        batch = Batch(pl.Series(records.partitions())) if self._has_state else NO_BATCH
+        batch = self._batch(records, frames)
+        self._prove_row_local(frames, batch)
         encoded: list[tuple[Route, Encoded]] = []
         late: list[Quarantine] = []
         for route in self._routes:
@@ -157,6 +158,14 @@ class Task:
             violations=rulings.violations,
             late=late if self._has_state else [],
         )
+
+    def _batch(self, records: Records, frames: Sequence[pl.DataFrame]) -> Batch:
+        """What steps may know of the records; nothing where none asks."""
+        if not self._asks:
+            return NO_BATCH
+        tasks = pl.Series(records.partitions(), dtype=pl.Int64)
+        names = [rules.contract.event_time for rules in self._rules]
+        return Batch(tasks, times=event_times(len(records), frames, names))
 
     def _sound(
         self, rulings: Rulings, records: Records, decoded: Sequence[pl.DataFrame]
@@ -214,7 +223,7 @@ class Task:
             letter_rows=sorted(each.row for each in found),
         )
 
-    def _prove_row_local(self, frames: Sequence[pl.DataFrame]) -> None:
+    def _prove_row_local(self, frames: Sequence[pl.DataFrame], batch: Batch) -> None:
         """Promise 4, on real data, before anything of it is published.
 
         Asked again when batches grow: `head(500)` harms no batch of 100.
@@ -222,7 +231,7 @@ class Task:
         for route in self._routes:
             frame, proven = frames[route.source], self._rows_proven.get(route.topic, 0)
             if proven < MAX_ROWS and frame.height >= GROWTH * proven:
-                check_row_local(route.plan, frame)
+                check_row_local(route.plan, frame, batch)
                 self._rows_proven[route.topic] = frame.height
 
     def _tombstones(self, records: Records, bad: Mapping[int, Quarantine]) -> Collection[int]:

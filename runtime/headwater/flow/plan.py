@@ -13,7 +13,7 @@ from headwater.errors import DeclarationError, Problem
 from headwater.flow.blame import run_without_guilty
 from headwater.flow.events import EventStage
 from headwater.flow.frames import ExpressionStage, FrameStage
-from headwater.flow.join import HeldTable, JoinStage
+from headwater.flow.join import AsofStage, HeldTable, JoinStage, OnBatch, TableStage
 from headwater.flow.nullable import nullable_columns
 from headwater.flow.sql import SqlStage
 from headwater.flow.stage import (
@@ -28,12 +28,25 @@ from headwater.flow.stage import (
 )
 from headwater.flow.stateful import NO_BATCH, Batch, StatefulStage, Stores, check_key, compiled
 from headwater.model import Quarantine
-from headwater.product import Filter, Flow, Join, Latest, Map, MapEvents, RowLocalStep, Sql, Step
+from headwater.product import (
+    Filter,
+    Flow,
+    Join,
+    Latest,
+    Map,
+    MapEvents,
+    RowLocalStep,
+    Sql,
+    Step,
+    TableJoin,
+)
 
 Tables = Mapping[str, HeldTable]
-"""The broadcast tables of a product by topic."""
+"""The tables of a product by topic."""
 
 NO_TABLES: Final[Tables] = {}
+
+AnyStage = Stage | StatefulStage | TableStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +54,13 @@ class Ground:
     """What a flow stands on beside the columns of its input.
 
     `key` are the columns of the key that its records come under; `tables` are those it may join:
-    behind a join of another nothing is checked.
+    behind a join of another nothing is checked. `event_time` is the field of its contract that
+    tells when something happened.
     """
 
     key: tuple[str, ...] = ()
     tables: Tables = field(default_factory=dict)
+    event_time: str | None = None
 
 
 NO_GROUND: Final = Ground()
@@ -68,7 +83,7 @@ class Plan:
         ground: Ground = NO_GROUND,
     ) -> None:
         self.flow: Final = flow
-        self.stages: list[Stage | StatefulStage] = []
+        self.stages: list[AnyStage] = []
         self._stores: Stores = {}
         self._output: Final = output
         self.columns: Columns | None = columns
@@ -76,16 +91,16 @@ class Plan:
         problems: list[Problem] = []
         tables = ground.tables
         for place, step in enumerate(flow.steps, start=1):
-            if isinstance(step, Join) and step.table.topic not in tables:
+            if isinstance(step, TableJoin) and step.table.topic not in tables:
                 self.columns = None  # its contract has a mistake, which is told
                 continue
             try:
                 is_last = place == len(flow.steps)
-                stage: Stage | StatefulStage
+                stage: AnyStage
                 if isinstance(step, Latest):
                     stage = compiled(step, self.columns, ground.key)
-                elif isinstance(step, Join):
-                    stage = JoinStage(step, tables[step.table.topic])
+                elif isinstance(step, TableJoin):
+                    stage = _join(step, ground)
                 else:
                     stage = _row_local(step, output if is_last else None, defaults or {})
                 self.stages.append(stage)
@@ -104,7 +119,7 @@ class Plan:
         """The same plan with something around each run of a step that may be an author's code."""
         plan = copy(self)
         plan.stages = [
-            stage if isinstance(stage, StatefulStage) else Surrounded(stage, around)
+            stage if isinstance(stage, StatefulStage | TableStage) else Surrounded(stage, around)
             for stage in self.stages
         ]
         return plan
@@ -113,6 +128,14 @@ class Plan:
     def stateful(self) -> Sequence[StatefulStage]:
         """The stages that have state, each with a store of its own."""
         return [stage for stage in self.stages if isinstance(stage, StatefulStage)]
+
+    @property
+    def asks_of_records(self) -> bool:
+        """Whether a stage wants to know more of the records of a batch than is in its frame."""
+        return any(
+            isinstance(stage, StatefulStage) or (isinstance(stage, TableStage) and stage.asks)
+            for stage in self.stages
+        )
 
     @property
     def has_stores(self) -> bool:
@@ -138,6 +161,10 @@ class Plan:
                 done = self._stateful(stage, given, frame, batch)
             elif frame.is_empty():
                 continue
+            elif isinstance(stage, TableStage):
+                if stage.is_copartitioned:
+                    check_key(stage, given, frame)
+                done = run_without_guilty(OnBatch(stage, batch), frame)
             else:
                 done = run_without_guilty(stage, frame)
             frame = done.frame
@@ -165,6 +192,16 @@ class Plan:
         """No rows, with the columns that rows would have had."""
         columns = self.columns if self.columns is not None else self._output
         return frame.clear() if columns is None else empty(columns)
+
+
+def _join(step: TableJoin, ground: Ground) -> TableStage:
+    table = ground.tables[step.table.topic]
+    if isinstance(step, Join):
+        return JoinStage(step, table, ground.key)
+    if ground.event_time is None:
+        text = 'works on event time; name the field in the contract of the stream, "eventTime"'
+        raise refused(step, "NO_EVENT_TIME", text)
+    return AsofStage(step, table, ground.key)
 
 
 def _row_local(step: RowLocalStep, output: Columns | None, defaults: Defaults) -> Stage:

@@ -5,6 +5,7 @@ from headwater.product.flow import (
     Filter,
     Flow,
     Join,
+    JoinAsof,
     JoinKind,
     Latest,
     Map,
@@ -17,6 +18,7 @@ from headwater.product.flow import (
     Stream,
     Subjects,
     Table,
+    TableJoin,
     WithColumns,
 )
 from headwater.product.origin import Origin
@@ -27,6 +29,7 @@ __all__ = [
     "Filter",
     "Flow",
     "Join",
+    "JoinAsof",
     "JoinKind",
     "Latest",
     "Map",
@@ -42,5 +45,6 @@ __all__ = [
     "Stream",
     "Subjects",
     "Table",
+    "TableJoin",
     "WithColumns",
 ]

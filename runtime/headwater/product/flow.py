@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from headwater.product.durations import duration_ms
 from headwater.product.origin import Origin, caller
 
 if TYPE_CHECKING:  # a declaration is stored, not run: the command line starts without polars
@@ -57,12 +58,16 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One compacted topic, of which every worker holds the newest row of each key.
+    """One topic whose rows are held by key, to join flows with.
 
-    `source` tells the topic and the contract it is read with, from its beginning on.
+    `source` tells the topic and the contract it is read with, from its beginning on. `broadcast`:
+    every worker holds all of it; else a task holds the partition of its own number. `versioned`:
+    every row is held by event time, not only the newest of each key.
     """
 
     source: Stream
+    broadcast: bool = False
+    versioned: bool = False
 
     @property
     def topic(self) -> str:
@@ -153,9 +158,28 @@ class Join:
     how: JoinKind
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class JoinAsof:
+    """Adds columns of a versioned table's row that was valid at the event time of the record.
+
+    `on` is the column with the key; `within_ms` is how old the row may be then, in milliseconds.
+    `columns` as for `Join`.
+    """
+
+    name: str
+    origin: Origin
+    table: Table
+    on: str
+    within_ms: int
+    columns: Mapping[str, str] | None
+    how: JoinKind
+
+
 RowLocalStep = Map | MapEvents | Filter | Select | WithColumns | Sql
 """Steps that look at one row at a time and at nothing else."""
-Step = RowLocalStep | Join | Latest
+TableJoin = Join | JoinAsof
+"""Steps that look a row up in a table."""
+Step = RowLocalStep | TableJoin | Latest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -218,14 +242,34 @@ class Flow:
         columns: Mapping[str, str] | None = None,
         how: JoinKind = "left",
     ) -> Flow:
-        """Add columns of the row of a broadcast table whose key equals the column `on`.
+        """Add columns of the newest row of a table whose key equals the column `on`.
 
-        `columns` selects and renames them, as {"year": "built"}; by default all but the key come.
+        `on` is the key of the stream, unless the table is a broadcast one. `columns` selects and
+        renames them, as {"year": "built"}; by default all but the key come.
         A row that finds nothing is kept with nulls in them, or dropped with how="inner"; null
         finds nothing. What a row finds depends on when the table's record arrived, as with
-        Kafka Streams' GlobalKTable.
+        Kafka Streams' tables.
         """
         return self._then(Join(self._name("join"), caller(), table, on, columns, how))
+
+    def join_asof(
+        self,
+        table: Table,
+        *,
+        by: str,
+        within: str,
+        columns: Mapping[str, str] | None = None,
+        how: JoinKind = "left",
+    ) -> Flow:
+        """Add columns of the latest row of a versioned table at or before the record's event time.
+
+        `by` is the column that holds the table's key: the key of the stream, unless the table is a
+        broadcast one. A row that is older than `within` ("2h") at that time is not found, nor is
+        one of a key that had ended. `columns` and `how` are those of `join`.
+        """
+        within_ms = duration_ms(within) or 0
+        step = JoinAsof(self._name("join-asof"), caller(), table, by, within_ms, columns, how)
+        return self._then(step)
 
     def _name(self, kind: str) -> str:
         return f"{kind}-{len(self.steps) + 1}"
