@@ -145,7 +145,7 @@ class RuleViolation:
     """A rule of a topic's contract that some input records of one batch broke.
 
     `topic` is the contract's, an input or an output; `partition` and `offset` are those of the
-    first of the input records.
+    first of the input records; -1 both where no single record made the row.
     """
 
     topic: str

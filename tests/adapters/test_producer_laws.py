@@ -57,7 +57,11 @@ def test_outputs_and_positions_become_visible_together(outside: Outside) -> None
     until(lambda: len(reader.records) == 2, reader)
     log.begin()
     log.produce(out, [b"k"], [b"made of 1 and 2"])
-    log.send_offsets({Partition(source_topic, 0): 2}, "note", reader.source.group_token())
+    log.send_offsets(
+        {Partition(source_topic, 0): 2},
+        {Partition(source_topic, 0): "note"},
+        reader.source.group_token(),
+    )
     assert outside.group_offsets(source_topic) == {}
     assert outside.topics.ends(out) == {Partition(out, 0): 0}
     assert log.commit() is CommitOutcome.COMMITTED
@@ -72,7 +76,9 @@ def test_an_abort_takes_the_positions_back(outside: Outside) -> None:
     reader, log = outside.member(topic), outside.log()
     until(lambda: len(reader.records) == 1, reader)
     log.begin()
-    log.send_offsets({Partition(topic, 0): 1}, "", reader.source.group_token())
+    log.send_offsets(
+        {Partition(topic, 0): 1}, {Partition(topic, 0): ""}, reader.source.group_token()
+    )
     log.abort()
     assert reader.source.committed([Partition(topic, 0)]) == {}
 

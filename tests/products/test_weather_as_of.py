@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from headwater.assembly.flights import data_directory, departures, observations

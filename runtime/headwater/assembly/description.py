@@ -51,6 +51,7 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
 def _input(stream: Stream, contract: Contract) -> dict[str, Any]:
     """`type` names the contract where the topic has several types of events."""
     typed = {"type": stream.event, "others": stream.others} if stream.event is not None else {}
+    idle = {"idle_after": stream.idle_after} if stream.idle_after is not None else {}
     named = {"subjects": stream.subjects} if stream.subjects != "topic" else {}
     return {
         "topic": stream.topic,
@@ -58,6 +59,7 @@ def _input(stream: Stream, contract: Contract) -> dict[str, Any]:
         "contract": stream.contract,
         "start": stream.start,
         **named,
+        **idle,
         **_fate(contract),
         **_rules(contract),
     }

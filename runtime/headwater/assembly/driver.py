@@ -13,7 +13,16 @@ from headwater.assembly.plain import Event, PlainValueError, frames_of, plain_ev
 from headwater.assembly.project import LoadedProduct, complete, load_product
 from headwater.assembly.state import stores_in_memory
 from headwater.contract import Contract, Decoder, Encoder, TopicDecoder, key_schema
-from headwater.engine import LetterWriter, Route, StepStore, Stores, Task
+from headwater.engine import (
+    END_OF_TIME,
+    LetterWriter,
+    Route,
+    Standing,
+    StepStore,
+    Stores,
+    Task,
+    Work,
+)
 from headwater.engine.dead_letters import PREFIX
 from headwater.errors import DeclarationError, Problem
 from headwater.flow import (
@@ -78,7 +87,8 @@ class ProductDriver:
     """Runs a product, given itself or by name, folder or file, on inputs from memory.
 
     Each run stands alone: it begins without state, and has no offsets and no topics; only tables
-    stay as they were given.
+    stay as they were given. Event time is as in a running product, and behind the last record it
+    comes to its end: whatever waits for event time is closed.
     Raises DeclarationError with every mistake of the declaration.
     """
 
@@ -112,14 +122,22 @@ class ProductDriver:
         violations: list[RuleViolation] = []
         for topic, given in by_topic.items():
             values = self._values(topic, given)
-            work = self._task(topic, stores).process(_records(topic, values))
-            for publication in work.publications:
-                decoded = self._readers[publication.topic].decode(publication.values)
-                frames[publication.topic].append(decoded.frame.drop(ROW))
-            dead_letters += [_dead_letter(topic, letter) for letter in work.letters]
-            violations += work.violations
+            for work in self._works(topic, values, stores):
+                for publication in work.publications:
+                    decoded = self._readers[publication.topic].decode(publication.values)
+                    frames[publication.topic].append(decoded.frame.drop(ROW))
+                dead_letters += [_dead_letter(topic, letter) for letter in work.letters]
+                violations += work.violations
         joined = {topic: pl.concat(parts) for topic, parts in frames.items()}
         return Outcome(self.loaded.name, joined, dead_letters, violations)
+
+    def _works(self, topic: str, values: Sequence[bytes | None], stores: Stores) -> Iterator[Work]:
+        """The records of an input, and then its end: data that ends closes what is open."""
+        task, records = self._task(topic, stores), _records(topic, values)
+        yield task.process(records)
+        if task.watermarks is not None:
+            stores.keep()
+            yield task.move({0: Standing(END_OF_TIME)}, {Partition(topic, 0): len(records)})
 
     def table(self, topic: str, rows: pl.DataFrame | Sequence[Event]) -> None:
         """Let a table hold exactly these rows from now on; of a key the last counts.

@@ -39,7 +39,12 @@ from headwater.assembly.sandbox_wire import (
 from headwater.assembly.source import read_product
 from headwater.assembly.tasks import TaskMaker
 from headwater.engine import LetterWriter, Task
-from headwater.errors import DeclarationError, RuleBrokenError, UnknownSchemaError
+from headwater.errors import (
+    DeclarationError,
+    ResultRefusedError,
+    RuleBrokenError,
+    UnknownSchemaError,
+)
 from headwater.flow import NoRows
 from headwater.flow.blame import is_out_of_memory
 from headwater.model import SchemaRef
@@ -96,7 +101,7 @@ class _Child:
         self._progress.between("decode")  # it is taken: from here on it is to blame
         try:
             self._tasks[piece.topic].process(piece)
-        except (DeclarationError, RuleBrokenError):
+        except (DeclarationError, ResultRefusedError, RuleBrokenError):
             pass  # the parent runs into it too, and tells
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0.0)

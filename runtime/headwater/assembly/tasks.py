@@ -65,15 +65,18 @@ class TaskMaker:
         for decoder in decoders:
             self._refuse_unreadable(stream, decoder)
         policy = self.topics.config(stream.topic).get("cleanup.policy", "")
+        routes = [
+            route for place, each in enumerate(streams) for route in self._routes(each, place)
+        ]
         return Task(
             TopicDecoder(decoders, skips_others=stream.others == "skip"),
-            [route for place, each in enumerate(streams) for route in self._routes(each, place)],
+            routes,
             dead_letters=self.letters,
             keys=[
                 KeyReader(self.loaded.inputs[each.contract_name], self.registry.schema)
                 for each in streams
             ],
-            policy=InputPolicy("compact" in policy, self.on_incompatible),
+            policy=InputPolicy("compact" in policy, self.on_incompatible, stream.idle_after_s),
         )
 
     def table_task(self, table: Table) -> TableTask:

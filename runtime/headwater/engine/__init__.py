@@ -14,13 +14,16 @@ from headwater.engine.table_task import TableTask
 from headwater.engine.tables import FollowedTable, FollowedTables
 from headwater.engine.task import InputPolicy, Route, Task
 from headwater.engine.transaction import Transaction, publish
+from headwater.engine.watermarks import END_OF_TIME, EventTimes, Standing, Watermarks
 from headwater.engine.work import Publication, Work
 
 __all__ = [
+    "END_OF_TIME",
     "BadRecordLimit",
     "BadRecordWindow",
     "CommitPolicy",
     "DeadLetterTail",
+    "EventTimes",
     "FollowedTable",
     "FollowedTables",
     "InputPolicy",
@@ -33,6 +36,7 @@ __all__ = [
     "Restoring",
     "Route",
     "Sandbox",
+    "Standing",
     "Start",
     "StartPolicy",
     "StartPositions",
@@ -42,6 +46,7 @@ __all__ = [
     "TableTask",
     "Task",
     "Transaction",
+    "Watermarks",
     "Work",
     "changelog_of",
     "publish",

@@ -19,6 +19,7 @@ from headwater.engine.tally import Tally
 from headwater.engine.task import Task
 from headwater.engine.transaction import Terms, Transaction
 from headwater.engine.waiting import Waiting
+from headwater.engine.watermarks import EventTimes
 from headwater.engine.work import Work
 from headwater.errors import (
     AbortableError,
@@ -27,6 +28,7 @@ from headwater.errors import (
     OutageError,
     RebuildError,
     RecycleError,
+    ResultRefusedError,
     RetriableError,
     RuleBrokenError,
     TooManyBadRecordsError,
@@ -62,6 +64,8 @@ class Loop:
         self._start = start
         self._window = window
         self._settings = settings
+        marks = {topic: task.watermarks for topic, task in tasks.items() if task.watermarks}
+        self._times = EventTimes(marks, outside.clock)
         self._attempts = Attempts(reach=settings.policy.max_records + settings.poll_size)
         self._transaction = Transaction(
             outside.log,
@@ -119,7 +123,7 @@ class Loop:
                 self._drain()
             if not self.is_stopping:
                 raise
-        except (RuleBrokenError, TooManyBadRecordsError):
+        except (ResultRefusedError, RuleBrokenError, TooManyBadRecordsError):
             self._abandon()
             raise
         finally:
@@ -142,6 +146,7 @@ class Loop:
             if self._is_due():  # the batch took longer than the interval
                 self._transaction.commit()
             self._stage(work)
+        self._move_idle()
         self._halted.look()
         if self._is_due():
             self._transaction.commit()
@@ -202,7 +207,8 @@ class Loop:
             self._attempts.begun(due)
 
     def _note(self, partition: Partition, next_offset: int) -> str:
-        return self._start.note(self._attempts.note(partition, next_offset))
+        attempts, times = self._attempts.note(partition, next_offset), self._times.note(partition)
+        return self._start.note({**attempts, **times})
 
     def _process(self, records: Records) -> Work:
         """Decode, run and encode; waits while the registry is away, the group membership kept."""
@@ -225,9 +231,17 @@ class Loop:
         self._take.worked(work, self._clock.monotonic() - began)
         return work
 
+    def _move_idle(self) -> None:
+        """Partitions that bring nothing for long hold no window open."""
+        for topic, standings in self._times.idle(self._source.caught_up()).items():
+            held = [Partition(topic, task) for task in standings]
+            self._stage(self._tasks[topic].move(standings, self._transaction.reached(held)))
+
     def _stage(self, work: Work) -> None:
-        if work.read:
+        if work.ends:
             self._tally.add(work)
+            self._times.heard(work.ends if work.read else ())
+            self._times.keep()
             changed = replace(work, changes=self._stores.keep())
             self._transaction.stage(changed, self._group)
         if work.halts:
@@ -292,6 +306,7 @@ class Loop:
     def _recover(self, error: HeadwaterError) -> None:
         self._recovery.run(error, self)
         self._stores.aborted()
+        self._times.aborted()
         self._halted.clear()  # every partition was sought back
         self._tally.discard()  # what was not committed comes again
 
@@ -328,7 +343,7 @@ class Loop:
         if not self._is_initialised:
             self._log.initialise()
             self._is_initialised = True
-        positions = self._start.check(partitions, self._source, self._attempts)
+        positions = self._start.check(partitions, self._source, self._attempts, self._times)
         if not self._is_restored and positions:
             self._tail.restore(self._window, positions)
             self._monitor.limits_used(self._window.used())
@@ -364,8 +379,10 @@ class Loop:
     def _transaction_ended(self, ending: Ending, seconds: float) -> None:
         if ending == "committed":
             self._stores.committed(self._log.published())
+            self._times.committed()
             self._tally.settle()
         else:
             self._stores.aborted()
+            self._times.aborted()
             self._tally.discard()
         self._monitor.ended(ending, seconds)

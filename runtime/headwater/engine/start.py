@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from headwater.clock import Clock
 from headwater.engine.attempts import Attempts
+from headwater.engine.watermarks import EventTimes
 from headwater.errors import RetriableError, StartRefusedError, UnavailableError
 from headwater.model import Partition, Positions
 from headwater.ports import RecordSource, Topics
@@ -43,9 +44,12 @@ class StartPositions:
             self._frozen["changelogs"] = self._changelogs
         self._note = _text(self._frozen)
 
-    def note(self, attempts: Mapping[str, int]) -> str:
-        """The metadata of a committed offset: the frozen partition counts, and `attempts`."""
-        return self._note if not attempts else _text({**self._frozen, **attempts})
+    def note(self, more: Mapping[str, object]) -> str:
+        """The metadata of a committed offset: the frozen partition counts, and what more there is.
+
+        Attempts, and how far event time has come.
+        """
+        return _text({**self._frozen, **more}) if more else self._note
 
     def commit_before_joining(self, source: RecordSource, clock: Clock) -> None:
         """Resolve and commit the start of every input topic that has no offset of the group.
@@ -66,9 +70,15 @@ class StartPositions:
                         ) from error
 
     def check(
-        self, partitions: Sequence[Partition], source: RecordSource, attempts: Attempts
+        self,
+        partitions: Sequence[Partition],
+        source: RecordSource,
+        attempts: Attempts,
+        times: EventTimes,
     ) -> Positions:
         """Where to begin on each assigned partition; `attempts` learns what was tried there.
+
+        And `times` how far event time had come.
 
         Raises StartRefusedError: `DATA_LOSS` when a committed position is no longer in the log,
         `PARTITIONS_CHANGED` when an output has another partition count than when last written,
@@ -87,6 +97,7 @@ class StartPositions:
                 positions[partition] = committed.get(partition, first[partition])
                 _check_range(partition, positions[partition], first[partition], end[partition])
         attempts.assigned(positions, notes, ends)
+        times.assigned(partitions, notes)
         return positions
 
     def _resolve(self, topic: str, declared: Start) -> Positions:

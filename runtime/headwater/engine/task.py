@@ -28,13 +28,16 @@ from headwater.engine.dead_letters import LetterWriter
 from headwater.engine.halting import OnIncompatible, rows_before, unreadable
 from headwater.engine.rulings import Rulings
 from headwater.engine.screening import MAX_RECORD_BYTES, screen, screen_keys
-from headwater.engine.selection import Selection
+from headwater.engine.selection import NoRecords, Selection
+from headwater.engine.watermarks import Standing, Watermarks
 from headwater.engine.work import Publication, Work, joined
+from headwater.errors import ResultRefusedError
 from headwater.flow import MAX_ROWS, NO_BATCH, Batch, Plan, check_row_local, event_times
-from headwater.model import Code, Halt, Headers, Quarantine, RuleViolation
+from headwater.model import Code, Halt, Headers, Positions, Quarantine, RuleViolation
 from headwater.ports import Records
 from headwater.state import KeyedStore
 
+NOT_MOVED: Final[Mapping[int, int]] = {}
 GROWTH: Final = 2  # doublings: all proofs together cost about two of the largest
 
 
@@ -56,10 +59,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class InputPolicy:
-    """What becomes of records that are no bad records: null values, and unreadable schemas."""
+    """What becomes of records that are no bad records: null values, and unreadable schemas.
+
+    And how long event time waits for a partition that brings none, in seconds; None for ever.
+    """
 
     skip_tombstones: bool = False
     on_incompatible: OnIncompatible = "dead-letter"
+    idle_after_s: float | None = None
 
 
 BAD_RECORDS_ONLY: Final = InputPolicy()
@@ -69,8 +76,10 @@ class Task:
     """Processes the records of one input topic.
 
     `keys` read the keys of each type of event, in the order of the contracts; none where they mean
-    nothing.
+    nothing. `watermarks` are those of its tasks; None where no step has state.
     """
+
+    watermarks: Watermarks | None = None
 
     def __init__(
         self,
@@ -87,8 +96,9 @@ class Task:
         self._dead_letters = dead_letters
         self._keys = keys
         self._policy = policy
+        if any(each.plan.stateful for each in routes):
+            self.watermarks = Watermarks(policy.idle_after_s)
         self._stores = [store for each in routes for store in each.stores]
-        self._has_state = any(each.plan.stateful for each in routes)
         self._asks = any(each.plan.asks_of_records for each in routes)
         self._rules = [Rules(contract) for contract in self._decoder.contracts]
         self._output_rules = {each.topic: Rules(each.encoder.contract) for each in routes}
@@ -100,19 +110,40 @@ class Task:
         In pieces, where the columns of all of it at once might be too large.
         Raises RetriableError when a schema cannot be had now, and DeclarationError
         (`BATCH_DEPENDENT`) when a batch shows that a step depends on batch boundaries, and
-        RuleBrokenError when a rule of severity `stop` is broken.
-        What it changes in stores is their batch, to be kept or dropped.
+        RuleBrokenError when a rule of severity `stop` is broken, and ResultRefusedError when a row
+        is refused that no record made.
+        What it changes in stores and watermarks is their batch, to be kept or dropped.
         """
         found, rejected = list(guilty), list[RuleViolation]()
         while True:
-            for store in self._stores:
-                store.drop()
+            self._drop()
             work = self._attempt(records, found)
-            if not work.late:
+            late = [each for each in work.late if each.row < len(records)]
+            if not late:
+                _refuse_results(work)
                 return replace(work, violations=[*rejected, *work.violations])
             # steps with state saw rows that are none: as if they had never come
-            found += work.late
+            found += late
             rejected += self._of_outputs(work.violations)
+
+    def move(self, standings: Mapping[int, Standing], at: Positions) -> Work:
+        """The work of watermarks that move without records, to be committed at these positions.
+
+        Raises as `process` does.
+        """
+        self._drop()
+        (topic,) = {partition.topic for partition in at}
+        reached = {} if self.watermarks is None else self.watermarks.move(standings)
+        work = self._process(NoRecords(topic), (), 0, reached)
+        _refuse_results(work)
+        return replace(work, ends=at)
+
+    def _drop(self) -> None:
+        """What was done for the batch never was."""
+        for store in self._stores:
+            store.drop()
+        if self.watermarks is not None:
+            self.watermarks.drop()
 
     def _of_outputs(self, violations: Sequence[RuleViolation]) -> list[RuleViolation]:
         """Those that told of rows an output rejects: the next attempt does not see them."""
@@ -131,7 +162,13 @@ class Task:
             halts += works[-1].halts
         return joined(works)
 
-    def _process(self, records: Records, guilty: Sequence[Quarantine], size: int) -> Work:
+    def _process(
+        self,
+        records: Records,
+        guilty: Sequence[Quarantine],
+        size: int,
+        reached: Mapping[int, int] = NOT_MOVED,
+    ) -> Work:
         held = records.headers()
         refused = [*guilty, *screen(records, held)]
         values, headers = _without(records.values, refused), schema_headers(held)
@@ -141,7 +178,7 @@ class Task:
         rulings = Rulings(records)
         frames, unsound = self._sound(rulings, records, decoded.frames)
         quarantined = [*refused, *decoded.quarantined, *unsound]
-        batch = self._batch(records, frames)
+        batch = self._batch(records, frames, reached)
         self._prove_row_local(frames, batch)
         encoded: list[tuple[Route, Encoded]] = []
         late: list[Quarantine] = []
@@ -151,21 +188,29 @@ class Task:
             late += [*processed.quarantined, *published.quarantined, *_oversized(published)]
             late += rulings.judge(self._output_rules[route.topic], processed.frame)
             encoded.append((route, published))
-        work = self._work(records, encoded, [*quarantined, *late], size)
+        of_records = [each for each in late if each.row < len(records)]
+        work = self._work(records, encoded, [*quarantined, *of_records], size)
         return replace(
             work,
             skipped=work.skipped + len(decoded.skipped),
             violations=rulings.violations,
-            late=late if self._has_state else [],
+            late=[] if self.watermarks is None else late,
         )
 
-    def _batch(self, records: Records, frames: Sequence[pl.DataFrame]) -> Batch:
+    def _batch(
+        self, records: Records, frames: Sequence[pl.DataFrame], reached: Mapping[int, int]
+    ) -> Batch:
         """What steps may know of the records; nothing where none asks."""
         if not self._asks:
             return NO_BATCH
         tasks = pl.Series(records.partitions(), dtype=pl.Int64)
+        offsets = pl.Series(records.offsets(), dtype=pl.Int64)
         names = [rules.contract.event_time for rules in self._rules]
-        return Batch(tasks, times=event_times(len(records), frames, names))
+        times = event_times(len(records), frames, names)
+        if self.watermarks is None:
+            return Batch(tasks, offsets, times)
+        marks, moved = self.watermarks.observe(tasks, times)
+        return Batch(tasks, offsets, times, marks, {**reached, **moved})
 
     def _sound(
         self, rulings: Rulings, records: Records, decoded: Sequence[pl.DataFrame]
@@ -197,7 +242,8 @@ class Task:
         part = Selection(records, rows)
         places = {row: place for place, row in enumerate(rows)} if guilty else {}
         moved = [replace(each, row=places[each.row]) for each in guilty if each.row in places]
-        return self._process(part, moved, size_of(part.values)).moved(rows)
+        work = self._process(part, moved, size_of(part.values))
+        return work.moved([*rows, len(records)])  # behind the last: a row that no record made
 
     def _work(
         self,
@@ -240,6 +286,17 @@ class Task:
             return ()
         values = records.values
         return frozenset(row for row in bad if values[row] is None)
+
+
+def _refuse_results(work: Work) -> None:
+    """All that is left to refuse are rows of no record. Raises ResultRefusedError."""
+    for each in work.late:
+        raise ResultRefusedError(
+            f"{each.step} refuses what was computed of several records of {work.topic} "
+            f"({each.message}), and no single one can be set aside for it; nothing of its "
+            "transaction is published. Correct the step or the contract, then start again",
+            code=each.code.value,
+        )
 
 
 def _without(

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final, get_args, overload
 
 from headwater.errors import Problem
+from headwater.product.durations import duration_ms
 from headwater.product.flow import (
     Flow,
     JoinAsof,
@@ -116,7 +117,13 @@ class DataProduct:
 
     @overload
     def stream(
-        self, topic: str, *, contract: int, start: str = "earliest", subjects: Subjects = "topic"
+        self,
+        topic: str,
+        *,
+        contract: int,
+        start: str = "earliest",
+        subjects: Subjects = "topic",
+        idle_after: str | None = None,
     ) -> Flow: ...
 
     @overload
@@ -128,6 +135,7 @@ class DataProduct:
         start: str = "earliest",
         subjects: Subjects = "topic-record",
         others: Others = "refuse",
+        idle_after: str | None = None,
     ) -> tuple[Flow, ...]: ...
 
     def stream(  # noqa: PLR0913 - two signatures in one; each caller sees its own
@@ -139,6 +147,7 @@ class DataProduct:
         start: str = "earliest",
         subjects: Subjects | None = None,
         others: Others = "refuse",
+        idle_after: str | None = None,
     ) -> Flow | tuple[Flow, ...]:
         """Read every event of a log. `contract` is the version of its contract to read with.
 
@@ -149,12 +158,20 @@ class DataProduct:
         `start` is where the first run begins: "earliest", "latest", or an ISO 8601 time with zone.
         `subjects` says how the log's writers name their subjects in the registry: by "topic",
         "record" or "topic-record".
+        `idle_after` ("30s"): a partition that brings nothing for so long no longer holds event time
+        back; without it, event time waits for every partition.
         """
         self._is_reading = True
         several = contracts is not None
         named = subjects or ("topic-record" if several else "topic")
         first = Stream(
-            str(topic), contract or 0, str(start), caller(), subjects=named, others=others
+            str(topic),
+            contract or 0,
+            str(start),
+            caller(),
+            subjects=named,
+            others=others,
+            idle_after=idle_after,
         )
         self._check_stream(first, topic, start)
         wanted = _wanted(contract, contracts)
@@ -202,6 +219,7 @@ class DataProduct:
     def _check_stream(self, stream: Stream, topic: object, start: object) -> None:
         self._report(INVALID_NAME, topic_name_mistake(topic))
         self._report(INVALID_VALUE, _start_mistake(start))
+        self._report(INVALID_VALUE, _idle_mistake(stream.idle_after))
         for name, given, known in (
             ("subjects", stream.subjects, get_args(Subjects)),
             ("others", stream.others, get_args(Others)),
@@ -348,6 +366,12 @@ def _owner_mistake(owner: object) -> str | None:
     if not owner.strip():
         return "owner is empty; name the team or the address that answers"
     return None
+
+
+def _idle_mistake(idle_after: object) -> str | None:
+    if idle_after is None or (isinstance(idle_after, str) and duration_ms(idle_after) is not None):
+        return None
+    return f"idle_after={idle_after!r} is no duration; write such as '30s' or '10m'"
 
 
 def _start_mistake(start: object) -> str | None:

@@ -33,6 +33,7 @@ class Stream:
 
     `start` is as declared: "earliest", "latest" or an ISO 8601 time with a zone (publish time).
     `event` names the contract of one type of event where the topic has several; each is a stream.
+    `idle_after` is how long a partition may bring nothing before event time goes on without it.
     """
 
     topic: str
@@ -42,11 +43,18 @@ class Stream:
     event: str | None = None
     subjects: Subjects = "topic"
     others: Others = "refuse"
+    idle_after: str | None = None
 
     @property
     def contract_name(self) -> str:
         """The name its contract stands under in `schemas/`: the topic's, or the event type's."""
         return self.topic if self.event is None else self.event
+
+    @property
+    def idle_after_s(self) -> float | None:
+        """The same in seconds; None where partitions are waited for, however long."""
+        length_ms = duration_ms(self.idle_after)
+        return None if length_ms is None else length_ms / 1000
 
     @property
     def start_ms(self) -> int | None:
