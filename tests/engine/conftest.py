@@ -18,9 +18,9 @@ from headwater.adapters.memory import (
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
-    BroadcastTables,
     Checkpoints,
     CommitPolicy,
+    FollowedTables,
     Loop,
     LoopSettings,
     Outside,
@@ -28,6 +28,7 @@ from headwater.engine import (
     Restoring,
     StartPolicy,
     StartPositions,
+    StateSources,
     Stores,
     Task,
     Work,
@@ -48,7 +49,7 @@ from headwater.model import (
     StoreStanding,
     TableStanding,
 )
-from headwater.ports import Ending, Records, TopicSettings
+from headwater.ports import Ending, Monitor, Records, TopicSettings
 
 GROUP, INPUT, OUTPUT, DEAD = "product", "in", "out", "out.dead-letters"
 
@@ -193,13 +194,11 @@ class Process:
         self.window = BadRecordWindow(world.limit, world.code_limits)
         self.sandbox = ScriptedSandbox()
         self.task.kill = world.kill_current
-        restoring = Restoring(
-            self.stores,
-            world.topics,
-            MemoryRangeReader(broker),
-            broker.clock,
-            checkpoints=world.checkpoints(self.stores),
+        tables = world.new_tables(self.monitor)
+        sources = StateSources(
+            world.topics, MemoryRangeReader(broker), world.checkpoints(self.stores), tables
         )
+        restoring = Restoring(self.stores, sources, broker.clock)
         outside = Outside(
             self.source,
             self.log,
@@ -208,7 +207,7 @@ class Process:
             self.tail,
             self.sandbox,
             restoring,
-            world.new_tables(),
+            tables,
             world.co_partitioned,
         )
         self.loop = Loop(
@@ -300,7 +299,7 @@ class World:
         self.code_limits: dict[Code, BadRecordLimit] = {}
         self.current: Process | None = None
         self.processes: list[Process] = []
-        self.new_tables: Callable[[], BroadcastTables | None] = lambda: None
+        self.new_tables: Callable[[Monitor], FollowedTables | None] = lambda _: None
         self.co_partitioned: Sequence[Sequence[str]] = ()
         self._fed = 0
 

@@ -19,7 +19,8 @@ from headwater.flow import ROW, Ground, Plan, check_row_local
 from headwater.flow.grouping import rekey_needed
 from headwater.model import Code
 from headwater.product import WindowedAggregate
-from headwater.product.flow import Emission, Windowed
+from headwater.product.flow import Windowed
+from headwater.product.steps import Emission
 from headwater.product.windows import SessionWindows, TimeWindows, Windows
 
 EVENTS = st.lists(

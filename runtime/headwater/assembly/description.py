@@ -12,6 +12,7 @@ from headwater.product import (
     Dedupe,
     Filter,
     Join,
+    JoinAsof,
     Latest,
     Map,
     MapEvents,
@@ -23,6 +24,7 @@ from headwater.product import (
     StatefulStep,
     Step,
     Stream,
+    TableJoin,
     WindowedAggregate,
     WithColumns,
 )
@@ -42,7 +44,11 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
             _input(stream, loaded.inputs[stream.contract_name]) for stream in product.inputs
         ],
         "tables": [
-            {**_input(table.source, loaded.inputs[table.topic]), "broadcast": True}
+            {
+                **_input(table.source, loaded.inputs[table.topic]),
+                "broadcast": table.broadcast,
+                "versioned": table.versioned,
+            }
             for table in product.tables
         ],
         "outputs": [_output(out, loaded.outputs[out.topic]) for out in product.outputs],
@@ -145,15 +151,23 @@ def _aggregates(step: AggregateStep) -> str:
     return f"by {', '.join(step.key)} {when}: {', '.join(computed)}"
 
 
+def _join(step: TableJoin) -> str:
+    taken = ", ".join(f"{old} as {new}" for old, new in (step.columns or {}).items())
+    how = f"({step.how}): {taken or 'all columns'}"
+    if isinstance(step, Join):
+        return f"{step.table.topic} on {step.on} {how}"
+    within = f"as of the event time, within {step.within_ms / 1000:g} s"
+    return f"{step.table.topic} by {step.on}, {within} {how}"
+
+
 def _does(step: Step) -> str:
     match step:
         case Map() | MapEvents():
             return _called(step.function)
         case Latest() | Dedupe() | Process() | RunningAggregate() | WindowedAggregate():
             return _keeps(step)
-        case Join(table=table, on=on, columns=columns, how=how):
-            taken = ", ".join(f"{old} as {new}" for old, new in (columns or {}).items())
-            return f"{table.topic} on {on} ({how}): {taken or 'all columns'}"
+        case Join() | JoinAsof():
+            return _join(step)
         case Filter():
             return ", ".join(map(str, step.predicates))
         case Sql(statement=statement):

@@ -26,7 +26,16 @@ from headwater.engine import (
 )
 from headwater.engine.dead_letters import PREFIX
 from headwater.errors import DeclarationError, Problem
-from headwater.flow import DELETED, ROW, check_row_local
+from headwater.flow import (
+    DELETED,
+    ROW,
+    TASK,
+    TIME,
+    Batch,
+    VersionedRows,
+    check_row_local,
+    event_times,
+)
 from headwater.model import Code, Letter, Partition, RawRecord, RuleViolation
 from headwater.product import DataProduct, Stream
 
@@ -136,9 +145,10 @@ class ProductDriver:
             yield task.move({0: Standing(END_OF_TIME)}, {Partition(topic, 0): len(records)})
 
     def table(self, topic: str, rows: pl.DataFrame | Sequence[Event]) -> None:
-        """Let a broadcast table hold exactly these rows from now on; of a key the last counts.
+        """Let a table hold exactly these rows from now on; of a key the last counts.
 
-        A table that was never given is empty. Raises DeclarationError (BAD_INPUT).
+        Of a versioned one each is valid since its event time. A table that was never given is
+        empty. Raises DeclarationError (BAD_INPUT).
         """
         if topic not in self.loaded.tables:
             known = ", ".join(self.loaded.tables) or "none"
@@ -151,7 +161,14 @@ class ProductDriver:
             raise _bad_input(str(error)) from error
         frame = Decoder(contract, self._registry.schema).decode(values).frame
         held.clear()
-        held.apply(frame.with_columns(pl.lit(value=False).alias(DELETED)))
+        name = contract.event_time
+        since = pl.lit(0) if name is None else pl.col(name).dt.epoch("ms")
+        frame = frame.with_columns(
+            since.alias(TIME), pl.lit(0).alias(TASK), pl.lit(value=False).alias(DELETED)
+        )
+        if isinstance(held, VersionedRows) and frame[TIME].has_nulls():
+            raise _bad_input(f"{topic}: {name} is null, so nothing says since when a row is valid")
+        held.apply(frame)
 
     def check_row_local(self, inputs: Mapping[str, Inputs]) -> None:
         """Prove on these records that no step depends on batches. Raises DeclarationError."""
@@ -162,7 +179,10 @@ class ProductDriver:
                 place = self.loaded.streams()[stream.topic].index(stream)
                 frame = self._decoders[stream.topic].decode(values).frames[place]
                 plan = self.loaded.plans[output.topic]
-                check_row_local(plan, frame, max_rows=max(frame.height, 1))
+                name = self.loaded.inputs[stream.contract_name].event_time
+                tasks = pl.repeat(0, len(values), dtype=pl.Int64, eager=True)
+                batch = Batch(tasks, times=event_times(len(values), [frame], [name]))
+                check_row_local(plan, frame, batch, max_rows=max(frame.height, 1))
 
     def _by_topic(self, inputs: Inputs | Mapping[str, Inputs]) -> Mapping[str, Inputs]:
         topics = list(self._decoders)

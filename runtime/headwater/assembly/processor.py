@@ -21,7 +21,7 @@ from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
 from headwater.assembly.sandbox import ChildSandbox, Setting
 from headwater.assembly.state import changelogs, stores_of
-from headwater.assembly.tables import broadcast_tables, require_tables
+from headwater.assembly.tables import followed_tables, require_tables
 from headwater.assembly.tasks import TaskMaker
 from headwater.assembly.workers import identity
 from headwater.clock import SYSTEM
@@ -31,10 +31,10 @@ from headwater.config.settings import DeadLetterLimit
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
-    BroadcastTables,
     Checkpoints,
     CommitPolicy,
     DeadLetterTail,
+    FollowedTables,
     LetterWriter,
     Loop,
     LoopSettings,
@@ -43,6 +43,7 @@ from headwater.engine import (
     Start,
     StartPolicy,
     StartPositions,
+    StateSources,
     Stores,
 )
 from headwater.errors import StartRefusedError
@@ -99,7 +100,7 @@ class Processor:
             stores=self._stores,
         )
         self.loop: Final = Loop(
-            self._outside(telling, self._tables(maker)),
+            self._outside(telling, self._tables(maker, telling.monitor)),
             maker.tasks(),
             StartPositions(self._start_policy(start), self._topics),
             window=_window(settings.dead_letters),
@@ -190,14 +191,14 @@ class Processor:
 
     # -- data path -----------------------------------------------------------------------------
 
-    def _tables(self, maker: TaskMaker) -> BroadcastTables | None:
+    def _tables(self, maker: TaskMaker, monitor: Monitor) -> FollowedTables | None:
         tables = self._loaded.product.tables
         if not tables:
             return None
         windows = {table.topic: _window(self._settings.dead_letters) for table in tables}
-        return broadcast_tables(maker, KafkaFollower(self._settings.kafka), windows)
+        return followed_tables(maker, KafkaFollower(self._settings.kafka), windows, monitor)
 
-    def _outside(self, telling: Telling, tables: BroadcastTables | None) -> Outside:
+    def _outside(self, telling: Telling, tables: FollowedTables | None) -> Outside:
         settings = self._settings
         product = self._loaded.name
         own_id = identity(product, settings.instance)
@@ -219,9 +220,8 @@ class Processor:
                 self._loaded.tables,
             )
         )
-        restoring = Restoring(
-            self._stores, self._topics, self._reader, SYSTEM, checkpoints=self._checkpoints()
-        )
+        sources = StateSources(self._topics, self._reader, self._checkpoints(), tables)
+        restoring = Restoring(self._stores, sources, SYSTEM)
         return Outside(
             source,
             log,

@@ -21,9 +21,18 @@ from headwater.contract import (
     required,
 )
 from headwater.errors import DeclarationError, Problem
-from headwater.flow import NO_TABLES, Columns, Ground, HeldTable, Plan, TableRows, Tables
+from headwater.flow import (
+    NO_TABLES,
+    Columns,
+    Ground,
+    HeldTable,
+    Plan,
+    TableRows,
+    Tables,
+    VersionedRows,
+)
 from headwater.flow.stage import Around
-from headwater.product import DataProduct, Join, Map, Origin, Output, Stream, Table
+from headwater.product import DataProduct, Map, Origin, Output, Stream, Table, TableJoin
 from headwater.product.names import (
     PRODUCT_NAME,
     contract_mistake,
@@ -144,7 +153,7 @@ def complete(product: DataProduct, file: Path, root: Path | None = None) -> Load
 def held_tables(
     product: DataProduct, contracts: Mapping[str, Contract], problems: list[Problem]
 ) -> dict[str, HeldTable]:
-    """The broadcast tables of a product, empty, with the columns that its joins want.
+    """The tables of a product, empty, with the columns that its joins want.
 
     `contracts` by topic; a table without one is left out.
     """
@@ -153,26 +162,38 @@ def held_tables(
         contract = contracts.get(table.topic)
         if contract is None:
             continue
-        if not is_lookup_key(contract):
-            text = (
-                f"{table.topic} v{contract.version} has no key that a column can be compared with;"
-                ' a table has a "key" of one field, a string, int or long'
-            )
-            origin = table.source.origin
-            problems.append(Problem("TABLE_KEY", text, origin.file, origin.line))
+        if mistake := _table_mistake(table, contract):
+            problems.append(mistake)
             continue
         (key,) = contract.key
         wanted = {key, *_joined(product, table, contract)}
         columns = {name: kind for name, kind in contract.columns.items() if name in wanted}
-        found[table.topic] = HeldTable(contract, TableRows(key, columns))
+        kind = VersionedRows if table.versioned else TableRows
+        rows = kind(key, columns, by_task=not table.broadcast)
+        found[table.topic] = HeldTable(contract, rows)
     return found
+
+
+def _table_mistake(table: Table, contract: Contract) -> Problem | None:
+    """Why the rows of a topic cannot be held as the table wants them."""
+    origin, named = table.source.origin, f"{table.topic} v{contract.version}"
+    if not is_lookup_key(contract):
+        text = (
+            f"{named} has no key that a column can be compared with;"
+            ' a table has a "key" of one field, a string, int or long'
+        )
+        return Problem("TABLE_KEY", text, origin.file, origin.line)
+    if table.versioned and contract.event_time is None:
+        text = f'{named} has no "eventTime", since when its rows are valid; a versioned table does'
+        return Problem("NO_EVENT_TIME", text, origin.file, origin.line)
+    return None
 
 
 def _joined(product: DataProduct, table: Table, contract: Contract) -> Iterator[str]:
     """The columns of a table that joins take; the others are not held."""
     for output in product.outputs:
         for step in output.flow.steps:
-            if isinstance(step, Join) and step.table is table:
+            if isinstance(step, TableJoin) and step.table is table:
                 yield from contract.columns if step.columns is None else step.columns
 
 

@@ -9,11 +9,11 @@ from headwater.engine.halting import OnIncompatible
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop
 from headwater.engine.outside import LoopSettings, Outside
-from headwater.engine.restoring import Restoring
+from headwater.engine.restoring import Restoring, StateSources
 from headwater.engine.start import Start, StartPolicy, StartPositions
 from headwater.engine.stores import StepStore, Stores, changelog_of
 from headwater.engine.table_task import TableTask
-from headwater.engine.tables import BroadcastTables
+from headwater.engine.tables import FollowedTable, FollowedTables
 from headwater.engine.task import InputPolicy, Route, Task
 from headwater.engine.transaction import Transaction, publish
 from headwater.engine.watermarks import END_OF_TIME, EventTimes, Standing, Watermarks
@@ -23,11 +23,12 @@ __all__ = [
     "END_OF_TIME",
     "BadRecordLimit",
     "BadRecordWindow",
-    "BroadcastTables",
     "Checkpoints",
     "CommitPolicy",
     "DeadLetterTail",
     "EventTimes",
+    "FollowedTable",
+    "FollowedTables",
     "InputPolicy",
     "LetterWriter",
     "Loop",
@@ -42,6 +43,7 @@ __all__ = [
     "Start",
     "StartPolicy",
     "StartPositions",
+    "StateSources",
     "StepStore",
     "StoredLetter",
     "Stores",

@@ -165,7 +165,7 @@ class Loop:
         self._start.commit_before_joining(self._source, self._clock)
         if self._tables is not None:
             limit_s = self._settings.outage_limit_s
-            self._tables.load(self, self._monitor, self._clock, limit_s=limit_s)
+            self._tables.load(self, limit_s=limit_s)
         if not self.is_stopping:
             self._source.subscribe(list(self._tasks), self)
 
@@ -183,12 +183,12 @@ class Loop:
         """Take in what came; waits while the registry is away, the group membership kept."""
         if self._tables is None:
             return
-        tables, monitor = self._tables, self._monitor
+        tables = self._tables
         try:
-            tables.follow(monitor)
+            tables.follow()
         except RetriableError as error:
             self._transaction.commit()  # an open transaction would time out meanwhile
-            self._waiting.out(lambda: tables.follow(monitor), error, self)
+            self._waiting.out(tables.follow, error, self)
 
     def _note_attempts(self, records: Records) -> None:
         """Before the first work on a partition: should it end this process, the next one knows."""

@@ -15,6 +15,7 @@ from typing import Final, cast
 from headwater.clock import Clock
 from headwater.engine.checkpoints import Checkpoints
 from headwater.engine.stores import StepStore, Stores
+from headwater.engine.tables import FollowedTables
 from headwater.errors import FencedError, OutageError, StartRefusedError, StateInUseError
 from headwater.model import Partition, RestoreStanding
 from headwater.ports import LogReader, Mark, Monitor, Topics
@@ -27,6 +28,19 @@ UNDECIDED_S: Final = 60.0  # the broker ends a predecessor's transaction after 1
 RETENTION_MS: Final = 24 * 60 * 60 * 1000  # of deletions: Kafka's delete.retention.ms by default
 
 Ranges = Mapping[Partition, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class StateSources:
+    """What state is brought up to date from.
+
+    `tables` are those whose partitions go with the tasks; None where there are none.
+    """
+
+    topics: Topics
+    reader: LogReader
+    checkpoints: Checkpoints | None = None
+    tables: FollowedTables | None = None
 
 
 @dataclass(slots=True)
@@ -68,22 +82,16 @@ class _Reach:
 class Restoring:
     """Opens the stores of assigned tasks and reads the tails of their changelogs.
 
-    A task whose local store will not do is filled from the newest checkpoint that will.
+    A task whose local store will not do is filled from the newest checkpoint that will. The
+    partitions of tables that go with the tasks are read behind them.
     """
 
-    def __init__(
-        self,
-        stores: Stores,
-        topics: Topics,
-        reader: LogReader,
-        clock: Clock,
-        *,
-        checkpoints: Checkpoints | None = None,
-    ) -> None:
+    def __init__(self, stores: Stores, sources: StateSources, clock: Clock) -> None:
         self.stores: Final = stores
-        self.checkpoints: Final = checkpoints
-        self._topics = topics
-        self._reader = reader
+        self.checkpoints: Final = sources.checkpoints
+        self._tables: Final = sources.tables
+        self._topics: Final = sources.topics
+        self._reader: Final = sources.reader
         self._clock = clock
         self._held: Sequence[Partition] = ()
         self._work: Iterator[bool] | None = None
@@ -96,6 +104,8 @@ class Restoring:
     def assigned(self, partitions: Sequence[Partition]) -> None:
         """These are all the partitions held now, and their committed positions are known."""
         self._held = partitions
+        if self._tables is not None:
+            self._tables.assigned(partitions)
         self._begin()
 
     def suspend(self, partitions: Sequence[Partition]) -> None:
@@ -144,7 +154,8 @@ class Restoring:
 
     def _begin(self) -> None:
         self._work = None
-        self.is_needed = any(self._tasks(each) for each in self.stores.held)
+        has_tables = self._tables is not None and self._tables.is_partitioned
+        self.is_needed = has_tables or any(self._tasks(each) for each in self.stores.held)
 
     def _tasks(self, held: StepStore) -> list[int]:
         return [each.index for each in self._held if each.topic == held.source]
@@ -161,6 +172,8 @@ class Restoring:
         for each in self._progress:
             yield from self._decided(each.held.changelog, ranges[each.held.changelog])
             yield from self._read(each, ranges[each.held.changelog])
+        if self._tables is not None:
+            yield from self._tables.catch_up()
 
     def _opened(self, progress: _Progress, monitor: Monitor) -> Generator[bool, None, Ranges]:
         """Open the tasks; what each lacks of its changelog."""

@@ -14,7 +14,6 @@ from typing import Final
 import polars as pl
 
 from headwater.contract import (
-    ROW,
     Decoder,
     Encoded,
     Encoder,
@@ -33,7 +32,7 @@ from headwater.engine.selection import NoRecords, Selection
 from headwater.engine.watermarks import Standing, Watermarks
 from headwater.engine.work import Publication, Work, joined
 from headwater.errors import ResultRefusedError
-from headwater.flow import MAX_ROWS, NO_BATCH, Batch, Plan, check_row_local
+from headwater.flow import MAX_ROWS, NO_BATCH, Batch, Plan, check_row_local, event_times
 from headwater.model import Code, Halt, Headers, Positions, Quarantine, RuleViolation
 from headwater.ports import Records
 from headwater.state import KeyedStore
@@ -100,6 +99,7 @@ class Task:
         if any(each.plan.stateful for each in routes):
             self.watermarks = Watermarks(policy.idle_after_s)
         self._stores = [store for each in routes for store in each.stores]
+        self._asks = any(each.plan.asks_of_records for each in routes)
         self._rules = [Rules(contract) for contract in self._decoder.contracts]
         self._output_rules = {each.topic: Rules(each.encoder.contract) for each in routes}
         self._rows_proven: dict[str, int] = {}
@@ -177,9 +177,9 @@ class Task:
             return self._halting(records, unreadable(records, decoded), guilty)
         rulings = Rulings(records)
         frames, unsound = self._sound(rulings, records, decoded.frames)
-        self._prove_row_local(frames)
         quarantined = [*refused, *decoded.quarantined, *unsound]
         batch = self._batch(records, frames, reached)
+        self._prove_row_local(frames, batch)
         encoded: list[tuple[Route, Encoded]] = []
         late: list[Quarantine] = []
         too_late: dict[str, int] = {}
@@ -196,31 +196,24 @@ class Task:
             work,
             skipped=work.skipped + len(decoded.skipped),
             violations=rulings.violations,
-            late=[] if batch is NO_BATCH else late,
+            late=[] if self.watermarks is None else late,
             too_late=too_late,
         )
 
     def _batch(
         self, records: Records, frames: Sequence[pl.DataFrame], reached: Mapping[int, int]
     ) -> Batch:
-        """What steps with state may know of the records; nothing where there are none."""
-        if self.watermarks is None:
+        """What steps may know of the records; nothing where none asks."""
+        if not self._asks:
             return NO_BATCH
         tasks = pl.Series(records.partitions(), dtype=pl.Int64)
         offsets = pl.Series(records.offsets(), dtype=pl.Int64)
-        times = self._times(len(records), frames)
+        names = [rules.contract.event_time for rules in self._rules]
+        times = event_times(len(records), frames, names)
+        if self.watermarks is None:
+            return Batch(tasks, offsets, times)
         marks, moved = self.watermarks.observe(tasks, times)
         return Batch(tasks, offsets, times, marks, {**reached, **moved})
-
-    def _times(self, records: int, frames: Sequence[pl.DataFrame]) -> pl.Series:
-        """The event time of each record (Int64, milliseconds), null where none is known."""
-        times = pl.repeat(None, records, dtype=pl.Int64, eager=True)
-        for rules, frame in zip(self._rules, frames, strict=True):
-            name = rules.contract.event_time
-            if name is not None and frame.height:
-                found = frame[name].dt.epoch("ms")
-                times = found if frame.height == records else times.scatter(frame[ROW], found)
-        return times
 
     def _sound(
         self, rulings: Rulings, records: Records, decoded: Sequence[pl.DataFrame]
@@ -279,7 +272,7 @@ class Task:
             letter_rows=sorted(each.row for each in found),
         )
 
-    def _prove_row_local(self, frames: Sequence[pl.DataFrame]) -> None:
+    def _prove_row_local(self, frames: Sequence[pl.DataFrame], batch: Batch) -> None:
         """Promise 4, on real data, before anything of it is published.
 
         Asked again when batches grow: `head(500)` harms no batch of 100.
@@ -287,7 +280,7 @@ class Task:
         for route in self._routes:
             frame, proven = frames[route.source], self._rows_proven.get(route.topic, 0)
             if proven < MAX_ROWS and frame.height >= GROWTH * proven:
-                check_row_local(route.plan, frame)
+                check_row_local(route.plan, frame, batch)
                 self._rows_proven[route.topic] = frame.height
 
     def _tombstones(self, records: Records, bad: Mapping[int, Quarantine]) -> Collection[int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from headwater.flow.join import JoinStage
+from headwater.flow.join import TableStage
 from headwater.flow.stage import Stage
 from headwater.flow.stateful import StatefulStage
 from headwater.product import (
@@ -27,11 +27,11 @@ NamedBy = Callable[[Any], list[str] | None]
 """The columns an expression names; None where that is not plain."""
 
 
-def nullable_columns(stages: Sequence[Stage | StatefulStage]) -> Mapping[str, str]:
+def nullable_columns(stages: Sequence[Stage | StatefulStage | TableStage]) -> Mapping[str, str]:
     """The columns that come out null where a left join finds nothing, with the join's name."""
     found: dict[str, str] = {}
     for stage in stages:
-        if isinstance(stage, JoinStage):
+        if isinstance(stage, TableStage):
             if stage.step.how == "left":
                 found |= dict.fromkeys(stage.names.values(), stage.step.name)
             continue

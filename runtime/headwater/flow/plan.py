@@ -13,7 +13,7 @@ from headwater.flow.annotations import annotations_read, check_function
 from headwater.flow.blame import run_without_guilty
 from headwater.flow.events import EventStage
 from headwater.flow.frames import ExpressionStage, FrameStage
-from headwater.flow.join import HeldTable, JoinStage
+from headwater.flow.join import AsofStage, HeldTable, JoinStage, OnBatch, TableStage
 from headwater.flow.keeping import stateful_stage
 from headwater.flow.nullable import nullable_columns
 from headwater.flow.sql import SqlStage
@@ -40,13 +40,16 @@ from headwater.product import (
     Sql,
     StatefulStep,
     Step,
+    TableJoin,
     WindowedAggregate,
 )
 
 Tables = Mapping[str, HeldTable]
-"""The broadcast tables of a product by topic."""
+"""The tables of a product by topic."""
 
 NO_TABLES: Final[Tables] = {}
+
+AnyStage = Stage | StatefulStage | TableStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class Plan:
         ground: Ground = NO_GROUND,
     ) -> None:
         self.flow: Final = flow
-        self.stages: list[Stage | StatefulStage] = []
+        self.stages: list[AnyStage] = []
         self._stores: Stores = {}
         self._output: Final = output
         self.columns: Columns | None = columns
@@ -91,7 +94,7 @@ class Plan:
         problems: list[Problem] = []
         tables = ground.tables
         for place, step in enumerate(flow.steps, start=1):
-            if isinstance(step, Join) and step.table.topic not in tables:
+            if isinstance(step, TableJoin) and step.table.topic not in tables:
                 self.columns = None  # its contract has a mistake, which is told
                 continue
             try:
@@ -111,33 +114,40 @@ class Plan:
 
     def _compiled(
         self, step: Step, ground: Ground, output: Columns | None, defaults: Defaults
-    ) -> Stage | StatefulStage:
+    ) -> AnyStage:
+        before = self.flow.steps[: self.flow.steps.index(step)]
         if isinstance(step, StatefulStep):
-            _refuse_behind(step, self.flow.steps[: self.flow.steps.index(step)])
+            _refuse_behind(step, before, "has state")
             stage = stateful_stage(step, self.columns, ground.key, output, defaults)
             if stage.needs_event_time and ground.event_time is None:
                 text = 'works on event time; name it in the contract of the stream, "eventTime"'
                 raise refused(step, "NO_EVENT_TIME", text)
             return stage
-        if isinstance(step, Join):
-            return JoinStage(step, ground.tables[step.table.topic])
+        if isinstance(step, TableJoin):
+            joining = _join(step, ground)
+            if joining.asks:
+                _refuse_behind(step, before, "looks up by record")
+            return joining
         return _row_local(step, output, defaults)
 
     def surrounded(self, around: Around) -> "Plan":
         """The same plan with something around each run of a step that may be an author's code."""
         plan = copy(self)
-        plan.stages = [
-            stage.surrounded(around)
-            if isinstance(stage, StatefulStage)
-            else Surrounded(stage, around)
-            for stage in self.stages
-        ]
+        plan.stages = [_surrounded(stage, around) for stage in self.stages]
         return plan
 
     @property
     def stateful(self) -> Sequence[StatefulStage]:
         """The stages that have state, each with a store of its own."""
         return [stage for stage in self.stages if isinstance(stage, StatefulStage)]
+
+    @property
+    def asks_of_records(self) -> bool:
+        """Whether a stage wants to know more of the records of a batch than is in its frame."""
+        return any(
+            isinstance(stage, StatefulStage) or (isinstance(stage, TableStage) and stage.asks)
+            for stage in self.stages
+        )
 
     @property
     def has_stores(self) -> bool:
@@ -160,12 +170,9 @@ class Plan:
         late: dict[str, int] = {}
         given, made = frame, None
         for stage in self.stages:
-            if isinstance(stage, StatefulStage):
-                done = self._stateful(stage, given, frame, batch)
-            elif frame.is_empty():
+            if frame.is_empty() and not isinstance(stage, StatefulStage):
                 continue
-            else:
-                done = run_without_guilty(stage, frame)
+            done = self._ran(stage, given, frame, batch)
             frame = done.frame
             late |= done.late
             quarantined.extend(done.quarantined if made is None else _led_back(done, made))
@@ -183,6 +190,19 @@ class Plan:
             guilty = pl.Series([item.row for item in quarantined], dtype=pl.UInt32)
             frame = frame.filter(~pl.col(ROW).is_in(guilty.implode()))
         return Processed(frame, quarantined, late)
+
+    def _ran(
+        self, stage: AnyStage, given: pl.DataFrame, frame: pl.DataFrame, batch: Batch
+    ) -> Processed:
+        match stage:
+            case StatefulStage():
+                return self._stateful(stage, given, frame, batch)
+            case TableStage():
+                if stage.is_copartitioned:
+                    check_key(stage, given, frame)
+                return run_without_guilty(OnBatch(stage, batch), frame)
+            case _:
+                return run_without_guilty(stage, frame)
 
     def _stateful(
         self, stage: StatefulStage, given: pl.DataFrame, frame: pl.DataFrame, batch: Batch
@@ -204,21 +224,41 @@ def _led_back(done: Processed, rows: pl.Series) -> list[Quarantine]:
     return [replace(each, row=rows[each.row]) for each in done.quarantined]
 
 
-def _refuse_behind(step: Step, before: Sequence[Step]) -> None:
+def _surrounded(stage: AnyStage, around: Around) -> AnyStage:
+    match stage:
+        case StatefulStage():
+            return stage.surrounded(around)
+        case TableStage():
+            return stage
+        case _:
+            return Surrounded(stage, around)
+
+
+def _refuse_behind(step: Step, before: Sequence[Step], does: str) -> None:
     """Rows of no record come of no task: nobody knows in which a later state of them would be."""
     for each in before:
         if isinstance(each, WindowedAggregate):
             text = (
-                f"has state behind {each.name}, whose rows come when its windows close; publish "
+                f"{does} behind {each.name}, whose rows come when its windows close; publish "
                 "those, and go on in a product that reads them"
             )
             raise refused(step, "BEHIND_WINDOW", text)
         if isinstance(each, Process) and each.on_timer is not None:
             text = (
-                f"has state behind {each.name}, of which rows come when timers are due; publish "
+                f"{does} behind {each.name}, of which rows come when timers are due; publish "
                 "those, and go on in a product that reads them"
             )
             raise refused(step, "BEHIND_TIMERS", text)
+
+
+def _join(step: TableJoin, ground: Ground) -> TableStage:
+    table = ground.tables[step.table.topic]
+    if isinstance(step, Join):
+        return JoinStage(step, table, ground.key)
+    if ground.event_time is None:
+        text = 'works on event time; name the field in the contract of the stream, "eventTime"'
+        raise refused(step, "NO_EVENT_TIME", text)
+    return AsofStage(step, table, ground.key)
 
 
 def _row_local(step: RowLocalStep, output: Columns | None, defaults: Defaults) -> Stage:

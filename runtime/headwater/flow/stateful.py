@@ -5,7 +5,7 @@ for rows that a later stage refuses is dropped with the whole batch, which is th
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -137,6 +137,21 @@ class Batch:
 
 NO_BATCH: Final = Batch(_unknown())
 """For plans without state."""
+
+
+def event_times(
+    records: int, frames: Sequence[pl.DataFrame], names: Sequence[str | None]
+) -> pl.Series:
+    """The event time of each record of a batch (Int64, milliseconds), null where none is known.
+
+    `names` are the columns that hold it in each of the frames, None where none does.
+    """
+    times = pl.repeat(None, records, dtype=pl.Int64, eager=True)
+    for frame, name in zip(frames, names, strict=True):
+        if name is not None and frame.height:
+            found = frame[name].dt.epoch("ms")
+            times = found if frame.height == records else times.scatter(frame[ROW], found)
+    return times
 
 
 class StatefulStage(ABC):
@@ -271,7 +286,21 @@ def _life(step: Latest, by: pl.DataType) -> TimeToLive:
     return TimeToLive(step.by, timedelta(milliseconds=length))
 
 
-def check_key(stage: StatefulStage, given: pl.DataFrame, frame: pl.DataFrame) -> None:
+class Keyed(Protocol):
+    """A stage that looks up by the key of the stream."""
+
+    @property
+    def step(self) -> Step:
+        """The declared step."""
+        ...
+
+    @property
+    def stream_key(self) -> tuple[str, ...]:
+        """The columns of the key that the records come under."""
+        ...
+
+
+def check_key(stage: Keyed, given: pl.DataFrame, frame: pl.DataFrame) -> None:
     """The state of a key is in the task its records came to: steps before must not change the key.
 
     `given` is what the first step of the plan got. Raises DeclarationError (KEY_CHANGED).

@@ -33,7 +33,7 @@ from headwater.flow.windows import WINDOW_END, WINDOW_START, assign, has_window,
 from headwater.model import Code
 from headwater.product import WindowedAggregate
 from headwater.product.durations import duration_ms
-from headwater.product.flow import Emission, LatePolicy
+from headwater.product.steps import Emission, LatePolicy
 from headwater.product.windows import LONGEST_MS, SessionWindows, TimeWindows, windows_mistakes
 
 BOUND: Final = pl.Datetime("ms", "UTC")

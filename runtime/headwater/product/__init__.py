@@ -2,12 +2,16 @@
 
 from headwater.product import aggregates
 from headwater.product.declaration import DataProduct, Output
-from headwater.product.flow import (
+from headwater.product.flow import Flow
+from headwater.product.origin import Origin
+from headwater.product.process import ProcessContext
+from headwater.product.snapshot import Snapshot
+from headwater.product.steps import (
     AggregateStep,
     Dedupe,
     Filter,
-    Flow,
     Join,
+    JoinAsof,
     JoinKind,
     Latest,
     Map,
@@ -23,12 +27,10 @@ from headwater.product.flow import (
     Stream,
     Subjects,
     Table,
+    TableJoin,
     WindowedAggregate,
     WithColumns,
 )
-from headwater.product.origin import Origin
-from headwater.product.process import ProcessContext
-from headwater.product.snapshot import Snapshot
 from headwater.product.windows import hopping, session, tumbling
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Filter",
     "Flow",
     "Join",
+    "JoinAsof",
     "JoinKind",
     "Latest",
     "Map",
@@ -57,6 +60,7 @@ __all__ = [
     "Stream",
     "Subjects",
     "Table",
+    "TableJoin",
     "WindowedAggregate",
     "WithColumns",
     "aggregates",
