@@ -48,7 +48,7 @@ def test_kills_change_no_output_and_no_state(bench: Bench) -> None:
 
 def test_a_changelog_that_is_gone_or_does_not_fit_is_refused(bench: Bench) -> None:
     """Deleted with its state in it, with too few partitions, not compacted: 78 each, and why."""
-    source, product, other = "faults.short", "faults.changelog-lost", "faults.changelog-wrong"
+    source, product = "faults.short", "faults.changelog-lost"
     latest.Feed(bench, source, random.Random(6)).write(400)
     local = latest.declare(bench, product, source)
     with bench.run(product) as run:
@@ -63,10 +63,13 @@ def test_a_changelog_that_is_gone_or_does_not_fit_is_refused(bench: Bench) -> No
         assert f"CHANGELOG_LOST: {changelog} was deleted or made anew since" in run.errors()
     assert bench.topics.topic_id(changelog) != first_id
     assert local.exists()
-    latest.declare(bench, other, source)
-    wrong = f"{other}.latest-1.changelog"
-    bench.topics.create([TopicSettings(wrong, 1, "log")])
-    with bench.run(other) as run:
-        assert run.exit_code() == 78
-        assert f"topic {wrong}: it has 1 partitions, expected 4" in run.errors()
-        assert f"topic {wrong}: cleanup.policy is delete, expected compact" in run.errors()
+    for other, partitions, said in (
+        ("faults.changelog-short", 1, "CO_PARTITIONING: {source} has 4, {topic} has 1 partitions"),
+        ("faults.changelog-log", 4, "topic {topic}: cleanup.policy is delete, expected compact"),
+    ):
+        latest.declare(bench, other, source)
+        wrong = f"{other}.latest-1.changelog"
+        bench.topics.create([TopicSettings(wrong, partitions, "log")])
+        with bench.run(other) as run:
+            assert run.exit_code() == 78
+            assert said.format(source=source, topic=wrong) in run.errors()
