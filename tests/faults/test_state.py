@@ -46,6 +46,7 @@ def test_kills_change_no_output_and_no_state(bench: Bench) -> None:
     latest.check(bench, product, source)
 
 
+@pytest.mark.timeout(240)
 def test_a_changelog_that_is_gone_or_does_not_fit_is_refused(bench: Bench) -> None:
     """Deleted with its state in it, with too few partitions, not compacted: 78 each, and why."""
     source, product = "faults.short", "faults.changelog-lost"
