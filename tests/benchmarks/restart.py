@@ -2,11 +2,13 @@
 
 Seconds from starting the process to its first new commit, with a record waiting: with the local
 state of a clean stop and of a kill, with an empty disk and checkpoints, and with the changelog
-alone. Beside each what the process itself says of restoring.
+alone. Beside each the CPU it took until then, which a busy machine does not change, and what the
+process itself says of restoring.
 Prints one JSON object. Run: python -m tests.benchmarks.restart [KEYS]
 """
 
 import json
+import os
 import shutil
 import signal
 import sys
@@ -111,12 +113,13 @@ class Restarts:
             before, began_s = gauge.total(), time.perf_counter()
             with self.bench.run(PRODUCT, until_end=False) as run:
                 gauge.wait_beyond(before, run, START_S)
-                seconds = time.perf_counter() - began_s
+                seconds, cpu_s = time.perf_counter() - began_s, cpu_of(run)
                 run.send(ends)
                 run.exit_code()
                 (restored,) = told(run, "loop.restored")
         return {
             "first_commit_s": round(seconds, 2),
+            "cpu_s": round(cpu_s, 2),
             "restore_s": restored["seconds"],
             "from_checkpoints": restored["from_checkpoints"],
             "from_changelog": restored["from_changelog"],
@@ -140,6 +143,12 @@ class Restarts:
             "fields": FIELDS,
         }
         file.write_text(json.dumps(schema), encoding="utf-8")
+
+
+def cpu_of(run: Run) -> float:
+    """Seconds of CPU that a process took so far, all its threads."""
+    fields = Path(f"/proc/{run.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def told(run: Run, event: str) -> list[dict[str, Any]]:

@@ -5,9 +5,12 @@ import shutil
 from contextlib import closing
 
 import pytest
+from confluent_kafka.admin import AdminClient
 from tests.faults import latest
-from tests.faults.harness import BUSY, START_S, Bench, Run
+from tests.faults.harness import BUSY, START_S, Bench, Run, until
 from tests.faults.latest import EVENTS
+
+from headwater.ports import TopicSettings
 
 pytestmark = pytest.mark.kafka
 
@@ -41,3 +44,33 @@ def test_kills_change_no_output_and_no_state(bench: Bench) -> None:
     with bench.run(product) as run:
         assert run.exit_code() == 0
     latest.check(bench, product, source)
+
+
+@pytest.mark.timeout(240)
+def test_a_changelog_that_is_gone_or_does_not_fit_is_refused(bench: Bench) -> None:
+    """Deleted with its state in it, with too few partitions, not compacted: 78 each, and why."""
+    source, product = "faults.short", "faults.changelog-lost"
+    latest.Feed(bench, source, random.Random(6)).write(400)
+    local = latest.declare(bench, product, source)
+    with bench.run(product) as run:
+        assert run.exit_code() == 0
+    changelog = f"{product}.latest-1.changelog"
+    first_id = bench.topics.topic_id(changelog)
+    admin = AdminClient({**bench.kafka})
+    admin.delete_topics([changelog])[changelog].result(20)
+    until(lambda: bench.topics.partitions(changelog) is None, START_S, "the topic is gone")
+    with bench.run(product) as run:  # in dev it is made anew, which does not bring the state back
+        assert run.exit_code() == 78
+        assert f"CHANGELOG_LOST: {changelog} was deleted or made anew since" in run.errors()
+    assert bench.topics.topic_id(changelog) != first_id
+    assert local.exists()
+    for other, partitions, said in (
+        ("faults.changelog-short", 1, "CO_PARTITIONING: {source} has 4, {topic} has 1 partitions"),
+        ("faults.changelog-log", 4, "topic {topic}: cleanup.policy is delete, expected compact"),
+    ):
+        latest.declare(bench, other, source)
+        wrong = f"{other}.latest-1.changelog"
+        bench.topics.create([TopicSettings(wrong, partitions, "log")])
+        with bench.run(other) as run:
+            assert run.exit_code() == 78
+            assert said.format(source=source, topic=wrong) in run.errors()

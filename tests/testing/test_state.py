@@ -1,5 +1,6 @@
 """Steps with state in `ProductDriver`, and where they are refused."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,28 @@ def test_a_run_begins_without_state_and_keeps_it_to_its_end(project: Any) -> Non
     for _ in range(2):
         found = driver.run(orders).frame().rows()
         assert found == [("a", 2), ("b", 1), ("a", 2)]
+
+
+def test_a_key_that_outlived_its_time_is_forgotten(project: Any) -> None:
+    """By the event time of what came after it, within one batch as across many."""
+    fields = {"id": "string", "at": {"type": "long", "logicalType": "timestamp-millis"}}
+    for topic in ("shop.seen", "shop.latest"):
+        project.contract(topic, fields, eventTime="at")
+    project.product(
+        "shop.latest",
+        """\
+        seen = product.stream("shop.seen", contract=1)
+        product.publish(seen.latest("id", by="at", keep="1h"), contract=1)
+        """,
+    )
+    rows = [("a", 0), ("b", 59), ("a", -1), ("b", 60), ("a", -1), ("a", -2)]
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    seen = [{"id": key, "at": start + timedelta(minutes=minute)} for key, minute in rows]
+    found = ProductDriver("shop.latest").run(seen).frame()
+    # from the fourth row on nothing is known of `a`, and what is over when it comes stays unknown
+    assert found["id"].to_list() == ["a", "b", "b", "a", "a"]
+    (output,) = describe(load_product("shop.latest"))["outputs"]
+    assert output["steps"][0]["does"].endswith("with the greatest at, for 1h")
 
 
 def test_a_record_refused_later_leaves_no_trace_in_the_state(project: Any) -> None:
