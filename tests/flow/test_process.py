@@ -121,6 +121,7 @@ EVENTS = st.lists(
         st.sampled_from([0, 1, 1, 2, 3]),
         st.none() | st.integers(0, 40),
     ),
+    min_size=12,  # few are too few for any law to break
     max_size=30,
 )
 
@@ -228,6 +229,56 @@ def test_a_timer_without_end_is_refused() -> None:
     world = World(stream().process(collect, state=Visit, on_timer=again), COLUMNS)
     _, (refused,) = world.batch([("a", 1, EPOCH), ("b", 1, minute(9))])
     assert refused.message.startswith("NotLaterError in step process-1 (again)")
+
+
+def test_a_state_with_lists_is_put_back_whole() -> None:
+    """What a refused record added to a list is gone; so is a timer with what was forgotten."""
+
+    def once(event: dict[str, Any], state: Visit) -> dict[str, Any]:
+        if 3 in state.numbers:
+            raise RuntimeError
+        state.numbers.append(event["n"])
+        if event["n"] == 3:
+            raise ValueError
+        return {"id": event["id"], "numbers": state.numbers}
+
+    told: Columns = {"id": pl.String(), "numbers": pl.List(pl.Int64())}
+    world = World(stream().process(once, state=Visit), COLUMNS, output=told)
+    frame, refused = world.batch([("a", n, None) for n in (1, 3, 2, 4)])
+    assert frame["numbers"].to_list() == [[1], [1, 2], [1, 2, 4]]
+    assert [each.row for each in refused] == [1]
+
+
+def test_what_is_forgotten_has_no_timer() -> None:
+    """Also when the key comes again in the same batch."""
+
+    def toggle(event: dict[str, Any], state: Total, context: ProcessContext) -> None:
+        context.set_timer(event["at"] + GAP)
+        if event["n"]:
+            context.forget()
+
+    def tell(state: Total, at: datetime) -> dict[str, Any]:
+        return {"id": f"{at:%M}", "total": 0}
+
+    world = World(stream().process(toggle, state=Total, on_timer=tell), COLUMNS, output=SUMS)
+    rows = [("a", 0, EPOCH), ("a", 1, minute(1)), ("a", 0, minute(2)), ("b", 1, minute(30))]
+    assert world.batch(rows)[0]["id"].to_list() == ["07"]
+
+
+def test_timers_are_called_in_the_order_of_time_and_key() -> None:
+    """Whichever was set first."""
+
+    def wait(event: dict[str, Any], state: Total, context: ProcessContext) -> None:
+        for minutes in (9, 3, 6):
+            context.set_timer(event["at"] + timedelta(minutes=minutes))
+
+    def tell(state: Total, at: datetime, context: ProcessContext) -> dict[str, Any]:
+        return {"id": context.key["id"] + f"{at:%M}", "total": 0}
+
+    world = World(stream().process(wait, state=Total, on_timer=tell), COLUMNS, output=SUMS)
+    world.batch([("b", 0, EPOCH), ("a", 0, EPOCH)])
+    found = [world.batch([("c", 0, minute(at))])[0]["id"].to_list() for at in (4, 30)]
+    assert found == [["a03", "b03"], ["a06", "b06", "c07", "a09", "b09", "c10", "c13"]]
 
 
 @dataclasses.dataclass

@@ -239,19 +239,19 @@ def _series(places: Sequence[TaskKey]) -> tuple[pl.Series, pl.Series]:
 def _watermarks(batch: Batch) -> pl.DataFrame:
     """Task and watermark of each record, in microseconds."""
     known = batch.watermarks * MICROSECONDS if len(batch.watermarks) else None
-    return pl.DataFrame({"task": batch.tasks}).with_columns(after=pl.lit(known, dtype=pl.Int64))
+    return pl.DataFrame({"task": batch.tasks}).with_columns(mark=pl.lit(known, dtype=pl.Int64))
 
 
 def _visits(batch: Batch, rows: pl.Series) -> list[Visit]:
-    """The records; before each counts the watermark of the one before it in the batch."""
-    marks = _watermarks(batch).with_columns(before=pl.col("after").shift().over("task"))
-    marks = marks[rows].select("task", pl.col("before", "after").fill_null(NEVER))
-    return list(map(Visit, rows.to_list(), *marks.to_dict(as_series=False).values()))
+    """The records; in front of each the watermark is that of the one before it in the batch."""
+    marks = _watermarks(batch).with_columns(pl.col("mark").shift().over("task").fill_null(NEVER))
+    marks = marks[rows]
+    return list(map(Visit, rows.to_list(), marks["task"].to_list(), marks["mark"].to_list()))
 
 
 def _ends(batch: Batch) -> dict[int, int]:
     """The watermark of each task behind the batch, in microseconds; the tasks ascend."""
-    last = _watermarks(batch).group_by("task").agg(pl.col("after").max().fill_null(NEVER))
+    last = _watermarks(batch).group_by("task").agg(pl.col("mark").max().fill_null(NEVER))
     moved = {task: mark * MICROSECONDS for task, mark in batch.reached.items()}
     return dict(sorted({**dict(last.iter_rows()), **moved}.items()))
 

@@ -28,12 +28,11 @@ class NotLaterError(ValueError):
 
 
 class Visit(NamedTuple):
-    """A record: its row, its task, and the watermark before and behind it, in microseconds."""
+    """A record: its row, its task, and the watermark in front of it, in microseconds."""
 
     row: int
     task: int
-    before: int
-    after: int
+    watermark: int
 
 
 @dataclass(slots=True)
@@ -120,12 +119,10 @@ class Calls:
             heapq.heappush(self._due[task], timer)
 
     def visit(self, visit: Visit, key: bytes, event: Event) -> None:
-        """What is due before a record, the record, and what is due behind it."""
-        self._fire(visit.task, visit.before)
-        if self.is_broken:
-            return
-        self._record(visit, key, event)
-        self._fire(visit.task, visit.after)
+        """What is due before a record, and the record."""
+        self._fire(visit.task, visit.watermark)
+        if not self.is_broken:
+            self._record(visit, key, event)
 
     def finish(self) -> None:
         """What is due behind the batch."""
