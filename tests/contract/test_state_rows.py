@@ -196,3 +196,14 @@ def test_a_frame_of_other_types_is_not_cast() -> None:
         StateRows({"n": pl.Int64()}).encode(pl.DataFrame({"n": [1]}, schema={"n": pl.Int32()}))
     with pytest.raises(TypeError):
         StateRows({"n": pl.Int64()}).encode(pl.DataFrame({"m": [1]}))
+
+
+def test_rows_with_long_lists_are_read_however_many_there_are() -> None:
+    """The codec takes four million slots at once: what a few hundred sketches have."""
+    rows = StateRows({"hashes": pl.List(pl.Int64())})
+    least = pl.int_range(2**62, 2**62 + 4097, eager=True).implode()
+    frame = pl.DataFrame({"hashes": pl.concat([least] * 120)})
+    values = rows.encode(frame)
+    assert rows.decode(values).equals(frame)
+    with pytest.raises(RebuildError):
+        rows.decode([*values, values[0][:-9]])

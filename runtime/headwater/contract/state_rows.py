@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from headwater.contract.arrays import Faults, Place
 from headwater.contract.columnar import ColumnarCodec
+from headwater.contract.expansion import expansion
 from headwater.contract.framing import FRAME_BYTES, ID_BYTES, MAGIC
 from headwater.contract.leaves import physical_type
 from headwater.contract.rows import RowDecoder, RowEncoder
@@ -146,9 +147,16 @@ def _codec(
     if ColumnarCodec.takes(record):
         codec = ColumnarCodec(record, int.from_bytes(frame[len(MAGIC) :], "big"))
 
+        bound = expansion(record)
+
         def by_column(values: Sequence[bytes]) -> list[Any] | None:
-            found = codec.decode(values)
-            return None if found is None or found.doubtful is not None else [*found.arrays.values()]
+            parts = []
+            for piece in bound.pieces(values):  # the codec takes no more slots than that at once
+                found = codec.decode([values[row] for row in piece])
+                if found is None or found.doubtful is not None:
+                    return None
+                parts.append([*found.arrays.values()])
+            return [pa.concat_arrays(each) for each in zip(*parts, strict=True)]
 
         return by_column, codec.encode
 

@@ -17,12 +17,16 @@ from typing import Final
 import polars as pl
 
 from headwater.errors import DeclarationError, FatalError, Problem
-from headwater.flow.aggregators import AT, TIME, Aggregator, Part, aggregator
+from headwater.flow.aggregators import AT, TIME
+from headwater.flow.kinds import aggregator
+from headwater.flow.parts import Aggregator, Fold, MergesApart, Part
 from headwater.flow.stage import Columns
+from headwater.flow.tallies import GROUP_TYPE
 from headwater.product.aggregates import Aggregate
 
 _PLACE: Final = "_place"
 _GROUP: Final = "_group"
+_RUNNING: Final[frozenset[Fold]] = frozenset({"sum", "min", "max", "first", "last"})
 """Columns while running: where a row stood, and where the first row of its group did."""
 
 
@@ -35,13 +39,12 @@ class Aggregation:
 
     def __init__(self, aggregates: Mapping[str, Aggregate], columns: Columns) -> None:
         self._aggregators: Final[dict[str, Aggregator]] = {}
-        problems = []
+        problems: list[Problem] = []
         for name, declared in aggregates.items():
-            compiled = aggregator(declared, columns)
-            if isinstance(compiled, str):
-                problems.append(Problem("AGGREGATE", f"{name}: {compiled}"))
-            else:
-                self._aggregators[name] = compiled
+            try:
+                self._aggregators[name] = aggregator(name, declared, columns)
+            except DeclarationError as error:
+                problems.extend(error.problems)
         if problems:
             raise DeclarationError(problems)
         self._parts: Final = [
@@ -53,7 +56,10 @@ class Aggregation:
         """The columns of a state; a store can hold their types."""
         self.results: Final[Columns] = {name: each.type for name, each in self._aggregators.items()}
         """The columns of a result."""
-        self.runs: Final = all(part.fold != "collect" for _, part in self._parts)
+        self._apart: Final = {
+            name: each for name, each in self._aggregators.items() if isinstance(each, MergesApart)
+        }
+        self.runs: Final = all(part.fold in _RUNNING for _, part in self._parts)
         """Whether there are running results: a list would be written anew for each of its rows."""
 
     def beyond(self) -> pl.Expr:
@@ -81,8 +87,20 @@ class Aggregation:
 
     def merge(self, states: pl.DataFrame, *, by: Sequence[str]) -> pl.DataFrame:
         """The merged state of each group, in the order of the groups' first rows."""
-        merged = [_merged(name, part) for name, part in self._parts]
-        return states.group_by(by, maintain_order=True).agg(merged)
+        together = [_merged(name, part) for name, part in self._parts if part.fold != "apart"]
+        merged = states.group_by(by, maintain_order=True).agg(together)
+        if not self._apart:
+            return merged
+        groups = _groups(states, by)
+        return merged.with_columns(
+            series.alias(_column(name, part.name))
+            for name, each in self._apart.items()
+            for part, series in zip(
+                each.parts,
+                each.merge(groups, [states[_column(name, part.name)] for part in each.parts]),
+                strict=True,
+            )
+        ).select(*by, *self.state)
 
     def running(self, states: pl.DataFrame, *, by: Sequence[str]) -> pl.DataFrame:
         """Each row with the merged state of its group's rows up to this one, in their order.
@@ -114,6 +132,15 @@ class Aggregation:
             raise _overflow() from error
 
 
+def _groups(states: pl.DataFrame, by: Sequence[str]) -> pl.Series:
+    """The group of each state, numbered from 0 in the order of their first states."""
+    firsts = states.with_columns(pl.int_range(pl.len()).alias(_PLACE)).select(
+        _PLACE, pl.col(_PLACE).first().over(by).alias(_GROUP)
+    )
+    numbers = (pl.col(_PLACE) == pl.col(_GROUP)).cum_sum() - 1
+    return firsts.select(numbers.gather(_GROUP).cast(GROUP_TYPE)).to_series()
+
+
 def _overflow() -> FatalError:
     return FatalError(
         "The sum of a group has more digits than its type; sum the column as a double, or group "
@@ -141,12 +168,16 @@ def _merged(name: str, part: Part) -> pl.Expr:
             return column.min()
         case "max":
             return column.max()
-        case "first":
-            return column.sort_by(_order(name)).first()
-        case "last":
-            return column.sort_by(_order(name)).last()
-        case "collect":
-            return column.list.explode().sort().head(part.limit)
+        case "first" | "last":
+            ordered = column.sort_by(_order(name))
+            return ordered.first() if part.fold == "first" else ordered.last()
+        case "collect" | "distinct":
+            items = column.list.explode()
+            kept = items.drop_nulls().unique() if part.fold == "distinct" else items
+            return kept.sort().head(part.limit)
+        case "apart":
+            message = f"{name} is merged by its aggregator"
+            raise TypeError(message)
 
 
 def _running(name: str, part: Part) -> pl.Expr:
@@ -164,7 +195,7 @@ def _running(name: str, part: Part) -> pl.Expr:
         case "first" | "last":
             places = pl.arg_sort_by(_order(name), descending=part.fold == "first")
             return _greatest(column.gather(places), places.arg_sort() + 1)
-        case "collect":
+        case _:
             message = f"{name} has no running result"
             raise TypeError(message)
 

@@ -4,20 +4,16 @@
 """
 
 import math
-from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal
 
 import polars as pl
 
 from headwater.flow import exact
-from headwater.flow.stage import Columns
-from headwater.product.aggregates import Aggregate
+from headwater.flow.parts import Part
 
 EVENT_TIME: Final = "_time"
 OFFSET: Final = "_offset"
 """Columns of rows, Int64 and not null: what `first`, `last` and `collect` order by."""
-
-Fold: TypeAlias = Literal["sum", "min", "max", "first", "last", "collect"]
 
 _COUNT: Final = pl.Int64()
 _EXACT: Final = pl.Int128()
@@ -28,84 +24,6 @@ _LOWER: Final = 2**40
 the other: counts add up alike in any order, which the sign of a NaN does not."""
 
 TIME, AT, VALUE = "time", "offset", "value"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A column of a state: its name, type, and how those of many states become one.
-
-    `first` and `last` are by the parts TIME and AT beside it; `collect` keeps `limit` items.
-    """
-
-    name: str
-    type: pl.DataType
-    fold: Fold
-    limit: int = 0
-
-
-class Aggregator(Protocol):
-    """An aggregate compiled for the type of its column."""
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The columns of its state."""
-        ...
-
-    @property
-    def type(self) -> pl.DataType:
-        """The type of its result."""
-        ...
-
-    def beyond(self) -> pl.Expr:
-        """Whether a row's number is too large to be summed exactly."""
-        ...
-
-    def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
-        """The parts of the state of each row alone; they still take the parts' types."""
-        ...
-
-    def result(self, parts: list[pl.Series]) -> pl.Series:
-        """The results of states."""
-        ...
-
-
-def aggregator(declared: Aggregate, columns: Columns) -> Aggregator | str:
-    """The aggregate compiled for these columns, or why it cannot be."""
-    name = declared.column
-    if name is None:
-        return Rows()
-    given = columns.get(name)
-    if given is None:
-        return f"no column {name!r} here; there are {', '.join(columns)}"
-    is_number = given.is_numeric()
-    if declared.kind in {"sum", "mean", "variance"} and not is_number:
-        return f"{declared.kind} takes numbers, and {name} is {given}"
-    if declared.kind in {"min", "max"} and not (is_number or given.is_temporal()):
-        return f"{declared.kind} takes numbers and times, and {name} is {given}"
-    return _compiled(declared, name, given)
-
-
-def _compiled(declared: Aggregate, name: str, given: pl.DataType) -> Aggregator:
-    match declared.kind:
-        case "count":
-            made: Aggregator = Count(name)
-        case "sum":
-            made = _sum(name, given)
-        case "mean":
-            made = Mean(_sum(name, given))
-        case "variance":
-            made = Variance(name)
-        case "min" | "max":
-            made = Extreme(name, given, declared.kind)
-        case "first" | "last":
-            made = AtEnd(name, given, declared.kind)
-        case "collect":
-            made = Collect(name, given, declared.limit or 0)
-    return made
-
-
-def _sum(name: str, given: pl.DataType) -> "Sum | FloatSum":
-    return FloatSum(name) if given.is_float() else Sum(name, given)
 
 
 class Rows:

@@ -83,6 +83,22 @@ class Surrounded:
             return self.stage.run(frame)
 
 
+def as_columns(run: Callable[[pl.DataFrame], pl.DataFrame], frame: pl.DataFrame) -> pl.DataFrame:
+    """What `run` makes of a frame, the same for a row alone as among others.
+
+    Polars takes one value, also one that makes up a chunk, for a scalar and computes some things
+    otherwise: `n / 7` of it has another last bit than in a longer column. So chunks are joined, and
+    a row that is alone is run twice, side by side: a step that looks at one row at a time gives
+    both the same.
+    """
+    if frame.height != 1:
+        return run(frame.rechunk())
+    # by columns: a frame keeps a value that is repeated as a single one
+    twice = [pl.concat([each, each], rechunk=True) for each in frame.iter_columns()]
+    result = run(pl.DataFrame(twice))
+    return result.head(result.height // 2)
+
+
 def empty(columns: Columns) -> pl.DataFrame:
     """A frame of these columns and `_row`, without rows."""
     return pl.DataFrame(schema={ROW: ROW_TYPE, **columns})
