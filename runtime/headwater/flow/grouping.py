@@ -18,7 +18,7 @@ from headwater.product.aggregates import aggregate_mistake
 TASK: Final = "_task"
 WATERMARK: Final = "_watermark"
 _OURS: Final = frozenset({TASK, WATERMARK, EVENT_TIME, OFFSET})
-_PLACE: Final = "_place"
+_PLACE: Final = "_store_place"  # merging has a `_place` of its own
 
 NOT_RUNNING: Final = ("collect", "approx_distinct", "quantile", "quantiles", "top_k", "mergeable")
 """Their states would be written anew, whole, for each row."""
