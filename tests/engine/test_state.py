@@ -156,9 +156,11 @@ def test_a_full_disk_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
         write(store, *args)
 
     process = world.process("one", poll_size=3).begin()
+    while process.loop._restoring.is_needed or not process.stores.partitions():
+        process.step()
     monkeypatch.setattr(MemoryStore, "write", full)
-    for _ in range(400):
-        if _ % 100 == 0:
+    for turn in range(400):
+        if turn % 100 == 0:
             world.feed(*[b"a"] * 10)
         process.step()
     assert process.is_running
