@@ -66,6 +66,15 @@ def test_the_first_of_equal_rows_goes_on_within_a_batch_and_across() -> None:
     assert run(world, [(0, "a", 1, 15), (0, "b", 1, 15), (0, "b", 1, 16)]) == [0, 2]
 
 
+def test_a_row_far_behind_goes_on_and_hides_nothing() -> None:
+    """The latest that went on is what others are compared with, in a batch and across."""
+    world = World(flow(), COLUMNS)
+    for at, passed in ((30, [0]), (15, [0]), (35, []), (21, [])):
+        assert run(world, [(0, "a", 1, at)]) == passed
+    many = [(0, "b", 1, at) for at in (40, 25, 45, 31, 50)]
+    assert run(world, many) == [0, 1, 4]
+
+
 def test_a_null_is_no_duplicate_of_another() -> None:
     """A row without an id cannot be told from others: it goes on."""
     assert run(World(flow(), COLUMNS), [(0, "a", None, 5), (0, "a", None, 5)]) == [0, 1]
