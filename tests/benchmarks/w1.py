@@ -60,6 +60,9 @@ class Stopwatch:
     def skipped(self, records: Mapping[str, int]) -> None:
         pass
 
+    def late(self, rows: Mapping[str, int]) -> None:
+        pass
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         pass
 

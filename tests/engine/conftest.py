@@ -144,6 +144,8 @@ class Witness:
     def skipped(self, records: Mapping[str, int]) -> None:
         self.passed_over.update(records)
 
+    def late(self, rows: Mapping[str, int]) -> None: ...
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         self.violations.extend(violations)
 

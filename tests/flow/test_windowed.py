@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.flow.windowing import COLUMNS, TASKS, Event, Oracle, Result, Running, results
 
 from headwater import DataProduct, Flow, aggregates, hopping, session, tumbling
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
@@ -20,7 +21,6 @@ from headwater.model import Code
 from headwater.product import WindowedAggregate
 from headwater.product.flow import Emission, Windowed
 from headwater.product.windows import SessionWindows, TimeWindows, Windows
-from tests.flow.windowing import COLUMNS, TASKS, Event, Oracle, Result, Running, results
 
 EVENTS = st.lists(
     st.builds(
@@ -106,7 +106,7 @@ Fate = st.sampled_from(["keep", "drop", "commit", "abort", "restart"])
 def test_what_is_dropped_aborted_or_interrupted_leaves_no_trace(
     events: list[Event], fates: list[str], windows: Windows, lateness: str
 ) -> None:
-    """Batches that are run again, transactions that are, and restarts: told is what one run tells."""
+    """Batches that are run again, transactions that are, and restarts: told is the same."""
     running, undisturbed = (
         Running(windowed(windows, lateness)),
         Running(windowed(windows, lateness)),
@@ -172,7 +172,8 @@ def test_sessions_are_those_of_a_batch_computation(
     found += results(running.run([], {0: 10_000}))
     wait_ms = 0 if lateness == "0s" else int(lateness.removesuffix("ms"))
     assert found == sessions_of(of_task(events), gap, wait_ms)
-    assert not [*running.store._tasks[0].scan(100)][0][0], "nothing is left"
+    running.commit()
+    assert running.store.sizes()[0].keys == 0, "nothing is left"
 
 
 @given(EVENTS, CUTS)
@@ -326,7 +327,7 @@ def test_a_group_without_the_key_tells_what_the_stream_must_be_keyed_by() -> Non
 
 
 def test_a_window_is_that_of_polars_group_by_dynamic() -> None:
-    """An independent computation over a day of events, in order and out of it within the lateness."""
+    """An independent computation over a day of events that come in any order."""
     day_ms = 86_400_000
     base = int(datetime(2013, 1, 1, tzinfo=UTC).timestamp() * 1000)
     times = [base + (place * 7_919_000) % day_ms for place in range(2_000)]

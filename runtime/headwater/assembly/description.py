@@ -8,6 +8,7 @@ from headwater.assembly.gate import fate_line, today
 from headwater.assembly.project import LoadedProduct
 from headwater.contract import Contract
 from headwater.product import (
+    AggregateStep,
     Dedupe,
     Filter,
     Join,
@@ -25,6 +26,7 @@ from headwater.product import (
     WindowedAggregate,
     WithColumns,
 )
+from headwater.product.windows import SessionWindows, TimeWindows, Windows
 
 
 def describe(loaded: LoadedProduct) -> dict[str, Any]:
@@ -120,6 +122,25 @@ def _type(dtype: pl.DataType) -> str:
     return str(dtype)
 
 
+def _windows(windows: Windows) -> str:
+    match windows:
+        case SessionWindows(gap):
+            return f"sessions with gaps up to {gap}"
+        case TimeWindows(size, every):
+            return f"windows of {size}" if every == size else f"windows of {size} every {every}"
+
+
+def _aggregates(step: AggregateStep) -> str:
+    when = "so far"
+    if isinstance(step, WindowedAggregate):
+        wait = f", open for {step.allowed_lateness} more" if step.allowed_lateness != "0s" else ""
+        when = f"in {_windows(step.windows)}{wait}, {step.emit}"
+    computed = (
+        f"{name}={each.kind}({each.column or ''})" for name, each in step.aggregates.items()
+    )
+    return f"by {', '.join(step.key)} {when}: {', '.join(computed)}"
+
+
 def _does(step: Step) -> str:
     match step:
         case Map() | MapEvents():
@@ -143,7 +164,7 @@ def _keeps(step: StatefulStep) -> str:
         case Latest():
             return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
         case RunningAggregate() | WindowedAggregate():
-            return f"{', '.join(step.aggregates)} of each {', '.join(step.key)}"
+            return _aggregates(step)
         case Dedupe():
             return f"one row of each {', '.join(step.key)} within {step.within}"
         case Process():

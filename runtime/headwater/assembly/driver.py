@@ -1,7 +1,8 @@
 """Runs a product on frames or events with no broker: same steps, same codec, same errors."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,13 +58,15 @@ class Outcome:
     """What came out: a frame of contract columns per output topic, and the dead letters.
 
     `violations` are the rules of the contracts that were broken; the offset is the place in what
-    was given.
+    was given. `late` counts the rows that were dropped because they came late, by
+    `<output>.<step>`.
     """
 
     product: str
     frames: Mapping[str, pl.DataFrame]
     dead_letters: Sequence[DeadLetter]
     violations: Sequence[RuleViolation] = ()
+    late: Mapping[str, int] = field(default_factory=dict)
 
     def frame(self, port: str | None = None) -> pl.DataFrame:
         """The records of an output, as its consumers decode them; without a port the first log."""
@@ -111,6 +114,7 @@ class ProductDriver:
         stores = stores_in_memory(self.loaded)
         dead_letters: list[DeadLetter] = []
         violations: list[RuleViolation] = []
+        late: Counter[str] = Counter()
         for topic, given in by_topic.items():
             values = self._values(topic, given)
             for work in self._works(topic, values, stores):
@@ -119,8 +123,9 @@ class ProductDriver:
                     frames[publication.topic].append(decoded.frame.drop(ROW))
                 dead_letters += [_dead_letter(topic, letter) for letter in work.letters]
                 violations += work.violations
+                late.update(work.too_late)
         joined = {topic: pl.concat(parts) for topic, parts in frames.items()}
-        return Outcome(self.loaded.name, joined, dead_letters, violations)
+        return Outcome(self.loaded.name, joined, dead_letters, violations, late)
 
     def _works(self, topic: str, values: Sequence[bytes | None], stores: Stores) -> Iterator[Work]:
         """The records of an input, and then its end: data that ends closes what is open."""

@@ -58,13 +58,15 @@ class BrokenRule:
 class Summary:
     """What one run committed: records read, written per topic, quarantined per code, rules broken.
 
-    `skipped` are those read that the product does not take.
+    `skipped` are those read that the product does not take; `late` the rows dropped because they
+    came late, by `<output>.<step>`.
     `was_stopped` when a signal ended it, be it before the end or not.
     """
 
     product: str
     read: int = 0
     skipped: int = 0
+    late: Counter[str] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
     codes: Counter[Code] = field(default_factory=Counter)
     rules: Counter[BrokenRule] = field(default_factory=Counter)
@@ -91,6 +93,10 @@ class _SummingMonitor(ProcessMonitor):
     def skipped(self, records: Mapping[str, int]) -> None:
         super().skipped(records)
         self._summary.skipped += sum(records.values())
+
+    def late(self, rows: Mapping[str, int]) -> None:
+        super().late(rows)
+        self._summary.late.update(rows)
 
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         super().rules_broken(violations)

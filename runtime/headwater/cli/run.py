@@ -163,6 +163,7 @@ def _print(summary: Summary, form: Format, *, until_end: bool) -> None:
                     "product": summary.product,
                     "read": summary.read,
                     "skipped": summary.skipped,
+                    "late": dict(summary.late),
                     "written": dict(summary.written),
                     "quarantined": {code.value: n for code, n in summary.codes.items()},
                     "rules": [
@@ -185,6 +186,8 @@ def _print(summary: Summary, form: Format, *, until_end: bool) -> None:
         f"{summary.seconds:.1f} s ({rate:,.0f} records/s)"
         f"{'; stopped before the end, the next run goes on' if is_early else ''}"
     )
+    for step, count in summary.late.most_common():
+        print(f"  {counted(count, 'row')} came late for {step} and went nowhere")
     for broken, count in summary.rules.most_common():
         named = f"the rule {broken.rule} of {broken.topic} ({broken.severity})"
         print(f"  {counted(count, 'record')} broke {named}")

@@ -21,6 +21,7 @@ class Tally:
         self._written: Counter[str] = Counter()
         self._codes: Counter[Code] = Counter()
         self._skipped: Counter[str] = Counter()
+        self._late: Counter[str] = Counter()
         self._violations: list[RuleViolation] = []
 
     def add(self, work: Work) -> None:
@@ -32,6 +33,7 @@ class Tally:
         self._codes.update(work.codes)
         if work.skipped:
             self._skipped[work.topic] += work.skipped
+        self._late.update(work.too_late)
         self._violations.extend(work.violations)
 
     def settle(self) -> None:
@@ -41,6 +43,8 @@ class Tally:
         self._monitor.counted(read=self._read, written=self._written, codes=self._codes)
         if self._skipped:
             self._monitor.skipped(self._skipped)
+        if self._late:
+            self._monitor.late(self._late)
         if self._violations:
             self._monitor.rules_broken(self._violations)
         self._clear()

@@ -182,12 +182,14 @@ class Task:
         batch = self._batch(records, frames, reached)
         encoded: list[tuple[Route, Encoded]] = []
         late: list[Quarantine] = []
+        too_late: dict[str, int] = {}
         for route in self._routes:
             processed = route.plan.process(frames[route.source], batch)
             published = route.encoder.encode(processed.frame)
             late += [*processed.quarantined, *published.quarantined, *_oversized(published)]
             late += rulings.judge(self._output_rules[route.topic], processed.frame)
             encoded.append((route, published))
+            too_late |= {f"{route.topic}.{step}": n for step, n in processed.late.items()}
         of_records = [each for each in late if each.row < len(records)]
         work = self._work(records, encoded, [*quarantined, *of_records], size)
         return replace(
@@ -195,6 +197,7 @@ class Task:
             skipped=work.skipped + len(decoded.skipped),
             violations=rulings.violations,
             late=[] if batch is NO_BATCH else late,
+            too_late=too_late,
         )
 
     def _batch(

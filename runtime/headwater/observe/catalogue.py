@@ -53,6 +53,13 @@ RECORDS_SKIPPED: Final = Metric(
     "Input records passed over: tombstones of a compacted topic, types of events nobody asked for.",
     ("topic",),
 )
+RECORDS_LATE: Final = Metric(
+    "headwater_late_records_total",
+    "counter",
+    "Rows that a step dropped because every window they belong to had closed; the step is "
+    "<output>.<step>.",
+    ("step",),
+)
 # Every rule exists from the start at zero. One that stops the product is not counted on the way
 # out: nobody would read it, the metrics end with the process.
 RULE_VIOLATIONS: Final = Metric(
@@ -198,6 +205,7 @@ CATALOGUE: Final = (
     RECORDS_OUT,
     RECORDS_QUARANTINED,
     RECORDS_SKIPPED,
+    RECORDS_LATE,
     RULE_VIOLATIONS,
     BATCH_DURATION,
     TRANSACTION_DURATION,

@@ -64,6 +64,10 @@ class ProcessMonitor:
         """Records of a committed transaction that were read and not wanted, per topic."""
         self._metrics.skipped(records)
 
+    def late(self, rows: Mapping[str, int]) -> None:
+        """Rows of a committed transaction that came late and were dropped, by `<output>.<step>`."""
+        self._metrics.late(rows)
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         """What was broken of the rules: all of it is counted, of warnings a sample is logged."""
         for violation in violations:

@@ -45,6 +45,10 @@ class Monitor(Protocol):
         """Records of a committed transaction that were read and not wanted, per topic."""
         ...
 
+    def late(self, rows: Mapping[str, int]) -> None:
+        """Rows of a committed transaction that came late and were dropped, by `<output>.<step>`."""
+        ...
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         """What the records of a committed transaction broke of the contracts' rules."""
         ...
