@@ -35,6 +35,7 @@ def run(world: World, events: Sequence[Event]) -> list[int]:
     ]
     frame, refused = world.batch(rows, [task for task, *_ in events])
     assert all(each.code == Code.NO_EVENT_TIME for each in refused)
+    assert world.duplicates == len(rows) - len(refused) - frame.height
     return frame[ROW].to_list()
 
 

@@ -75,7 +75,10 @@ class DedupeStage(StatefulStage):
         duplicates = self._duplicates(seen, store)
         for task, read, watermark in _progress(seen):
             store.purge(task, _EPOCH + timedelta(milliseconds=watermark), limit=PURGE_SHARE * read)
-        return Processed(frame.filter(~frame[ROW].is_in(duplicates.implode())), refused_rows)
+        once = frame.filter(~frame[ROW].is_in(duplicates.implode()))
+        dropped = frame.height - once.height
+        counted = {self.step.name: dropped} if dropped else {}
+        return Processed(once, refused_rows, duplicates=counted)
 
     def _duplicates(self, seen: pl.DataFrame, store: KeyedRows) -> pl.Series:
         """The rows to drop; what goes on is stored."""
