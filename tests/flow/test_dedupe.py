@@ -76,6 +76,21 @@ def test_a_row_far_behind_goes_on_and_hides_nothing() -> None:
     assert run(world, many) == [0, 1, 4]
 
 
+def doubled(frame: pl.DataFrame) -> pl.DataFrame:
+    """Each row twice, with its number and the next."""
+    return pl.concat([frame, frame.with_columns(pl.col("n") + 1)]).sort(ROW, "n")
+
+
+def test_rows_of_one_record_are_told_apart() -> None:
+    """A record may have become several rows: one that is a duplicate takes no other along."""
+    stream = DataProduct("a.b", owner="me").stream("c.d", contract=1)
+    twice = stream.map(doubled)
+    world = World(twice.dedupe(["id", "n"], within="10m"), COLUMNS)
+    frame, refused = world.batch([("a", 1, EPOCH), ("a", 2, EPOCH)])
+    assert not refused
+    assert frame.select(ROW, "n").rows() == [(0, 1), (0, 2), (1, 3)]
+
+
 def test_a_null_is_no_duplicate_of_another() -> None:
     """A row without an id cannot be told from others: it goes on."""
     assert run(World(flow(), COLUMNS), [(0, "a", None, 5), (0, "a", None, 5)]) == [0, 1]
