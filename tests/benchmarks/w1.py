@@ -66,6 +66,9 @@ class Stopwatch:
     def late(self, rows: Mapping[str, int]) -> None:
         pass
 
+    def duplicates(self, rows: Mapping[str, int]) -> None:
+        pass
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         pass
 

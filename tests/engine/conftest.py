@@ -135,6 +135,8 @@ class Witness:
 
     def late(self, rows: Mapping[str, int]) -> None: ...
 
+    def duplicates(self, rows: Mapping[str, int]) -> None: ...
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         self.violations.extend(violations)
 

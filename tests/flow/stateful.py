@@ -86,6 +86,7 @@ class World:
             late = [each for each in done.quarantined if each.row < len(rows)]
             refused += late or done.quarantined
             if not late:
+                self.duplicates = sum(done.duplicates.values())
                 break
         self.store.keep()
         self.marks = self.next_marks

@@ -35,6 +35,7 @@ def run(world: World, events: Sequence[Event]) -> list[int]:
     ]
     frame, refused = world.batch(rows, [task for task, *_ in events])
     assert all(each.code == Code.NO_EVENT_TIME for each in refused)
+    assert world.duplicates == len(rows) - len(refused) - frame.height
     return frame[ROW].to_list()
 
 
@@ -64,6 +65,30 @@ def test_the_first_of_equal_rows_goes_on_within_a_batch_and_across() -> None:
     assert run(world, [(0, "a", 1, 5), (0, "a", 1, 6), (0, "a", 2, 6), (0, "b", 1, 6)]) == [0, 2, 3]
     assert run(world, [(0, "a", 1, 14), (0, "a", 1, 1), (0, "b", 1, 7)]) == []
     assert run(world, [(0, "a", 1, 15), (0, "b", 1, 15), (0, "b", 1, 16)]) == [0, 2]
+
+
+def test_a_row_far_behind_goes_on_and_hides_nothing() -> None:
+    """The latest that went on is what others are compared with, in a batch and across."""
+    world = World(flow(), COLUMNS)
+    for at, passed in ((30, [0]), (15, [0]), (35, []), (21, [])):
+        assert run(world, [(0, "a", 1, at)]) == passed
+    many = [(0, "b", 1, at) for at in (40, 25, 45, 31, 50)]
+    assert run(world, many) == [0, 1, 4]
+
+
+def doubled(frame: pl.DataFrame) -> pl.DataFrame:
+    """Each row twice, with its number and the next."""
+    return pl.concat([frame, frame.with_columns(pl.col("n") + 1)]).sort(ROW, "n")
+
+
+def test_rows_of_one_record_are_told_apart() -> None:
+    """A record may have become several rows: one that is a duplicate takes no other along."""
+    stream = DataProduct("a.b", owner="me").stream("c.d", contract=1)
+    twice = stream.map(doubled)
+    world = World(twice.dedupe(["id", "n"], within="10m"), COLUMNS)
+    frame, refused = world.batch([("a", 1, EPOCH), ("a", 2, EPOCH)])
+    assert not refused
+    assert frame.select(ROW, "n").rows() == [(0, 1), (0, 2), (1, 3)]
 
 
 def test_a_null_is_no_duplicate_of_another() -> None:

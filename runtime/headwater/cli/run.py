@@ -184,6 +184,7 @@ def _print(summary: Summary, form: Format, *, until_end: bool) -> None:
                     "read": summary.read,
                     "skipped": summary.skipped,
                     "late": dict(summary.late),
+                    "duplicates": dict(summary.duplicates),
                     "written": dict(summary.written),
                     "quarantined": {code.value: n for code, n in summary.codes.items()},
                     "rules": [
@@ -209,6 +210,8 @@ def _print(summary: Summary, form: Format, *, until_end: bool) -> None:
     )
     for step, count in summary.late.most_common():
         print(f"  {counted(count, 'row')} came late for {step} and went nowhere")
+    for step, count in summary.duplicates.most_common():
+        print(f"  {counted(count, 'row')} had come already for {step} and went nowhere")
     for broken, count in summary.rules.most_common():
         named = f"the rule {broken.rule} of {broken.topic} ({broken.severity})"
         print(f"  {counted(count, 'record')} broke {named}")

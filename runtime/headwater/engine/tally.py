@@ -22,6 +22,7 @@ class Tally:
         self._codes: Counter[Code] = Counter()
         self._skipped: Counter[str] = Counter()
         self._late: Counter[str] = Counter()
+        self._duplicates: Counter[str] = Counter()
         self._violations: list[RuleViolation] = []
 
     def add(self, work: Work) -> None:
@@ -34,6 +35,7 @@ class Tally:
         if work.skipped:
             self._skipped[work.topic] += work.skipped
         self._late.update(work.too_late)
+        self._duplicates.update(work.duplicates)
         self._violations.extend(work.violations)
 
     def settle(self) -> None:
@@ -45,6 +47,8 @@ class Tally:
             self._monitor.skipped(self._skipped)
         if self._late:
             self._monitor.late(self._late)
+        if self._duplicates:
+            self._monitor.duplicates(self._duplicates)
         if self._violations:
             self._monitor.rules_broken(self._violations)
         self._clear()

@@ -183,6 +183,7 @@ class Task:
         encoded: list[tuple[Route, Encoded]] = []
         late: list[Quarantine] = []
         too_late: dict[str, int] = {}
+        duplicates: dict[str, int] = {}
         for route in self._routes:
             processed = route.plan.process(frames[route.source], batch)
             published = route.encoder.encode(processed.frame)
@@ -190,6 +191,7 @@ class Task:
             late += rulings.judge(self._output_rules[route.topic], processed.frame)
             encoded.append((route, published))
             too_late |= {f"{route.topic}.{step}": n for step, n in processed.late.items()}
+            duplicates |= {f"{route.topic}.{step}": n for step, n in processed.duplicates.items()}
         of_records = [each for each in late if each.row < len(records)]
         work = self._work(records, encoded, [*quarantined, *of_records], size)
         return replace(
@@ -198,6 +200,7 @@ class Task:
             violations=rulings.violations,
             late=[] if self.watermarks is None else late,
             too_late=too_late,
+            duplicates=duplicates,
         )
 
     def _batch(

@@ -40,7 +40,8 @@ class Work:
 
     `letter_rows` are the rows of the batch that the letters were made of. `late` are those that
     were refused when steps with state had seen them; `too_late` counts the rows that were dropped
-    because what they belong to had closed, by `<output>.<step>`. `changes` are what the batch
+    because what they belong to had closed, by `<output>.<step>`, `duplicates` those that had come
+    already. `changes` are what the batch
     changed in stores, by changelog.
     """
 
@@ -58,6 +59,7 @@ class Work:
     letter_rows: Sequence[int] = ()
     late: Sequence[Quarantine] = ()
     too_late: Mapping[str, int] = field(default_factory=dict)
+    duplicates: Mapping[str, int] = field(default_factory=dict)
     changes: Mapping[str, Changes] = field(default_factory=dict)
 
     def moved(self, places: Sequence[int]) -> "Work":
@@ -79,10 +81,12 @@ def joined(works: Sequence[Work]) -> Work:
     first = works[0]
     codes: Counter[Code] = Counter()
     too_late: Counter[str] = Counter()
+    duplicates: Counter[str] = Counter()
     ends: dict[Partition, int] = {}
     for each in works:
         codes.update(each.codes)
         too_late.update(each.too_late)
+        duplicates.update(each.duplicates)
         ends.update(each.ends)  # of several the last, which is the highest
     return Work(
         topic=first.topic,
@@ -101,6 +105,7 @@ def joined(works: Sequence[Work]) -> Work:
         letter_rows=[row for each in works for row in each.letter_rows],
         late=[refused for each in works for refused in each.late],
         too_late=too_late,
+        duplicates=duplicates,
     )
 
 

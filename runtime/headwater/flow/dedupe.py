@@ -58,6 +58,7 @@ class DedupeStage(StatefulStage):
         frame, refused_rows = without_time(self.step, frame, batch)
         has_key = frame.select(pl.all_horizontal(pl.col(self.step.key).is_not_null())).to_series()
         judged = frame.filter(has_key)
+        places = has_key.arg_true()  # not `_row`: a step before may have made several of a record
         if judged.is_empty():
             return Processed(frame, refused_rows)
         rows = judged[ROW]
@@ -67,12 +68,16 @@ class DedupeStage(StatefulStage):
                 "key": pl.Series(self.keys.encode(judged), dtype=pl.Binary),
                 "time": batch.times.gather(rows),
                 "watermark": batch.watermarks.gather(rows),
-                "row": rows,
+                "row": places,
             }
         )
         duplicates = self._duplicates(seen, store)
         purge(seen, store)
-        return Processed(frame.filter(~frame[ROW].is_in(duplicates.implode())), refused_rows)
+        is_new = pl.repeat(True, frame.height, dtype=pl.Boolean, eager=True)  # noqa: FBT003 - the value
+        once = frame.filter(is_new.scatter(duplicates, False))  # noqa: FBT003 - the value
+        dropped = frame.height - once.height
+        counted = {self.step.name: dropped} if dropped else {}
+        return Processed(once, refused_rows, duplicates=counted)
 
     def _duplicates(self, seen: pl.DataFrame, store: KeyedRows) -> pl.Series:
         """The rows to drop; what goes on is stored."""

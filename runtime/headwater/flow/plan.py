@@ -168,6 +168,7 @@ class Plan:
         """
         quarantined: list[Quarantine] = []
         late: dict[str, int] = {}
+        duplicates: dict[str, int] = {}
         given, made = frame, None
         for stage in self.stages:
             if frame.is_empty() and not isinstance(stage, StatefulStage):
@@ -175,6 +176,7 @@ class Plan:
             done = self._ran(stage, given, frame, batch)
             frame = done.frame
             late |= done.late
+            duplicates |= done.duplicates
             quarantined.extend(done.quarantined if made is None else _led_back(done, made))
             if isinstance(stage, StatefulStage) and stage.makes_rows:
                 # rows of records and rows of none take turns: numbered anew for what follows
@@ -189,7 +191,7 @@ class Plan:
             quarantined.sort(key=lambda item: item.row)
             guilty = pl.Series([item.row for item in quarantined], dtype=pl.UInt32)
             frame = frame.filter(~pl.col(ROW).is_in(guilty.implode()))
-        return Processed(frame, quarantined, late)
+        return Processed(frame, quarantined, late, duplicates)
 
     def _ran(
         self, stage: AnyStage, given: pl.DataFrame, frame: pl.DataFrame, batch: Batch

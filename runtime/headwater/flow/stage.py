@@ -36,12 +36,14 @@ MISSING: Final = (
 class Processed:
     """The rows that went through, in order, and the input rows that did not.
 
-    `late` counts the rows that were dropped because they came late, by the step's name.
+    `late` counts the rows that were dropped because they came late, by the step's name;
+    `duplicates` those that had come already.
     """
 
     frame: pl.DataFrame
     quarantined: list[Quarantine]
     late: Mapping[str, int] = field(default_factory=dict)
+    duplicates: Mapping[str, int] = field(default_factory=dict)
 
 
 class Stage(Protocol):

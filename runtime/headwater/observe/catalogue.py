@@ -60,6 +60,12 @@ RECORDS_LATE: Final = Metric(
     "<output>.<step>.",
     ("step",),
 )
+RECORDS_DUPLICATE: Final = Metric(
+    "headwater_duplicate_records_total",
+    "counter",
+    "Rows that a step dropped because they had come already; the step is <output>.<step>.",
+    ("step",),
+)
 # Every rule exists from the start at zero. One that stops the product is not counted on the way
 # out: nobody would read it, the metrics end with the process.
 RULE_VIOLATIONS: Final = Metric(
@@ -236,6 +242,7 @@ CATALOGUE: Final = (
     RECORDS_QUARANTINED,
     RECORDS_SKIPPED,
     RECORDS_LATE,
+    RECORDS_DUPLICATE,
     RULE_VIOLATIONS,
     BATCH_DURATION,
     TRANSACTION_DURATION,

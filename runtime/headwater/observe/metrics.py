@@ -62,6 +62,7 @@ class Metrics(Collector):
         self._quarantined = self._counter(catalogue.RECORDS_QUARANTINED)
         self._skipped = self._counter(catalogue.RECORDS_SKIPPED)
         self._late = self._counter(catalogue.RECORDS_LATE)
+        self._duplicates = self._counter(catalogue.RECORDS_DUPLICATE)
         self._violations = self._counter(catalogue.RULE_VIOLATIONS)
         self._transactions = self._counter(catalogue.TRANSACTIONS)
         self._batch_duration = self._histogram(catalogue.BATCH_DURATION)
@@ -126,6 +127,11 @@ class Metrics(Collector):
         """Rows of a committed transaction that came late and were dropped, by `<output>.<step>`."""
         for step, count in rows.items():
             self._late.labels(self._product, step).inc(count)
+
+    def duplicates(self, rows: Mapping[str, int]) -> None:
+        """Rows of a committed transaction that had come already, by `<output>.<step>`."""
+        for step, count in rows.items():
+            self._duplicates.labels(self._product, step).inc(count)
 
     def rule(self, topic: str, rule: str, severity: str, records: int = 0) -> None:
         """So many records more broke a rule of a topic's contract; 0 makes the series exist."""

@@ -52,6 +52,10 @@ class Monitor(Protocol):
         """Rows of a committed transaction that came late and were dropped, by `<output>.<step>`."""
         ...
 
+    def duplicates(self, rows: Mapping[str, int]) -> None:
+        """Rows of a committed transaction that had come already, by `<output>.<step>`."""
+        ...
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         """What the records of a committed transaction broke of the contracts' rules."""
         ...
