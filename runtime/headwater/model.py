@@ -158,9 +158,10 @@ class RuleViolation:
 
 @dataclass(frozen=True, slots=True)
 class TableStanding:
-    """How far a broadcast table is read.
+    """How far a table is read.
 
-    `keys` it holds; `left` are the offsets still to read up to the end as of the start.
+    `keys` it holds; `left` are the offsets still to read, up to the end as of the start or of the
+    assignment.
     """
 
     topic: str

@@ -168,7 +168,7 @@ def test_a_table_of_which_nothing_comes_is_no_endless_wait() -> None:
     world.feed(b"a")
     process = world.process().begin()
     world.follower.pause()
-    for _ in range(2000):
+    for _ in range(5000):
         if process.is_running:
             process.step()
     assert isinstance(process.ended, OutageError)
