@@ -28,7 +28,18 @@ from headwater.flow.stage import (
 )
 from headwater.flow.stateful import NO_BATCH, Batch, StatefulStage, Stores, check_key, compiled
 from headwater.model import Quarantine
-from headwater.product import Filter, Flow, Join, Latest, Map, MapEvents, RowLocalStep, Sql, Step
+from headwater.product import (
+    Filter,
+    Flow,
+    Join,
+    Latest,
+    Map,
+    MapEvents,
+    Rekey,
+    RowLocalStep,
+    Sql,
+    Step,
+)
 
 Tables = Mapping[str, HeldTable]
 """The broadcast tables of a product by topic."""
@@ -167,9 +178,11 @@ class Plan:
         return frame.clear() if columns is None else empty(columns)
 
 
-def _row_local(step: RowLocalStep, output: Columns | None, defaults: Defaults) -> Stage:
+def _row_local(step: RowLocalStep | Rekey, output: Columns | None, defaults: Defaults) -> Stage:
     if isinstance(step, Sql):
         return SqlStage(step)
+    if isinstance(step, Rekey):
+        raise refused(step, "INVALID_STEP", "lies between two plans, never in one")
     if not isinstance(step, (Map, MapEvents)):
         return ExpressionStage(step)
     if not _is_function(step.function):
