@@ -15,6 +15,7 @@ from headwater.product import (
     Map,
     MapEvents,
     Output,
+    Rekey,
     Select,
     Sql,
     Step,
@@ -44,7 +45,11 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
             for table in product.tables
         ],
         "outputs": [_output(out, loaded.outputs[out.topic]) for out in product.outputs],
-        "topics": [*(out.topic for out in product.outputs), f"{product.name}.dead-letters"],
+        "topics": [
+            *(out.topic for out in product.outputs),
+            f"{product.name}.dead-letters",
+            *loaded.repartitions,
+        ],
     }
 
 
@@ -132,12 +137,10 @@ def _join(step: TableJoin) -> str:
 
 def _does(step: Step) -> str:
     match step:
+        case Rekey() | Latest() | Join() | JoinAsof():
+            return _does_with_others(step)
         case Map() | MapEvents():
             return f"{getattr(step.function, '__name__', type(step.function).__name__)}(...)"
-        case Latest():
-            return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
-        case Join() | JoinAsof():
-            return _join(step)
         case Filter():
             return ", ".join(map(str, step.predicates))
         case Sql(statement=statement):
@@ -145,3 +148,14 @@ def _does(step: Step) -> str:
         case Select() | WithColumns():
             named = (f"{name}={expression}" for name, expression in step.named.items())
             return ", ".join([*map(str, step.columns), *named])
+
+
+def _does_with_others(step: Rekey | Latest | TableJoin) -> str:
+    """What looks at other rows, or goes to them."""
+    match step:
+        case Rekey(columns=columns):
+            return f"to the task of {', '.join(columns)}, through a repartition topic"
+        case Latest():
+            return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
+        case Join() | JoinAsof():
+            return _join(step)

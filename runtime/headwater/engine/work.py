@@ -40,7 +40,8 @@ class Work:
 
     `letter_rows` are the rows of the batch that the letters were made of. `late` are those that
     were refused when steps with state had seen them. `changes` are what the batch changed in
-    stores, by changelog.
+    stores, by changelog, and how far event time has come, by repartition topic. `is_internal`: the
+    records are those of a repartition topic, and were counted once, as those they were made of.
     """
 
     topic: str
@@ -57,6 +58,7 @@ class Work:
     letter_rows: Sequence[int] = ()
     late: Sequence[Quarantine] = ()
     changes: Mapping[str, Changes] = field(default_factory=dict)
+    is_internal: bool = False
 
     def moved(self, places: Sequence[int]) -> "Work":
         """The same for a batch of which the rows are `places`."""
@@ -96,6 +98,7 @@ def joined(works: Sequence[Work]) -> Work:
         violations=[violation for each in works for violation in each.violations],
         letter_rows=[row for each in works for row in each.letter_rows],
         late=[refused for each in works for refused in each.late],
+        is_internal=first.is_internal,
     )
 
 

@@ -183,11 +183,20 @@ class JoinAsof:
     how: JoinKind
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rekey:
+    """Sends each row, through a topic of the product's own, to the task of another key."""
+
+    name: str
+    origin: Origin
+    columns: tuple[str, ...]
+
+
 RowLocalStep = Map | MapEvents | Filter | Select | WithColumns | Sql
 """Steps that look at one row at a time and at nothing else."""
 TableJoin = Join | JoinAsof
 """Steps that look a row up in a table."""
-Step = RowLocalStep | TableJoin | Latest
+Step = RowLocalStep | TableJoin | Latest | Rekey
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -233,6 +242,15 @@ class Flow:
         """
         columns = (key,) if isinstance(key, str) else tuple(key)
         return self._then(Latest(self._name("latest"), caller(), columns, by))
+
+    def rekey(self, columns: str | Sequence[str]) -> Flow:
+        """Send each row to the task of another key: steps with state behind it are by `columns`.
+
+        The rows go through the topic `<output>.<step>.repartition`, in the same transactions. Rows
+        with a null there stay together and are kept.
+        """
+        named = (columns,) if isinstance(columns, str) else tuple(columns)
+        return self._then(Rekey(self._name("rekey"), caller(), named))
 
     def sql(self, statement: str) -> Flow:
         """Keep rows and compute columns: `SELECT ... FROM events [WHERE ...]`.
