@@ -8,7 +8,7 @@ from headwater.adapters.memory import MemoryBroker, MemoryTopics
 from headwater.assembly.checking import check
 from headwater.assembly.description import describe
 from headwater.assembly.project import load_product
-from headwater.assembly.tables import joined_inputs, require_tables
+from headwater.assembly.tables import joined_inputs, partitions_beside, require_tables
 from headwater.errors import DeclarationError, StartRefusedError
 from headwater.ports import TopicSettings
 from headwater.testing import ProductDriver
@@ -118,6 +118,8 @@ def test_behind_a_change_of_key_a_flow_is_joined_on_the_new_one(shop: Any) -> No
     topics = MemoryTopics(MemoryBroker())
     topics.create([TopicSettings("shop.orders", 5, "log")])
     topics.create([TopicSettings("shop.bills", 3, "table")])
+    assert partitions_beside(loaded, repartition, topics) == 3
+    assert partitions_beside(loaded, "shop.orders", topics) is None
     require_tables(loaded, topics, {repartition: 3})
     with pytest.raises(StartRefusedError, match=f"{repartition} has 5"):
         require_tables(loaded, topics, {repartition: 5})

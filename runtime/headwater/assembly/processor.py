@@ -19,7 +19,7 @@ from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
 from headwater.assembly.sandbox import ChildSandbox, Setting
 from headwater.assembly.state import changelogs, stores_of
-from headwater.assembly.tables import followed_tables, require_tables
+from headwater.assembly.tables import followed_tables, partitions_beside, require_tables
 from headwater.assembly.tasks import TaskMaker
 from headwater.clock import SYSTEM
 from headwater.config import Settings
@@ -78,8 +78,7 @@ class Processor:
         self._topics = KafkaTopics(settings.kafka)
         self.dead_letters: Final = f"{loaded.name}.dead-letters"
         self._partitions = self._input_partitions()
-        most = max(self._partitions.values())
-        self._repartitions = {t: self._topics.partitions(t) or most for t in loaded.repartitions}
+        self._repartitions = {t: self._moved_partitions(t) for t in loaded.repartitions}
         require_tables(loaded, self._topics, self._repartitions)
         self._prepare_topics()
         self._stores = self._stores_on_disk()
@@ -146,13 +145,18 @@ class Processor:
             )
         return {topic: count for topic, count in found.items() if count is not None}
 
+    def _moved_partitions(self, repartition: str) -> int:
+        """As many as there are; a new one has those of the tables behind it, else of the inputs."""
+        beside = partitions_beside(self._loaded, repartition, self._topics)
+        return self._topics.partitions(repartition) or beside or max(self._partitions.values())
+
     def _own_topics(self) -> Iterator[TopicSettings]:
         most = max(self._partitions.values())
         for output in self._loaded.product.outputs:
             yield self._topic(output.topic, "log", most)
         yield self._topic(self.dead_letters, "dead-letters", most)
         for repartition in self._repartitions:
-            yield self._topic(repartition, "repartition", most)
+            yield self._topic(repartition, "repartition", self._repartitions[repartition])
         counts = {**self._partitions, **self._repartitions}
         for changelog, source in changelogs(self._loaded).items():
             yield TopicSettings(changelog, counts[source], "table")

@@ -46,6 +46,17 @@ def joined_inputs(loaded: LoadedProduct, table: Table) -> Iterator[str]:
             yield section.source or loaded.output(section.output).flow.stream.topic
 
 
+def partitions_beside(loaded: LoadedProduct, topic: str, topics: Topics) -> int | None:
+    """How many partitions the co-partitioned tables have that rows of a topic are joined with.
+
+    None where there are none; tables that differ refuse the start in any case.
+    """
+    for table in loaded.product.tables:
+        if not table.broadcast and topic in joined_inputs(loaded, table):
+            return topics.partitions(table.topic)
+    return None
+
+
 def require_tables(
     loaded: LoadedProduct, topics: Topics, repartitions: Mapping[str, int] = NOT_THERE
 ) -> None:
