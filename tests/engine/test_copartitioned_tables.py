@@ -23,9 +23,9 @@ from headwater.engine import (
     Work,
     tables,
 )
-from headwater.errors import OutageError
+from headwater.errors import OutageError, UnavailableError
 from headwater.flow import FOUND, TASK, TableRows
-from headwater.model import Quarantine
+from headwater.model import Quarantine, SchemaRef
 from headwater.ports import Monitor, Records, TopicSettings
 
 NEWEST = 9  # so many times a key is written anew, before the first event
@@ -61,6 +61,7 @@ class JoiningWorld(World):
         self.topics.create([TopicSettings(TABLE, 3, "table")])
         self.follower = MemoryFollower(self.broker)
         self._rows = TableRows("id", {"id": pl.String()})
+        self.away = 0  # times the registry does not answer
         for number in range(5 * (NEWEST + 1)):
             self.put(number % 5, number // 5)
 
@@ -76,14 +77,20 @@ class JoiningWorld(World):
     def _tables(self, monitor: Monitor) -> FollowedTables:
         contract = parse_contract(SCHEMAS[SCHEMA_ID], topic=TABLE, version=1, path=Path("v1.avsc"))
         task = TableTask(
-            Decoder(contract, SCHEMAS.__getitem__),
-            KeyReader(contract, SCHEMAS.__getitem__),
+            Decoder(contract, self._schema),
+            KeyReader(contract, self._schema),
             self._rows,
         )
         self.follower = MemoryFollower(self.broker)
         window = BadRecordWindow(BadRecordLimit())
         held = {TABLE: FollowedTable(task, window, frozenset({INPUT}))}
         return FollowedTables(self.follower, held, self.topics, monitor, self.broker.clock)
+
+    def _schema(self, reference: SchemaRef) -> str:
+        if self.away:
+            self.away -= 1
+            raise UnavailableError("the registry does not answer")
+        return SCHEMAS[reference]
 
     def feed(self, *values: bytes) -> None:
         for value in values:
@@ -168,9 +175,23 @@ def test_a_table_of_which_nothing_comes_is_no_endless_wait() -> None:
     world.feed(b"a")
     process = world.process().begin()
     world.follower.pause()
-    for _ in range(2000):
+    for _ in range(5000):
         if process.is_running:
             process.step()
     assert isinstance(process.ended, OutageError)
     assert TABLE in str(process.ended)
     assert world.outputs() == []
+
+
+def test_a_registry_that_is_away_while_partitions_are_read_is_waited_for() -> None:
+    """No event is looked up before, and nothing of the table is lost."""
+    world = JoiningWorld()
+    world.feed(*[b"a"] * 30)
+    world.away = 5
+    process = world.process()
+    process.run()
+    assert process.ended is None
+    assert "the registry does not answer" in process.monitor.reasons
+    assert isinstance(process.task, JoinTask)
+    assert process.task.rows.keys == 5
+    world.check_complete()

@@ -55,6 +55,7 @@ def _written(root: Path, topic: str, text: str) -> None:
     path.write_text(text)
 
 
+@pytest.mark.slow
 def test_a_year_of_departures_with_their_weather_equals_a_batch_join(
     driver: ProductDriver,
 ) -> None:

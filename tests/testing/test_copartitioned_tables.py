@@ -8,7 +8,7 @@ from headwater.adapters.memory import MemoryBroker, MemoryTopics
 from headwater.assembly.checking import check
 from headwater.assembly.description import describe
 from headwater.assembly.project import load_product
-from headwater.assembly.tables import require_tables
+from headwater.assembly.tables import joined_inputs, partitions_beside, require_tables
 from headwater.errors import DeclarationError, StartRefusedError
 from headwater.ports import TopicSettings
 from headwater.testing import ProductDriver
@@ -100,3 +100,34 @@ def test_as_many_partitions_are_asked_for_at_a_start(shop: Any, partitions: int)
     with pytest.raises(StartRefusedError, match=text) as caught:
         require_tables(loaded, topics)
     assert caught.value.code == "CO_PARTITIONING"
+
+
+REKEYED = FLOW.replace("orders.BEFOREjoin", 'orders.rekey("note").join').replace("ON", "note")
+
+
+def test_behind_a_change_of_key_a_flow_is_joined_on_the_new_one(shop: Any) -> None:
+    """The table goes with the repartition topic: as many partitions as that has, or will have."""
+    shop.product("shop.billed", REKEYED)
+    driver = ProductDriver("shop.billed")
+    driver.table("shop.bills", [{"id": "o1", "total": 7}])
+    assert [event["total"] for event in driver.run([order("o5")]).events()] == [7]
+    loaded = load_product("shop.billed")
+    (repartition,) = loaded.repartitions
+    (table,) = loaded.product.tables
+    assert list(joined_inputs(loaded, table)) == [repartition]
+    topics = MemoryTopics(MemoryBroker())
+    topics.create([TopicSettings("shop.orders", 5, "log")])
+    topics.create([TopicSettings("shop.bills", 3, "table")])
+    assert partitions_beside(loaded, repartition, topics) == 3
+    assert partitions_beside(loaded, "shop.orders", topics) is None
+    require_tables(loaded, topics, {repartition: 3})
+    with pytest.raises(StartRefusedError, match=f"{repartition} has 5"):
+        require_tables(loaded, topics, {repartition: 5})
+
+
+def test_behind_a_change_of_key_the_old_one_is_refused(shop: Any) -> None:
+    """It is the key of the stream no more."""
+    shop.product("shop.billed", REKEYED.replace('on="note"', 'on="id"'))
+    with pytest.raises(DeclarationError, match="keyed by note") as caught:
+        check(["shop.billed"], shop.root)
+    assert [each.code for each in caught.value.problems] == ["NOT_THE_KEY"]

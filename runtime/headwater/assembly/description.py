@@ -18,6 +18,7 @@ from headwater.product import (
     MapEvents,
     Output,
     Process,
+    Rekey,
     RunningAggregate,
     Select,
     Sql,
@@ -52,7 +53,11 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
             for table in product.tables
         ],
         "outputs": [_output(out, loaded.outputs[out.topic]) for out in product.outputs],
-        "topics": [*(out.topic for out in product.outputs), f"{product.name}.dead-letters"],
+        "topics": [
+            *(out.topic for out in product.outputs),
+            f"{product.name}.dead-letters",
+            *loaded.repartitions,
+        ],
     }
 
 
@@ -164,10 +169,6 @@ def _does(step: Step) -> str:
     match step:
         case Map() | MapEvents():
             return _called(step.function)
-        case Latest() | Dedupe() | Process() | RunningAggregate() | WindowedAggregate():
-            return _keeps(step)
-        case Join() | JoinAsof():
-            return _join(step)
         case Filter():
             return ", ".join(map(str, step.predicates))
         case Sql(statement=statement):
@@ -175,6 +176,8 @@ def _does(step: Step) -> str:
         case Select() | WithColumns():
             named = (f"{name}={expression}" for name, expression in step.named.items())
             return ", ".join([*map(str, step.columns), *named])
+        case _:
+            return _does_with_others(step)
 
 
 def _keeps(step: StatefulStep) -> str:
@@ -193,3 +196,14 @@ def _keeps(step: StatefulStep) -> str:
 
 def _called(function: object) -> str:
     return f"{getattr(function, '__name__', type(function).__name__)}(...)"
+
+
+def _does_with_others(step: Rekey | StatefulStep | TableJoin) -> str:
+    """What looks at other rows, or goes to them."""
+    match step:
+        case Rekey(columns=columns):
+            return f"to the task of {', '.join(columns)}, through a repartition topic"
+        case Join() | JoinAsof():
+            return _join(step)
+        case _:
+            return _keeps(step)

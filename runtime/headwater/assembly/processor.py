@@ -21,7 +21,7 @@ from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
 from headwater.assembly.sandbox import ChildSandbox, Setting
 from headwater.assembly.state import changelogs, stores_of
-from headwater.assembly.tables import followed_tables, require_tables
+from headwater.assembly.tables import followed_tables, partitions_beside, require_tables
 from headwater.assembly.tasks import TaskMaker
 from headwater.assembly.workers import identity
 from headwater.clock import SYSTEM
@@ -83,7 +83,8 @@ class Processor:
         self.dead_letters: Final = f"{loaded.name}.dead-letters"
         self._partitions = self._input_partitions()
         require_co_partitioning(loaded, self._topics)
-        require_tables(loaded, self._topics)
+        self._repartitions = {t: self._moved_partitions(t) for t in loaded.repartitions}
+        require_tables(loaded, self._topics, self._repartitions)
         self._prepare_topics()
         self._stores = self._stores_on_disk()
         self._ids = registered_ids(
@@ -98,6 +99,7 @@ class Processor:
             letters,
             settings.on_incompatible,
             stores=self._stores,
+            repartitions=self._repartitions,
         )
         self.loop: Final = Loop(
             self._outside(telling, self._tables(maker, telling.monitor)),
@@ -148,13 +150,21 @@ class Processor:
             )
         return {topic: count for topic, count in found.items() if count is not None}
 
+    def _moved_partitions(self, repartition: str) -> int:
+        """As many as there are; a new one has those of the tables behind it, else of the inputs."""
+        beside = partitions_beside(self._loaded, repartition, self._topics)
+        return self._topics.partitions(repartition) or beside or max(self._partitions.values())
+
     def _own_topics(self) -> Iterator[TopicSettings]:
         most = max(self._partitions.values())
         for output in self._loaded.product.outputs:
             yield self._topic(output.topic, "log", most)
         yield self._topic(self.dead_letters, "dead-letters", most)
+        for repartition in self._repartitions:
+            yield self._topic(repartition, "repartition", self._repartitions[repartition])
+        counts = {**self._partitions, **self._repartitions}
         for changelog, source in changelogs(self._loaded).items():
-            yield TopicSettings(changelog, self._partitions[source], "table")
+            yield TopicSettings(changelog, counts[source], "table")
 
     def _topic(self, name: str, kind: Any, most: int) -> TopicSettings:
         # an existing count is right: it is frozen, and the loop checks it against what it recorded
@@ -242,6 +252,7 @@ class Processor:
             outputs=[output.topic for output in product.outputs],
             explicit=explicit,
             changelogs=list(changelogs(self._loaded)),
+            repartitions=list(self._repartitions),
         )
 
 

@@ -66,7 +66,7 @@ class StateInspection:
     def __init__(self, loaded: LoadedProduct, step: str, directory: Path) -> None:
         self._loaded = loaded
         self._directory = directory
-        stages = [(topic, stage) for topic, plan in loaded.plans.items() for stage in plan.stateful]
+        stages = [(each.output, stage) for each in loaded.sections for stage in each.plan.stateful]
         self._stages = [(topic, stage) for topic, stage in stages if stage.step.name == step]
         if not self._stages:
             known = ", ".join(sorted({stage.step.name for _, stage in stages})) or "none"

@@ -14,6 +14,7 @@ from headwater.product import Table, TableJoin
 
 READ_AT_ONCE: Final = 20_000  # records; bounds what is in hand
 FOREVER: Final = "-1"
+NOT_THERE: Final[Mapping[str, int]] = {}
 
 Cut = Mapping[Partition, tuple[int, int]]
 """`[start, end)` per partition."""
@@ -38,15 +39,30 @@ def followed_tables(
 
 
 def joined_inputs(loaded: LoadedProduct, table: Table) -> Iterator[str]:
-    """The topics whose records are joined with a table."""
-    for output in loaded.product.outputs:
-        if any(isinstance(step, TableJoin) and step.table is table for step in output.flow.steps):
-            yield output.flow.stream.topic
+    """The topics whose records are joined with a table: inputs, or repartition topics."""
+    for section in loaded.sections:
+        steps = section.plan.flow.steps
+        if any(isinstance(step, TableJoin) and step.table is table for step in steps):
+            yield section.source or loaded.output(section.output).flow.stream.topic
 
 
-def require_tables(loaded: LoadedProduct, topics: Topics) -> None:
+def partitions_beside(loaded: LoadedProduct, topic: str, topics: Topics) -> int | None:
+    """How many partitions the co-partitioned tables have that rows of a topic are joined with.
+
+    None where there are none; tables that differ refuse the start in any case.
+    """
+    for table in loaded.product.tables:
+        if not table.broadcast and topic in joined_inputs(loaded, table):
+            return topics.partitions(table.topic)
+    return None
+
+
+def require_tables(
+    loaded: LoadedProduct, topics: Topics, repartitions: Mapping[str, int] = NOT_THERE
+) -> None:
     """Raises StartRefusedError naming every table that cannot be held.
 
+    `repartitions` are the partition counts of repartition topics, which may not be there yet.
     TOPIC_MISSING, TABLE_NOT_COMPACTED, TABLE_HISTORY or CO_PARTITIONING.
     """
     names = [table.topic for table in loaded.product.tables]
@@ -58,7 +74,7 @@ def require_tables(loaded: LoadedProduct, topics: Topics) -> None:
             code="TOPIC_MISSING",
         )
     _require_rows(loaded, topics)
-    _require_copartitions(loaded, topics)
+    _require_copartitions(loaded, topics, repartitions)
 
 
 def _require_rows(loaded: LoadedProduct, topics: Topics) -> None:
@@ -91,13 +107,16 @@ def _keeps_all(config: Mapping[str, str]) -> bool:
     return config.get("cleanup.policy") == "delete" and set(limits) == {FOREVER}
 
 
-def _require_copartitions(loaded: LoadedProduct, topics: Topics) -> None:
+def _require_copartitions(
+    loaded: LoadedProduct, topics: Topics, repartitions: Mapping[str, int]
+) -> None:
     """A task finds the rows of its keys in the partition of its own number."""
     differing: dict[str, None] = {}
     for table in loaded.product.tables:
         count = topics.partitions(table.topic)
         for topic in () if table.broadcast else joined_inputs(loaded, table):
-            if (own := topics.partitions(topic)) not in {count, None}:
+            own = repartitions.get(topic) or topics.partitions(topic)
+            if own not in {count, None}:
                 differing[f"{topic} has {own} and its table {table.topic} {count}"] = None
     if differing:
         raise StartRefusedError(

@@ -1,6 +1,6 @@
 """The stores of a product's steps: what a batch and a transaction mean to all of them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -90,9 +90,9 @@ class Stores:
                 if Partition(each.source, task) in meant:
                     yield each.store, task
 
-    def of(self, output: str) -> Sequence[StepStore]:
-        """The stores of an output's steps."""
-        return [each for each in self.held if each.output == output]
+    def of(self, output: str, steps: Collection[str]) -> Sequence[StepStore]:
+        """The stores of some of an output's steps."""
+        return [each for each in self.held if each.output == output and each.step in steps]
 
     def standings(self) -> Sequence[StoreStanding]:
         """What is held of each store. Raises as `flush_when_due` does."""

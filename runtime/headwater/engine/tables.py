@@ -21,7 +21,9 @@ from headwater.ports import Monitor, Records, TopicFollower, Topics
 
 READ_AT_ONCE: Final = 20_000  # records: bounds what is in hand; a turn takes no more of a table
 POLL_S: Final = 0.1  # seconds; how soon a stop is heard while nothing comes
-SILENT_S: Final = 60.0  # nothing comes of what is there: no rebalance of the broker takes as long
+SILENT_S: Final = (
+    300.0  # nothing comes of what is there: so long an outage is waited for by default
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from headwater.flow.stateful import (
     event_times,
 )
 from headwater.flow.table_rows import DELETED, FOUND, TASK, TableRows
+from headwater.flow.topology import Section, nullable_of, repartition_of, sections_of
 from headwater.flow.values import from_values, loosen
 from headwater.flow.versioned_rows import TIME, VersionedRows
 
@@ -34,6 +35,7 @@ __all__ = [
     "NoRows",
     "Plan",
     "Processed",
+    "Section",
     "StatefulStage",
     "TableRows",
     "Tables",
@@ -43,4 +45,7 @@ __all__ = [
     "from_values",
     "instance",
     "loosen",
+    "nullable_of",
+    "repartition_of",
+    "sections_of",
 ]

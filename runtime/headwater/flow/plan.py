@@ -36,6 +36,7 @@ from headwater.product import (
     Map,
     MapEvents,
     Process,
+    Rekey,
     RowLocalStep,
     Sql,
     StatefulStep,
@@ -263,9 +264,11 @@ def _join(step: TableJoin, ground: Ground) -> TableStage:
     return AsofStage(step, table, ground.key)
 
 
-def _row_local(step: RowLocalStep, output: Columns | None, defaults: Defaults) -> Stage:
+def _row_local(step: RowLocalStep | Rekey, output: Columns | None, defaults: Defaults) -> Stage:
     if isinstance(step, Sql):
         return SqlStage(step)
+    if isinstance(step, Rekey):
+        raise refused(step, "INVALID_STEP", "lies between two plans, never in one")
     if not isinstance(step, (Map, MapEvents)):
         return ExpressionStage(step)
     check_function(step, step.function)

@@ -175,22 +175,22 @@ PARTITION_HALTED: Final = Metric(
     "1 for each partition that stands still because what follows cannot be read; code says why.",
     ("topic", "partition", "code"),
 )
-# Of broadcast tables, which every worker holds whole.
+# Of tables: broadcast ones whole, of the others the partitions of this worker's tasks.
 TABLE_KEYS: Final = Metric(
-    "headwater_table_keys", "gauge", "Keys that a broadcast table holds.", ("topic",)
+    "headwater_table_keys", "gauge", "Keys that are held of a table.", ("topic",)
 )
 # Above zero only at start: no event is processed before.
 TABLE_RECORDS_LEFT: Final = Metric(
     "headwater_table_records_left",
     "gauge",
-    "Offsets of a broadcast table still to read up to its end as of the start.",
+    "Offsets of a table still to read up to its end as of the start or the assignment.",
     ("topic",),
 )
 # There is no dead letter of them: the log that holds them is compacted, and stays.
 TABLE_RECORDS_REFUSED: Final = Metric(
     "headwater_table_records_refused_total",
     "counter",
-    "Records of a broadcast table that were refused; the rows of their keys stayed as they were.",
+    "Records of a table that were refused; the rows of their keys stayed as they were.",
     ("topic", "code"),
 )
 # Of the newest version of the table.

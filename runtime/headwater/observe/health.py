@@ -76,7 +76,7 @@ class Health:
         self._halts = tuple(halts)
 
     def tables(self, standings: Sequence[TableStanding]) -> None:
-        """All broadcast tables as they are now; one that is not read whole holds the start up."""
+        """All tables as they are now; one that is not read whole holds the start up."""
         self._unread = tuple(each for each in standings if each.left)
         self.beat()
 

@@ -181,13 +181,13 @@ class Metrics(Collector):
         self._checkpoints.labels(*labels).inc()
 
     def tables(self, standings: Sequence[TableStanding]) -> None:
-        """All broadcast tables as they are now."""
+        """All tables as they are now."""
         for each in standings:
             self._table_keys.labels(self._product, each.topic).set(each.keys)
             self._table_left.labels(self._product, each.topic).set(each.left)
 
     def table_refused(self, topic: str, code: Code) -> None:
-        """One more record of a broadcast table was refused."""
+        """One more record of a table was refused."""
         self._table_refused.labels(self._product, topic, code).inc()
 
     def limits_used(self, used: Mapping[str, float]) -> None:

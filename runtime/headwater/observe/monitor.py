@@ -171,7 +171,7 @@ class ProcessMonitor:
         self._told.update(halts)
 
     def tables(self, standings: Sequence[TableStanding]) -> None:
-        """All broadcast tables; each is logged once, when it is read whole."""
+        """All tables; each is logged once, when it is read whole."""
         self._metrics.tables(standings)
         self._health.tables(standings)
         for each in standings:

@@ -101,7 +101,7 @@ class Monitor(Protocol):
         ...
 
     def tables(self, standings: Sequence[TableStanding]) -> None:
-        """All broadcast tables: while they are read, and when they changed."""
+        """All tables: while they are read, and when they changed."""
         ...
 
     def tables_refused(self, refusals: Sequence[Refusal]) -> None:

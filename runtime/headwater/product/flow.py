@@ -23,6 +23,7 @@ from headwater.product.steps import (
     MapEvents,
     Process,
     ProcessFunction,
+    Rekey,
     RunningAggregate,
     Select,
     Sql,
@@ -124,6 +125,15 @@ class Flow:
         The columns of the stream's key must be among them; no step before may change those.
         """
         return Grouped(self, (key,) if isinstance(key, str) else tuple(key))
+
+    def rekey(self, columns: str | Sequence[str]) -> Flow:
+        """Send each row to the task of another key: steps with state behind it are by `columns`.
+
+        The rows go through the topic `<output>.<step>.repartition`, in the same transactions. Rows
+        with a null there stay together and are kept.
+        """
+        named = (columns,) if isinstance(columns, str) else tuple(columns)
+        return self._then(Rekey(self._name("rekey"), caller(), named))
 
     def sql(self, statement: str) -> Flow:
         """Keep rows and compute columns: `SELECT ... FROM events [WHERE ...]`.

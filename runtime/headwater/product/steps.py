@@ -246,6 +246,15 @@ class JoinAsof:
     how: JoinKind
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rekey:
+    """Sends each row, through a topic of the product's own, to the task of another key."""
+
+    name: str
+    origin: Origin
+    columns: tuple[str, ...]
+
+
 RowLocalStep = Map | MapEvents | Filter | Select | WithColumns | Sql
 """Steps that look at one row at a time and at nothing else."""
 TableJoin = Join | JoinAsof
@@ -254,4 +263,4 @@ AggregateStep = RunningAggregate | WindowedAggregate
 """Steps that turn the rows of a group into aggregates."""
 StatefulStep = Latest | Dedupe | AggregateStep | Process
 """Steps that have state."""
-Step = RowLocalStep | TableJoin | StatefulStep
+Step = RowLocalStep | TableJoin | StatefulStep | Rekey
