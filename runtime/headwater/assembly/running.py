@@ -3,7 +3,7 @@
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -84,10 +84,16 @@ class _SummingMonitor(ProcessMonitor):
     """Also adds up what was committed, for the summary at the end."""
 
     def __init__(
-        self, metrics: Metrics, health: Health, summary: Summary, on_restoring: OnRestoring | None
+        self,
+        metrics: Metrics,
+        health: Health,
+        summary: Summary,
+        own: Collection[str],
+        on_restoring: OnRestoring | None,
     ) -> None:
         super().__init__(metrics, health)
         self._summary = summary
+        self._own = own  # topics that the product reads and writes itself
         self._on_restoring = on_restoring
 
     def restoring(self, standings: Sequence[RestoreStanding]) -> None:
@@ -99,8 +105,8 @@ class _SummingMonitor(ProcessMonitor):
         self, *, read: Mapping[str, int], written: Mapping[str, int], codes: Mapping[Code, int]
     ) -> None:
         super().counted(read=read, written=written, codes=codes)
-        self._summary.read += sum(read.values())
-        self._summary.written.update(written)
+        self._summary.read += sum(n for topic, n in read.items() if topic not in self._own)
+        self._summary.written.update({t: n for t, n in written.items() if t not in self._own})
         self._summary.codes.update(codes)
 
     def skipped(self, records: Mapping[str, int]) -> None:
@@ -142,7 +148,7 @@ def run_product(
     product = loaded.name
     bind_process(product=product, instance=settings.instance, worker=str(own_number() or 0))
     metrics, health, summary = Metrics(product), Health(), Summary(product, own_number())
-    monitor = _SummingMonitor(metrics, health, summary, on_restoring)
+    monitor = _SummingMonitor(metrics, health, summary, loaded.repartitions, on_restoring)
     for contract in loaded.inputs.values():
         if (fate := fate_of(contract, today())) is not None:
             log.warning(
@@ -240,6 +246,6 @@ def _progress(
     total = sum(max(0, end - begun[p]) for p, end in targets.items())
 
     def tell(committed: Positions) -> None:
-        on_progress(sum(max(0, p_end - begun[p]) for p, p_end in committed.items()), total)
+        on_progress(sum(max(0, committed.get(p, 0) - at) for p, at in begun.items()), total)
 
     return tell
