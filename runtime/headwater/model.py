@@ -11,6 +11,9 @@ Headers = Sequence[tuple[str, bytes | None]]
 UNREADABLE_HEADERS: Final[Headers] = (("headwater.unreadable-headers", None),)
 """What stands for the headers of a record one of whose names is not UTF-8: no client reads them."""
 
+ELSEWHERE: Final[Headers] = (("headwater.elsewhere", None),)
+"""What stands for the headers of a record whose bytes are not at hand: they stand in its log."""
+
 SchemaRef = int | UUID
 """How a record names its writer's schema: by the registry's id, or by its GUID (in a header)."""
 

@@ -209,7 +209,7 @@ class Process:
         )
         self.loop = Loop(
             outside,
-            dict.fromkeys(world.inputs, self.task),
+            world.tasks(self.task),
             StartPositions(world.start, world.topics),
             window=self.window,
             settings=settings,
@@ -237,7 +237,7 @@ class Process:
     def begin(self) -> "Process":
         def joining() -> None:
             self.loop._start.commit_before_joining(self.source, self.world.broker.clock)
-            self.source.subscribe(list(self.world.inputs), self.loop)
+            self.source.subscribe(list(self.loop._tasks), self.loop)
 
         self._guarded(joining, finally_close=False)
         return self
@@ -306,6 +306,10 @@ class World:
     def task(self, stores: Stores) -> EchoTask:
         """What a process does with records."""
         return EchoTask()
+
+    def tasks(self, task: EchoTask) -> Mapping[str, Task]:
+        """The task of each topic."""
+        return dict.fromkeys(self.inputs, task)
 
     def process(
         self,

@@ -15,6 +15,7 @@ from headwater.product import (
     Map,
     MapEvents,
     Output,
+    Rekey,
     RunningAggregate,
     Select,
     Sql,
@@ -42,7 +43,11 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
             for table in product.tables
         ],
         "outputs": [_output(out, loaded.outputs[out.topic]) for out in product.outputs],
-        "topics": [*(out.topic for out in product.outputs), f"{product.name}.dead-letters"],
+        "topics": [
+            *(out.topic for out in product.outputs),
+            f"{product.name}.dead-letters",
+            *loaded.repartitions,
+        ],
     }
 
 
@@ -138,17 +143,14 @@ def _aggregates(step: AggregateStep) -> str:
     return f"by {', '.join(step.key)} {when}: {', '.join(computed)}"
 
 
-def _does(step: Step) -> str:  # noqa: PLR0911 - one for each kind of step
+def _does(step: Step) -> str:
     match step:
+        case Rekey() | Latest() | Join():
+            return _does_with_others(step)
         case Map() | MapEvents():
             return f"{getattr(step.function, '__name__', type(step.function).__name__)}(...)"
-        case Latest():
-            return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
         case RunningAggregate() | WindowedAggregate():
             return _aggregates(step)
-        case Join(table=table, on=on, columns=columns, how=how):
-            taken = ", ".join(f"{old} as {new}" for old, new in (columns or {}).items())
-            return f"{table.topic} on {on} ({how}): {taken or 'all columns'}"
         case Filter():
             return ", ".join(map(str, step.predicates))
         case Sql(statement=statement):
@@ -156,3 +158,15 @@ def _does(step: Step) -> str:  # noqa: PLR0911 - one for each kind of step
         case Select() | WithColumns():
             named = (f"{name}={expression}" for name, expression in step.named.items())
             return ", ".join([*map(str, step.columns), *named])
+
+
+def _does_with_others(step: Rekey | Latest | Join) -> str:
+    """What looks at other rows, or goes to them."""
+    match step:
+        case Rekey(columns=columns):
+            return f"to the task of {', '.join(columns)}, through a repartition topic"
+        case Latest():
+            return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
+        case Join(table=table, on=on, columns=columns, how=how):
+            taken = ", ".join(f"{old} as {new}" for old, new in (columns or {}).items())
+            return f"{table.topic} on {on} ({how}): {taken or 'all columns'}"

@@ -78,6 +78,8 @@ class Processor:
         self._topics = KafkaTopics(settings.kafka)
         self.dead_letters: Final = f"{loaded.name}.dead-letters"
         self._partitions = self._input_partitions()
+        most = max(self._partitions.values())
+        self._repartitions = {t: self._topics.partitions(t) or most for t in loaded.repartitions}
         require_tables(loaded, self._topics)
         self._prepare_topics()
         self._stores = self._stores_on_disk()
@@ -93,6 +95,7 @@ class Processor:
             letters,
             settings.on_incompatible,
             stores=self._stores,
+            repartitions=self._repartitions,
         )
         self.loop: Final = Loop(
             self._outside(telling, self._tables(maker)),
@@ -148,8 +151,11 @@ class Processor:
         for output in self._loaded.product.outputs:
             yield self._topic(output.topic, "log", most)
         yield self._topic(self.dead_letters, "dead-letters", most)
+        for repartition in self._repartitions:
+            yield self._topic(repartition, "repartition", most)
+        counts = {**self._partitions, **self._repartitions}
         for changelog, source in changelogs(self._loaded).items():
-            yield TopicSettings(changelog, self._partitions[source], "table")
+            yield TopicSettings(changelog, counts[source], "table")
 
     def _topic(self, name: str, kind: Any, most: int) -> TopicSettings:
         # an existing count is right: it is frozen, and the loop checks it against what it recorded
@@ -217,6 +223,7 @@ class Processor:
             outputs=[output.topic for output in product.outputs],
             explicit=explicit,
             changelogs=list(changelogs(self._loaded)),
+            repartitions=list(self._repartitions),
         )
 
 

@@ -148,9 +148,17 @@ def _tasks(
     for topic, rows in tables.items():
         loaded.tables[topic].rows.apply(rows.with_columns(pl.lit(value=False).alias(DELETED)))
     topics = MemoryTopics(MemoryBroker())
-    topics.create([TopicSettings(topic, 1, "source") for topic in loaded.streams()])
+    read = [*loaded.streams(), *loaded.repartitions]
+    topics.create([TopicSettings(topic, 1, "source") for topic in read])
     ids = {topic: SchemaIds(*pair) for topic, pair in setup["ids"].items()}
-    maker = TaskMaker(loaded, ids, _AskingRegistry(progress.parent), topics, LetterWriter("none"))
+    maker = TaskMaker(
+        loaded,
+        ids,
+        _AskingRegistry(progress.parent),
+        topics,
+        LetterWriter("none"),
+        repartitions=dict.fromkeys(loaded.repartitions, 1),
+    )
     tasks = maker.tasks()
     for task in tasks.values():
         task.skip_proofs()

@@ -7,7 +7,10 @@ from headwater.engine.halting import OnIncompatible
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop
 from headwater.engine.outside import LoopSettings, Outside
+from headwater.engine.repartition import Repartition
 from headwater.engine.restoring import Restoring
+from headwater.engine.section_task import SectionTask
+from headwater.engine.sources import MOST_SOURCES
 from headwater.engine.start import Start, StartPolicy, StartPositions
 from headwater.engine.stores import StepStore, Stores, changelog_of
 from headwater.engine.table_task import TableTask
@@ -19,6 +22,7 @@ from headwater.engine.work import Publication, Work
 
 __all__ = [
     "END_OF_TIME",
+    "MOST_SOURCES",
     "BadRecordLimit",
     "BadRecordWindow",
     "BroadcastTables",
@@ -32,9 +36,11 @@ __all__ = [
     "OnIncompatible",
     "Outside",
     "Publication",
+    "Repartition",
     "Restoring",
     "Route",
     "Sandbox",
+    "SectionTask",
     "Standing",
     "Start",
     "StartPolicy",

@@ -242,7 +242,7 @@ class Loop:
             self._tally.add(work)
             self._times.heard(work.ends if work.read else ())
             self._times.keep()
-            changed = replace(work, changes=self._stores.keep())
+            changed = replace(work, changes={**work.changes, **self._stores.keep()})
             self._transaction.stage(changed, self._group)
         if work.halts:
             self._halt(work.halts)
@@ -283,9 +283,12 @@ class Loop:
         passed = {**self._transaction.committed()}
         for partition, end in self._source.caught_up().items():
             passed[partition] = max(end, passed.get(partition, 0))
-        return all(
-            passed[p] >= targets.get(p, 0) or p in self._halted for p in self._source.assignment()
-        )
+        held = self._source.assignment()
+        if any(passed[p] < targets.get(p, 0) and p not in self._halted for p in held):
+            return False
+        # what the product itself wrote to be read: all of it is known now, nothing is under way
+        own = [p for p in held if self._tasks[p.topic].is_internal]
+        return all(passed[p] >= end for p, end in self._source.ends(own).items()) if own else True
 
     # -- failures ------------------------------------------------------------------------------
 
@@ -344,8 +347,9 @@ class Loop:
             self._log.initialise()
             self._is_initialised = True
         positions = self._start.check(partitions, self._source, self._attempts, self._times)
-        if not self._is_restored and positions:
-            self._tail.restore(self._window, positions)
+        read = {p: at for p, at in positions.items() if not self._tasks[p.topic].is_internal}
+        if not self._is_restored and read:
+            self._tail.restore(self._window, read)
             self._monitor.limits_used(self._window.used())
             self._is_restored = True
         self._transaction.assigned(positions)

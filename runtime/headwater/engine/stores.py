@@ -1,6 +1,6 @@
 """The stores of a product's steps: what a batch and a transaction mean to all of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from headwater.model import Partition, Positions
@@ -63,9 +63,9 @@ class Stores:
                 if Partition(each.source, task) in gone:
                     each.store.release(task)
 
-    def of(self, output: str) -> Sequence[StepStore]:
-        """The stores of an output's steps."""
-        return [each for each in self.held if each.output == output]
+    def of(self, output: str, steps: Collection[str]) -> Sequence[StepStore]:
+        """The stores of some of an output's steps."""
+        return [each for each in self.held if each.output == output and each.step in steps]
 
     def partitions(self) -> frozenset[Partition]:
         """The partitions of which a task is open."""

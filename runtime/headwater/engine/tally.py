@@ -26,7 +26,8 @@ class Tally:
 
     def add(self, work: Work) -> None:
         """Count a batch before it is staged. Raises TooManyBadRecordsError when a limit trips."""
-        self._window.observe(read=work.read, codes=work.codes, dead_letters=work.dead_letters)
+        read = 0 if work.is_internal else work.read
+        self._window.observe(read=read, codes=work.codes, dead_letters=work.dead_letters)
         self._read[work.topic] += work.read
         for publication in work.publications:
             self._written[publication.topic] += len(publication.values)

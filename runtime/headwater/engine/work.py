@@ -41,7 +41,9 @@ class Work:
     `letter_rows` are the rows of the batch that the letters were made of. `late` are those that
     were refused when steps with state had seen them; `too_late` counts the rows that were dropped
     because what they belong to had closed, by `<output>.<step>`. `changes` are what the batch
-    changed in stores, by changelog.
+    changed in stores, by changelog, and how far event time has come, by repartition topic.
+    `is_internal`: the records are those of a repartition topic, and were counted once, as those
+    they were made of.
     """
 
     topic: str
@@ -59,6 +61,7 @@ class Work:
     late: Sequence[Quarantine] = ()
     too_late: Mapping[str, int] = field(default_factory=dict)
     changes: Mapping[str, Changes] = field(default_factory=dict)
+    is_internal: bool = False
 
     def moved(self, places: Sequence[int]) -> "Work":
         """The same for a batch of which the rows are `places`."""
@@ -101,6 +104,7 @@ def joined(works: Sequence[Work]) -> Work:
         letter_rows=[row for each in works for row in each.letter_rows],
         late=[refused for each in works for refused in each.late],
         too_late=too_late,
+        is_internal=first.is_internal,
     )
 
 

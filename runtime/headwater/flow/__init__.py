@@ -7,6 +7,7 @@ from headwater.flow.plan import NO_TABLES, Ground, Plan, Tables
 from headwater.flow.stage import Columns, Processed, instance
 from headwater.flow.stateful import NO_BATCH, Batch, KeyedRows, NoRows, StatefulStage
 from headwater.flow.table_rows import DELETED, TableRows
+from headwater.flow.topology import Section, nullable_of, repartition_of, sections_of
 from headwater.flow.values import from_values, loosen
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "NoRows",
     "Plan",
     "Processed",
+    "Section",
     "StatefulStage",
     "TableRows",
     "Tables",
@@ -30,4 +32,7 @@ __all__ = [
     "from_values",
     "instance",
     "loosen",
+    "nullable_of",
+    "repartition_of",
+    "sections_of",
 ]

@@ -35,6 +35,7 @@ from headwater.product import (
     Join,
     Map,
     MapEvents,
+    Rekey,
     RowLocalStep,
     Sql,
     StatefulStep,
@@ -198,9 +199,11 @@ def _with_state(
     return stateful_stage(step, columns, stream_key)
 
 
-def _row_local(step: RowLocalStep, output: Columns | None, defaults: Defaults) -> Stage:
+def _row_local(step: RowLocalStep | Rekey, output: Columns | None, defaults: Defaults) -> Stage:
     if isinstance(step, Sql):
         return SqlStage(step)
+    if isinstance(step, Rekey):
+        raise refused(step, "INVALID_STEP", "lies between two plans, never in one")
     if not isinstance(step, (Map, MapEvents)):
         return ExpressionStage(step)
     if not _is_function(step.function):

@@ -195,13 +195,22 @@ class WindowedAggregate:
     late: LatePolicy
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rekey:
+    """Sends each row, through a topic of the product's own, to the task of another key."""
+
+    name: str
+    origin: Origin
+    columns: tuple[str, ...]
+
+
 RowLocalStep = Map | MapEvents | Filter | Select | WithColumns | Sql
 """Steps that look at one row at a time and at nothing else."""
 AggregateStep = RunningAggregate | WindowedAggregate
 """Steps that turn the rows of a group into aggregates."""
 StatefulStep = Latest | AggregateStep
 """Steps that have state."""
-Step = RowLocalStep | Join | StatefulStep
+Step = RowLocalStep | Join | StatefulStep | Rekey
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -251,9 +260,19 @@ class Flow:
     def group_by(self, key: str | Sequence[str]) -> Grouped:
         """Put rows that are equal in these columns together, to aggregate them.
 
-        The columns of the stream's key must be among them; no step before may change those.
+        Where the stream's key is not among them, the rows first go to the task of their group, as
+        with `rekey`.
         """
         return Grouped(self, (key,) if isinstance(key, str) else tuple(key))
+
+    def rekey(self, columns: str | Sequence[str]) -> Flow:
+        """Send each row to the task of another key: steps with state behind it are by `columns`.
+
+        The rows go through the topic `<output>.<step>.repartition`, in the same transactions. Rows
+        with a null there stay together and are kept.
+        """
+        named = (columns,) if isinstance(columns, str) else tuple(columns)
+        return self._then(Rekey(self._name("rekey"), caller(), named))
 
     def sql(self, statement: str) -> Flow:
         """Keep rows and compute columns: `SELECT ... FROM events [WHERE ...]`.
