@@ -44,7 +44,8 @@ Row = tuple[str, int, int]
 """Key, time in milliseconds, number."""
 
 
-def _contract(bench: Bench, topic: str) -> None:
+def write_contract(bench: Bench, topic: str) -> None:
+    """Write the contract of a topic, keyed by `id`, with event times."""
     file = bench.folder / "schemas" / folder_of(topic) / "v1.avsc"
     file.parent.mkdir(parents=True, exist_ok=True)
     schema = {
@@ -65,7 +66,7 @@ class Feed:
     """Writes events of keys at times that go on, and jump back every other time."""
 
     def __init__(self, bench: Bench, topic: str, chance: random.Random) -> None:
-        _contract(bench, topic)
+        write_contract(bench, topic)
         bench.topics.create([TopicSettings(topic, PARTITIONS, "log")])
         self._topic = topic
         self._encoder, self._writer = bench.encoder(topic), BulkWriter(bench.kafka)
@@ -90,7 +91,7 @@ class Feed:
 
 def declare(bench: Bench, product: str, source: str) -> Path:
     """Write the product; the directory of its local state."""
-    _contract(bench, product)
+    write_contract(bench, product)
     file = bench.folder / "products" / folder_of(product) / "product.py"
     file.parent.mkdir(parents=True)
     file.write_text(TEXT.format(product=product, source=source))

@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 import pytest
 from tests.faults.harness import BUSY, START_S, Bench, until
-from tests.faults.test_state import PARTITIONS, _contract, _source
+from tests.faults.latest import PARTITIONS, Feed, write_contract
 
 from headwater.contract import StateRows
 from headwater.contract.repartition import LINEAGE
@@ -47,7 +47,7 @@ MOVED: Final = StateRows(
 
 
 def _product(bench: Bench, product: str, source: str) -> None:
-    _contract(bench, product)
+    write_contract(bench, product)
     file = bench.folder / "products" / folder_of(product) / "product.py"
     file.parent.mkdir(parents=True)
     file.write_text(TEXT.format(product=product, source=source, groups=GROUPS))
@@ -104,7 +104,7 @@ def _check_outputs(bench: Bench, product: str, rows: pl.DataFrame) -> None:
 def test_a_kill_and_a_lost_disk_change_nothing_that_was_moved(bench: Bench) -> None:
     """One short run on the real broker: rows once, in order, and state by the new key."""
     source, product = "faults.moved-short", "faults.groups-short"
-    _source(bench, source, 40_000)
+    Feed(bench, source, random.Random(5)).write(40_000)
     _product(bench, product, source)
     fail = {"HEADWATER_FAIL": "during_commit:kill@6"}
     with bench.run(product, settings={**BUSY, **fail}) as run:
@@ -122,7 +122,7 @@ def test_a_kill_and_a_lost_disk_change_nothing_that_was_moved(bench: Bench) -> N
 def test_kills_at_any_moment_move_every_row_once(bench: Bench) -> None:
     """Many lives, each ended after some commits, at named places and at moments of chance."""
     source, product = "faults.moved", "faults.groups"
-    _source(bench, source, 400_000)
+    Feed(bench, source, random.Random(5)).write(400_000)
     _product(bench, product, source)
     chance = random.Random(11)
     for point in ("after_produce", "after_send_offsets", "during_commit", "after_commit"):

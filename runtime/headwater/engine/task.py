@@ -243,6 +243,8 @@ class Task:
                 done.refused.extend(rulings.judge(self._output_rules[route.topic], processed.frame))
             done.refused.extend(_oversized(published))
             done.encoded.append((route, published))
+            for step, rows in processed.late.items():
+                done.too_late[f"{route.topic}.{step}"] = rows
         return done
 
     def _batch(

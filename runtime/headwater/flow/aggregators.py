@@ -23,8 +23,7 @@ _LOWER: Final = 2**40
 """Counts of infinity, of its negative and of NaN are held in one number, each 2^40 (10^12) above
 the other: counts add up alike in any order, which the sign of a NaN does not."""
 
-_TIME, _AT, _VALUE = "time", "offset", "value"
-"""Fields of an item of a list."""
+_TIME, _AT, _VALUE = "time", "offset", "value"  # fields of an item of a list
 
 
 def order(fold: Fold) -> tuple[str, str]:
@@ -52,26 +51,18 @@ class Rows:
         return parts[0]
 
 
-class Count:
+class Count(Rows):
     """How many values that are not null."""
 
     parts = (Part("count", _COUNT, "sum"),)
-    type: pl.DataType = _COUNT
 
     def __init__(self, column: str) -> None:
-        self.of = column
-
-    def beyond(self) -> pl.Expr:
-        """No row is."""
-        return _NO
+        self.of: str | None = column
+        self._counted = column
 
     def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
         """One for each that is not null."""
-        return [rows[self.of].is_not_null()]
-
-    def result(self, parts: list[pl.Series]) -> pl.Series:
-        """The count."""
-        return parts[0]
+        return [rows[self._counted].is_not_null()]
 
 
 class Sum:

@@ -52,6 +52,8 @@ def rekey_needed(step: AggregateStep, stream_key: tuple[str, ...]) -> tuple[str,
 
     All rows of a group are in one task only if the stream's key is among the group's columns.
     """
+    if not _is_named(step.key):
+        return None  # a mistake, which the stage tells
     return None if stream_key and set(stream_key) <= set(step.key) else step.key
 
 
@@ -161,8 +163,12 @@ class GroupStates:
         return self._aggregation.merge(both, by=[_PLACE]).select(columns)
 
 
+def _is_named(key: Sequence[object]) -> bool:
+    return bool(key) and all(isinstance(name, str) for name in key)
+
+
 def _refuse_key(step: AggregateStep, given: Columns, stream_key: tuple[str, ...]) -> None:
-    if not step.key or not all(isinstance(name, str) for name in step.key):
+    if not _is_named(step.key):
         raise refused(step, "INVALID_STEP", "group_by() takes names of columns; name at least one")
     for name in step.key:
         if name not in given:

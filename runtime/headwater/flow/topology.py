@@ -4,16 +4,17 @@ Between two sections lies a repartition topic. The first reads the input; the la
 output.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from headwater.contract import LINEAGE, RepartitionRows
 from headwater.errors import DeclarationError
+from headwater.flow.grouping import rekey_needed
 from headwater.flow.nullable import nullable_columns
 from headwater.flow.plan import NO_GROUND, Ground, Plan
 from headwater.flow.stage import Columns, Defaults, refused, unknown_column
-from headwater.product import Flow, Latest, Rekey, Step
+from headwater.product import AggregateStep, Flow, Latest, Rekey, Step
 
 SUFFIX: Final = ".repartition"
 Typed = tuple[Columns | None, Defaults | None]
@@ -56,7 +57,7 @@ def sections_of(
     found: list[Section] = []
     source, reads = None, None
     steps: list[Step] = []
-    for step in flow.steps:
+    for step in _with_rekeys(flow.steps, ground.key):
         if not isinstance(step, Rekey):
             steps.append(step)
             continue
@@ -68,6 +69,17 @@ def sections_of(
         ground = replace(ground, key=step.columns)
     plan = Plan(replace(flow, steps=tuple(steps)), columns, *typed, ground)
     return [*found, Section(output, plan, source, output, reads)]
+
+
+def _with_rekeys(steps: Sequence[Step], key: tuple[str, ...]) -> Iterator[Step]:
+    """The steps, and a rekey of its name before each that groups by other columns than the key."""
+    for step in steps:
+        if isinstance(step, AggregateStep) and (columns := rekey_needed(step, key)) is not None:
+            yield Rekey(step.name, step.origin, columns)
+            key = columns
+        elif isinstance(step, Rekey):
+            key = step.columns
+        yield step
 
 
 def nullable_of(sections: Sequence[Section]) -> Mapping[str, str]:

@@ -279,7 +279,8 @@ class ClosingWindows(TimeWindowStage):
 
     def _taken(self, task: int, due: pl.DataFrame, store: KeyedRows) -> pl.DataFrame:
         """The panes that are due, each once: key, group, bounds of its next window, state."""
-        due = due.unique("key", keep="first", maintain_order=True)
+        if self._overlaps:  # else all are due at the end of the one window they are in
+            due = due.unique("key", keep="first", maintain_order=True)
         stored = store.read(_tasks(task, due["key"]), due["key"])
         panes = self.states.groups(due["key"])
         ends = due.select("key", pl.col("time").alias(WINDOW_END))

@@ -122,7 +122,8 @@ class Flow:
     def group_by(self, key: str | Sequence[str]) -> Grouped:
         """Put rows that are equal in these columns together, to aggregate them.
 
-        The columns of the stream's key must be among them; no step before may change those.
+        Where the stream's key is not among them, the rows first go to the task of their group, as
+        with `rekey`.
         """
         return Grouped(self, (key,) if isinstance(key, str) else tuple(key))
 
