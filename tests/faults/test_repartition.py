@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 import pytest
 from tests.faults.harness import BUSY, START_S, Bench, until
-from tests.faults.test_state import PARTITIONS, _contract, _source
+from tests.faults.test_state import PARTITIONS, PIECE, _contract, _source
 
 from headwater.contract import StateRows
 from headwater.contract.repartition import LINEAGE
@@ -56,7 +56,9 @@ def _product(bench: Bench, product: str, source: str) -> None:
 def _moved(bench: Bench, product: str) -> pl.DataFrame:
     """The rows that were moved, by partition of their topic and in its order."""
     records = bench.records(f"{product}.rekey-2.repartition")
-    frame = MOVED.decode([record.value or b"" for record in records])
+    values = [record.value or b"" for record in records]
+    slices = range(0, len(values), PIECE)  # as large as a batch is
+    frame = pl.concat([MOVED.decode(values[first : first + PIECE]) for first in slices])
     places = pl.DataFrame(
         {
             "task": [record.partition.index for record in records],
