@@ -1,16 +1,19 @@
 """Rows that go through a repartition topic: exactly once, and in event time."""
 
 import json
+from collections import Counter
 
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
+from tests.engine.conftest import DEAD
 from tests.engine.moving import IdleMovingWorld, MovingWorld, Row, walked
 from tests.engine.test_exactly_once import STEPS, Histories
 
 from headwater.engine import MOST_SOURCES, Standing
+from headwater.engine.dead_letters import WHOLE, read_letter
 from headwater.engine.sources import Heard, SourceWatermarks
 
 EXAMPLES = 10
@@ -36,11 +39,16 @@ def test_every_history_moves_every_row_once(world: type[MovingWorld]) -> None:
 def test_a_run_to_the_end_reads_what_it_moved() -> None:
     """The end of the input is not the end: what the product wrote for itself is read as well."""
     world = MovingWorld()
-    world.feed(*[b"a"] * 30, b"bad", b"bad", b"drop")
+    world.feed(*[b"a"] * 29, b"bad", b"bad", b"bad", b"drop")
     process = world.process(poll_size=4)
     process.run()
     assert process.ended is None
     world.check_complete()
+    assert process.window.counts() == (33 + 2, 3)  # of what was moved, the refused
+    assert process.monitor.read["in"] == 33
+    letters = [read_letter(record) for record in world.committed(DEAD)]
+    omitted = Counter(each.omitted for each in letters if each is not None)
+    assert omitted == {frozenset(): 1, frozenset(WHOLE): 2}  # the bytes stand in the input
     names = {name.partition("|")[0] for name, _ in world.rows()}
     assert {"0", "1", "late"} < names  # windows of both tasks closed
 

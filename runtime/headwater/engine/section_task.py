@@ -1,6 +1,7 @@
 """The task of a section behind a repartition topic: rows in, as another task of ours wrote them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, cast
 
 import polars as pl
@@ -66,7 +67,7 @@ class SectionTask(Task):
         originals = _Originals(records, moved.lineage, self._origin)
         self._prove_row_local([frame], batch)
         done = self._run([frame], batch, Rulings(originals), moved.lineage.select(PLACE))
-        return self._work(originals, done, guilty, size)
+        return replace(self._work(originals, done, guilty, size), is_internal=True)
 
     def _decoded(self, records: Records) -> Moved:
         try:

@@ -27,7 +27,8 @@ class Tally:
 
     def add(self, work: Work) -> None:
         """Count a batch before it is staged. Raises TooManyBadRecordsError when a limit trips."""
-        read = 0 if work.is_internal else work.read
+        # what was moved was counted when it was read as an input; only what is refused is news
+        read = sum(work.codes.values()) if work.is_internal else work.read
         self._window.observe(read=read, codes=work.codes, dead_letters=work.dead_letters)
         self._read[work.topic] += work.read
         for publication in work.publications:
