@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headwater.product.aggregates import Aggregate
 from headwater.product.durations import duration_ms
 from headwater.product.origin import caller
+from headwater.product.process import ProcessFunction, TimerFunction
 from headwater.product.steps import (
     Dedupe,
     Emission,
@@ -22,7 +23,6 @@ from headwater.product.steps import (
     Map,
     MapEvents,
     Process,
-    ProcessFunction,
     Rekey,
     RunningAggregate,
     Select,
@@ -30,7 +30,6 @@ from headwater.product.steps import (
     Step,
     Stream,
     Table,
-    TimerFunction,
     WindowedAggregate,
     WithColumns,
 )
@@ -113,11 +112,9 @@ class Flow:
         `state` is a pydantic model or dataclass whose fields have defaults; each key of the stream
         has an object of it, which the function changes in place. Events are taken and returned as
         in `map_events`. With a third parameter a function gets a `ProcessContext`; its `set_timer`
-        makes `on_timer(state, at)` be called when the watermark reaches that event time, in the
-        order of time and key; it returns events as well.
+        makes `on_timer(state, at)` be called when the watermark reaches that event time.
         """
-        step = Process(self._name("process"), caller(), function, state, on_timer)
-        return self._then(step)
+        return self._then(Process(self._name("process"), caller(), function, state, on_timer))
 
     def group_by(self, key: str | Sequence[str]) -> Grouped:
         """Put rows that are equal in these columns together, to aggregate them.

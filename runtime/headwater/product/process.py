@@ -1,6 +1,6 @@
 """What the functions of a `process` step may ask for beside event and state."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -31,3 +31,9 @@ class ProcessContext:
     def forget(self) -> None:
         """Delete the state of this key, and its timers, behind this call."""
         self.is_forgotten = True
+
+
+ProcessFunction = Callable[[Any, Any], Any] | Callable[[Any, Any, ProcessContext], Any]
+"""Takes an event and the state of its key, which it changes, and the context if it wants it."""
+TimerFunction = Callable[[Any, datetime], Any] | Callable[[Any, datetime, ProcessContext], Any]
+"""Takes the state of a key and the time of a timer, and the context if it wants it."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from headwater.product.aggregates import Aggregate
 from headwater.product.durations import duration_ms
 from headwater.product.origin import Origin
-from headwater.product.process import ProcessContext
+from headwater.product.process import ProcessFunction, TimerFunction
 from headwater.product.windows import Windows
 
 if TYPE_CHECKING:  # a declaration is stored, not run: the command line starts without polars
@@ -20,10 +20,6 @@ if TYPE_CHECKING:  # a declaration is stored, not run: the command line starts w
     FrameFunction = Callable[[pl.DataFrame], pl.DataFrame]
 
 EventFunction = Callable[[Any], Any]
-ProcessFunction = Callable[[Any, Any], Any] | Callable[[Any, Any, ProcessContext], Any]
-"""Takes an event and the state of its key, which it changes, and the context if it wants it."""
-TimerFunction = Callable[[Any, datetime], Any] | Callable[[Any, datetime, ProcessContext], Any]
-"""Takes the state of a key and the time of a timer, and the context if it wants it."""
 Subjects = Literal["topic", "record", "topic-record"]
 """How the registry's subjects of a topic are named: `<topic>-value`, `<type>`, `<topic>-<type>`."""
 SchemaIdPlace = Literal["prefix", "header"]
