@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from headwater.contract.arrays import Faults, Place
 from headwater.contract.columnar import ColumnarCodec
+from headwater.contract.expansion import expansion
 from headwater.contract.framing import FRAME_BYTES, ID_BYTES, MAGIC
 from headwater.contract.leaves import physical_type
 from headwater.contract.rows import RowDecoder, RowEncoder
@@ -72,6 +73,7 @@ class StateRows:
         words = {name: _words(kind) for name, kind in self.columns.items()}
         self._frame = MAGIC + zlib.crc32(json.dumps(words).encode()).to_bytes(ID_BYTES, "big")
         self._read, self._write = _codec(record, self._frame)
+        self._expansion = expansion(record)
         self._rebuild = Rebuild(_physical, maps=False, strict=False)
 
     def encode(self, frame: pl.DataFrame) -> list[bytes]:
@@ -101,6 +103,9 @@ class StateRows:
         """
         if not values:
             return self.columns.to_frame()
+        pieces = self._expansion.pieces(values)
+        if len(pieces) > 1:  # the codec takes no more columns at once than that
+            return pl.concat([self.decode([values[at] for at in piece]) for piece in pieces])
         arrays = self._read(values)
         if arrays is None:
             raise self._unreadable(values)
