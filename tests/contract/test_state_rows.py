@@ -67,6 +67,13 @@ def test_all_types_stand_in_one_row() -> None:
     assert_frame_equal(rows.decode(rows.encode(mixed)), frame)
 
 
+def test_rows_of_many_megabytes_come_back_too() -> None:
+    """A slice of a changelog, or a batch, may be larger than the codec takes at once."""
+    rows = StateRows({"name": pl.String(), "n": pl.Int64()})
+    frame = pl.DataFrame({"name": ["x" * 1000] * 9_000, "n": range(9_000)})
+    assert rows.decode(rows.encode(frame)).equals(frame)
+
+
 def test_no_rows_are_no_values() -> None:
     """An empty batch is encoded and decoded, with its columns."""
     rows = StateRows({"n": pl.Int64()})

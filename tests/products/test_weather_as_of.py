@@ -15,8 +15,8 @@ from headwater import DataProduct
 
 product = DataProduct("trial.weather", owner="flight-operations@airport.example")
 departures = product.stream("operations.departures", contract=1)
-weather = product.table("meteorology.observations", contract=1, broadcast=True, versioned=True)
-joined = departures.join_asof(
+weather = product.table("meteorology.observations", contract=1, HELD, versioned=True)
+joined = departuresREKEY.join_asof(
     weather, by="origin", within="90m", columns={"observed_at": "observed_at", "visib": "visib"}
 )
 product.publish(joined.select("flight_id", "observed_at", "visib"), contract=1)
@@ -36,16 +36,22 @@ OUTPUT = {
 }
 
 
-@pytest.fixture
-def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProductDriver:
+WAYS = {"broadcast": ("", "broadcast=True"), "rekeyed": ('.rekey("origin")', "broadcast=False")}
+
+
+@pytest.fixture(params=WAYS)
+def driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> ProductDriver:
     """The product, with the contracts of this repository."""
+    rekey, held = WAYS[request.param]
     monkeypatch.chdir(tmp_path)
     for topic in ("operations/departures", "meteorology/observations"):
         _written(tmp_path, topic, (SCHEMAS / topic / "v1.avsc").read_text())
     _written(tmp_path, "trial/weather", json.dumps(OUTPUT))
     file = tmp_path / "products/trial/weather/product.py"
     file.parent.mkdir(parents=True)
-    file.write_text(PRODUCT)
+    file.write_text(PRODUCT.replace("HELD", held).replace("REKEY", rekey))
     return ProductDriver(file)
 
 
