@@ -230,8 +230,8 @@ class LatestStage(StatefulStage):
         return Processed(frame, [])
 
     def _is_latest_alive(self, seen: pl.DataFrame, life: TimeToLive, store: KeyedRows) -> pl.Series:
-        now = seen["watermark"].cast(pl.Datetime("ms", "UTC")).cast(self.given[self.step.by])
-        over = (now - life.duration).to_physical()
+        over = seen["watermark"].cast(pl.Datetime("ms", "UTC")) - life.duration
+        over = over.cast(self.given[self.step.by]).to_physical()  # last: the unit is that of `by`
         return _is_latest(seen, _stored(seen, self.step.by, store), over)
 
 
