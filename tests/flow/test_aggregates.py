@@ -360,46 +360,6 @@ def test_aggregates_of_one_column_share_what_they_have_in_common() -> None:
     assert len(Aggregation({**names, "e": of.sum("x__whole")}, columns).state) == 1 + 6 + 4
 
 
-def test_aggregates_of_one_column_with_other_parameters_share_or_stand_apart() -> None:
-    """Quantiles share their buckets, top_k its counts; lists of other lengths have nothing alike.
-
-    An author's own shares nothing, whatever it and its parts are called.
-    """
-    mine = of.mergeable(
-        state={"count": pl.lit(1)}, merge={"count": pl.col("count").sum()}, result=pl.col("count")
-    )
-    names = {
-        "low": of.quantile("i", 0.0),
-        "high": of.quantiles("i", [0.5, 1.0]),
-        "top": of.top_k("i", 1),
-        "tops": of.top_k("i", 2),
-        "one": of.collect("i", limit=1),
-        "two": of.collect("i", limit=2),
-        "n": of.count("i"),
-        "i": mine,
-        "other": mine,
-    }
-    aggregation = Aggregation(names, COLUMNS)
-    assert len(aggregation.state) == 1 + 1 + 1 + 2 + 1 + 2
-    rows = [
-        {"g": "a", "i": i, EVENT_TIME: place, OFFSET: place} for place, i in enumerate([3, 3, None])
-    ]
-    (found,) = results(aggregation, rows)
-    counted = {"value": 3, "count": 2}
-    assert found == {
-        "g": "a",
-        "low": 3.0,
-        "high": [3.0, 3.0],
-        "top": [counted],
-        "tops": [counted],
-        "one": [3],
-        "two": [3, 3],
-        "n": 2,
-        "i": 3,
-        "other": 3,
-    }
-
-
 def test_no_rows_make_no_groups() -> None:
     """Nothing is lifted, merged and run without a fault, and the columns are those of rows."""
     aggregation = Aggregation(RUNNING, COLUMNS)

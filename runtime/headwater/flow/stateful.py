@@ -236,7 +236,7 @@ class LatestStage(StatefulStage):
             return Processed(frame, [])
         tasks = batch.tasks.gather(frame[ROW])
         keys = pl.Series(self.keys.encode(frame), dtype=pl.Binary)
-        seen = pl.DataFrame({"task": tasks, "key": keys, "by": frame[by]})
+        seen = pl.DataFrame({"task": tasks, "key": keys, "by": frame[by].to_physical()})
         if self.time_to_live is None:
             is_latest = _is_latest(seen, _stored(seen, by, store))
         else:
@@ -249,17 +249,20 @@ class LatestStage(StatefulStage):
         return Processed(frame, [])
 
     def _is_latest_alive(self, seen: pl.DataFrame, life: TimeToLive, store: KeyedRows) -> pl.Series:
-        now = pl.col("watermark").cast(pl.Datetime("ms", "UTC")).cast(self.given[self.step.by])
-        return _is_latest(seen, _stored(seen, self.step.by, store), now.sub(life.duration))
+        over = seen["watermark"].cast(pl.Datetime("ms", "UTC")) - life.duration
+        over = over.cast(self.given[self.step.by]).to_physical()  # last: the unit is that of `by`
+        return _is_latest(seen, _stored(seen, self.step.by, store), over)
 
 
 def _stored(seen: pl.DataFrame, by: str, store: KeyedRows) -> pl.DataFrame:
     """What is stored of each key of `seen`, once."""
     once = seen.select("task", "key").unique()
-    return once.with_columns(stored=store.read(once["task"], once["key"])[by])
+    return once.with_columns(stored=store.read(once["task"], once["key"])[by].to_physical())
 
 
-def _is_latest(seen: pl.DataFrame, stored: pl.DataFrame, over: pl.Expr | None = None) -> pl.Series:
+def _is_latest(
+    seen: pl.DataFrame, stored: pl.DataFrame, over: pl.Series | None = None
+) -> pl.Series:
     """Which rows no greater one of their key came before, unless that is at or before `over`.
 
     A greatest one that is over stays so: the watermark never goes back. So what came before it is
