@@ -103,7 +103,7 @@ class StateRows:
             return self.columns.to_frame()
         arrays = self._read(values)
         if arrays is None:
-            raise self._unreadable(values)
+            return self._in_halves(values)
         table = pa.Table.from_arrays(arrays, names=self.columns.names())
         try:
             texts = as_frame(table, self._stored)
@@ -113,6 +113,13 @@ class StateRows:
             raise _other_columns() from error
         except pl.exceptions.ComputeError as error:  # no base64
             raise _damaged() from error
+
+    def _in_halves(self, values: Sequence[bytes]) -> pl.DataFrame:
+        """Values that cannot be read at once: their columns might be too large, or one is bad."""
+        if len(values) == 1 or any(value[:FRAME_BYTES] != self._frame for value in values):
+            raise self._unreadable(values)
+        half = len(values) // 2
+        return pl.concat([self.decode(values[:half]), self.decode(values[half:])])
 
     def _unreadable(self, values: Sequence[bytes]) -> FatalError | RebuildError:
         """Why some of these values cannot be read; the first cause in order of consequence."""
