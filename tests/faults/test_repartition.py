@@ -128,7 +128,7 @@ def test_kills_at_any_moment_move_every_row_once(bench: Bench) -> None:
     for point in ("after_produce", "after_send_offsets", "during_commit", "after_commit"):
         fail = {"HEADWATER_FAIL": f"{point}:kill@{chance.randrange(5, 30)}"}
         with bench.run(product, settings={**BUSY, **fail}) as run:
-            assert run.exit_code(START_S) == -9
+            assert run.exit_code() == -9
     for _ in range(6):
         with bench.run(product, settings=BUSY) as run, closing(bench.gauge(product, source)) as at:
             for _ in range(chance.randrange(1, 12)):

@@ -372,6 +372,7 @@ class Loop:
         self._is_assigned = False
         self._monitor.unassigned()
         self._halted.let_go(partitions)
+        self._times.let_go(partitions)
 
     def _transaction_ended(self, ending: Ending, seconds: float) -> None:
         if ending == "committed":

@@ -177,6 +177,11 @@ class EventTimes:
             watermarks.assigned({p.index: notes.get(p, "") for p in held if p.topic == topic})
         self._heard_s = dict.fromkeys(held, self._clock.monotonic())
 
+    def let_go(self, partitions: Iterable[Partition]) -> None:
+        """These go: nobody here tells when they are idle."""
+        for partition in partitions:
+            self._heard_s.pop(partition, None)
+
     def heard(self, partitions: Iterable[Partition]) -> None:
         """Records of these came just now."""
         if self._heard_s:
