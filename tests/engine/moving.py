@@ -255,8 +255,16 @@ class MovingWorld(World):
         self.check()
         assert super().positions() == self.topics.ends(INPUT)
         assert self._is_read()
+        self._check_heartbeats()
         for topic in (OUTPUT, DEAD, REPARTITION):
             assert self.topics.ends(topic) == self.topics.high_watermarks(topic)
+
+    def _check_heartbeats(self) -> None:
+        """Every partition knows how far each source has come, with rows of it or without."""
+        last = {(r.source, r.task): r.watermark for r in self.moved() if r.watermark is not None}
+        for source in {source for source, _ in last}:
+            told = {last.get((source, task)) for task in range(PARTITIONS)}
+            assert len(told) == 1, f"source {source} is at {told}"
 
     def _read_to(self, task: int) -> int:
         found = {p.index: at for p, at in self.moved_positions().items()}

@@ -16,7 +16,7 @@ from headwater.engine import MOST_SOURCES, Standing
 from headwater.engine.dead_letters import WHOLE, read_letter
 from headwater.engine.sources import Heard, SourceWatermarks
 
-EXAMPLES = 10
+EXAMPLES = 8
 
 
 @pytest.mark.timeout(180)
