@@ -13,8 +13,9 @@ HeadwaterError                 what, where, what to do next; a stable code; an e
 │   ├── FencedError            another process uses this id                  exit 75
 │   ├── TooManyBadRecordsError the dead-letter limit tripped                 exit 65
 │   ├── RuleBrokenError        a rule of severity `stop` was broken          exit 65
+│   ├── ResultRefusedError     what no single record made was refused        exit 65
 │   ├── HaltedError            a partition cannot be read on                 exit 65
-│   └── StartRefusedError      the topics do not fit the declaration         exit 78
+│   └── StartRefusedError      topics or state do not fit the declaration    exit 78
 │       └── DamagedError       what a snapshot stored cannot be read again   exit 78
 ├── UnknownSchemaError         the registry says: no such id (definite)
 ├── DeclarationError           mistakes in products or contracts, all at once exit 78
@@ -123,6 +124,16 @@ class RuleBrokenError(FatalError):
 
     exit_code = 65
     code = "RULE_BROKEN"
+
+
+class ResultRefusedError(FatalError):
+    """A row that no single record made was refused, as a window that closed; nothing is published.
+
+    The code is that of the refusal (`model.Code`).
+    """
+
+    exit_code = 65
+    code = "RESULT_REFUSED"
 
 
 class HaltedError(FatalError):

@@ -52,7 +52,7 @@ def test_the_note_comes_back_with_the_position(outside: Outside) -> None:
     member, log = outside.member(topic), outside.log()
     until(lambda: len(member.source.assignment()) == 2, member)
     log.begin()
-    log.send_offsets({first: 0}, '{"outputs":{"ä":3}}', member.source.group_token())
+    log.send_offsets({first: 0}, {first: '{"outputs":{"ä":3}}'}, member.source.group_token())
     log.commit()
     assert member.source.metadata([first, second]) == {first: '{"outputs":{"ä":3}}'}
     assert member.source.committed([first, second]) == {first: 0}
@@ -65,13 +65,21 @@ def test_partitions_of_one_transaction_have_notes_of_their_own(outside: Outside)
     member, log = outside.member(topic), outside.log()
     until(lambda: len(member.source.assignment()) == 3, member)
     log.begin()
-    log.send_offsets({first: 0, second: 0}, "plain", member.source.group_token())
-    log.send_offsets({third: 0}, '{"attempts":1}', member.source.group_token())
+    log.send_offsets(
+        {first: 0, second: 0}, {first: "plain", second: "plain"}, member.source.group_token()
+    )
+    log.send_offsets({third: 0}, {third: '{"attempts":1}'}, member.source.group_token())
     log.abort()
     assert member.source.metadata([first, second, third]) == {}
     log.begin()
-    log.send_offsets({first: 0, second: 0}, "plain", member.source.group_token())
-    log.send_offsets({second: 0, third: 0}, '{"attempts":1}', member.source.group_token())
+    log.send_offsets(
+        {first: 0, second: 0}, {first: "plain", second: "plain"}, member.source.group_token()
+    )
+    log.send_offsets(
+        {second: 0, third: 0},
+        {second: '{"attempts":1}', third: '{"attempts":1}'},
+        member.source.group_token(),
+    )
     log.commit()
     noted = {first: "plain", second: '{"attempts":1}', third: '{"attempts":1}'}
     assert member.source.metadata([first, second, third]) == noted  # of two, the later one
@@ -120,7 +128,7 @@ def test_a_stale_generation_cannot_send_positions(outside: Outside) -> None:
     until(lambda: len(one.source.assignment()) == len(two.source.assignment()) == 1, one, two)
     log.begin()
     with pytest.raises(AbortableError):
-        log.send_offsets({Partition(topic, 0): 0}, "", stale)
+        log.send_offsets({Partition(topic, 0): 0}, {Partition(topic, 0): ""}, stale)
     log.abort()
     assert outside.group_offsets(topic) == {}
 
@@ -141,10 +149,12 @@ def test_a_zombie_member_cannot_send_positions_after_a_takeover(outside: Outside
     _zombie, successor, stale = taken_over(outside, topic)
     log.begin()
     with pytest.raises((FencedError, AbortableError)):
-        log.send_offsets({Partition(topic, 0): 0}, "", stale)
+        log.send_offsets({Partition(topic, 0): 0}, {Partition(topic, 0): ""}, stale)
     log.abort() if not isinstance(log, MemoryTransactionalLog) else log.recycle()
     log.begin()
-    log.send_offsets({Partition(topic, 0): 0}, "", successor.source.group_token())
+    log.send_offsets(
+        {Partition(topic, 0): 0}, {Partition(topic, 0): ""}, successor.source.group_token()
+    )
     assert log.commit() is CommitOutcome.COMMITTED
 
 

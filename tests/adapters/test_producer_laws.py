@@ -32,6 +32,20 @@ def test_an_aborted_batch_leaves_no_visible_event(outside: Outside) -> None:
     assert [record.value for record in outside.visible(topic)] == [b"committed"]
 
 
+def test_an_empty_key_is_a_key(outside: Outside) -> None:
+    """All its records are in the partition that its hash says; only those without a key go round.
+
+    Rows whose key is null go through a repartition topic under it.
+    """
+    topic, log = outside.topic("out", 7), outside.log()
+    log.begin()
+    log.produce(topic, [b""] * 20, [b"%d" % number for number in range(20)])
+    log.commit()
+    found = outside.visible(topic)
+    assert {record.partition.index for record in found} == {partition_of(b"", 7)}
+    assert [record.key for record in found] == [b""] * 20
+
+
 def test_nothing_is_visible_before_the_commit(outside: Outside) -> None:
     """The read_committed end stays behind an open transaction, and moves on with its commit."""
     topic, log = outside.topic("out", 1), outside.log()
@@ -57,7 +71,11 @@ def test_outputs_and_positions_become_visible_together(outside: Outside) -> None
     until(lambda: len(reader.records) == 2, reader)
     log.begin()
     log.produce(out, [b"k"], [b"made of 1 and 2"])
-    log.send_offsets({Partition(source_topic, 0): 2}, "note", reader.source.group_token())
+    log.send_offsets(
+        {Partition(source_topic, 0): 2},
+        {Partition(source_topic, 0): "note"},
+        reader.source.group_token(),
+    )
     assert outside.group_offsets(source_topic) == {}
     assert outside.topics.ends(out) == {Partition(out, 0): 0}
     assert log.commit() is CommitOutcome.COMMITTED
@@ -72,7 +90,9 @@ def test_an_abort_takes_the_positions_back(outside: Outside) -> None:
     reader, log = outside.member(topic), outside.log()
     until(lambda: len(reader.records) == 1, reader)
     log.begin()
-    log.send_offsets({Partition(topic, 0): 1}, "", reader.source.group_token())
+    log.send_offsets(
+        {Partition(topic, 0): 1}, {Partition(topic, 0): ""}, reader.source.group_token()
+    )
     log.abort()
     assert reader.source.committed([Partition(topic, 0)]) == {}
 

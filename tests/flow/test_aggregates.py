@@ -279,7 +279,7 @@ def test_a_sum_of_decimals_has_up_to_38_digits() -> None:
     rows = pl.DataFrame({"g": [0, 0], "x": pl.Series([value, value], dtype=dtype)})
     states = aggregation.merge(aggregation.lift(rows), by=["g"])
     assert aggregation.result(states)["total"].to_list() == [value + value]
-    full = states.with_columns(_total__total=pl.lit(10**38, dtype=pl.Int128))
+    full = states.with_columns(_x__total=pl.lit(10**38, dtype=pl.Int128))
     with pytest.raises(FatalError, match="more digits") as refused:
         aggregation.result(full)
     assert refused.value.code == "AGGREGATE_OVERFLOW"
@@ -352,11 +352,12 @@ def test_a_sum_is_wider_than_its_column(
     assert found.drop("g").schema == pl.Schema(aggregation.results)
 
 
-def test_states_of_aggregates_with_like_names_do_not_meet() -> None:
-    """The columns of a state are told apart whatever the aggregates are called."""
-    names = {"a": of.variance("x"), "a_square": of.sum("x"), "a__square": of.sum("x")}
-    aggregation = Aggregation(names, {"x": pl.Float64()})
-    assert len(aggregation.state) == 6 + 4 + 4
+def test_aggregates_of_one_column_share_what_they_have_in_common() -> None:
+    """A state holds each part once, whatever the aggregates are called; every state tells rows."""
+    names = {"a": of.variance("x"), "b": of.sum("x"), "c": of.mean("x"), "d": of.count("x")}
+    columns = {"x": pl.Float64(), "x__whole": pl.Float64()}
+    assert len(Aggregation(names, columns).state) == 1 + 6
+    assert len(Aggregation({**names, "e": of.sum("x__whole")}, columns).state) == 1 + 6 + 4
 
 
 def test_no_rows_make_no_groups() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from headwater.errors import DeclarationError
 from headwater.flow.aggregates import Aggregation
+from headwater.flow.aggregators import EVENT_TIME, OFFSET
 from headwater.product import aggregates as of
 from headwater.product.aggregates import Aggregate
 
@@ -56,16 +57,6 @@ def test_whole_numbers_are_kept_wide() -> None:
     assert found["all"].to_list()[0] == 3 * (2**31 - 1)
 
 
-def test_the_first_states_come_first() -> None:
-    """What a group holds stands before its new rows: the order of arrival may count."""
-    declared = own(
-        {"texts": pl.concat_list("s")}, {"texts": pl.col("texts").list.explode()}, "texts"
-    )
-    aggregation = Aggregation({"all": declared}, COLUMNS)
-    found = aggregation.result(aggregation.merge(aggregation.lift(ROWS), by=["g"]))
-    assert found["all"].to_list() == [["p", "r", "s"], ["q"], ["t"]]
-
-
 @pytest.mark.parametrize(
     ("declared", "words"),
     [
@@ -93,6 +84,7 @@ def test_expressions_that_do_not_fit_are_told_when_declared(
     [
         (own({"n": X.max()}, {"n": pl.col("n").max()}, "n"), "state looks at other rows"),
         (own({"n": pl.col("f")}, {"n": pl.col("n").sum()}, "n"), "another state"),
+        (own({"n": X}, {"n": pl.col("n").first()}, "n"), "in another order"),
         (own({"n": X}, {"n": pl.col("n").mean().cast(pl.Int64)}, "n"), "another state"),
     ],
 )
@@ -115,3 +107,42 @@ def test_a_larger_batch_is_proven_again() -> None:
     aggregation.lift(ROWS.head(1))
     with pytest.raises(DeclarationError, match="another state"):
         aggregation.lift(ROWS)
+
+
+def test_aggregates_of_one_column_with_other_parameters_share_or_stand_apart() -> None:
+    """Quantiles share their buckets, top_k its counts; lists of other lengths have nothing alike.
+
+    An author's own shares nothing, whatever it and its parts are called.
+    """
+    mine = of.mergeable(
+        state={"count": pl.lit(1)}, merge={"count": pl.col("count").sum()}, result=pl.col("count")
+    )
+    names = {
+        "low": of.quantile("i", 0.0),
+        "high": of.quantiles("i", [0.5, 1.0]),
+        "top": of.top_k("i", 1),
+        "tops": of.top_k("i", 2),
+        "one": of.collect("i", limit=1),
+        "two": of.collect("i", limit=2),
+        "n": of.count("i"),
+        "i": mine,
+        "other": mine,
+    }
+    aggregation = Aggregation(names, {"i": pl.Int64()})
+    assert len(aggregation.state) == 1 + 1 + 1 + 2 + 1 + 2
+    rows = pl.DataFrame({"g": "a", "i": [3, 3, None], EVENT_TIME: [0, 1, 2], OFFSET: [0, 1, 2]})
+    states = aggregation.merge(aggregation.lift(rows), by=["g"])
+    (found,) = aggregation.result(states).to_dicts()
+    counted = {"value": 3, "count": 2}
+    assert found == {
+        "g": "a",
+        "low": 3.0,
+        "high": [3.0, 3.0],
+        "top": [counted],
+        "tops": [counted],
+        "one": [3],
+        "two": [3, 3],
+        "n": 2,
+        "i": 3,
+        "other": 3,
+    }

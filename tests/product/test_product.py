@@ -28,7 +28,8 @@ def codes(product: DataProduct) -> list[str]:
 
 def test_the_public_door_is_exactly_what_authors_need() -> None:
     """`__all__` is pinned: a new public name is a conscious act."""
-    assert headwater.__all__ == ["DataProduct", "Flow", "Snapshot"]
+    types = ["DataProduct", "Flow", "ProcessContext", "Snapshot"]
+    assert headwater.__all__ == [*types, "aggregates", "hopping", "session", "tumbling"]
     assert all(hasattr(headwater, name) for name in headwater.__all__)
 
 
@@ -175,3 +176,13 @@ def test_folders_and_names_lead_to_each_other() -> None:
     """Dashes become underscores in folders, dots become levels, and back."""
     assert folder_of("operations.departure-delays.late") == "operations/departure_delays/late"
     assert name_of("operations/departure_delays/late") == "operations.departure-delays.late"
+
+
+@pytest.mark.parametrize("wrong", ["soon", "", 30, "0s", ("30s",)], ids=str)
+def test_idle_after_is_a_duration(wrong: Any) -> None:
+    """Anything else is a mistake; a right one is known in seconds."""
+    product = declared()
+    product.publish(product.stream("a.b", contract=1, idle_after=wrong), contract=1)
+    assert codes(product) == ["INVALID_VALUE"]
+    stream = declared().stream("a.b", contract=1, idle_after="1500ms").stream
+    assert stream.idle_after_s == 1.5

@@ -8,18 +8,29 @@ from headwater.assembly.gate import fate_line, today
 from headwater.assembly.project import LoadedProduct
 from headwater.contract import Contract
 from headwater.product import (
+    AggregateStep,
+    Dedupe,
     Filter,
     Join,
+    JoinAsof,
     Latest,
     Map,
     MapEvents,
     Output,
+    Process,
+    Rekey,
+    RunningAggregate,
     Select,
     Sql,
+    StatefulStep,
     Step,
     Stream,
+    TableJoin,
+    WindowedAggregate,
     WithColumns,
 )
+from headwater.product.aggregates import Aggregate
+from headwater.product.windows import SessionWindows, TimeWindows, Windows
 
 
 def describe(loaded: LoadedProduct) -> dict[str, Any]:
@@ -34,17 +45,26 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
             _input(stream, loaded.inputs[stream.contract_name]) for stream in product.inputs
         ],
         "tables": [
-            {**_input(table.source, loaded.inputs[table.topic]), "broadcast": True}
+            {
+                **_input(table.source, loaded.inputs[table.topic]),
+                "broadcast": table.broadcast,
+                "versioned": table.versioned,
+            }
             for table in product.tables
         ],
         "outputs": [_output(out, loaded.outputs[out.topic]) for out in product.outputs],
-        "topics": [*(out.topic for out in product.outputs), f"{product.name}.dead-letters"],
+        "topics": [
+            *(out.topic for out in product.outputs),
+            f"{product.name}.dead-letters",
+            *loaded.repartitions,
+        ],
     }
 
 
 def _input(stream: Stream, contract: Contract) -> dict[str, Any]:
     """`type` names the contract where the topic has several types of events."""
     typed = {"type": stream.event, "others": stream.others} if stream.event is not None else {}
+    idle = {"idle_after": stream.idle_after} if stream.idle_after is not None else {}
     named = {"subjects": stream.subjects} if stream.subjects != "topic" else {}
     return {
         "topic": stream.topic,
@@ -52,6 +72,7 @@ def _input(stream: Stream, contract: Contract) -> dict[str, Any]:
         "contract": stream.contract,
         "start": stream.start,
         **named,
+        **idle,
         **_fate(contract),
         **_rules(contract),
     }
@@ -113,15 +134,41 @@ def _type(dtype: pl.DataType) -> str:
     return str(dtype)
 
 
+def _windows(windows: Windows) -> str:
+    match windows:
+        case SessionWindows(gap):
+            return f"sessions with gaps up to {gap}"
+        case TimeWindows(size, every):
+            return f"windows of {size}" if every == size else f"windows of {size} every {every}"
+
+
+def _computed(aggregate: Aggregate) -> str:
+    told = (aggregate.column, aggregate.limit, *aggregate.fractions)
+    return f"{aggregate.kind}({', '.join(str(each) for each in told if each is not None)})"
+
+
+def _aggregates(step: AggregateStep) -> str:
+    when = "so far"
+    if isinstance(step, WindowedAggregate):
+        wait = f", open for {step.allowed_lateness} more" if step.allowed_lateness != "0s" else ""
+        when = f"in {_windows(step.windows)}{wait}, {step.emit}"
+    computed = (f"{name}={_computed(each)}" for name, each in step.aggregates.items())
+    return f"by {', '.join(step.key)} {when}: {', '.join(computed)}"
+
+
+def _join(step: TableJoin) -> str:
+    taken = ", ".join(f"{old} as {new}" for old, new in (step.columns or {}).items())
+    how = f"({step.how}): {taken or 'all columns'}"
+    if isinstance(step, Join):
+        return f"{step.table.topic} on {step.on} {how}"
+    within = f"as of the event time, within {step.within_ms / 1000:g} s"
+    return f"{step.table.topic} by {step.on}, {within} {how}"
+
+
 def _does(step: Step) -> str:
     match step:
         case Map() | MapEvents():
-            return f"{getattr(step.function, '__name__', type(step.function).__name__)}(...)"
-        case Latest():
-            return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
-        case Join(table=table, on=on, columns=columns, how=how):
-            taken = ", ".join(f"{old} as {new}" for old, new in (columns or {}).items())
-            return f"{table.topic} on {on} ({how}): {taken or 'all columns'}"
+            return _called(step.function)
         case Filter():
             return ", ".join(map(str, step.predicates))
         case Sql(statement=statement):
@@ -129,3 +176,34 @@ def _does(step: Step) -> str:
         case Select() | WithColumns():
             named = (f"{name}={expression}" for name, expression in step.named.items())
             return ", ".join([*map(str, step.columns), *named])
+        case _:
+            return _does_with_others(step)
+
+
+def _keeps(step: StatefulStep) -> str:
+    match step:
+        case Latest():
+            kept = f", for {step.keep}" if step.keep else ""
+            return f"the row of each {', '.join(step.key)} with the greatest {step.by}{kept}"
+        case RunningAggregate() | WindowedAggregate():
+            return _aggregates(step)
+        case Dedupe():
+            return f"one row of each {', '.join(step.key)} within {step.within}"
+        case Process():
+            timers = "" if step.on_timer is None else f", {_called(step.on_timer)} on timers"
+            return f"{_called(step.function)} with a {step.state.__name__} per key{timers}"
+
+
+def _called(function: object) -> str:
+    return f"{getattr(function, '__name__', type(function).__name__)}(...)"
+
+
+def _does_with_others(step: Rekey | StatefulStep | TableJoin) -> str:
+    """What looks at other rows, or goes to them."""
+    match step:
+        case Rekey(columns=columns):
+            return f"to the task of {', '.join(columns)}, through a repartition topic"
+        case Join() | JoinAsof():
+            return _join(step)
+        case _:
+            return _keeps(step)

@@ -79,7 +79,7 @@ class Skipper:
         self._log.begin()
         self._log.produce(TOPIC, keys, values)
         try:
-            self._log.send_offsets({partition: end}, note, self._source.group_token())
+            self._log.send_offsets({partition: end}, {partition: note}, self._source.group_token())
         except AbortableError:
             self._log.abort()
             return False

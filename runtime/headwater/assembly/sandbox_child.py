@@ -39,8 +39,13 @@ from headwater.assembly.sandbox_wire import (
 from headwater.assembly.source import read_product
 from headwater.assembly.tasks import TaskMaker
 from headwater.engine import LetterWriter, Task
-from headwater.errors import DeclarationError, RuleBrokenError, UnknownSchemaError
-from headwater.flow import DELETED, NoRows
+from headwater.errors import (
+    DeclarationError,
+    ResultRefusedError,
+    RuleBrokenError,
+    UnknownSchemaError,
+)
+from headwater.flow import NoRows
 from headwater.flow.blame import is_out_of_memory
 from headwater.model import SchemaRef
 from headwater.ports import RegisteredSchema, TopicSettings
@@ -96,7 +101,7 @@ class _Child:
         self._progress.between("decode")  # it is taken: from here on it is to blame
         try:
             self._tasks[piece.topic].process(piece)
-        except (DeclarationError, RuleBrokenError):
+        except (DeclarationError, ResultRefusedError, RuleBrokenError):
             pass  # the parent runs into it too, and tells
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
@@ -141,11 +146,19 @@ def _tasks(
     file = Path(setup["file"])
     loaded = _without_state(complete(read_product(file), file)).surrounded(progress.around)
     for topic, rows in tables.items():
-        loaded.tables[topic].rows.apply(rows.with_columns(pl.lit(value=False).alias(DELETED)))
+        loaded.tables[topic].rows.apply(rows)
     topics = MemoryTopics(MemoryBroker())
-    topics.create([TopicSettings(topic, 1, "source") for topic in loaded.streams()])
+    read = [*loaded.streams(), *loaded.repartitions]
+    topics.create([TopicSettings(topic, 1, "source") for topic in read])
     ids = {topic: SchemaIds(*pair) for topic, pair in setup["ids"].items()}
-    maker = TaskMaker(loaded, ids, _AskingRegistry(progress.parent), topics, LetterWriter("none"))
+    maker = TaskMaker(
+        loaded,
+        ids,
+        _AskingRegistry(progress.parent),
+        topics,
+        LetterWriter("none"),
+        repartitions=dict.fromkeys(loaded.repartitions, 1),
+    )
     tasks = maker.tasks()
     for task in tasks.values():
         task.skip_proofs()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from headwater.engine.attempts import Attempts
+from headwater.engine.co_partitioning import require_whole_tasks
 from headwater.engine.guard import Guard
 from headwater.engine.halting import Halted, halted_error
 from headwater.engine.limit import BadRecordWindow
@@ -18,7 +19,9 @@ from headwater.engine.take import Take
 from headwater.engine.tally import Tally
 from headwater.engine.task import Task
 from headwater.engine.transaction import Terms, Transaction
+from headwater.engine.upkeep import Upkeep
 from headwater.engine.waiting import Waiting
+from headwater.engine.watermarks import EventTimes
 from headwater.engine.work import Work
 from headwater.errors import (
     AbortableError,
@@ -27,6 +30,7 @@ from headwater.errors import (
     OutageError,
     RebuildError,
     RecycleError,
+    ResultRefusedError,
     RetriableError,
     RuleBrokenError,
     TooManyBadRecordsError,
@@ -59,9 +63,12 @@ class Loop:
         self._monitor = outside.monitor
         self._clock = outside.clock
         self._tasks = tasks
+        self._co_partitioned = [tasks.keys() & set(group) for group in outside.co_partitioned]
         self._start = start
         self._window = window
         self._settings = settings
+        marks = {topic: task.watermarks for topic, task in tasks.items() if task.watermarks}
+        self._times = EventTimes(marks, outside.clock)
         self._attempts = Attempts(reach=settings.policy.max_records + settings.poll_size)
         self._transaction = Transaction(
             outside.log,
@@ -73,6 +80,7 @@ class Loop:
         self._waiting = Waiting(
             outside.source, outside.monitor, outside.clock, limit_s=settings.outage_limit_s
         )
+        self._upkeep = Upkeep(outside, self._transaction, self._waiting)
         self._recovery = Recovery(self._transaction, self._waiting, outside.monitor, outside.clock)
         self._guard = Guard(outside.sandbox, outside.source, outside.monitor)
         self._halted = Halted(outside.source, outside.monitor, outside.clock)
@@ -119,7 +127,7 @@ class Loop:
                 self._drain()
             if not self.is_stopping:
                 raise
-        except (RuleBrokenError, TooManyBadRecordsError):
+        except (ResultRefusedError, RuleBrokenError, TooManyBadRecordsError):
             self._abandon()
             raise
         finally:
@@ -128,7 +136,7 @@ class Loop:
     def turn(self) -> None:
         """The way of the data, once round."""
         wait_s = self._settings.policy.wait_s(self._elapsed_s(), is_idle=self._transaction.is_empty)
-        if self._is_restoring():
+        if self._upkeep.restore(self):
             return
         batches = self._source.poll(self._take.records, wait_s)
         if batches and self._restoring.is_needed:
@@ -142,12 +150,13 @@ class Loop:
             if self._is_due():  # the batch took longer than the interval
                 self._transaction.commit()
             self._stage(work)
+        self._move_idle()
         self._halted.look()
         if self._is_due():
             self._transaction.commit()
         elif not batches:
             self._pass_control_records()
-        self._stores.flush_when_due()
+        self._upkeep.turn(self)
 
     # -- begin and end -------------------------------------------------------------------------
 
@@ -156,7 +165,7 @@ class Loop:
         self._start.commit_before_joining(self._source, self._clock)
         if self._tables is not None:
             limit_s = self._settings.outage_limit_s
-            self._tables.load(self, self._monitor, self._clock, limit_s=limit_s)
+            self._tables.load(self, limit_s=limit_s)
         if not self.is_stopping:
             self._source.subscribe(list(self._tasks), self)
 
@@ -170,29 +179,16 @@ class Loop:
 
     # -- steps ---------------------------------------------------------------------------------
 
-    def _is_restoring(self) -> bool:
-        """Whether this turn went into state: a slice of it, with the inputs paused and polled."""
-        if not self._restoring.is_needed:
-            return False
-        self._source.pause()
-        if self._source.poll(1, self._restoring.wait_s):
-            raise AbortableError("the assignment changed while its state was restored")
-        left = self._restoring.advance()
-        self._monitor.restoring(left)
-        if left is None:
-            self._source.resume()
-        return True
-
     def _follow_tables(self) -> None:
         """Take in what came; waits while the registry is away, the group membership kept."""
         if self._tables is None:
             return
-        tables, monitor = self._tables, self._monitor
+        tables = self._tables
         try:
-            tables.follow(monitor)
+            tables.follow()
         except RetriableError as error:
             self._transaction.commit()  # an open transaction would time out meanwhile
-            self._waiting.out(lambda: tables.follow(monitor), error, self)
+            self._waiting.out(tables.follow, error, self)
 
     def _note_attempts(self, records: Records) -> None:
         """Before the first work on a partition: should it end this process, the next one knows."""
@@ -202,7 +198,8 @@ class Loop:
             self._attempts.begun(due)
 
     def _note(self, partition: Partition, next_offset: int) -> str:
-        return self._start.note(self._attempts.note(partition, next_offset))
+        attempts, times = self._attempts.note(partition, next_offset), self._times.note(partition)
+        return self._start.note({**attempts, **times})
 
     def _process(self, records: Records) -> Work:
         """Decode, run and encode; waits while the registry is away, the group membership kept."""
@@ -225,10 +222,18 @@ class Loop:
         self._take.worked(work, self._clock.monotonic() - began)
         return work
 
+    def _move_idle(self) -> None:
+        """Partitions that bring nothing for long hold no window open."""
+        for topic, standings in self._times.idle(self._source.caught_up()).items():
+            held = [Partition(topic, task) for task in standings]
+            self._stage(self._tasks[topic].move(standings, self._transaction.reached(held)))
+
     def _stage(self, work: Work) -> None:
-        if work.read:
+        if work.ends:
             self._tally.add(work)
-            changed = replace(work, changes=self._stores.keep())
+            self._times.heard(work.ends if work.read else ())
+            self._times.keep()
+            changed = replace(work, changes={**work.changes, **self._stores.keep()})
             self._transaction.stage(changed, self._group)
         if work.halts:
             self._halt(work.halts)
@@ -269,9 +274,12 @@ class Loop:
         passed = {**self._transaction.committed()}
         for partition, end in self._source.caught_up().items():
             passed[partition] = max(end, passed.get(partition, 0))
-        return all(
-            passed[p] >= targets.get(p, 0) or p in self._halted for p in self._source.assignment()
-        )
+        held = self._source.assignment()
+        if any(passed[p] < targets.get(p, 0) and p not in self._halted for p in held):
+            return False
+        # what the product itself wrote to be read: all of it is known now, nothing is under way
+        own = [p for p in held if self._tasks[p.topic].is_internal]
+        return all(passed[p] >= end for p, end in self._source.ends(own).items()) if own else True
 
     # -- failures ------------------------------------------------------------------------------
 
@@ -292,6 +300,7 @@ class Loop:
     def _recover(self, error: HeadwaterError) -> None:
         self._recovery.run(error, self)
         self._stores.aborted()
+        self._times.aborted()
         self._halted.clear()  # every partition was sought back
         self._tally.discard()  # what was not committed comes again
 
@@ -325,12 +334,15 @@ class Loop:
         The producer takes its id over after the group took the member in: whoever had both before
         learns from the group that it was replaced, and does not take the id back.
         """
+        require_whole_tasks(self._co_partitioned, partitions)
+        self._stores.release(self._stores.partitions().difference(partitions))  # others wait for it
         if not self._is_initialised:
             self._log.initialise()
             self._is_initialised = True
-        positions = self._start.check(partitions, self._source, self._attempts)
-        if not self._is_restored and positions:
-            self._tail.restore(self._window, positions)
+        positions = self._start.check(partitions, self._source, self._attempts, self._times)
+        read = {p: at for p, at in positions.items() if not self._tasks[p.topic].is_internal}
+        if not self._is_restored and read:
+            self._tail.restore(self._window, read)
             self._monitor.limits_used(self._window.used())
             self._is_restored = True
         self._transaction.assigned(positions)
@@ -347,7 +359,7 @@ class Loop:
         self._let_go(partitions)
         self._spare_starts(partitions)
         self._transaction.revoked(partitions)
-        self._restoring.let_go(partitions)
+        self._restoring.suspend(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Partitions are gone already."""
@@ -360,12 +372,15 @@ class Loop:
         self._is_assigned = False
         self._monitor.unassigned()
         self._halted.let_go(partitions)
+        self._times.let_go(partitions)
 
     def _transaction_ended(self, ending: Ending, seconds: float) -> None:
         if ending == "committed":
             self._stores.committed(self._log.published())
+            self._times.committed()
             self._tally.settle()
         else:
             self._stores.aborted()
+            self._times.aborted()
             self._tally.discard()
         self._monitor.ended(ending, seconds)

@@ -1,11 +1,16 @@
 """What a batch breaks of the contracts' rules, with the places of the records. Logs nothing."""
 
+from typing import Final
+
 import polars as pl
 
 from headwater.contract import ROW, Rules, Severity, Violation
 from headwater.errors import RuleBrokenError
 from headwater.model import Partition, Quarantine, RuleViolation
 from headwater.ports import Records
+
+NO_TIME: Final = -1  # as Kafka writes it for a record without a timestamp
+NOWHERE: Final = -1  # partition and offset of a row that no single record made
 
 
 class Rulings:
@@ -42,31 +47,39 @@ class Rulings:
 
     def _published(self, rows: pl.Series) -> pl.Series:
         if self._published_ms is None:
-            self._published_ms = pl.Series(self._records.timestamps_ms(), dtype=pl.Int64)
+            times = [*self._records.timestamps_ms(), NO_TIME]  # the last is of what no record made
+            self._published_ms = pl.Series(times, dtype=pl.Int64)
         return self._published_ms.gather(rows)
 
     def _counted(self, topic: str, violation: Violation) -> RuleViolation:
-        first = self._records.raw(violation.rows[0])
+        partition, offset = self._place(violation.rows[0])
         return RuleViolation(
             topic=topic,
             rule=violation.rule.name,
             severity=violation.rule.severity,
             records=len(violation.rows),
-            partition=first.partition,
-            offset=first.offset,
+            partition=partition,
+            offset=offset,
         )
 
+    def _place(self, row: int) -> tuple[Partition, int]:
+        if row == len(self._records):
+            return Partition(self._records.topic, NOWHERE), NOWHERE
+        record = self._records.raw(row)
+        return record.partition, record.offset
+
     def _stop(self, rules: Rules, violation: Violation) -> RuleBrokenError:
-        places = (self._records.raw(row) for row in violation.rows)
         # the lowest offset of the first partition: the same in every run, however batches fall
-        place = min((each.partition, each.offset) for each in places)
+        place = min(map(self._place, violation.rows))
         contract = rules.contract
         return RuleBrokenError(
-            f"{_place(*place)} breaks the {violation.rule} of {contract.topic} v{contract.version},"
+            f"{_told(*place)} breaks the {violation.rule} of {contract.topic} v{contract.version},"
             " whose severity is stop; nothing of its transaction is published. Correct what"
             " publishes it, or make the rule one that rejects or warns, then start again"
         )
 
 
-def _place(partition: Partition, offset: int) -> str:
+def _told(partition: Partition, offset: int) -> str:
+    if offset == NOWHERE:
+        return f"What was computed of several records of {partition.topic}"
     return f"{partition}@{offset}"

@@ -1,4 +1,4 @@
-"""Some rows of a batch, as a batch of their own (the port `Records`)."""
+"""Some rows of a batch, or none at all, as a batch of their own (the port `Records`)."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -55,3 +55,42 @@ class Selection:
 
     def _taken(self, column: Sequence[T]) -> Sequence[T]:
         return [column[row] for row in self._rows]
+
+
+class NoRecords:
+    """A batch without records: something else happened to its topic."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.values: Sequence[bytes | None] = ()
+
+    def __len__(self) -> int:
+        return 0
+
+    def ends(self) -> Positions:
+        """None."""
+        return {}
+
+    def raw(self, row: int) -> RawRecord:
+        """There is none. Raises IndexError."""
+        raise IndexError(row)
+
+    def keys(self) -> Sequence[bytes | None]:
+        """None."""
+        return ()
+
+    def headers(self) -> Mapping[int, Headers]:
+        """None."""
+        return {}
+
+    def partitions(self) -> Sequence[int]:
+        """None."""
+        return ()
+
+    def offsets(self) -> Sequence[int]:
+        """None."""
+        return ()
+
+    def timestamps_ms(self) -> Sequence[int]:
+        """None."""
+        return ()

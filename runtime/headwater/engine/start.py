@@ -1,12 +1,13 @@
 """Where a product begins to read: declared, committed before the first record (promise 9)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from headwater.clock import Clock
 from headwater.engine.attempts import Attempts
+from headwater.engine.watermarks import EventTimes
 from headwater.errors import RetriableError, StartRefusedError, UnavailableError
 from headwater.model import Partition, Positions
 from headwater.ports import RecordSource, Topics
@@ -21,13 +22,17 @@ Start = Literal["earliest", "latest"] | int
 
 @dataclass(frozen=True, slots=True)
 class StartPolicy:
-    """The start of each input topic as declared, and the operator's explicit one, if any."""
+    """The start of each input topic as declared, and the operator's explicit one, if any.
+
+    `outputs`, `changelogs` and `repartitions` are topics of the product's own.
+    """
 
     group: str
     inputs: Mapping[str, Start]
     outputs: Sequence[str]
     explicit: Start | None = None
     changelogs: Sequence[str] = ()
+    repartitions: Sequence[str] = ()
 
 
 class StartPositions:
@@ -36,16 +41,20 @@ class StartPositions:
     def __init__(self, policy: StartPolicy, topics: Topics) -> None:
         self._policy = policy
         self._topics = topics
-        self._outputs = {topic: topics.partitions(topic) for topic in policy.outputs}
+        frozen = (*policy.outputs, *policy.repartitions)
+        self._outputs = {topic: topics.partitions(topic) for topic in frozen}
         self._changelogs = {topic: topics.topic_id(topic) for topic in policy.changelogs}
         self._frozen: dict[str, object] = {"outputs": self._outputs}
         if self._changelogs:
             self._frozen["changelogs"] = self._changelogs
         self._note = _text(self._frozen)
 
-    def note(self, attempts: Mapping[str, int]) -> str:
-        """The metadata of a committed offset: the frozen partition counts, and `attempts`."""
-        return self._note if not attempts else _text({**self._frozen, **attempts})
+    def note(self, more: Mapping[str, object]) -> str:
+        """The metadata of a committed offset: the frozen partition counts, and what more there is.
+
+        Attempts, and how far event time has come.
+        """
+        return _text({**self._frozen, **more}) if more else self._note
 
     def commit_before_joining(self, source: RecordSource, clock: Clock) -> None:
         """Resolve and commit the start of every input topic that has no offset of the group.
@@ -54,7 +63,7 @@ class StartPositions:
         once one wins, and the other reads what it wrote. Raises StartRefusedError (`OFFSETS_LOST`).
         """
         deadline = clock.monotonic() + EMPTY_GROUP_S
-        for topic, start in self._policy.inputs.items():
+        for topic, start in (*self._policy.inputs.items(), *self._own()):
             while not self._topics.group_offsets(self._policy.group, topic):
                 positions = self._resolve(topic, start)
                 try:
@@ -65,10 +74,24 @@ class StartPositions:
                             f"{topic}: the start position cannot be committed: {error}"
                         ) from error
 
+    def _own(self) -> Iterator[tuple[str, Start]]:
+        """Where to begin on repartition topics that the group has no offset of.
+
+        All of it is still to be read. Where an operator begins anew, what is there is of before.
+        """
+        start: Start = "earliest" if self._policy.explicit is None else "latest"
+        return ((topic, start) for topic in self._policy.repartitions)
+
     def check(
-        self, partitions: Sequence[Partition], source: RecordSource, attempts: Attempts
+        self,
+        partitions: Sequence[Partition],
+        source: RecordSource,
+        attempts: Attempts,
+        times: EventTimes,
     ) -> Positions:
         """Where to begin on each assigned partition; `attempts` learns what was tried there.
+
+        And `times` how far event time had come.
 
         Raises StartRefusedError: `DATA_LOSS` when a committed position is no longer in the log,
         `PARTITIONS_CHANGED` when an output has another partition count than when last written,
@@ -87,10 +110,12 @@ class StartPositions:
                 positions[partition] = committed.get(partition, first[partition])
                 _check_range(partition, positions[partition], first[partition], end[partition])
         attempts.assigned(positions, notes, ends)
+        times.assigned(partitions, notes)
         return positions
 
     def _resolve(self, topic: str, declared: Start) -> Positions:
-        start = self._policy.explicit
+        is_input = topic in self._policy.inputs
+        start = self._policy.explicit if is_input else declared
         if start is None:
             self._refuse_if_ever_written(topic)
             start = declared

@@ -4,8 +4,7 @@ The only owner of the producer. Commit, abort, revoke and recycle are separate m
 each has its own reason to change (design: the cautionary twin).
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -107,6 +106,10 @@ class Transaction:
         self._open(group)
         self._pending = {**positions, **self._pending}
 
+    def reached(self, partitions: Iterable[Partition]) -> Positions:
+        """The positions of partitions held, as they will be committed next."""
+        return {p: self._pending.get(p, self._committed[p]) for p in partitions}
+
     def commit_positions(self, positions: Positions, group: GroupToken) -> None:
         """Commit what is staged, and these positions with it, without outputs."""
         self.stage_positions(positions, group)
@@ -125,8 +128,9 @@ class Transaction:
         self._begin()
         self.last_commit_s = self._clock.monotonic()  # its begin: a slow one waits less
         reach("after_produce")
-        for note, positions in self._pending_by_note().items():
-            self._log.send_offsets(positions, note, self._token)
+        pending = self._pending
+        notes = {partition: self._terms.note(partition, at) for partition, at in pending.items()}
+        self._log.send_offsets(pending, notes, self._token)
         reach("after_send_offsets")
         reach("during_commit")
         try:
@@ -169,14 +173,14 @@ class Transaction:
         """
         self._log.recycle()
         held = self._source.assignment()
-        mine = {  # a position that did not move tells nothing
-            p: end
-            for p, end in self._pending.items()
-            if p in held and end != self._committed.get(p)
-        }
+        pending = {p: end for p, end in self._pending.items() if p in held}
+        mine = {p: end for p, end in pending.items() if end != self._committed.get(p)}
         found = self._source.committed(list(mine)) if mine else {}
         # a position beyond ours is not ours either: another member did our work, and more
         is_committed = bool(mine) and all(found.get(p) == end for p, end in mine.items())
+        if pending and not mine:  # positions that did not move tell nothing, the notes beside do
+            notes = self._source.metadata(list(pending))
+            is_committed = all(notes.get(p) == self._terms.note(p, at) for p, at in pending.items())
         self._ended("committed" if is_committed else "recycled")
         # then the group's word is the last one
         self._committed.update({p: end for p, end in found.items() if p in self._committed})
@@ -256,13 +260,6 @@ class Transaction:
         if self._token is None:
             self._token = group  # and never another: one transaction, one membership
             self._opened_s = self._clock.monotonic()
-
-    def _pending_by_note(self) -> Mapping[str, Positions]:
-        """What is staged, by the note to stand beside it: mostly one for all."""
-        found: defaultdict[str, dict[Partition, int]] = defaultdict(dict)
-        for partition, position in self._pending.items():
-            found[self._terms.note(partition, position)][partition] = position
-        return found
 
     def _begin(self) -> None:
         if not self._begun:

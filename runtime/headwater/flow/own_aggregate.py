@@ -4,21 +4,22 @@ They are tried without rows when they are declared, and proven on real ones as t
 the rows are batched, the states must be the same to the last bit (promise 4).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Final
 
 import polars as pl
 
-from headwater.errors import DeclarationError, Problem
+from headwater.errors import DeclarationError, FatalError, Problem
 from headwater.flow.blame import FAULTS, INTERRUPTIONS
-from headwater.flow.locality import MAX_ROWS
 from headwater.flow.parts import Part
-from headwater.flow.stage import Columns, instance
+from headwater.flow.stage import MAX_ROWS, Columns, as_columns, instance
 from headwater.product.aggregates import OwnAggregate
 
 _NARROW: Final = (pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32)
 _GROUP: Final = "_group"
+_OWN: Final = "_own"
 _DEPENDENT: Final = "BATCH_DEPENDENT"
 _PLACE: Final = "_place"  # makes what is computed as high as its rows, literals too
 
@@ -31,6 +32,7 @@ class Own:
     """
 
     def __init__(self, name: str, declared: OwnAggregate, columns: Columns) -> None:
+        self.of = name
         self._name, self._declared, self._columns = name, declared, columns
         self._proven = 0
         states = _widened(self._tried("state", pl.DataFrame(schema=columns), declared.state))
@@ -40,7 +42,9 @@ class Own:
                 text = f"merging {part} of {kind} gives {merged.schema[part]}"
                 raise self._refused(f"{text}; merge it to one value of its type")
         self.parts: Final = tuple(
-            Part(part, instance(kind), "apart") for part, kind in states.schema.items()
+            # no part of a column of this name is called so
+            Part(f"{part}{_OWN}", instance(kind), "apart")
+            for part, kind in states.schema.items()
         )
         result = self._tried("result", merged, {name: declared.result})
         self.type: Final = instance(result.schema[name])
@@ -63,20 +67,44 @@ class Own:
         return states.get_columns()
 
     def merge(self, groups: pl.Series, parts: list[pl.Series]) -> list[pl.Series]:
-        """The merged states of groups. Raises what the author's expressions raise."""
-        names = [each.name for each in self.parts]
-        states = pl.DataFrame(dict(zip(names, parts, strict=True)))
-        return self._merged(groups, states).get_columns()
+        """The merged states of groups.
+
+        Raises FatalError (AGGREGATE_FAILED) when the author's expressions raise.
+        """
+        with self._blamed("merge"):
+            return self._merged(groups, self._states_of(parts)).get_columns()
 
     def result(self, parts: list[pl.Series]) -> pl.Series:
-        """The results of states. Raises what the author's expression raises."""
-        names = [each.name for each in self.parts]
-        states = pl.DataFrame(dict(zip(names, parts, strict=True)))
-        return _computed(states, {self._name: self._declared.result}).to_series()
+        """The results of states.
+
+        Raises FatalError (AGGREGATE_FAILED) when the author's expression raises.
+        """
+        with self._blamed("result"):
+            states = self._states_of(parts)
+            return _computed(states, {self._name: self._declared.result}).to_series()
+
+    @contextmanager
+    def _blamed(self, what: str) -> Iterator[None]:
+        """What the author's expressions raise on states, of which no single row is to blame."""
+        try:
+            yield
+        except INTERRUPTIONS:
+            raise
+        except FAULTS as error:
+            # not `from error`: its text may hold a payload
+            raise FatalError(
+                f"{self._name}: {what} raised {type(error).__name__}; mend the expression, for "
+                "the states it is of come again.",
+                code="AGGREGATE_FAILED",
+            ) from None
+
+    def _states_of(self, parts: list[pl.Series]) -> pl.DataFrame:
+        names = [each.name.removesuffix(_OWN) for each in self.parts]
+        return pl.DataFrame(dict(zip(names, parts, strict=True)))
 
     def _states(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The state of each row alone."""
-        return _widened(_computed(rows, self._declared.state))
+        return _widened(as_columns(lambda given: _computed(given, self._declared.state), rows))
 
     def _merged(self, groups: pl.Series, states: pl.DataFrame) -> pl.DataFrame:
         """One state per group, in the order of the groups' first states."""
@@ -90,6 +118,9 @@ class Own:
         cut = pl.concat([self._states(piece) for piece in pieces])
         if not cut.equals(states):
             raise self._refused("state looks at other rows; make it of each alone", _DEPENDENT)
+        if not self._as_one(states).equals(self._as_one(states.reverse())):
+            text = "merging in another order gives another state; take what has no order"
+            raise self._refused(text, _DEPENDENT)
         partial = pl.concat([self._as_one(self._states(piece)) for piece in pieces])
         if not self._as_one(partial).equals(self._as_one(states)):
             text = "merging part by part gives another state; add up whole numbers, not doubles"

@@ -12,9 +12,10 @@ Fold: TypeAlias = Literal["sum", "min", "max", "first", "last", "collect", "dist
 class Part:
     """A column of a state: its name, type, and how those of many states become one.
 
-    `first` and `last` are by the parts `time` and `offset` beside it; `collect` keeps the `limit`
-    first items, `distinct` the `limit` least without repeats; parts that are folded `apart` are
-    merged by their aggregator.
+    Aggregators that are of the same share the parts of one name, which say the same of each row.
+    `first` and `last` are by the parts `<fold>_time` and `<fold>_offset` beside it; `collect` keeps
+    the `limit` first items, `distinct` the `limit` least without repeats; parts that are folded
+    `apart` are merged by their aggregator.
     """
 
     name: str
@@ -25,6 +26,11 @@ class Part:
 
 class Aggregator(Protocol):
     """An aggregate compiled for the type of its column."""
+
+    @property
+    def of(self) -> str | None:
+        """Whose parts they are: a column's; None for the rows; an author's own has its name."""
+        ...
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -34,7 +34,7 @@ class Distinct:
     type: pl.DataType = _COUNT
 
     def __init__(self, column: str) -> None:
-        self._column = column
+        self.of = column
 
     def beyond(self) -> pl.Expr:
         """No row is."""
@@ -42,7 +42,7 @@ class Distinct:
 
     def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
         """A list of one hash; of null a list of null, which merging drops."""
-        values = hashes.hashed(rows[self._column])
+        values = hashes.hashed(rows[self.of])
         return [values.to_frame("hash").select(pl.concat_list("hash")).to_series()]
 
     def result(self, parts: list[pl.Series]) -> pl.Series:
@@ -60,17 +60,17 @@ class Quantiles:
     parts = (Part("buckets", tallies.tally_type(pl.Int32()), "apart"),)
 
     def __init__(self, column: str, fractions: tuple[float, ...], *, listed: bool) -> None:
-        self._column, self._fractions, self._listed = column, fractions, listed
+        self.of, self._fractions, self._listed = column, fractions, listed
         self.type: pl.DataType = pl.List(_FLOAT) if listed else _FLOAT
 
     def beyond(self) -> pl.Expr:
         """From 2^90 on, as in sums: the state of a group has a bound."""
-        number = pl.col(self._column).cast(_FLOAT)
+        number = pl.col(self.of).cast(_FLOAT)
         return ((number.abs() >= exact.LARGEST) & number.is_finite()).fill_null(value=False)
 
     def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
         """The bucket of the number, once."""
-        found = rows.select(buckets.bucket(pl.col(self._column).cast(_FLOAT)))
+        found = rows.select(buckets.bucket(pl.col(self.of).cast(_FLOAT)))
         return [tallies.lifted(found.to_series())]
 
     def merge(self, groups: pl.Series, parts: list[pl.Series]) -> list[pl.Series]:
@@ -91,7 +91,7 @@ class TopK:
     """The most frequent values with their exact counts; no more than `MOST_COUNTED` distinct."""
 
     def __init__(self, column: str, given: pl.DataType, limit: int) -> None:
-        self._column, self._limit = column, limit
+        self.of, self._limit = column, limit
         self.type: pl.DataType = tallies.tally_type(given)
         self.parts = (Part("counts", self.type, "apart"),)
 
@@ -101,7 +101,7 @@ class TopK:
 
     def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
         """The value, once; 0.0 for -0.0, which equals it, and one NaN for all."""
-        given = rows[self._column]
+        given = rows[self.of]
         if given.dtype.is_float():
             given = given.set(given == 0, 0.0).fill_nan(float("nan"))
         return [tallies.lifted(given)]

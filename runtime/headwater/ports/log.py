@@ -217,8 +217,10 @@ class TransactionalLog(Protocol):
         """Publish records with headers."""
         ...
 
-    def send_offsets(self, positions: Positions, note: str, group: GroupToken) -> None:
-        """Put input positions into the transaction, each with `note` as its metadata."""
+    def send_offsets(
+        self, positions: Positions, notes: Mapping[Partition, str], group: GroupToken
+    ) -> None:
+        """Put input positions into the transaction, each with its note as metadata."""
         ...
 
     def commit(self) -> CommitOutcome:
@@ -252,7 +254,7 @@ class TopicSettings:
 
     name: str
     partitions: int
-    kind: Literal["log", "table", "dead-letters", "source"]
+    kind: Literal["log", "table", "dead-letters", "repartition", "source"]
     config: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -6,16 +6,8 @@ from datetime import datetime
 from typing import Final, get_args, overload
 
 from headwater.errors import Problem
-from headwater.product.flow import (
-    Flow,
-    Join,
-    JoinKind,
-    Others,
-    SchemaIdPlace,
-    Stream,
-    Subjects,
-    Table,
-)
+from headwater.product.durations import duration_ms
+from headwater.product.flow import Flow
 from headwater.product.names import (
     contract_mistake,
     port_name_mistake,
@@ -24,9 +16,21 @@ from headwater.product.names import (
 )
 from headwater.product.origin import Origin, caller
 from headwater.product.snapshot import Snapshot, snapshot_mistakes
+from headwater.product.steps import (
+    JoinAsof,
+    JoinKind,
+    Others,
+    SchemaIdPlace,
+    Stream,
+    Subjects,
+    Table,
+    TableJoin,
+)
 
 INVALID_NAME: Final = "INVALID_NAME"
 INVALID_VALUE: Final = "INVALID_VALUE"
+_VERSIONED: Final = "takes a versioned table; declare it with versioned=True, or use .join"
+_NOT_VERSIONED: Final = "takes no versioned table; use .join_asof, or declare it without"
 NAMING: Final = "columns is no mapping of the table's names to different ones, as {'year': 'built'}"
 
 
@@ -113,7 +117,13 @@ class DataProduct:
 
     @overload
     def stream(
-        self, topic: str, *, contract: int, start: str = "earliest", subjects: Subjects = "topic"
+        self,
+        topic: str,
+        *,
+        contract: int,
+        start: str = "earliest",
+        subjects: Subjects = "topic",
+        idle_after: str | None = None,
     ) -> Flow: ...
 
     @overload
@@ -125,6 +135,7 @@ class DataProduct:
         start: str = "earliest",
         subjects: Subjects = "topic-record",
         others: Others = "refuse",
+        idle_after: str | None = None,
     ) -> tuple[Flow, ...]: ...
 
     def stream(  # noqa: PLR0913 - two signatures in one; each caller sees its own
@@ -136,6 +147,7 @@ class DataProduct:
         start: str = "earliest",
         subjects: Subjects | None = None,
         others: Others = "refuse",
+        idle_after: str | None = None,
     ) -> Flow | tuple[Flow, ...]:
         """Read every event of a log. `contract` is the version of its contract to read with.
 
@@ -146,12 +158,20 @@ class DataProduct:
         `start` is where the first run begins: "earliest", "latest", or an ISO 8601 time with zone.
         `subjects` says how the log's writers name their subjects in the registry: by "topic",
         "record" or "topic-record".
+        `idle_after` ("30s"): a partition that brings nothing for so long no longer holds event time
+        back; without it, event time waits for every partition.
         """
         self._is_reading = True
         several = contracts is not None
         named = subjects or ("topic-record" if several else "topic")
         first = Stream(
-            str(topic), contract or 0, str(start), caller(), subjects=named, others=others
+            str(topic),
+            contract or 0,
+            str(start),
+            caller(),
+            subjects=named,
+            others=others,
+            idle_after=idle_after,
         )
         self._check_stream(first, topic, start)
         wanted = _wanted(contract, contracts)
@@ -169,30 +189,37 @@ class DataProduct:
         flows = tuple(map(Flow, streams))
         return flows if several else flows[0]
 
-    def table(self, topic: str, *, contract: int, broadcast: bool) -> Table:
-        """Hold the newest row of each key of a compacted topic, to join flows with.
+    def table(
+        self, topic: str, *, contract: int, broadcast: bool = False, versioned: bool = False
+    ) -> Table:
+        """Hold the rows of a topic by key, to join flows with.
 
-        `contract` is the version of its contract to read with. `broadcast=True`: every worker holds
-        all of it, so that a flow can be joined on any column.
+        `contract` is the version of its contract to read with. A flow is joined on the key of its
+        stream, and both topics have as many partitions; with `broadcast=True` every worker holds
+        all of the table, so that a flow can be joined on any column.
+        Of a compacted topic the newest row of each key is held, for `.join`; of a log that keeps
+        every record all rows with `versioned=True`, by the `eventTime` of the contract, for
+        `.join_asof`.
         """
         source = Stream(str(topic), contract, "earliest", caller())
         self._report(INVALID_NAME, topic_name_mistake(topic))
         self._report(INVALID_VALUE, contract_mistake(contract))
-        if broadcast is not True:
-            text = f"broadcast={broadcast!r}: only broadcast tables are held; write broadcast=True"
-            self._report(INVALID_VALUE, text)
+        for name, value in (("broadcast", broadcast), ("versioned", versioned)):
+            if not _is_flag(value):
+                self._report(INVALID_VALUE, f"{name}={value!r} is neither True nor False")
         for other in self.reads:
             if topic in {other.topic, other.contract_name}:
                 text = f"{topic} is already read at line {other.origin.line}; read it once"
                 self._report("INPUT_TWICE", text)
                 break
-        found = Table(source)
+        found = Table(source, bool(broadcast), bool(versioned))
         self._tables.append(found)
         return found
 
     def _check_stream(self, stream: Stream, topic: object, start: object) -> None:
         self._report(INVALID_NAME, topic_name_mistake(topic))
         self._report(INVALID_VALUE, _start_mistake(start))
+        self._report(INVALID_VALUE, _idle_mistake(stream.idle_after))
         for name, given, known in (
             ("subjects", stream.subjects, get_args(Subjects)),
             ("others", stream.others, get_args(Others)),
@@ -246,7 +273,7 @@ class DataProduct:
             return
         if not any(flow.stream is stream for stream in self._inputs):
             self._report("FOREIGN_FLOW", f"the flow of {topic} reads a stream of another product")
-        joins = (step for step in flow.steps if isinstance(step, Join))
+        joins = (step for step in flow.steps if isinstance(step, TableJoin))
         mistakes = [mistake for step in joins if (mistake := self._join_mistake(step))]
         if mistakes:
             for mistake in mistakes:
@@ -263,11 +290,16 @@ class DataProduct:
             self._report(INVALID_VALUE, text)
         self._outputs.append(Output(topic, port, contract, flow, caller(), schema_id))
 
-    def _join_mistake(self, step: Join) -> str | None:
+    def _join_mistake(self, step: TableJoin) -> str | None:
+        name, versioned = ("by", True) if isinstance(step, JoinAsof) else ("on", False)
         if not any(step.table is table for table in self._tables):
             return f"{step.name}: joins no table of this product; give what product.table() returns"
+        if step.table.versioned != versioned:
+            return f"{step.name}: {_VERSIONED if versioned else _NOT_VERSIONED}"
         if not _is_text(step.on):
-            return f"{step.name}: on={step.on!r} is no column's name"
+            return f"{step.name}: {name}={step.on!r} is no column's name"
+        if isinstance(step, JoinAsof) and not step.within_ms:
+            return f"{step.name}: within is no duration; write such as '90s' or '2h'"
         if step.how not in get_args(JoinKind):
             return f"{step.name}: how={step.how!r} is neither 'left' nor 'inner'"
         return None if _is_naming(step.columns) else f"{step.name}: {NAMING}"
@@ -320,6 +352,10 @@ def _is_pair(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 2  # noqa: PLR2004 - what a pair is
 
 
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
 def _is_flow(value: object) -> bool:
     return isinstance(value, Flow)
 
@@ -330,6 +366,12 @@ def _owner_mistake(owner: object) -> str | None:
     if not owner.strip():
         return "owner is empty; name the team or the address that answers"
     return None
+
+
+def _idle_mistake(idle_after: object) -> str | None:
+    if idle_after is None or (isinstance(idle_after, str) and duration_ms(idle_after) is not None):
+        return None
+    return f"idle_after={idle_after!r} is no duration; write such as '30s' or '10m'"
 
 
 def _start_mistake(start: object) -> str | None:

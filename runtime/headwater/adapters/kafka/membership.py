@@ -30,6 +30,6 @@ def ask_for(
         log.initialise(ANSWER_S)
         log.begin()
         try:
-            log.send_offsets({held: 0}, "", membership)
+            log.send_offsets({held: 0}, {held: ""}, membership)
         except AbortableError:
             return

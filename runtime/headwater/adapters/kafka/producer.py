@@ -158,10 +158,12 @@ class KafkaTransactionalLog:
             except BufferError as cause:
                 raise AbortableError(f"{topic}: the producer's queue is full") from cause
 
-    def send_offsets(self, positions: Positions, note: str, group: GroupToken) -> None:
-        """Put input positions into the transaction, each with `note` as its metadata."""
+    def send_offsets(
+        self, positions: Positions, notes: Mapping[Partition, str], group: GroupToken
+    ) -> None:
+        """Put input positions into the transaction, each with its note as metadata."""
         offsets = [
-            TopicPartition(p.topic, p.index, offset, note) for p, offset in positions.items()
+            TopicPartition(p.topic, p.index, offset, notes[p]) for p, offset in positions.items()
         ]
         client = self._client()
         _until(

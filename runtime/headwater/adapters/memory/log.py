@@ -1,6 +1,6 @@
 """The transactional producer in memory (the port `TransactionalLog`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from headwater.adapters.memory.broker import MemoryBroker, Producer
@@ -74,8 +74,10 @@ class MemoryTransactionalLog:
         """Publish records with headers."""
         self._publish(topic, [Content(x.key, x.value, tuple(x.headers)) for x in letters])
 
-    def send_offsets(self, positions: Positions, note: str, group: GroupToken) -> None:
-        """Put input positions into the transaction, each with `note` as its metadata."""
+    def send_offsets(
+        self, positions: Positions, notes: Mapping[Partition, str], group: GroupToken
+    ) -> None:
+        """Put input positions into the transaction, each with its note as metadata."""
         transaction = self._open(self._call("send_offsets"))
         token = cast("Token", group)
         try:
@@ -83,7 +85,7 @@ class MemoryTransactionalLog:
         except HeadwaterError as error:
             raise self._remember(error) from None
         held = transaction.positions.setdefault(token.group, {})
-        held.update({partition: (offset, note) for partition, offset in positions.items()})
+        held.update({partition: (at, notes[partition]) for partition, at in positions.items()})
 
     def commit(self) -> CommitOutcome:
         """Commit; UNKNOWN when no answer came."""

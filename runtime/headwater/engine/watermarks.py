@@ -1,0 +1,250 @@
+"""Event time: how far each task of an input has come, through batch, transaction and restart.
+
+A watermark is the greatest event time that a task has seen (Kafka Streams' stream time), record by
+record and never by batch: what is late does not depend on where a batch ends. It is kept in the
+note beside the committed position, and an abort takes it back to there.
+
+A partition that brings nothing for `idle_after` goes along with the others (Flink's idleness): its
+watermark becomes the least of those that are not idle, or the greatest where all are. That depends
+on the clock and on what this process holds, so the note keeps it: a restart repeats it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+
+from headwater.clock import Clock
+from headwater.flow.windows import LATEST_MS
+from headwater.model import Partition, Positions
+
+END_OF_TIME: Final = 253_402_300_799_999
+"""Milliseconds; 9999-12-31T23:59:59.999Z, past every window: the watermark of data that ended."""
+NOTED: Final = "watermark"
+IDLE: Final = "idle"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a task has come: its watermark in milliseconds, None before the first event time.
+
+    `is_idle`: it was told to be, and no record came since.
+    """
+
+    watermark: int | None = None
+    is_idle: bool = False
+
+
+NOTHING: Final = Standing()
+
+
+class Watermarks:
+    """The standings of the tasks of one input, staged as its stores are.
+
+    A batch: `observe` any number of times, then `keep` or `drop`. A transaction: any number of
+    batches, then `committed` or `aborted`. `idle_after_s` is None where partitions are waited for.
+    """
+
+    def __init__(self, idle_after_s: float | None = None) -> None:
+        self.idle_after_s: Final = idle_after_s
+        self._committed: dict[int, Standing] = {}
+        self._transaction: dict[int, Standing] = {}
+        self._batch: dict[int, Standing] = {}
+
+    # -- a batch ---------------------------------------------------------------------------------
+
+    def observe(self, tasks: pl.Series, times: pl.Series) -> tuple[pl.Series, Mapping[int, int]]:
+        """The watermark at each record, itself included, and those that moved, after all of them.
+
+        `tasks` and `times` (Int64, milliseconds, or null) are of equal length, in log order. A
+        time beyond any window moves nothing: it would make all that follows late.
+        """
+        times = times.set(times > LATEST_MS, None)
+        before = {task: self.standing(task) for task in tasks.unique()}
+        if len(before) == 1:
+            marks = _greatest_so_far(times, next(iter(before.values())).watermark)
+        else:
+            marks = _by_task(tasks, times, before)
+        last = pl.DataFrame({"task": tasks, "mark": marks}).group_by("task").last()
+        reached: dict[int, int] = {}
+        for task, mark in last.rows():
+            if mark is not None and mark != before[task].watermark:
+                reached[task] = mark
+            if task in reached or before[task].is_idle:
+                self._batch[task] = Standing(mark)
+        return marks, reached
+
+    def move(self, standings: Mapping[int, Standing]) -> Mapping[int, int]:
+        """Let tasks stand so without records; the watermarks that moved."""
+        before = {task: self.standing(task).watermark for task in standings}
+        self._batch.update(standings)
+        return {
+            task: new.watermark
+            for task, new in standings.items()
+            if new.watermark is not None and new.watermark != before[task]
+        }
+
+    def standing(self, task: int) -> Standing:
+        """How far a task has come in the batch."""
+        for layer in (self._batch, self._transaction, self._committed):
+            if task in layer:
+                return layer[task]
+        return NOTHING
+
+    def stage(self, task: int, standing: Standing) -> None:
+        """Let a task stand so after the batch."""
+        self._batch[task] = standing
+
+    def staged(self) -> Mapping[int, Standing]:
+        """The standings that the batch changed."""
+        return dict(self._batch)
+
+    def keep(self) -> None:
+        """The batch is part of the transaction."""
+        self._transaction.update(self._batch)
+        self._batch.clear()
+
+    def drop(self) -> None:
+        """The batch never was."""
+        self._batch.clear()
+
+    # -- a transaction ---------------------------------------------------------------------------
+
+    def note(self, task: int) -> Mapping[str, Any]:
+        """What to write beside the position of a task, as JSON can."""
+        return self.noted(self._transaction.get(task) or self._committed.get(task, NOTHING))
+
+    def noted(self, standing: Standing) -> Mapping[str, Any]:
+        """What to write of a standing beside a position."""
+        note: dict[str, Any] = {}
+        if standing.watermark is not None:
+            note[NOTED] = standing.watermark
+        if standing.is_idle:
+            note[IDLE] = True
+        return note
+
+    def committed(self) -> None:
+        """The transaction is committed."""
+        self._committed.update(self._transaction)
+        self._transaction.clear()
+
+    def aborted(self) -> None:
+        """The transaction never was, nor the batch."""
+        self._batch.clear()
+        self._transaction.clear()
+
+    # -- the assignment --------------------------------------------------------------------------
+
+    def assigned(self, notes: Mapping[int, str]) -> None:
+        """These are all the tasks held now, with the notes beside their positions."""
+        self.aborted()
+        self._committed = {task: self.parsed(note) for task, note in notes.items()}
+
+    def parsed(self, note: str) -> Standing:
+        """The standing that a note tells of."""
+        found = json.loads(note) if note.startswith("{") else {}
+        return Standing(found.get(NOTED), found.get(IDLE, False))
+
+    # -- idleness --------------------------------------------------------------------------------
+
+    def idle(self, quiet: frozenset[int]) -> Mapping[int, Standing]:
+        """Where the tasks stand now of which nothing comes, as far as that is news."""
+        held = {task: self.standing(task) for task in self._committed}
+        others = _without(held, quiet)
+        found: dict[int, Standing] = {}
+        for task in sorted(quiet & held.keys()):
+            known = [mark for mark in (held[task].watermark, others) if mark is not None]
+            new = Standing(max(known, default=None), is_idle=True)
+            if new != held[task]:
+                found[task] = new
+        return found
+
+
+class EventTimes:
+    """The watermarks of a process, by input topic. A product without state has none."""
+
+    def __init__(self, by_topic: Mapping[str, Watermarks], clock: Clock) -> None:
+        self._by_topic = by_topic
+        self._clock = clock
+        self._heard_s: dict[Partition, float] = {}
+
+    def assigned(self, partitions: Iterable[Partition], notes: Mapping[Partition, str]) -> None:
+        """These are all the partitions held now, with the notes beside their positions."""
+        held = [each for each in partitions if each.topic in self._by_topic]
+        for topic, watermarks in self._by_topic.items():
+            watermarks.assigned({p.index: notes.get(p, "") for p in held if p.topic == topic})
+        self._heard_s = dict.fromkeys(held, self._clock.monotonic())
+
+    def let_go(self, partitions: Iterable[Partition]) -> None:
+        """These go: nobody here tells when they are idle."""
+        for partition in partitions:
+            self._heard_s.pop(partition, None)
+
+    def heard(self, partitions: Iterable[Partition]) -> None:
+        """Records of these came just now."""
+        if self._heard_s:
+            now_s = self._clock.monotonic()
+            self._heard_s.update((each, now_s) for each in partitions if each in self._heard_s)
+
+    def idle(self, caught_up: Positions) -> Mapping[str, Mapping[int, Standing]]:
+        """Where idle tasks stand now, by topic, as far as that is news.
+
+        A partition whose end was not reached is not idle: what holds it up is here.
+        """
+        found: dict[str, Mapping[int, Standing]] = {}
+        for topic, watermarks in self._by_topic.items():
+            if watermarks.idle_after_s is not None:
+                since_s = self._clock.monotonic() - watermarks.idle_after_s
+                mine = [(p, at_s) for p, at_s in self._heard_s.items() if p.topic == topic]
+                self.heard(p for p, _ in mine if p not in caught_up)
+                quiet = frozenset(p.index for p, at_s in mine if p in caught_up and at_s <= since_s)
+                if standings := watermarks.idle(quiet):
+                    found[topic] = standings
+        return found
+
+    def note(self, partition: Partition) -> Mapping[str, Any]:
+        """What to write beside the position of a partition, as JSON can."""
+        watermarks = self._by_topic.get(partition.topic)
+        return {} if watermarks is None else watermarks.note(partition.index)
+
+    def keep(self) -> None:
+        """The batch is part of the transaction."""
+        for each in self._by_topic.values():
+            each.keep()
+
+    def committed(self) -> None:
+        """The transaction is committed."""
+        for each in self._by_topic.values():
+            each.committed()
+
+    def aborted(self) -> None:
+        """The transaction never was, nor the batch."""
+        for each in self._by_topic.values():
+            each.aborted()
+
+
+def _greatest_so_far(times: pl.Series, start: int | None) -> pl.Series:
+    marks = times.cum_max().forward_fill()
+    return marks if start is None else marks.fill_null(start).clip(lower_bound=start)
+
+
+def _by_task(tasks: pl.Series, times: pl.Series, before: Mapping[int, Standing]) -> pl.Series:
+    """The greatest so far of each task, in the places of its records."""
+    start = {task: each.watermark for task, each in before.items()}
+    starts = tasks.replace_strict(start, return_dtype=pl.Int64)
+    greatest = pl.max_horizontal(pl.col("time").cum_max().forward_fill().over("task"), "start")
+    frame = pl.DataFrame({"task": tasks, "time": times, "start": starts})
+    return frame.select(greatest).to_series()
+
+
+def _without(held: Mapping[int, Standing], quiet: frozenset[int]) -> int | None:
+    """What holds the quiet tasks back no longer: the others, or of all that are quiet the last."""
+    active = [each.watermark for task, each in held.items() if task not in quiet]
+    known = [mark for mark in active if mark is not None]
+    if active:
+        return min(known) if len(known) == len(active) else None
+    return max(
+        (each.watermark for each in held.values() if each.watermark is not None), default=None
+    )
