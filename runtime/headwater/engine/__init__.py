@@ -9,6 +9,7 @@ from headwater.engine.halting import OnIncompatible
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop
 from headwater.engine.outside import LoopSettings, Outside
+from headwater.engine.purging import Purging
 from headwater.engine.repartition import Repartition
 from headwater.engine.restoring import Restoring, StateSources
 from headwater.engine.section_task import SectionTask
@@ -40,6 +41,7 @@ __all__ = [
     "OnIncompatible",
     "Outside",
     "Publication",
+    "Purging",
     "Repartition",
     "Restoring",
     "Route",
