@@ -5,9 +5,9 @@ All an author of a product needs is here; the rooms below are ours.
 
 TYPE_CHECKING = False  # as in `typing`, without its import: the command line starts at once
 if TYPE_CHECKING:
-    from headwater.product import DataProduct, Flow, Snapshot
+    from headwater.product import DataProduct, DeadLetters, Flow, Snapshot
 
-__all__ = ["DataProduct", "Flow", "Snapshot"]
+__all__ = ["DataProduct", "DeadLetters", "Flow", "Snapshot"]
 
 
 def __getattr__(name: str) -> object:

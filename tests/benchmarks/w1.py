@@ -79,6 +79,9 @@ class Stopwatch:
     def restoring(self, left: int | None) -> None:
         pass
 
+    def parked(self, topic: str, keys: int, letters: int) -> None:
+        pass
+
     def ends(self, ends: Positions) -> None:
         pass
 

@@ -125,6 +125,7 @@ class Witness:
         self.refusals: list[Refusal] = []
         self.known_ends: Positions = {}
         self.used: Mapping[str, float] = {}
+        self.waiting_keys: dict[str, tuple[int, int]] = {}
 
     def alive(self) -> None: ...
 
@@ -160,6 +161,9 @@ class Witness:
 
     def restoring(self, left: int | None) -> None:
         self.restoring_left.append(left)
+
+    def parked(self, topic: str, keys: int, letters: int) -> None:
+        self.waiting_keys[topic] = (keys, letters)
 
     def ends(self, ends: Positions) -> None:
         self.known_ends = ends

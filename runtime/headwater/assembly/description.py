@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from headwater.assembly.gate import fate_line, today
+from headwater.assembly.parking import parked_changelogs
 from headwater.assembly.project import LoadedProduct
 from headwater.contract import Contract
 from headwater.product import (
@@ -30,6 +31,7 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
         "name": product.name,
         "owner": product.owner,
         "snapshot": {"every": snapshot.every, "mode": snapshot.mode} if snapshot else None,
+        **({"keep_order": True} if product.dead_letters.keep_order else {}),
         "inputs": [
             _input(stream, loaded.inputs[stream.contract_name]) for stream in product.inputs
         ],
@@ -38,7 +40,11 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
             for table in product.tables
         ],
         "outputs": [_output(out, loaded.outputs[out.topic]) for out in product.outputs],
-        "topics": [*(out.topic for out in product.outputs), f"{product.name}.dead-letters"],
+        "topics": [
+            *(out.topic for out in product.outputs),
+            f"{product.name}.dead-letters",
+            *parked_changelogs(loaded),
+        ],
     }
 
 

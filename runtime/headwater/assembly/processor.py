@@ -14,6 +14,7 @@ from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics, check_topic
 from headwater.adapters.registry import SchemaRegistry
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
+from headwater.assembly.parking import in_order, parked_changelogs, parked_stores
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
@@ -78,6 +79,7 @@ class Processor:
         self._topics = KafkaTopics(settings.kafka)
         self.dead_letters: Final = f"{loaded.name}.dead-letters"
         self._partitions = self._input_partitions()
+        self._changelogs = {**changelogs(loaded), **parked_changelogs(loaded)}
         require_tables(loaded, self._topics)
         self._prepare_topics()
         self._stores = self._stores_on_disk()
@@ -96,7 +98,7 @@ class Processor:
         )
         self.loop: Final = Loop(
             self._outside(telling, self._tables(maker)),
-            maker.tasks(),
+            in_order(loaded, maker.tasks(), self._stores, telling.monitor),
             StartPositions(self._start_policy(start), self._topics),
             window=_window(settings.dead_letters),
             settings=LoopSettings(
@@ -148,7 +150,7 @@ class Processor:
         for output in self._loaded.product.outputs:
             yield self._topic(output.topic, "log", most)
         yield self._topic(self.dead_letters, "dead-letters", most)
-        for changelog, source in changelogs(self._loaded).items():
+        for changelog, source in self._changelogs.items():
             yield TopicSettings(changelog, self._partitions[source], "table")
 
     def _topic(self, name: str, kind: Any, most: int) -> TopicSettings:
@@ -169,11 +171,12 @@ class Processor:
     def _stores_on_disk(self) -> Stores:
         """At `<state_dir>/<output>/<step>/<task>/`."""
         memory, directory = RocksDbMemory(STATE_BYTES), self._settings.state_dir
-        return stores_of(
-            self._loaded,
-            lambda output, step: RocksDbStores(directory / output / step, memory),
-            self._topics.topic_id,
-        )
+
+        def local(output: str, step: str) -> RocksDbStores:
+            return RocksDbStores(directory / output / step, memory)
+
+        steps = stores_of(self._loaded, local, self._topics.topic_id)
+        return Stores([*steps.held, *parked_stores(self._loaded, local, self._topics.topic_id)])
 
     # -- data path -----------------------------------------------------------------------------
 
@@ -216,7 +219,7 @@ class Processor:
             inputs={stream.topic: _start(stream) for stream in product.inputs},
             outputs=[output.topic for output in product.outputs],
             explicit=explicit,
-            changelogs=list(changelogs(self._loaded)),
+            changelogs=list(self._changelogs),
         )
 
 

@@ -136,6 +136,7 @@ def complete(product: DataProduct, file: Path, root: Path | None = None) -> Load
         plan = plan_between(output, source, contract, problems, tables)
         if plan is not None:
             plans[output.topic] = plan
+    problems += _order_mistakes(product, inputs, plans)
     if problems:
         raise DeclarationError(list(dict.fromkeys(problems)))
     return LoadedProduct(product, root, file, inputs, outputs, plans, tables)
@@ -232,6 +233,30 @@ def _claim_mistakes(product: DataProduct, inputs: Mapping[str, Contract]) -> Ite
             )
             origin = streams[0].origin
             yield Problem("TYPE_CLAIMED_TWICE", text, origin.file, origin.line)
+
+
+def _order_mistakes(
+    product: DataProduct, inputs: Mapping[str, Contract], plans: Mapping[str, Plan]
+) -> Iterator[Problem]:
+    """What `keep_order` asks of a product: inputs with keys, and letters that can be replayed."""
+    if not product.dead_letters.keep_order:
+        return
+    for stream in product.inputs:
+        contract = inputs.get(stream.contract_name)
+        if contract is not None and not contract.key:
+            text = (
+                f"{contract.topic} v{contract.version} has no key, and without one no record waits"
+                " for another; leave out keep_order=True, or read a contract with a key"
+            )
+            yield Problem("ORDER_WITHOUT_KEY", text, stream.origin.file, stream.origin.line)
+    for output in product.outputs:
+        plan = plans.get(output.topic)
+        for stage in plan.stateful if plan is not None else ():
+            text = (
+                f"{output.topic} has a step with state, {stage.step.name}: its letters cannot be"
+                " replayed, so none may wait for them; leave out keep_order=True"
+            )
+            yield Problem("ORDER_WITH_STATE", text, output.origin.file, output.origin.line)
 
 
 def plan_between(

@@ -8,6 +8,9 @@ from headwater.engine import StepStore, Stores, changelog_of
 from headwater.ports import LocalStores
 from headwater.state import KeyedStore, StoreSettings
 
+ChangelogId = Callable[[str], str]
+"""The broker's id of a changelog topic."""
+
 LocalStoresOf = Callable[[str, str], LocalStores]
 """The local stores of a step, by output topic and step name."""
 
@@ -21,9 +24,7 @@ def changelogs(loaded: LoadedProduct) -> dict[str, str]:
     }
 
 
-def stores_of(
-    loaded: LoadedProduct, local: LocalStoresOf, changelog_id: Callable[[str], str]
-) -> Stores:
+def stores_of(loaded: LoadedProduct, local: LocalStoresOf, changelog_id: ChangelogId) -> Stores:
     """The stores of all steps with state; `changelog_id` gives the id of a changelog topic."""
     held = []
     for output in loaded.product.outputs:

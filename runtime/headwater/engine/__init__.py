@@ -7,6 +7,7 @@ from headwater.engine.halting import OnIncompatible
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop
 from headwater.engine.outside import LoopSettings, Outside
+from headwater.engine.parking import Parked, ParkedKey, ParkingTask, parked_rows
 from headwater.engine.restoring import Restoring
 from headwater.engine.start import Start, StartPolicy, StartPositions
 from headwater.engine.stores import StepStore, Stores, changelog_of
@@ -31,6 +32,9 @@ __all__ = [
     "LoopSettings",
     "OnIncompatible",
     "Outside",
+    "Parked",
+    "ParkedKey",
+    "ParkingTask",
     "Publication",
     "Restoring",
     "Route",
@@ -48,5 +52,6 @@ __all__ = [
     "Watermarks",
     "Work",
     "changelog_of",
+    "parked_rows",
     "publish",
 ]

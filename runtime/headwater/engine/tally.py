@@ -25,7 +25,9 @@ class Tally:
 
     def add(self, work: Work) -> None:
         """Count a batch before it is staged. Raises TooManyBadRecordsError when a limit trips."""
-        self._window.observe(read=work.read, codes=work.codes, dead_letters=work.dead_letters)
+        bad = {**work.codes}
+        bad.pop(Code.PARKED, None)  # nothing is wrong with those
+        self._window.observe(read=work.read, codes=bad, dead_letters=work.dead_letters)
         self._read[work.topic] += work.read
         for publication in work.publications:
             self._written[publication.topic] += len(publication.values)

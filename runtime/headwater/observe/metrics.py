@@ -61,6 +61,8 @@ class Metrics(Collector):
         self._fenced = self._counter(catalogue.FENCED).labels(self._product)
         self._waiting = self._gauge(catalogue.WAITING).labels(self._product)
         self._restore_left = self._gauge(catalogue.RESTORE_LEFT).labels(self._product)
+        self._parked_keys = self._gauge(catalogue.PARKED_KEYS)
+        self._parked_letters = self._gauge(catalogue.PARKED_LETTERS)
         self._table_keys = self._gauge(catalogue.TABLE_KEYS)
         self._table_left = self._gauge(catalogue.TABLE_RECORDS_LEFT)
         self._table_refused = self._counter(catalogue.TABLE_RECORDS_REFUSED)
@@ -139,6 +141,11 @@ class Metrics(Collector):
     def restoring(self, left: int) -> None:
         """So many changelog records are still to be read before records are processed."""
         self._restore_left.set(left)
+
+    def parked(self, topic: str, keys: int, letters: int) -> None:
+        """So many keys of an input are parked, with so many open letters."""
+        self._parked_keys.labels(self._product, topic).set(keys)
+        self._parked_letters.labels(self._product, topic).set(letters)
 
     def tables(self, standings: Sequence[TableStanding]) -> None:
         """All broadcast tables as they are now."""

@@ -101,6 +101,10 @@ class ProcessMonitor:
         self._health.restoring(left)
         self._metrics.restoring(left or 0)
 
+    def parked(self, topic: str, keys: int, letters: int) -> None:
+        """So many keys of an input wait for a replay, with so many open letters."""
+        self._metrics.parked(topic, keys, letters)
+
     def ends(self, ends: Positions) -> None:
         """The read_committed ends of partitions that stand still."""
         self._metrics.ends(ends)

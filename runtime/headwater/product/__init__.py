@@ -1,5 +1,6 @@
 """What an author declares: products, flows, snapshot policies. Nothing runs here."""
 
+from headwater.product.dead_letters import DeadLetters
 from headwater.product.declaration import DataProduct, Output
 from headwater.product.flow import (
     Filter,
@@ -24,6 +25,7 @@ from headwater.product.snapshot import Snapshot
 
 __all__ = [
     "DataProduct",
+    "DeadLetters",
     "Filter",
     "Flow",
     "Join",
