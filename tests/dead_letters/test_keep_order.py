@@ -10,14 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 from tests.dead_letters.conftest import FIRST, SECOND, SetAside
 from tests.dead_letters.order import OrderWorld
+from tests.engine.conftest import DEAD, Process
 from tests.engine.test_exactly_once import STEPS, Histories
 from tests.faults.harness import END_S, Bench, until
 
+from headwater.adapters.memory import MemoryTransactionalLog
 from headwater.adapters.memory.faults import Operation
 from headwater.assembly import letters_parked
 from headwater.assembly.letters import Selection
 from headwater.assembly.letters_replay import Replayed
 from headwater.errors import FencedError, StartRefusedError, UnavailableError, UnverifiableError
+from headwater.model import Letter, Partition
 
 EXAMPLES: Final = 30
 VALUES: Final = [b"a", b"a", b"a", b"bad", b"never"]
@@ -28,7 +31,7 @@ SELECTIONS: Final = [
 ]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a group to be empty, or for a transaction to end."""
     for name in ("EMPTY_GROUP_S", "LOOK_S", "UNDECIDED_S"):
@@ -135,6 +138,7 @@ class Orders(Histories):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("at_once")
 def test_no_record_overtakes_one_of_its_key_that_was_set_aside() -> None:
     """Whatever fails, is replayed, discarded or killed, in any order, and at last all is out."""
     machine = type("Machine", (Orders,), {"new_world": staticmethod(OrderWorld)})
@@ -148,6 +152,132 @@ def test_no_record_overtakes_one_of_its_key_that_was_set_aside() -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def run(world: OrderWorld) -> Process:
+    """One process from start to end, over several batches; its session is over at once."""
+    process = world.process(poll_size=4)
+    process.run()
+    process.ended = process.ended or "stopped"
+    world.broker.group("product").members.clear()
+    return process
+
+
+def codes(world: OrderWorld) -> dict[int, str]:
+    """The codes of the open letters, by the numbers of their records."""
+    numbers = {
+        (record.partition, record.offset): int((record.value or b"").rpartition(b"#")[2])
+        for record in world.broker.visible("in")
+    }
+    opened = [letter for letter, status in world.letters().values() if status == "open"]
+    return {numbers[each.source, each.source_offset]: each.code for each in opened}
+
+
+def set_aside(*values: bytes) -> OrderWorld:
+    """A world whose product has read these; every fifth has the same key."""
+    world = OrderWorld()
+    world.feed(*values)
+    run(world)
+    world.check_complete()
+    return world
+
+
+def replayed(world: OrderWorld) -> Replayed:
+    """What came of a replay that was not refused."""
+    world.is_mended = True
+    done = world.replay()
+    assert isinstance(done, Replayed), done
+    world.check()
+    return done
+
+
+@pytest.mark.usefixtures("at_once")
+def test_followers_of_a_bad_record_are_parked_in_its_batch_and_in_later_ones() -> None:
+    """They are letters of their own, no bad records, and say what they wait for."""
+    world = set_aside(b"bad", *[b"a"] * 15)
+    assert codes(world) == {1: "STEP_FAILED", 6: "PARKED", 11: "PARKED", 16: "PARKED"}
+    assert world.processes[-1].monitor.waiting_keys == {"in": (1, 4)}
+    assert world.processes[-1].window.counts() == (16, 1)
+    waiting = [letter for letter, _ in world.letters().values() if letter.behind is not None]
+    (first,) = {letter.behind for letter in waiting}
+    at = f"{waiting[0].source}@{first}"
+    assert {each.message for each in waiting} == {
+        f"waits for {at}, a record of its key that was set aside"
+    }
+    done = replayed(world)
+    assert (done.replayed, codes(world), world.parked()) == (4, {}, {})
+    world.feed(*[b"a"] * 5)
+    run(world)
+    world.check_complete()
+    assert codes(world) == {}
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_restart_that_reads_the_tail_again_counts_no_parked_records() -> None:
+    """Promise 6: the window of bad records is rebuilt without those that merely wait."""
+    world = set_aside(b"bad", *[b"a"] * 15)
+    world.feed(b"a")
+    assert run(world).window.counts() == (17, 1)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_replay_comes_to_the_next_record_that_cannot_be_taken() -> None:
+    """What follows it stays; without it, the rest comes."""
+    world = set_aside(b"bad", *[b"a"] * 4, b"never", *[b"a"] * 9)
+    done = replayed(world)
+    assert (done.replayed, done.failed_again, done.left_behind) == (1, {"STEP_FAILED": 1}, 1)
+    assert codes(world) == {6: "STEP_FAILED", 11: "PARKED"}
+    (place,) = [at for at, (each, _) in world.letters().items() if each.attempts > 1]
+    assert isinstance(world.discard(place), Replayed)
+    world.check()
+    assert replayed(world).replayed == 1
+    assert (codes(world), world.parked()) == ({}, {})
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_product_that_runs_is_not_replayed() -> None:
+    """It has the parked keys in memory: not even when it has nothing to do."""
+    world = set_aside(b"bad", *[b"a"] * 9)
+    process = world.process().begin()
+    for _ in range(10):
+        process.step()
+    for outcome in (world.replay(), world.discard(next(iter(world.letters())))):
+        assert isinstance(outcome, StartRefusedError)
+        assert outcome.code == "GROUP_ACTIVE"
+    assert codes(world) == {1: "STEP_FAILED", 6: "PARKED"}
+
+
+@pytest.mark.usefixtures("at_once")
+def test_letters_behind_an_open_transaction_are_not_overlooked() -> None:
+    """A process that was killed may have left one open; a replay waits for its end."""
+    world = set_aside(b"bad", *[b"a"] * 9)
+    killed = MemoryTransactionalLog(world.broker, transactional_id="killed")
+    killed.initialise()
+    killed.begin()
+    killed.produce_letters(DEAD, [Letter(None, b"", [])])
+    assert isinstance(world.replay(), UnavailableError)
+    world.broker.clock.advance(11.0)
+    assert replayed(world).replayed == 2
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_key_whose_letters_are_gone_is_free_after_a_replay() -> None:
+    """Letters are kept for thirty days; nothing waits for what can never come."""
+    world = set_aside(b"bad", *[b"a"] * 9)
+    letters = world.broker.partition(Partition(DEAD, 0))
+    letters.beginning = letters.end
+    assert isinstance(world.replay(), Replayed)
+    assert not world.parked()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_positions_and_their_notes_are_as_they_were() -> None:
+    """A replay puts them into its transactions, and says nothing new with them."""
+    world = set_aside(b"bad", *[b"a"] * 9)
+    before = dict(world.broker.group("product").offsets)
+    assert any(note for _, note in before.values())
+    replayed(world)
+    assert world.broker.group("product").offsets == before
 
 
 def in_order(release: str) -> str:

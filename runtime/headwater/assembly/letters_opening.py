@@ -150,10 +150,8 @@ class DeadLetters:
         if end is None:
             end = max(offset + 1, end_of_damage(self._settings.kafka, partition, offset))
         self._audit.prepare(is_creating=self._is_dev)
-        with closing(self._log), closing(self._group):
-            Skipper(self._group, self._log, self._audit, self.actor, self._topics).skip(
-                place, end, reason
-            )
+        skipper = Skipper(self._group, self._log, self._audit, self.actor, self._topics)
+        skipper.skip(place, end, reason)
         return end
 
     def _require_input(self, partition: Partition) -> None:

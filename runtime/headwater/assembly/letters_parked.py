@@ -130,9 +130,9 @@ class ParkedKeys:
         return True
 
     def _await_decisions(self) -> None:
-        """A killed process may have left a transaction open: committed letters behind it are unseen.
+        """Committed letters behind a transaction that a killed process left open are not seen yet.
 
-        Whatever else it holds can no longer be committed, and ends by its timeout.
+        It can no longer be committed, and ends by its timeout. Raises UnavailableError.
         """
         deadline_s = SYSTEM.monotonic() + UNDECIDED_S
         for topic in (f"{self._product}.dead-letters", *self._changelogs.values()):

@@ -20,11 +20,13 @@ from headwater.contract import (
     misfits,
     required,
 )
+from headwater.engine import changelog_of
 from headwater.errors import DeclarationError, Problem
 from headwater.flow import NO_TABLES, Columns, Ground, HeldTable, Plan, TableRows, Tables
 from headwater.flow.stage import Around
 from headwater.product import DataProduct, Join, Map, Origin, Output, Stream, Table
 from headwater.product.names import (
+    MAX_TOPIC_LENGTH,
     PRODUCT_NAME,
     contract_mistake,
     folder_of,
@@ -243,6 +245,10 @@ def _order_mistakes(
         return
     for stream in product.inputs:
         contract = inputs.get(stream.contract_name)
+        changelog = changelog_of(f"{product.name}.dead-letters", stream.topic)
+        if len(changelog) > MAX_TOPIC_LENGTH:
+            text = f"{changelog} is too long for a topic of Kafka, and keep_order=True needs it"
+            yield Problem("INVALID_NAME", text, stream.origin.file, stream.origin.line)
         if contract is not None and not contract.key:
             text = (
                 f"{contract.topic} v{contract.version} has no key, and without one no record waits"

@@ -37,6 +37,7 @@ def fields_of(entry: Entry) -> dict[str, Any]:
         "schema_id": letter.schema_id,
         "schema_guid": letter.schema_guid,
         "omitted": sorted(letter.omitted),
+        "behind": letter.behind,
     }
 
 
