@@ -21,8 +21,9 @@ def chain_of(letter: StoredLetter) -> Chain:
 
 def whole_chains(asked: frozenset[Place], letters: Sequence[StoredLetter]) -> frozenset[Place]:
     """The places of all open letters that come back with those that are asked for."""
-    chains = {chain_of(letter) for letter in letters if place_of(letter) in asked}
-    return frozenset(place_of(letter) for letter in letters if chain_of(letter) in chains)
+    waited_for = {chain_of(letter) for letter in letters if letter.behind is not None}
+    chains = waited_for & {chain_of(letter) for letter in letters if place_of(letter) in asked}
+    return asked | {place_of(letter) for letter in letters if chain_of(letter) in chains}
 
 
 class Stalled:
