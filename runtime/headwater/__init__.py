@@ -5,9 +5,29 @@ All an author of a product needs is here; the rooms below are ours.
 
 TYPE_CHECKING = False  # as in `typing`, without its import: the command line starts at once
 if TYPE_CHECKING:
-    from headwater.product import DataProduct, DeadLetters, Flow, Snapshot
+    from headwater.product import (
+        DataProduct,
+        DeadLetters,
+        Flow,
+        ProcessContext,
+        Snapshot,
+        aggregates,
+        hopping,
+        session,
+        tumbling,
+    )
 
-__all__ = ["DataProduct", "DeadLetters", "Flow", "Snapshot"]
+__all__ = [
+    "DataProduct",
+    "DeadLetters",
+    "Flow",
+    "ProcessContext",
+    "Snapshot",
+    "aggregates",
+    "hopping",
+    "session",
+    "tumbling",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -15,7 +15,7 @@ HeadwaterError                 what, where, what to do next; a stable code; an e
 │   ├── RuleBrokenError        a rule of severity `stop` was broken          exit 65
 │   ├── ResultRefusedError     what no single record made was refused        exit 65
 │   ├── HaltedError            a partition cannot be read on                 exit 65
-│   └── StartRefusedError      the topics do not fit the declaration         exit 78
+│   └── StartRefusedError      topics or state do not fit the declaration    exit 78
 │       └── DamagedError       what a snapshot stored cannot be read again   exit 78
 ├── UnknownSchemaError         the registry says: no such id (definite)
 ├── DeclarationError           mistakes in products or contracts, all at once exit 78

@@ -11,6 +11,9 @@ Headers = Sequence[tuple[str, bytes | None]]
 UNREADABLE_HEADERS: Final[Headers] = (("headwater.unreadable-headers", None),)
 """What stands for the headers of a record one of whose names is not UTF-8: no client reads them."""
 
+ELSEWHERE: Final[Headers] = (("headwater.elsewhere", None),)
+"""What stands for the headers of a record whose bytes are not at hand: they stand in its log."""
+
 SchemaRef = int | UUID
 """How a record names its writer's schema: by the registry's id, or by its GUID (in a header)."""
 
@@ -66,6 +69,9 @@ class Code(StrEnum):
     OVERSIZED_IN = "OVERSIZED_IN"
     TOO_MANY_HEADERS = "TOO_MANY_HEADERS"
     FUTURE_EVENT = "FUTURE_EVENT"
+    NO_EVENT_TIME = "NO_EVENT_TIME"
+    LATE = "LATE"
+    NUMBER_TOO_LARGE = "NUMBER_TOO_LARGE"
     STEP_FAILED = "STEP_FAILED"
     STEP_TIMEOUT = "STEP_TIMEOUT"
     PROCESS_DIED = "PROCESS_DIED"
@@ -161,14 +167,60 @@ class RuleViolation:
 
 @dataclass(frozen=True, slots=True)
 class TableStanding:
-    """How far a broadcast table is read.
+    """How far a table is read.
 
-    `keys` it holds; `left` are the offsets still to read up to the end as of the start.
+    `keys` it holds; `left` are the offsets still to read, up to the end as of the start or of the
+    assignment.
     """
 
     topic: str
     keys: int
     left: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreStanding:
+    """How far the state of a step of an output is restored, all tasks held here together.
+
+    So many entries were `loaded` from checkpoints and `read` from the changelog; `left` are the
+    offsets still to read at most. `seconds` since it began; `is_done`: nothing is left to do.
+    """
+
+    output: str
+    step: str
+    loaded: int
+    read: int
+    left: int
+    seconds: float
+    is_done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStanding:
+    """What is held of the state of a step of an output, all tasks held here together.
+
+    `keys` is the local store's estimate; bytes on disk, and of what is cached in memory.
+    """
+
+    output: str
+    step: str
+    keys: int
+    disk_bytes: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointStanding:
+    """A checkpoint of a task that was written, or given up: then `failure` says why.
+
+    `seconds` since its first slice.
+    """
+
+    output: str
+    step: str
+    task: int
+    seconds: float
+    failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,3 +105,44 @@ def test_no_group_is_joined(outside: Outside, reader: Reader) -> None:
     reader.follower.assign({Partition(topic, 0): 0})
     reader.until(lambda: reader.values() == [1])
     assert not outside.topics.group_offsets("headwater.reader", topic)
+
+
+def test_records_are_told_apart_by_topic_and_each_piece_is_of_one_partition(
+    outside: Outside, reader: Reader
+) -> None:
+    """Partitions of two topics have the same numbers; a poll brings both."""
+    first, second = outside.topic("one", 1), outside.topic("two", 1)
+    outside.write(first, *(b"%d" % n for n in range(20)))
+    outside.write(second, *(b"%d" % n for n in range(100, 120)))
+    reader.follower.assign({Partition(first, 0): 0, Partition(second, 0): 0})
+    reader.until(lambda: len(reader.records) == 40)
+    for topic, values in ((first, range(20)), (second, range(100, 120))):
+        held = [each for each in reader.records if each.partition.topic == topic]
+        assert [int(each.value or b"") for each in held] == list(values)
+
+
+def test_other_partitions_may_take_the_place_of_some(outside: Outside, reader: Reader) -> None:
+    """What goes brings nothing more; what stays goes on, and nothing comes twice."""
+    topic = outside.topic("table", 3)
+    zero, one, two = (Partition(topic, index) for index in range(3))
+    outside.write(topic, *(b"%d" % n for n in range(60)))
+    ends = outside.settled(topic)
+    reader.follower.assign({zero: 0, one: 0})
+    reader.until(
+        lambda: all(reader.follower.positions()[each] == ends[each] for each in (zero, one))
+    )
+    assert two not in reader.follower.positions()
+    reader.follower.assign({one: reader.follower.positions()[one], two: 0})
+    outside.write(topic, *(b"%d" % n for n in range(60, 90)))
+    more = outside.settled(topic)
+    reader.until(
+        lambda: all(reader.follower.positions()[each] == more[each] for each in (one, two))
+    )
+    assert zero not in reader.follower.positions()
+    for each, end in ((zero, ends[zero]), (one, more[one]), (two, more[two])):
+        offsets = [record.offset for record in reader.records if record.partition == each]
+        assert offsets == sorted(set(offsets))
+        assert max(offsets, default=-1) < end
+    seen = {int(record.value or b"") for record in reader.records}
+    of_zero = {int(r.value or b"") for r in outside.visible(topic) if r.partition == zero}
+    assert seen | of_zero == set(range(90))

@@ -32,6 +32,20 @@ def test_an_aborted_batch_leaves_no_visible_event(outside: Outside) -> None:
     assert [record.value for record in outside.visible(topic)] == [b"committed"]
 
 
+def test_an_empty_key_is_a_key(outside: Outside) -> None:
+    """All its records are in the partition that its hash says; only those without a key go round.
+
+    Rows whose key is null go through a repartition topic under it.
+    """
+    topic, log = outside.topic("out", 7), outside.log()
+    log.begin()
+    log.produce(topic, [b""] * 20, [b"%d" % number for number in range(20)])
+    log.commit()
+    found = outside.visible(topic)
+    assert {record.partition.index for record in found} == {partition_of(b"", 7)}
+    assert [record.key for record in found] == [b""] * 20
+
+
 def test_nothing_is_visible_before_the_commit(outside: Outside) -> None:
     """The read_committed end stays behind an open transaction, and moves on with its commit."""
     topic, log = outside.topic("out", 1), outside.log()

@@ -7,6 +7,7 @@ Run: python tests/benchmarks/state.py [KEYS CACHE_MIB]
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,7 @@ import polars as pl
 from headwater.adapters.directory import DirectoryStorage
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
 from headwater.contract import StateRows
-from headwater.state import KeyedStore, StoreSettings, newest_checkpoint
+from headwater.state import Checkpoint, KeyedStore, StoreSettings, checkpoints
 
 BATCH: Final = 10_000
 ROUNDS: Final = 60
@@ -96,11 +97,11 @@ def checkpointed(store: KeyedStore, stores: RocksDbStores, directory: Path, time
             pass
 
     timed.run("checkpoint", write)
-    found = newest_checkpoint(storage, "benchmark", 0, "log")
-    assert found is not None
+    found = next(checkpoints(storage, "benchmark", 0))
+    assert isinstance(found, Checkpoint)
     other = KeyedStore(ROWS, stores, StoreSettings("log"))
     other.assign(1)
-    timed.run("load", lambda: other.load(1, found))
+    timed.run("load", lambda: deque(other.load(1, found), 0))
     other.release(1)
 
 

@@ -17,12 +17,15 @@ from headwater.assembly.processor import Processor, Telling
 from headwater.assembly.project import load_product
 from headwater.config import load_settings
 from headwater.model import (
+    CheckpointStanding,
     Code,
     Halt,
     Partition,
     Positions,
     Refusal,
+    RestoreStanding,
     RuleViolation,
+    StoreStanding,
     TableStanding,
 )
 from headwater.ports import CommitOutcome
@@ -60,6 +63,12 @@ class Stopwatch:
     def skipped(self, records: Mapping[str, int]) -> None:
         pass
 
+    def late(self, rows: Mapping[str, int]) -> None:
+        pass
+
+    def duplicates(self, rows: Mapping[str, int]) -> None:
+        pass
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         pass
 
@@ -76,7 +85,16 @@ class Stopwatch:
     def waiting(self, reason: str | None) -> None:
         pass
 
-    def restoring(self, left: int | None) -> None:
+    def restoring(self, standings: Sequence[RestoreStanding]) -> None:
+        pass
+
+    def checkpoint_passed_over(self, name: str, reason: str) -> None:
+        pass
+
+    def checkpointed(self, checkpoint: CheckpointStanding) -> None:
+        pass
+
+    def stores(self, standings: Sequence[StoreStanding]) -> None:
         pass
 
     def parked(self, topic: str, keys: int, letters: int) -> None:

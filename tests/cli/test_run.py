@@ -2,17 +2,23 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.testing.conftest import Project
 
+from headwater.adapters.memory import MemoryBroker, MemoryTopics
+from headwater.assembly.project import load_product
 from headwater.assembly.running import BrokenRule, Summary
+from headwater.assembly.workers import require_work
 from headwater.cli import run as command
 from headwater.cli.main import main
 from headwater.config import Settings
+from headwater.errors import StartRefusedError
+from headwater.ports import TopicSettings
 
 Started = list[Mapping[str, tuple[Sequence[str], Mapping[str, str]]]]
 
@@ -83,6 +89,47 @@ def test_a_product_named_twice_runs_once(
             "shop.b": ([*shared, "shop.b"], {"HEADWATER_METRICS__PORT": "9001"}),
         }
     ]
+
+
+def test_workers_are_children_with_a_number_and_one_address(
+    project: Project, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child per product and worker; a worker listens where only the parent asks."""
+    ports = []
+
+    @contextmanager
+    def gathered(
+        _loaded: object, count: int, _settings: object, port: int
+    ) -> Iterator[list[Mapping[str, str]]]:
+        ports.append(port)
+        yield [{"number": str(number)} for number in range(count)]
+
+    monkeypatch.setattr(command, "gathered", gathered)
+    monkeypatch.setenv("HEADWATER_METRICS__PORT", "9000")
+    assert run(monkeypatch, "shop.a", "shop.b", "--workers", "2") == 0
+    assert ports == [9000, 9001]
+    assert started == [
+        {
+            f"{product} worker {number}": (
+                ["run", "--format", "text", "--", product],
+                {"number": str(number)},
+            )
+            for product in ("shop.a", "shop.b")
+            for number in range(2)
+        }
+    ]
+
+
+def test_workers_that_would_have_no_partition_are_refused(project: Project) -> None:
+    """With both numbers; an input that does not exist is for the start to tell."""
+    topics = MemoryTopics(MemoryBroker())
+    loaded = load_product("shop.a")
+    require_work(loaded, 4, topics)
+    topics.create([TopicSettings("shop.orders", 3, "log")])
+    require_work(loaded, 3, topics)
+    with pytest.raises(StartRefusedError, match=r"--workers 4, and shop\.orders has 3 ") as caught:
+        require_work(loaded, 4, topics)
+    assert (caught.value.code, caught.value.exit_code) == ("TOO_MANY_WORKERS", 78)
 
 
 def test_one_product_named_twice_needs_no_children(

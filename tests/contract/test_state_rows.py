@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from headwater.contract import StateRows
+from headwater.contract import expansion as expanding
 from headwater.errors import DeclarationError, FatalError, RebuildError
 
 WHEN = datetime(2024, 2, 29, 12, 30, 1, 123456, tzinfo=UTC)
@@ -65,6 +66,13 @@ def test_all_types_stand_in_one_row() -> None:
     rows = StateRows(schema)
     mixed = frame.select(reversed(frame.columns)).with_columns(_row=pl.lit(1))
     assert_frame_equal(rows.decode(rows.encode(mixed)), frame)
+
+
+def test_rows_of_many_megabytes_come_back_too() -> None:
+    """A slice of a changelog, or a batch, may be larger than the codec takes at once."""
+    rows = StateRows({"name": pl.String(), "n": pl.Int64()})
+    frame = pl.DataFrame({"name": ["x" * 1000] * 9_000, "n": range(9_000)})
+    assert rows.decode(rows.encode(frame)).equals(frame)
 
 
 def test_no_rows_are_no_values() -> None:
@@ -196,3 +204,25 @@ def test_a_frame_of_other_types_is_not_cast() -> None:
         StateRows({"n": pl.Int64()}).encode(pl.DataFrame({"n": [1]}, schema={"n": pl.Int32()}))
     with pytest.raises(TypeError):
         StateRows({"n": pl.Int64()}).encode(pl.DataFrame({"m": [1]}))
+
+
+def test_rows_with_long_lists_are_read_however_many_there_are() -> None:
+    """The codec takes four million slots at once: what a few hundred sketches have."""
+    rows = StateRows({"hashes": pl.List(pl.Int64())})
+    least = pl.int_range(2**62, 2**62 + 4097, eager=True).implode()
+    frame = pl.DataFrame({"hashes": pl.concat([least] * 120)})
+    values = rows.encode(frame)
+    assert rows.decode(values).equals(frame)
+    with pytest.raises(RebuildError):
+        rows.decode([*values, values[0][:-9]])
+
+
+def test_many_rows_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the columns of all at once might be too large; a bad one among them is found."""
+    rows = StateRows({"n": pl.Int64()})
+    frame = pl.DataFrame({"n": range(100)})
+    values = rows.encode(frame)
+    monkeypatch.setattr(expanding, "MAX_SLOTS", 40)
+    assert rows.decode(values).equals(frame)
+    with pytest.raises(RebuildError):
+        rows.decode([*values[:70], values[70][:-1], *values[71:]])

@@ -10,10 +10,11 @@ import polars as pl
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema
 from tests.dead_letters.conftest import SetAside
 from tests.faults.damaging import damage
 from tests.faults.harness import START_S, Bench, until
+from tests.registry.confluent import registry_client
 
 from headwater.errors import HaltedError
 from headwater.model import Partition
@@ -47,7 +48,7 @@ def feed(world: SetAside, partition: Partition, values: Sequence[bytes]) -> None
 def halt(world: SetAside, partition: Partition) -> None:
     """One record that the product's contract can never read, and good ones behind it."""
     schema = Schema(json.dumps(INCOMPATIBLE), "AVRO")
-    with SchemaRegistryClient({"url": world.bench.addresses.registry}) as client:
+    with registry_client(world.bench.addresses.registry) as client:
         client.set_compatibility(f"{world.source}-value", "NONE")
         schema_id = client.register_schema(f"{world.source}-value", schema)
     unreadable = b"\0" + schema_id.to_bytes(4, "big") + b"\x04A1"

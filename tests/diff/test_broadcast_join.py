@@ -1,4 +1,4 @@
-"""Two definitions that join a table: both find the same rows of it."""
+"""Two definitions that join a table, whole or by its partitions: both find the same rows."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ from headwater.errors import StartRefusedError
 from headwater.ports import TopicSettings
 
 BODY = """\
-notes = product.table("shop.notes", contract=1, broadcast=True)
+notes = product.table("shop.notes", contract=1, broadcast=WHOLE)
 found = orders.select("id", "n")
 joined = found.join(notes, on="id", columns={"text": "note"}, how="HOW")
 product.publish(joined, contract=1)
 """
 
 
-def body(how: str) -> str:
+def body(how: str, *, whole: bool = True) -> str:
     """A definition with this kind of join."""
-    return BODY.replace("HOW", how)
+    return BODY.replace("HOW", how).replace("WHOLE", str(whole))
 
 
 @pytest.fixture
@@ -40,11 +40,15 @@ def joining(shop: Shop) -> Shop:
     return shop
 
 
-def test_the_tables_are_read_before_the_first_record(joining: Shop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole", [True, False], ids=["broadcast", "co-partitioned"])
+def test_the_tables_are_read_before_the_first_record(
+    joining: Shop, tmp_path: Path, whole: bool
+) -> None:
     """The same definition is equal; an inner join takes away what found nothing."""
+    joining.product(joining.root, body("left", whole=whole))
     same = joining.diff(joining.product(tmp_path / "same", body("left"), "lone"))
     assert same.findings() == []
-    inner = joining.diff(joining.product(tmp_path / "inner", body("inner"), "lone"))
+    inner = joining.diff(joining.product(tmp_path / "in", body("inner", whole=whole), "lone"))
     rows = inner.ports[None].rows
     kept = sum(1 for n in range(100) if 1 <= n % 40 < 20)
     assert rows["equal"] == kept

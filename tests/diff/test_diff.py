@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from tests.registry.confluent import registry_client
 
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.assembly import feed as feed_module
@@ -69,18 +69,28 @@ class Project:
         return done.returncode, done.stdout, done.stderr
 
     def outside(self) -> tuple[Any, ...]:
-        """Everything a command could leave behind: topics with their ends, groups, subjects."""
+        """What a command could leave behind: topics, the ends of those it may know, subjects.
+
+        Other topics of the session grow by themselves: the broker ends what processes of other
+        tests left open when they were killed, and writes down that their members are gone.
+        """
         topics = KafkaTopics({"bootstrap.servers": self.stack.kafka})
         admin = AdminClient({"bootstrap.servers": self.stack.kafka, "log_level": 2})
-        names = sorted(admin.list_topics(timeout=10).topics)
-        groups = admin.list_consumer_groups().result().valid
-        with SchemaRegistryClient({"url": self.stack.registry}) as registry:
+        names = [name for name in admin.list_topics(timeout=10).topics if name[:2] != "__"]
+        known = [name for name in names if name.startswith((self.topic, PRODUCT, "_headwater."))]
+        with registry_client(self.stack.registry) as registry:
             subjects = registry.get_subjects()
         return (
-            {name: topics.high_watermarks(name) for name in names},
-            sorted(group.group_id for group in groups),
+            sorted(names),
+            {name: topics.high_watermarks(name) for name in known},
+            topics.group_offsets(PRODUCT, self.topic),
             sorted(subjects),
         )
+
+    def groups(self) -> set[str]:
+        """The groups there are."""
+        admin = AdminClient({"bootstrap.servers": self.stack.kafka, "log_level": 2})
+        return {group.group_id for group in admin.list_consumer_groups().result().valid}
 
 
 def _write(path: Path, text: str) -> None:
@@ -109,9 +119,10 @@ def test_a_changed_bound_changes_just_the_rows_between_the_bounds(project: Proje
     left = project.departures.filter(pl.col("dep_delay").is_not_null())
     between = left.filter((pl.col("dep_delay") > 15) & (pl.col("dep_delay") <= 30)).height
     next_ = project.checkout("next", **{"LATE_MINUTES = 15": "LATE_MINUTES = 30"})
-    before = project.outside()
+    before, groups = project.outside(), project.groups()
     code, out, err = project.run("diff", PRODUCT, "--candidate", str(next_), "--format", "json")
     assert project.outside() == before
+    assert project.groups() <= groups  # one of another test may go meanwhile
     assert (code, err.split(":")[0]) == (1, "DIFFERENT"), err
     assert "--allow changed:late" in err
     found = json.loads(out)

@@ -65,12 +65,16 @@ def test_up_again_changes_nothing(directory: Path, running: Addresses) -> None:
     assert pids(directory) == before
 
 
-def test_events_and_schemas_survive_a_restart(directory: Path, running: Addresses) -> None:
-    """After `down` and `up` a reader finds what was published, at the same address."""
+def test_events_and_schemas_survive_a_restart_by_two_at_once(
+    directory: Path, running: Addresses
+) -> None:
+    """After `down` the second `up` waits for the first, and a reader finds what was published."""
     publish(running, b"kept")
     down(directory)
     assert addresses(directory) is None
-    assert up(directory) == running
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(up, [directory, directory])
+    assert first == second == running, "they did not start one stack at its old address"
     assert read_one(running) == b"kept"
     with urllib.request.urlopen(f"{running.registry}/subjects", timeout=5) as reply:  # noqa: S310 - loopback
         assert "events-value" in json.load(reply)
@@ -124,26 +128,17 @@ def test_a_service_that_died_is_started_again(directory: Path, running: Addresse
     assert untouched == registry
 
 
-def test_two_ups_at_once_start_one_stack(directory: Path, running: Addresses) -> None:
-    """The second waits for the first and then finds everything running."""
-    down(directory)
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(up, [directory, directory])
-    assert first == second == running
-
-
-def test_down_finds_what_a_killed_command_started(directory: Path) -> None:
+def test_down_finds_what_a_killed_command_started(tmp_path: Path) -> None:
     """A `kill -9` of the command in the middle of `up` leaves nothing that `down` cannot stop."""
-    down(directory)
-    home = Home.within(directory)
-    command = subprocess.Popen([*COMMAND, "up"], cwd=directory, stderr=subprocess.DEVNULL)
+    home = Home.within(tmp_path)
+    command = subprocess.Popen([*COMMAND, "up"], cwd=tmp_path, stderr=subprocess.DEVNULL)
     with command:
         assert process.wait_until(
             lambda: all(home.running(name) for name in ("kafka", "registry")), 30
         )
         command.kill()
     records = [home.running(name) for name in ("kafka", "registry")]
-    down(directory)
+    down(tmp_path)
     for record in records:
         assert record is not None
         assert not process.is_running(record)

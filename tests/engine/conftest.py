@@ -6,6 +6,8 @@ from typing import Literal
 
 import polars as pl
 import pytest
+from tests.engine.scripted import ScriptedSandbox
+from tests.engine.witness import Witness
 
 from headwater.adapters.memory import (
     MemoryBroker,
@@ -17,8 +19,9 @@ from headwater.adapters.memory import (
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
-    BroadcastTables,
+    Checkpoints,
     CommitPolicy,
+    FollowedTables,
     Loop,
     LoopSettings,
     Outside,
@@ -26,6 +29,7 @@ from headwater.engine import (
     Restoring,
     StartPolicy,
     StartPositions,
+    StateSources,
     Stores,
     Task,
     Work,
@@ -34,16 +38,11 @@ from headwater.engine.dead_letters import DeadLetterTail, LetterWriter, source_p
 from headwater.errors import HeadwaterError, UnavailableError
 from headwater.model import (
     Code,
-    Halt,
-    Partition,
     Positions,
     Quarantine,
     RawRecord,
-    Refusal,
-    RuleViolation,
-    TableStanding,
 )
-from headwater.ports import Ending, Records, TopicSettings
+from headwater.ports import Monitor, Records, TopicSettings
 
 GROUP, INPUT, OUTPUT, DEAD = "product", "in", "out", "out.dead-letters"
 
@@ -88,96 +87,6 @@ class EchoTask(Task):
         )
 
 
-class ScriptedSandbox:
-    """Finds what begins with `kill`."""
-
-    def __init__(self) -> None:
-        self.searched: list[int] = []  # records per search
-        self.is_closed = False
-
-    def guilty(self, records: Records, keep_alive: Callable[[], None]) -> Sequence[Quarantine]:
-        self.searched.append(len(records))
-        keep_alive()
-        return [
-            Quarantine(row, Code.PROCESS_DIED, "killed by SIGKILL", "echo")
-            for row, value in enumerate(records.values)
-            if (value or b"").startswith(b"kill")
-        ]
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
-class Witness:
-    """A monitor that remembers."""
-
-    def __init__(self) -> None:
-        self.endings: Counter[Ending] = Counter()
-        self.read: Counter[str] = Counter()
-        self.written: Counter[str] = Counter()
-        self.codes: Counter[Code] = Counter()
-        self.passed_over: Counter[str] = Counter()
-        self.violations: list[RuleViolation] = []
-        self.reasons: list[str | None] = []
-        self.halts: Sequence[Halt] = ()
-        self.restoring_left: list[int | None] = []
-        self.standings: list[Sequence[TableStanding]] = []
-        self.refusals: list[Refusal] = []
-        self.known_ends: Positions = {}
-        self.used: Mapping[str, float] = {}
-        self.waiting_keys: dict[str, tuple[int, int]] = {}
-
-    def alive(self) -> None: ...
-
-    def assigned(self, partitions: int) -> None: ...
-
-    def unassigned(self) -> None: ...
-
-    def processed(self, topic: str, seconds: float) -> None: ...
-
-    def counted(
-        self, *, read: Mapping[str, int], written: Mapping[str, int], codes: Mapping[Code, int]
-    ) -> None:
-        self.read.update(read)
-        self.written.update(written)
-        self.codes.update(codes)
-
-    def skipped(self, records: Mapping[str, int]) -> None:
-        self.passed_over.update(records)
-
-    def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
-        self.violations.extend(violations)
-
-    def limits_used(self, used: Mapping[str, float]) -> None:
-        self.used = used
-
-    def ended(self, ending: Ending, seconds: float) -> None:
-        self.endings[ending] += 1
-
-    def stands_at(self, positions: Positions, published_ms: Mapping[Partition, int]) -> None: ...
-
-    def waiting(self, reason: str | None) -> None:
-        self.reasons.append(reason)
-
-    def restoring(self, left: int | None) -> None:
-        self.restoring_left.append(left)
-
-    def parked(self, topic: str, keys: int, letters: int) -> None:
-        self.waiting_keys[topic] = (keys, letters)
-
-    def ends(self, ends: Positions) -> None:
-        self.known_ends = ends
-
-    def halted(self, halts: Sequence[Halt]) -> None:
-        self.halts = halts
-
-    def tables(self, standings: Sequence[TableStanding]) -> None:
-        self.standings.append(standings)
-
-    def tables_refused(self, refusals: Sequence[Refusal]) -> None:
-        self.refusals.extend(refusals)
-
-
 class KilledError(BaseException):
     """The process is gone in the middle of a call."""
 
@@ -198,7 +107,11 @@ class Process:
         self.window = BadRecordWindow(world.limit, world.code_limits)
         self.sandbox = ScriptedSandbox()
         self.task.kill = world.kill_current
-        restoring = Restoring(self.stores, world.topics, MemoryRangeReader(broker), broker.clock)
+        tables = world.new_tables(self.monitor)
+        sources = StateSources(
+            world.topics, MemoryRangeReader(broker), world.checkpoints(self.stores), tables
+        )
+        restoring = Restoring(self.stores, sources, broker.clock)
         outside = Outside(
             self.source,
             self.log,
@@ -207,11 +120,12 @@ class Process:
             self.tail,
             self.sandbox,
             restoring,
-            world.new_tables(),
+            tables,
+            world.co_partitioned,
         )
         self.loop = Loop(
             outside,
-            dict.fromkeys(world.inputs, self.task),
+            world.tasks(self.task),
             StartPositions(world.start, world.topics),
             window=self.window,
             settings=settings,
@@ -239,7 +153,7 @@ class Process:
     def begin(self) -> "Process":
         def joining() -> None:
             self.loop._start.commit_before_joining(self.source, self.world.broker.clock)
-            self.source.subscribe(list(self.world.inputs), self.loop)
+            self.source.subscribe(list(self.loop._tasks), self.loop)
 
         self._guarded(joining, finally_close=False)
         return self
@@ -249,7 +163,11 @@ class Process:
         self._guarded(self.loop._turn_or_recover, finally_close=False)
 
     def stop(self) -> None:
-        self._guarded(self.loop._drain)
+        def stopping() -> None:
+            self.loop._drain()
+            self.stores.release(self.stores.partitions())
+
+        self._guarded(stopping)
         self.ended = self.ended or "stopped"
 
     def kill(self) -> None:
@@ -257,6 +175,7 @@ class Process:
         self.source.vanish()
         self.log.vanish()
         self.ended = "killed"
+        self.world.ended(self)
 
     def _guarded(self, action: Callable[[], None], *, finally_close: bool = True) -> None:
         before, self.world.current = self.world.current, self
@@ -271,6 +190,7 @@ class Process:
         if finally_close and self.ended != "killed":
             self.source.close()
             self.log.close()
+            self.world.ended(self)
 
 
 class World:
@@ -292,7 +212,8 @@ class World:
         self.code_limits: dict[Code, BadRecordLimit] = {}
         self.current: Process | None = None
         self.processes: list[Process] = []
-        self.new_tables: Callable[[], BroadcastTables | None] = lambda: None
+        self.new_tables: Callable[[Monitor], FollowedTables | None] = lambda _: None
+        self.co_partitioned: Sequence[Sequence[str]] = ()
         self._fed = 0
 
     def feed(self, *values: bytes) -> None:
@@ -305,9 +226,20 @@ class World:
         """The stores of a process: none here."""
         return Stores()
 
+    def ended(self, process: Process) -> None:
+        """What the kernel does with the files of a process that is gone."""
+
+    def checkpoints(self, stores: Stores) -> Checkpoints | None:
+        """Where the stores' checkpoints go: nowhere here."""
+        return None
+
     def task(self, stores: Stores) -> EchoTask:
         """What a process does with records."""
         return EchoTask()
+
+    def tasks(self, task: EchoTask) -> Mapping[str, Task]:
+        """The task of each topic."""
+        return dict.fromkeys(self.inputs, task)
 
     def process(
         self,

@@ -1,18 +1,23 @@
 """A world whose product counts the records of each key: state that shows every loss and repeat."""
 
+import shutil
+import weakref
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Final
 
 import polars as pl
 from tests.engine.conftest import INPUT, OUTPUT, EchoTask, Process, World
 
+from headwater.adapters.directory import DirectoryStorage
 from headwater.adapters.memory import MemoryStores
 from headwater.contract import StateRows
-from headwater.engine import Publication, StepStore, Stores, Work
+from headwater.engine import Checkpoints, Publication, StepStore, Stores, Work
 from headwater.model import Quarantine
-from headwater.ports import Records, TopicSettings
+from headwater.ports import LocalStores, Records, TopicSettings
 from headwater.state import KeyedStore, StoreSettings
 
 STEP: Final = "count-1"
@@ -45,19 +50,27 @@ class CountTask(EchoTask):
 
 
 class CountingWorld(World):
-    """Every instance has a disk; one that still runs when another takes its name keeps its own."""
+    """Every instance has a disk; one that still runs when another takes its name keeps its own.
+
+    They share a directory of checkpoints.
+    """
+
+    every_s = 5.0  # between checkpoints: some in a history
 
     def __init__(self) -> None:
         super().__init__()
         self.start = replace(self.start, changelogs=[CHANGELOG])
         self.topics.create([TopicSettings(CHANGELOG, 3, "table")])
-        self.disks: dict[str, MemoryStores] = {}
+        self.disks: dict[str, LocalStores] = {}
         self._last: dict[str, Process] = {}
+        folder = mkdtemp(prefix="headwater-checkpoints-")
+        weakref.finalize(self, shutil.rmtree, folder)
+        self.storage = DirectoryStorage(Path(folder))
 
     def stores(self, process: Process) -> Stores:
         last = self._last.get(process.instance)
         if last is None or last.is_running:
-            self.disks[process.instance] = MemoryStores()
+            self.disks[process.instance] = self.new_disk(process.instance)
         else:
             power_off(last)
         self._last[process.instance] = process
@@ -65,6 +78,16 @@ class CountingWorld(World):
         rows, disk = StateRows({"count": pl.Int64()}), self.disks[process.instance]
         store = KeyedStore(rows, disk, settings, clock=self.broker.clock)
         return Stores([StepStore(OUTPUT, STEP, INPUT, store)])
+
+    def new_disk(self, instance: str) -> LocalStores:
+        """An empty disk for an instance."""
+        return MemoryStores()
+
+    def ended(self, process: Process) -> None:
+        power_off(process)
+
+    def checkpoints(self, stores: Stores) -> Checkpoints:
+        return Checkpoints(stores, self.storage, self.broker.clock, every_s=self.every_s)
 
     def task(self, stores: Stores) -> EchoTask:
         return CountTask(stores)
@@ -94,3 +117,7 @@ def power_off(process: Process) -> None:
     for each in process.stores.held:
         for state in each.store._tasks.values():
             state.local.close()
+        for writer in each.store._checkpoints.values():
+            if writer.is_open:
+                writer._writer.close()  # else its end would write to a closed file
+                writer._file.close()

@@ -205,6 +205,8 @@ class Histories(RuleBasedStateMachine):
         world.broker.clock.advance(11.0)
         world.broker.expire_transactions()
         world.check_complete()
+        for process in self.running.values():
+            world.ended(process)
 
 
 @pytest.mark.timeout(60)

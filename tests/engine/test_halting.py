@@ -24,6 +24,8 @@ INPUT = "in"
 class HaltingTask:
     """As the task it stands before, but no reader can read `alien…`."""
 
+    is_internal = False
+
     def __init__(self, task: Any) -> None:
         self._task = task
 

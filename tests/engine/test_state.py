@@ -1,17 +1,20 @@
 """The loop with state: what is restored, from where, and what is refused."""
 
 from dataclasses import replace
+from errno import ENOSPC
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from tests.engine.conftest import Process
-from tests.engine.counting import CHANGELOG, CountingWorld
+from tests.engine.conftest import INPUT, OUTPUT, Process
+from tests.engine.counting import CHANGELOG, STEP, CountingWorld
 from tests.engine.test_exactly_once import STEPS, Histories
 
-from headwater.errors import FencedError, StartRefusedError
+from headwater.adapters.memory.stores import MemoryStore
+from headwater.errors import FencedError, OutageError, RetriableError, StartRefusedError
 from headwater.model import Partition
-from headwater.ports import TopicSettings
+from headwater.ports import LocalStore, TopicSettings
 
 EXAMPLES = 150
 
@@ -56,7 +59,157 @@ def test_an_empty_disk_is_filled_from_the_changelog() -> None:
     world.feed(*[b"b"] * 10)
     other = run(world, "two")
     world.check_complete()
-    assert other.monitor.restoring_left[-1] is None
+    assert [each.is_done for each in other.monitor.restores[0]] == [False]
+    (done,) = other.monitor.restores[-1]
+    assert (done.is_done, done.left, done.loaded, done.read) == (True, 0, 0, 18)
+
+
+def checkpointed(world: CountingWorld) -> Process:
+    """A process that wrote a checkpoint of every task with entries, and ended."""
+    process = world.process("one", poll_size=3).begin()
+    for turn in range(450):
+        if turn % 150 == 0:
+            world.feed(*[b"a"] * 10)
+        process.step()
+    process.stop()
+    assert {each.task for each in process.monitor.checkpoints} == {0, 1, 2}
+    assert not any(each.failure for each in process.monitor.checkpoints)
+    return process
+
+
+def test_an_empty_disk_is_filled_from_a_checkpoint_and_the_tail() -> None:
+    """What the checkpoint holds is loaded, what came behind its mark is read."""
+    world = CountingWorld()
+    checkpointed(world)
+    world.feed(*[b"b"] * 10)
+    run(world)
+    world.feed(b"b")
+    (done,) = run(world, "two").monitor.restores[-1]
+    world.check_complete()
+    assert done.loaded == len(world.folded())
+    assert 0 < done.read < 20
+    assert done.is_done
+
+
+def test_a_checkpoint_that_cannot_be_used_is_told_and_passed_over() -> None:
+    """Damaged, of a later format or behind the changelog: an older one or the changelog will do."""
+    world = CountingWorld()
+    checkpointed(world)
+    names = world.storage.names(f"{OUTPUT}/{STEP}/")
+    for name in names:
+        path = world.storage.get(name)
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    world.feed(b"b")
+    other = run(world, "two")
+    world.check_complete()
+    (done,) = other.monitor.restores[-1]
+    assert done.loaded == 0
+    assert sorted(name for name, _ in other.monitor.passed_over_checkpoints) == names
+
+
+def test_a_checkpoint_behind_the_changelog_is_not_loaded() -> None:
+    """Between its mark and what the changelog still holds something may be missing."""
+    world = CountingWorld()
+    checkpointed(world)
+    for log in world.broker.topic(CHANGELOG).logs:
+        log.beginning = log.end
+    world.feed(b"b")
+    (done,) = run(world, "two").monitor.restores[-1]
+    assert (done.loaded, done.is_done) == (0, True)
+
+
+def test_a_checkpoint_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, nothing of it is left, and the next one is tried when it is due."""
+
+    def full(*_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    world = CountingWorld()
+    process = world.process("one").begin()
+    with monkeypatch.context() as patched:
+        patched.setattr("headwater.state.checkpoint._DigestedFile.sync", full)
+        world.feed(*[b"a"] * 30)
+        for _ in range(300):
+            process.step()
+    world.check_complete()
+    assert process.is_running
+    failures = {each.failure for each in process.monitor.checkpoints}
+    assert all("No space left on device" in (failure or "") for failure in failures)
+    assert failures
+    for _ in range(300):
+        process.step()
+    assert not process.monitor.checkpoints[-1].failure
+    process.stop()
+    assert list(world.storage.workspace.iterdir()) == []
+
+
+def test_a_full_disk_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is committed stays in memory, the reason is told, and it goes on when there is room."""
+    world = CountingWorld()
+    refused: list[MemoryStore] = []
+    write = MemoryStore.write
+
+    def full(store: MemoryStore, *args: Any) -> None:
+        if len(refused) < 40:
+            refused.append(store)
+            raise RetriableError("The disk refuses the state: full.", code="STATE_STORAGE")
+        write(store, *args)
+
+    process = world.process("one", poll_size=3).begin()
+    while process.loop._restoring.is_needed or not process.stores.partitions():
+        process.step()
+    monkeypatch.setattr(MemoryStore, "write", full)
+    for turn in range(400):
+        if turn % 100 == 0:
+            world.feed(*[b"a"] * 10)
+        process.step()
+    assert process.is_running
+    world.check_complete()
+    assert len(refused) == 40
+    assert "The disk refuses the state: full." in process.monitor.reasons
+    assert process.monitor.reasons[-1] is None
+    assert process.monitor.endings.keys() == {"committed"}
+    process.stop()
+
+
+def test_a_disk_that_is_full_at_the_end_costs_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be flushed is read from the changelog by the next one."""
+
+    def full(*_: object) -> None:
+        raise RetriableError("The disk refuses the state: full.", code="STATE_STORAGE")
+
+    world = CountingWorld()
+    world.feed(*[b"a"] * 30)
+    process = world.process("one").begin()
+    for _ in range(20):
+        process.step()
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryStore, "write", full)
+        process.stop()
+    assert process.ended == "stopped"
+    world.feed(*[b"b"] * 10)
+    run(world)
+    world.check_complete()
+
+
+def test_a_disk_that_stays_full_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the limit on outages, with what was committed safe in the changelog."""
+
+    def full(*_: object) -> None:
+        raise RetriableError("The disk refuses the state: full.", code="STATE_STORAGE")
+
+    world = CountingWorld()
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryStore, "write", full)
+        world.feed(*[b"a"] * 30)
+        process = world.process("one").begin()
+        while process.is_running:
+            process.step()
+    ended = process.ended
+    assert isinstance(ended, OutageError)
+    assert ended.exit_code == 69
+    run(world)
+    world.check_complete()
 
 
 def test_a_disk_from_before_is_brought_up_to_date() -> None:
@@ -120,6 +273,54 @@ def test_a_task_that_another_process_keeps_open_is_refused() -> None:
     ended = run(world).ended
     assert isinstance(ended, FencedError)
     assert ended.code == "STATE_IN_USE"
+
+
+def test_only_moved_tasks_are_opened_anew() -> None:
+    """A member joins: what stays is not closed, what goes is, and both count on."""
+    world = CountingWorld()
+    world.feed(*[b"a"] * 30)
+    one = world.process("one").begin()
+    _work(world, one)
+    opened = _recorded(world, "one")
+    world.feed(*[b"b"] * 30)
+    two = world.process("two")
+    world.disks["two"] = world.disks["one"]  # one machine: a task finds its store there
+    two.stores.held[0].store._stores = world.disks["one"]
+    _work(world, one, two.begin())
+    shares = [{p.index for p in each.source.assignment()} for each in (one, two)]
+    assert shares == [{0, 1}, {2}]
+    assert opened == [2], "only by the other one"
+    assert [each.stores.held[0].store.tasks for each in (one, two)] == [{0, 1}, {2}]
+    world.check_complete()
+    one.stop()
+    two.stop()
+
+
+def _work(world: CountingWorld, *processes: Process) -> None:
+    """Turns of all in turn, until all that was fed is committed and nobody restores."""
+    for _ in range(500):
+        for each in processes:
+            each.step()
+            assert each.ended is None
+        held = sum(len(each.source.assignment()) for each in processes)
+        if held == 3 and world.positions() == world.topics.ends(INPUT):
+            return
+    raise AssertionError("no progress")
+
+
+def _recorded(world: CountingWorld, name: str) -> list[int]:
+    """The tasks that are opened from here on."""
+    opened: list[int] = []
+    disk = world.disks[name]
+    really = disk.open
+
+    def opening(task: int) -> LocalStore:
+        store = really(task)
+        opened.append(task)
+        return store
+
+    disk.open = opening  # type: ignore[method-assign]  # of this one
+    return opened
 
 
 def test_a_changelog_made_anew_is_refused() -> None:

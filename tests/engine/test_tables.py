@@ -10,7 +10,13 @@ import pytest
 
 from headwater.adapters.memory import MemoryFollower, MemoryTransactionalLog
 from headwater.contract import Decoder, Encoder, KeyReader, parse_contract
-from headwater.engine import BadRecordLimit, BadRecordWindow, BroadcastTables, TableTask
+from headwater.engine import (
+    BadRecordLimit,
+    BadRecordWindow,
+    FollowedTable,
+    FollowedTables,
+    TableTask,
+)
 from headwater.engine.halting import OnIncompatible
 from headwater.errors import (
     HaltedError,
@@ -21,7 +27,7 @@ from headwater.errors import (
 from headwater.flow import ROW, TableRows
 from headwater.flow.table_rows import FOUND
 from headwater.model import Code, SchemaRef
-from headwater.ports import Records, TopicSettings
+from headwater.ports import Monitor, Records, TopicSettings
 
 if TYPE_CHECKING:
     from tests.engine.conftest import World
@@ -53,11 +59,12 @@ class Held:
         self.on_incompatible: OnIncompatible = "pause"
         self.limit = BadRecordLimit()
         self.severity = "reject"
+        self.inputs: frozenset[str] | None = None
         self.away = 0  # times the registry does not answer
         self.follower = MemoryFollower(world.broker)
         world.new_tables = self.tables
 
-    def tables(self) -> BroadcastTables:
+    def tables(self, monitor: Monitor) -> FollowedTables:
         """A new process's: it holds nothing yet."""
         self.rows.clear()
         schema = json.loads(json.dumps(PLANE))
@@ -70,9 +77,10 @@ class Held:
             on_incompatible=self.on_incompatible,
         )
         self.follower = MemoryFollower(self.world.broker)
-        window = BadRecordWindow(self.limit)
-        return BroadcastTables(
-            self.follower, {TABLE: task}, self.world.topics, windows={TABLE: window}
+        table = FollowedTable(task, BadRecordWindow(self.limit), self.inputs)
+        world = self.world
+        return FollowedTables(
+            self.follower, {TABLE: table}, world.topics, monitor, world.broker.clock
         )
 
     def _schema(self, reference: SchemaRef) -> str:

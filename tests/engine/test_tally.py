@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from tests.engine.conftest import Witness
+from tests.engine.witness import Witness
 
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.tally import Tally

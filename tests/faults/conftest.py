@@ -33,6 +33,18 @@ def year(bench: Bench, flights: pl.DataFrame) -> str:
 
 
 @pytest.fixture(scope="session")
+def spring_flights(flights: pl.DataFrame) -> pl.DataFrame:
+    """120,000 departures: some four seconds of work in small transactions, enough to disturb it."""
+    return flights.head(120_000)
+
+
+@pytest.fixture(scope="session")
+def spring(bench: Bench, spring_flights: pl.DataFrame) -> str:
+    """A topic that holds `spring_flights`."""
+    return bench.source("spring", [spring_flights])
+
+
+@pytest.fixture(scope="session")
 def three_years(bench: Bench, million: pl.DataFrame) -> str:
     """A topic that holds `million`."""
     return bench.source("three-years", [million])

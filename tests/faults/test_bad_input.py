@@ -137,14 +137,14 @@ def test_too_many_bad_records_stop_the_product_for_good(
     # small batches: those below the limit commit, a restart must not drip past it
     drip = {"HEADWATER_POLL_SIZE": "10", "HEADWATER_COMMIT_INTERVAL": "1ms"}
     letters = []
-    for _ in range(3):
+    for _ in range(2):
         with bench.run(product, settings=drip) as run:
             assert run.exit_code() == TOO_MANY_BAD
             assert f"{product}.dead-letters" in run.errors()
             assert "Traceback" not in run.errors()
         assert bench.is_settled(f"{product}.dead-letters")
         letters.append(len(bench.records(f"{product}.dead-letters")))
-    assert letters[0] == letters[1] == letters[2] < 500
+    assert letters[0] == letters[1] < 500
     with closing(bench.gauge(product, source)) as gauge:
         assert gauge.total() == fed.height + letters[0]
     assert bench.visible(product).height == fed.filter(pl.col("dep_delay").is_not_null()).height

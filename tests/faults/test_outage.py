@@ -49,12 +49,12 @@ def status(session_home: Path, stack: Addresses) -> embedded.Status:
 
 
 def test_a_silent_broker_is_waited_for(
-    bench: Bench, year: str, flights: pl.DataFrame, status: embedded.Status
+    bench: Bench, spring: str, spring_flights: pl.DataFrame, status: embedded.Status
 ) -> None:
     """Not ready but alive meanwhile; the same process goes on, nothing is lost or repeated."""
-    product = bench.product("silence", year)
+    product = bench.product("silence", spring)
     with (
-        closing(bench.gauge(product, year)) as gauge,
+        closing(bench.gauge(product, spring)) as gauge,
         bench.run(product, settings=BUSY) as run,
     ):
         gauge.wait_beyond(0, run)
@@ -66,22 +66,22 @@ def test_a_silent_broker_is_waited_for(
             assert run.probe("/livez") == HTTPStatus.OK
         assert run.exit_code() == 0
         assert "Traceback" not in run.errors()
-    bench.check(product, year, flights)
+    bench.check(product, spring, spring_flights)
 
 
 def test_a_silent_registry_does_not_stop_known_schemas(
-    bench: Bench, year: str, flights: pl.DataFrame, status: embedded.Status
+    bench: Bench, spring: str, spring_flights: pl.DataFrame, status: embedded.Status
 ) -> None:
     """Ids seen before need no answer: the product reads to the end without one."""
-    product = bench.product("known", year)
+    product = bench.product("known", spring)
     with (
-        closing(bench.gauge(product, year)) as gauge,
+        closing(bench.gauge(product, spring)) as gauge,
         bench.run(product, settings=BUSY) as run,
     ):
         gauge.wait_beyond(0, run)
         with _paused(status.registry.pid):
             assert run.exit_code() == 0
-    bench.check(product, year, flights)
+    bench.check(product, spring, spring_flights)
 
 
 def test_an_unknown_schema_waits_for_a_silent_registry(

@@ -43,14 +43,14 @@ def _watched(gauge: Gauge) -> Iterator[list[dict[int, int]]]:
 
 
 def test_no_owner_commits_positions_of_partitions_it_gave_away(
-    bench: Bench, year: str, flights: pl.DataFrame
+    bench: Bench, spring: str, spring_flights: pl.DataFrame
 ) -> None:
     """A second instance joins, works and leaves: no position goes back, nothing comes twice."""
-    product = bench.product("shared", year)
+    product = bench.product("shared", spring)
     settings = {**BUSY, "HEADWATER_POLL_SIZE": "300", **QUICK_SESSION}
     with (
-        closing(bench.gauge(product, year)) as gauge,
-        closing(bench.gauge(product, year)) as watched,
+        closing(bench.gauge(product, spring)) as gauge,
+        closing(bench.gauge(product, spring)) as watched,
         _watched(watched) as seen,
     ):
         with bench.run(product, until_end=False, instance="one", settings=settings) as one:
@@ -59,10 +59,10 @@ def test_no_owner_commits_positions_of_partitions_it_gave_away(
                 until(lambda: two.metric(RECORDS_IN) > 0, START_S, "the second one works")
                 two.send(signal.SIGTERM)
                 assert two.exit_code() == 0
-            until(lambda: bench.has_read(product, year), END_S, "the first one does the rest")
+            until(lambda: bench.has_read(product, spring), END_S, "the first one does the rest")
             one.send(signal.SIGTERM)
             assert one.exit_code() == 0
-        assert gauge.positions() == {p.index: n for p, n in bench.topics.ends(year).items()}
+        assert gauge.positions() == {p.index: n for p, n in bench.topics.ends(spring).items()}
     for before, after in pairwise(seen):
         assert all(after.get(index, -1) >= offset for index, offset in before.items())
-    bench.check(product, year, flights)
+    bench.check(product, spring, spring_flights)

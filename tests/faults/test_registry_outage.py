@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 import polars as pl
 import pytest
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema
 from tests.faults.harness import START_S, Bench, Gauge, Run, until
+from tests.registry.confluent import registry_client
 
 from headwater.adapters.kafka.bulk import BulkWriter
 from headwater.model import RawRecord
@@ -126,7 +127,7 @@ class Scene:
             for i in range(self.versions)
         ]
         document = {**schema, "fields": [*schema["fields"], *notes]}
-        with closing(SchemaRegistryClient({"url": self.bench.addresses.registry})) as client:
+        with closing(registry_client(self.bench.addresses.registry)) as client:
             subject = f"{self.topic}-value"
             schema_id = client.register_schema(subject, Schema(json.dumps(document), "AVRO"))
         return b"\0" + struct.pack(">I", schema_id) + self.value[5:] + b"\0" * self.versions

@@ -15,7 +15,13 @@ pytestmark = pytest.mark.kafka
 FENCED: Final = 75
 EXPIRED_S: Final = 40.0  # transaction timeout 10 s, session timeout 12 s, on a crowded machine
 # the member stays in the group: no new assignment says where to begin again, the process must
-LONG_SESSION: Final = {"HEADWATER_KAFKA__SESSION_TIMEOUT_MS": "40000"}
+LONG_SESSION: Final = {
+    "HEADWATER_KAFKA__SESSION_TIMEOUT_MS": "40000",
+    # and soon gone: the broker looks for what is beyond its timeout every 10 s only
+    "HEADWATER_KAFKA__TRANSACTION_TIMEOUT_MS": "3000",
+    "HEADWATER_KAFKA__MESSAGE_TIMEOUT_MS": "3000",
+    "HEADWATER_KAFKA__SOCKET_TIMEOUT_MS": "3000",
+}
 STOPPED_IN_A_TRANSACTION: Final = {"HEADWATER_FAIL": "after_send_offsets:stop@20"}
 
 
@@ -44,12 +50,12 @@ def _stopped(
 
 
 def test_the_older_of_two_processes_with_one_id_gives_up(
-    bench: Bench, year: str, flights: pl.DataFrame
+    bench: Bench, spring: str, spring_flights: pl.DataFrame
 ) -> None:
     """It exits 75 and says why; the younger one does the work, nothing is published twice."""
-    product = bench.product("twins", year)
+    product = bench.product("twins", spring)
     with (
-        closing(bench.gauge(product, year)) as gauge,
+        closing(bench.gauge(product, spring)) as gauge,
         bench.run(product, settings=BUSY) as older,
     ):
         gauge.wait_beyond(0, older)
@@ -58,70 +64,70 @@ def test_the_older_of_two_processes_with_one_id_gives_up(
             assert "another process uses" in older.errors()
             assert "Traceback" not in older.errors()
             assert younger.exit_code() == 0, younger.errors()
-    bench.check(product, year, flights)
+    bench.check(product, spring, spring_flights)
 
 
 def test_a_process_that_wakes_after_a_takeover_gives_up(
-    bench: Bench, year: str, flights: pl.DataFrame
+    bench: Bench, spring: str, spring_flights: pl.DataFrame
 ) -> None:
     """Stopped in a transaction and replaced, it exits 75 once awake; nothing is published twice."""
-    product = bench.product("zombie", year)
-    with _stopped(bench, product, year) as (older, gauge):
+    product = bench.product("zombie", spring)
+    with _stopped(bench, product, spring) as (older, gauge):
         _replaced(bench, product, older, gauge)
-    bench.check(product, year, flights)
+    bench.check(product, spring, spring_flights)
 
 
 def test_a_process_that_nobody_replaced_goes_on(
-    bench: Bench, year: str, flights: pl.DataFrame
+    bench: Bench, spring: str, spring_flights: pl.DataFrame
 ) -> None:
     """Stopped beyond its transaction's timeout, it starts that transaction again and finishes."""
-    product = bench.product("sleeper", year)
-    with _stopped(bench, product, year, LONG_SESSION) as (run, gauge):
+    product = bench.product("sleeper", spring)
+    with _stopped(bench, product, spring, LONG_SESSION) as (run, gauge):
         until(gauge.is_stable, EXPIRED_S, "the broker aborts the transaction")
         run.send(signal.SIGCONT)
         assert run.exit_code() == 0
         assert "Traceback" not in run.errors()
-    bench.check(product, year, flights)
+    bench.check(product, spring, spring_flights)
 
 
 @pytest.mark.faults
 def test_a_process_that_the_group_forgot_goes_on(
-    bench: Bench, year: str, flights: pl.DataFrame
+    bench: Bench, spring: str, spring_flights: pl.DataFrame
 ) -> None:
     """Stopped beyond transaction and session, it joins again and goes on from what is committed."""
-    product = bench.product("forgotten", year)
-    with _stopped(bench, product, year) as (run, _):
+    product = bench.product("forgotten", spring)
+    with _stopped(bench, product, spring) as (run, _):
         until(lambda: _members(bench, product) == 0, EXPIRED_S, "the session times out")
         run.send(signal.SIGCONT)
         assert run.exit_code() == 0
-    bench.check(product, year, flights)
+    bench.check(product, spring, spring_flights)
 
 
 @pytest.mark.faults
 def test_a_process_that_the_group_forgot_and_replaced_gives_up(
-    bench: Bench, year: str, flights: pl.DataFrame
+    bench: Bench, spring: str, spring_flights: pl.DataFrame
 ) -> None:
     """Stopped beyond transaction and session, then replaced, it exits 75 once awake."""
-    product = bench.product("replaced", year)
-    with _stopped(bench, product, year) as (older, gauge):
+    product = bench.product("replaced", spring)
+    with _stopped(bench, product, spring) as (older, gauge):
         until(lambda: _members(bench, product) == 0, EXPIRED_S, "the session times out")
         _replaced(bench, product, older, gauge)
-    bench.check(product, year, flights)
+    bench.check(product, spring, spring_flights)
 
 
 @pytest.mark.faults
 def test_a_process_that_wakes_when_all_is_done_publishes_nothing(
-    bench: Bench, year: str, flights: pl.DataFrame
+    bench: Bench, spring: str, spring_flights: pl.DataFrame
 ) -> None:
     """Its successor has finished and left the group: whether it gives up or not, nothing comes."""
-    product = bench.product("late", year)
-    with _stopped(bench, product, year) as (older, _):
+    product = bench.product("late", spring)
+    with _stopped(bench, product, spring) as (older, _):
         with bench.run(product) as younger:
             assert younger.exit_code() == 0
         until(lambda: _members(bench, product) == 0, EXPIRED_S, "the successor's session ends")
         older.send(signal.SIGCONT)
         assert older.exit_code() in {0, FENCED}
-    bench.check(product, year, flights)
+    bench.check(product, spring, spring_flights)
 
 
 def _replaced(bench: Bench, product: str, older: Run, gauge: Gauge) -> None:

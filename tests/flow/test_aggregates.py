@@ -26,18 +26,33 @@ COLUMNS = {
     "d": pl.Decimal(10, 2),
     "s": pl.String(),
     "t": pl.Datetime("ms", "UTC"),
+    "b": pl.Boolean(),
 }
 RUNNING = {
     "rows": of.count(),
     "present": of.count("s"),
-    **{f"{kind}_{column}": Aggregate(kind, column) for kind in ("sum", "mean") for column in "ifd"},
+    **{
+        f"{kind}_{column}": Aggregate(kind, column) for kind in ("sum", "mean") for column in "ifdb"
+    },
     **{f"{kind}_{column}": Aggregate(kind, column) for kind in ("min", "max") for column in "ifdt"},
     **{
         f"{kind}_{column}": Aggregate(kind, column) for kind in ("first", "last") for column in "sf"
     },
     **{f"variance_{column}": of.variance(column) for column in "ifd"},
 }
-ALL = {**RUNNING, "list_s": of.collect("s", limit=3), "list_i": of.collect("i", limit=2)}
+LISTS = {"list_s": of.collect("s", limit=3), "list_i": of.collect("i", limit=2)}
+SKETCHES = {
+    **{f"distinct_{column}": of.approx_distinct(column) for column in "ifdstb"},
+    **{f"top_{column}": of.top_k(column, 2) for column in "ifdstb"},
+    **{f"quantile_{column}": of.quantile(column, 0.5) for column in "ifd"},
+    "quantiles": of.quantiles("f", [0, 0.9, 1]),
+    "own": of.mergeable(
+        state={"n": pl.lit(1), "high": pl.col("i")},
+        merge={"n": pl.col("n").sum(), "high": pl.col("high").max()},
+        result=pl.col("high") - pl.col("n"),
+    ),
+}
+ALL = {**RUNNING, **LISTS, **SKETCHES}
 SPECIAL = [0.0, -0.0, math.nan, math.inf, -math.inf, 0.1, 1e-300, -1e13, 3.4e13]
 Row = dict[str, Any]
 LAWS = settings(max_examples=25, deadline=None)  # each computes some forty aggregates
@@ -51,6 +66,7 @@ ROWS = st.lists(
             "d": st.none() | st.decimals(-9_999_999, 9_999_999, places=2),
             "s": st.none() | st.sampled_from(["", "x", "yy"]),
             "t": st.none() | st.integers(-(10**12), 10**12),
+            "b": st.none() | st.booleans(),
             EVENT_TIME: st.integers(-3, 3),
         }
     ),
@@ -145,7 +161,7 @@ def same(found: Any, wanted: Any, *, rows: Sequence[Row]) -> bool:
 @LAWS
 def test_each_aggregate_is_what_plain_python_computes(rows: list[Row]) -> None:
     """Nulls, NaN, infinities, signed zeros, ties of time and integers beyond a double included."""
-    aggregation = Aggregation(ALL, COLUMNS)
+    aggregation = Aggregation({**RUNNING, **LISTS}, COLUMNS)
     groups: dict[Any, list[Row]] = {}
     for row in rows:
         groups.setdefault(row["g"], []).append(row)
@@ -156,7 +172,7 @@ def test_each_aggregate_is_what_plain_python_computes(rows: list[Row]) -> None:
             None if at is None else round(at.timestamp() * 1000)
             for at in (row["min_t"], row["max_t"])
         )
-        for name, declared in ALL.items():
+        for name, declared in {**RUNNING, **LISTS}.items():
             wanted = expected(name, declared, groups[row["g"]])
             assert same(row[name], wanted, rows=groups[row["g"]]), (name, row[name], wanted)
 
@@ -263,7 +279,7 @@ def test_a_sum_of_decimals_has_up_to_38_digits() -> None:
     rows = pl.DataFrame({"g": [0, 0], "x": pl.Series([value, value], dtype=dtype)})
     states = aggregation.merge(aggregation.lift(rows), by=["g"])
     assert aggregation.result(states)["total"].to_list() == [value + value]
-    full = states.with_columns(_total__total=pl.lit(10**38, dtype=pl.Int128))
+    full = states.with_columns(_x__total=pl.lit(10**38, dtype=pl.Int128))
     with pytest.raises(FatalError, match="more digits") as refused:
         aggregation.result(full)
     assert refused.value.code == "AGGREGATE_OVERFLOW"
@@ -311,7 +327,8 @@ def test_every_column_an_aggregate_cannot_take_is_told_at_once() -> None:
 def test_a_list_has_no_running_result() -> None:
     """It says so before anyone asks for one."""
     assert Aggregation(RUNNING, COLUMNS).runs
-    assert not Aggregation(ALL, COLUMNS).runs
+    assert not Aggregation(LISTS, COLUMNS).runs
+    assert not Aggregation(SKETCHES, COLUMNS).runs
 
 
 @pytest.mark.parametrize(
@@ -335,11 +352,12 @@ def test_a_sum_is_wider_than_its_column(
     assert found.drop("g").schema == pl.Schema(aggregation.results)
 
 
-def test_states_of_aggregates_with_like_names_do_not_meet() -> None:
-    """The columns of a state are told apart whatever the aggregates are called."""
-    names = {"a": of.variance("x"), "a_square": of.sum("x"), "a__square": of.sum("x")}
-    aggregation = Aggregation(names, {"x": pl.Float64()})
-    assert len(aggregation.state) == 6 + 4 + 4
+def test_aggregates_of_one_column_share_what_they_have_in_common() -> None:
+    """A state holds each part once, whatever the aggregates are called; every state tells rows."""
+    names = {"a": of.variance("x"), "b": of.sum("x"), "c": of.mean("x"), "d": of.count("x")}
+    columns = {"x": pl.Float64(), "x__whole": pl.Float64()}
+    assert len(Aggregation(names, columns).state) == 1 + 6
+    assert len(Aggregation({**names, "e": of.sum("x__whole")}, columns).state) == 1 + 6 + 4
 
 
 def test_no_rows_make_no_groups() -> None:

@@ -289,7 +289,7 @@ def test_a_model_sees_only_the_columns_it_names() -> None:
 
     flow = stream().map_events(function)
     stage = EventStage(flow.steps[0], OUTPUT)  # type: ignore[arg-type]
-    assert stage._values(rows(1))[0] == ["id", "n"]
+    assert stage._taken.values(rows(1))[0] == ["id", "n"]
 
 
 def test_a_field_left_out_is_the_contracts_default() -> None:

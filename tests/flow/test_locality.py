@@ -55,6 +55,29 @@ DEPENDENT = {
 }
 
 
+DIVIDED: dict[str, Flow] = {
+    "select": stream().select("n", share=pl.col("n") / 7),
+    "with_columns": stream().with_columns(share=pl.col("n") / 7),
+    "filter": stream().filter(pl.col("n") / 7 * 7 == pl.col("n")),
+    "map": stream().map(lambda frame: frame.with_columns(share=pl.col("n") / 7)),
+    "sql": stream().sql("SELECT n / 7.0 AS share FROM events WHERE n / 7.0 * 7.0 = n"),
+}
+
+
+@pytest.mark.parametrize("kind", DIVIDED)
+def test_a_row_alone_is_computed_as_among_others(kind: str) -> None:
+    """To the last bit: Polars divides a single value by a number otherwise than a column."""
+    plan = Plan(DIVIDED[kind], COLUMNS)
+    frame = rows(2_000)
+    check_row_local(plan, frame)
+    whole = plan.process(frame).frame
+    alone = pl.concat([plan.process(frame.slice(row, 1)).frame for row in range(200)])
+    assert not alone.is_empty()
+    assert alone.equals(whole.filter(pl.col(ROW) < 200))
+    chunks = pl.concat([frame.slice(row, 1) for row in range(200)], rechunk=False)
+    assert plan.process(chunks).frame.equals(alone)
+
+
 @pytest.mark.parametrize("name", DEPENDENT)
 def test_a_step_that_looks_beyond_its_row_is_found(name: str) -> None:
     """Whatever it looks at: neighbours, aggregates, or its own memory."""

@@ -8,7 +8,7 @@ import pytest
 
 from headwater import DataProduct
 from headwater.errors import DeclarationError
-from headwater.flow import ROW, Columns, Plan, check_row_local
+from headwater.flow import Columns, Plan
 from headwater.flow.sql_statement import SQL_TYPES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text()
@@ -53,7 +53,6 @@ def test_the_statement_of_the_page_is_one() -> None:
         "CAST(n AS BIGINT)",
         "CAST(n AS DOUBLE)",
         "5e-1",
-        "distance * (1e0 / 7)",
     ],
 )
 def test_every_value_in_the_text_can_be_selected(value: str) -> None:
@@ -61,15 +60,6 @@ def test_every_value_in_the_text_can_be_selected(value: str) -> None:
     assert value in PAGE
     named = value if " AS there" in value or value in {'"end"', "place.lat"} else f"{value} AS v"
     assert len(columns(f"SELECT {named} FROM events")) == 1  # noqa: S608 no database
-
-
-def test_a_number_is_multiplied_by_a_reciprocal_in_any_batch() -> None:
-    """What the page says to write instead of a division by a number."""
-    flow = DataProduct("a.b", owner="me").stream("c.d", contract=1)
-    plan = Plan(flow.sql("SELECT distance * (1e0 / 7) AS weeks FROM events"), COLUMNS)
-    frame = pl.DataFrame({"distance": range(200)}).with_row_index(ROW)
-    rest = [pl.lit(None, kind).alias(name) for name, kind in COLUMNS.items() if name != "distance"]
-    check_row_local(plan, frame.with_columns(rest))
 
 
 def test_the_page_names_every_type() -> None:

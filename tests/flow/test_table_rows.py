@@ -39,7 +39,9 @@ def test_a_look_up_finds_what_a_dict_would(
     """Also where different keys have one hash; after every batch, in the order asked."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            table_rows, "_hashed", lambda keys: (keys.hash(0) % hashes).alias(table_rows._HASH)
+            table_rows,
+            "_hashed",
+            lambda rows: (rows.hash_rows(0) % hashes).alias(table_rows.HASH),
         )
         rows = TableRows("id", KINDS)
         known: dict[int, int | None] = {}
@@ -69,6 +71,21 @@ def test_any_batching_of_the_changes_gives_the_same_rows() -> None:
         assert len(rows._runs) <= 5
     assert states[0].equals(states[1])
     assert states[0].equals(states[2])
+
+
+def test_rows_are_told_apart_by_task_and_dropped_with_it() -> None:
+    """One key in two tasks is two keys, each with its own row."""
+    rows = TableRows("id", KINDS, by_task=True)
+    changes = frame([(1, 10, False), (1, 11, False), (2, 20, False), (3, 0, False)])
+    rows.apply(changes.with_columns(pl.Series(table_rows.TASK, [0, 1, 1, 0])))
+    ends = frame([(3, None, True)]).with_columns(pl.Series(table_rows.TASK, [1]))
+    rows.apply(ends)
+    keys, tasks = pl.Series([1, 1, 1, 2, 3], dtype=pl.Int64), pl.Series([0, 1, 2, 1, 0])
+    assert rows.keys == 4
+    assert rows.find(keys, tasks)["v"].to_list() == [10, 11, None, 20, 0]
+    rows.drop([1])
+    assert rows.keys == 2
+    assert rows.find(keys, tasks)["v"].to_list() == [10, None, None, None, 0]
 
 
 def test_a_table_that_was_cleared_finds_nothing() -> None:

@@ -54,6 +54,14 @@ def test_every_test_is_a_sentence_and_states_its_promise() -> None:
     assert silent == []
 
 
+def test_tests_make_the_clients_of_confluent_in_one_place() -> None:
+    """Left at its defaults such a client waits for ever (tests/registry/confluent.py)."""
+    made = re.compile(r"\b(SchemaRegistryClient|Avro(Des|S)erializer)\(")
+    tests = [path for path in SOURCES if "tests" in path.relative_to(REPOSITORY).parts[:1]]
+    makers = [named(path) for path in tests if made.search(path.read_text())]
+    assert makers == ["tests/registry/confluent.py"]
+
+
 def test_tests_stand_in_the_folder_of_a_room() -> None:
     """Collected by path: a package there would bring module names into conflict."""
     assert [path for path in SOURCES if path.match("tests/**/__init__.py")] == []

@@ -62,6 +62,8 @@ def used(metrics: Metrics) -> Metrics:
     monitor.processed("in", 0.01)
     monitor.counted(read={"in": 10}, written={"out": 8}, codes={Code.BAD_MAGIC: 2})
     monitor.skipped({"in": 1})
+    monitor.late({"out.window-1": 3})
+    monitor.duplicates({"out.dedupe-1": 3})
     monitor.ended("committed", 0.1)
     monitor.waiting("the broker")
     monitor.stands_at({INPUT: 90}, {INPUT: 990_000})

@@ -28,7 +28,8 @@ def codes(product: DataProduct) -> list[str]:
 
 def test_the_public_door_is_exactly_what_authors_need() -> None:
     """`__all__` is pinned: a new public name is a conscious act."""
-    assert headwater.__all__ == ["DataProduct", "DeadLetters", "Flow", "Snapshot"]
+    types = ["DataProduct", "DeadLetters", "Flow", "ProcessContext", "Snapshot"]
+    assert headwater.__all__ == [*types, "aggregates", "hopping", "session", "tumbling"]
     assert all(hasattr(headwater, name) for name in headwater.__all__)
 
 

@@ -11,8 +11,8 @@ from uuid import uuid4
 import polars as pl
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
-from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
+from tests.registry.confluent import deserializer, registry_client, serializer
 from tests.wire.airport import Airport
 
 from headwater.adapters.registry import SchemaRegistry
@@ -83,7 +83,7 @@ def registry(stack: Addresses) -> Iterator[SchemaRegistry]:
 @pytest.fixture
 def client(stack: Addresses) -> Iterator[SchemaRegistryClient]:
     """Confluent's."""
-    client = SchemaRegistryClient({"url": stack.registry})
+    client = registry_client(stack.registry)
     yield client
     client.close()
 
@@ -158,15 +158,15 @@ def test_confluents_serializers_agree_in_both_directions(
     register(older, registry)
     register(newer, registry)
     context = SerializationContext(topic, MessageField.VALUE)
-    conf = {"auto.register.schemas": False}
-    theirs = AvroSerializer(client, older.text, conf=conf)(dict(OLD_EVENT), context)
+    write = serializer(client, older.text, auto_register_schemas=False)
+    theirs = write(dict(OLD_EVENT), context)
     assert theirs == encoded(older, OLD_EVENT, registry)
     assert decoded(newer, theirs, registry) == [old_as_new]
-    read = AvroDeserializer(client, newer.text)
+    read = deserializer(client, newer.text)
     assert read(encoded(older, OLD_EVENT, registry), context) == old_as_new
     assert read(encoded(newer, event, registry), context) == event
     if mode == FULL:
-        pinned = AvroDeserializer(client, older.text)
+        pinned = deserializer(client, older.text)
         assert pinned(encoded(newer, event, registry), context) == {"gate": "B2", "delay": 9}
 
 

@@ -1,19 +1,23 @@
-"""What ends a process may hang on a row of a broadcast table: the child has them all."""
+"""What ends a process may hang on a row of a table: the child has them all, by task and time."""
 
+import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from tests.sandbox.orders import SCHEMA, STEP_S, alive, encoded
 
+from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.project import LoadedProduct, load_product
 from headwater.assembly.registration import SchemaIds, value_subject
 from headwater.assembly.sandbox import ChildSandbox, Setting
-from headwater.contract import load_contract
-from headwater.flow import DELETED
-from headwater.model import Code
+from headwater.contract import Encoder, load_contract
+from headwater.flow import DELETED, TASK, TIME
+from headwater.model import Code, Partition, RawRecord
 
 PRODUCT = '''
 import os
@@ -78,3 +82,57 @@ def test_a_record_that_is_deadly_for_a_row_of_a_table_is_found(
         found = sandbox.guilty(batch, alive)
         assert [each.row for each in found] == guilty
         assert all(each.code is Code.PROCESS_DIED and each.step == "map-2" for each in found)
+
+
+def test_the_child_knows_since_when_rows_are_valid_and_where(loaded: LoadedProduct) -> None:
+    """Of a versioned table that is co-partitioned: deadly is what was valid, in its own task."""
+    begin = datetime(2024, 1, 1, tzinfo=UTC)
+    for name in ("orders", "bills", "planes"):
+        path = loaded.root / "schemas/shop" / name / "v1.avsc"
+        path.write_text(json.dumps(_timed(json.loads(path.read_text()))))
+    text = PRODUCT.replace("broadcast=True", "versioned=True")
+    text = text.replace('.join(planes, on="order_id"', '.join_asof(planes, by="order_id"')
+    text = text.replace('columns={"does": "does"}', 'columns={"does": "does"}, within="1h"')
+    loaded.file.write_text(text)
+    timed = load_product(loaded.file)
+    contract = timed.inputs["shop.orders"]
+    registry = MemoryRegistry()
+    held = registry.register("shop.orders-value", contract.text, compatibility="NONE")
+    times = [begin + timedelta(minutes=minute) for minute in range(0, 160, 10)]
+    frame = pl.DataFrame({"order_id": ["o"] * 16, "at": times}).cast(
+        {"at": pl.Datetime("ms", "UTC")}
+    )
+    encoded = Encoder(contract, held.schema_id).encode(frame.with_row_index("_row"))
+    written = zip(encoded.keys, encoded.values, strict=True)
+    records = MemoryRecords(
+        "shop.orders",
+        [
+            RawRecord(Partition("shop.orders", n % 2), n, 0, key, value)
+            for n, (key, value) in enumerate(written)
+        ],
+    )
+    since = int(begin.timestamp() * 1000) + 25 * 60_000
+    timed.tables["shop.planes"].rows.apply(
+        pl.DataFrame(
+            {
+                "plane": ["o", "o"],
+                "does": ["exit", None],
+                TASK: [1, 1],
+                TIME: [since, since + 40 * 60_000],
+                DELETED: [False, True],
+            }
+        )
+    )
+    setting = Setting(timed.file, {"shop.bills": SchemaIds(1)}, registry, STEP_S, timed.tables)
+    sandbox = ChildSandbox(setting)
+    try:
+        assert [each.row for each in sandbox.guilty(records, alive)] == [3, 5]
+    finally:
+        sandbox.close()
+
+
+def _timed(schema: dict[str, Any]) -> dict[str, Any]:
+    """A contract with an event time."""
+    kind = {"type": "long", "logicalType": "timestamp-millis"}
+    field = {"name": "at", "type": kind, "doc": "When."}
+    return {**schema, "eventTime": "at", "fields": [*schema["fields"], field]}

@@ -1,5 +1,6 @@
 """Checkpoints: a load and the changelog from the mark on give the very state, or there is none."""
 
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,10 +8,9 @@ import pytest
 from tests.state.stores import KINDS, mark
 
 from headwater.adapters.directory import DirectoryStorage
-from headwater.errors import FatalError, RebuildError, RetriableError
+from headwater.errors import RebuildError, RetriableError
 from headwater.ports import LocalStore
-from headwater.state import checkpoint
-from headwater.state.checkpoint import CheckpointWriter, newest_checkpoint
+from headwater.state import Checkpoint, CheckpointWriter, Unusable, checkpoint, checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +59,12 @@ def written(storage: DirectoryStorage, store: LocalStore, offset: int) -> None:
         pass
 
 
+def newest(storage: DirectoryStorage, task: int = 3) -> Checkpoint | None:
+    """The newest checkpoint that can be used."""
+    found = checkpoints(storage, "product/step", task)
+    return next((each for each in found if isinstance(each, Checkpoint)), None)
+
+
 def files(storage: DirectoryStorage) -> list[Path]:
     """The files of the checkpoints, oldest first."""
     return [storage.get(name) for name in storage.names("product/step/3/")]
@@ -72,9 +78,9 @@ def test_a_loaded_store_is_the_one_that_was_written(
     source, target = stores
     fill(source, entries)
     written(storage, source, 7)
-    found = newest_checkpoint(storage, "product/step", 3, "log")
+    found = newest(storage)
     assert found is not None
-    assert found.load(target) == entries
+    assert sum(map(len, found.load(target))) == entries
     assert target.scan(b"", 1_000) == source.scan(b"", 1_000)
     assert target.mark() == mark(7)
 
@@ -91,10 +97,10 @@ def test_what_changes_while_it_is_written_is_in_the_changelog_again(
     source.write(list(tail), list(tail.values()), mark(255))
     while not writer.advance():
         pass
-    found = newest_checkpoint(storage, "product/step", 3, "log")
+    found = newest(storage)
     assert found is not None
     assert found.mark == mark(250)
-    found.load(target)
+    deque(found.load(target), 0)
     target.write(list(tail), list(tail.values()), mark(255))
     assert target.scan(b"", 1_000) == source.scan(b"", 1_000)
 
@@ -103,12 +109,12 @@ def test_the_newest_is_taken_and_two_are_kept(storage: DirectoryStorage, store: 
     """By the offset as a number; of another task or step none is seen."""
     for offset in (9, 10, 100):
         written(storage, store, offset)
-    found = newest_checkpoint(storage, "product/step", 3, "log")
+    found = newest(storage)
     assert found is not None
     assert found.mark == mark(100)
     assert len(files(storage)) == 2
-    assert newest_checkpoint(storage, "product/step", 33, "log") is None
-    assert newest_checkpoint(storage, "product/ste", 3, "log") is None
+    assert newest(storage, 33) is None
+    assert list(checkpoints(storage, "product/ste", 3)) == []
 
 
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.999])
@@ -121,19 +127,11 @@ def test_a_damaged_checkpoint_is_passed_over(
     content = bytearray(files(storage)[-1].read_bytes())
     content[int(place * len(content))] ^= 1
     files(storage)[-1].write_bytes(content)
-    found = newest_checkpoint(storage, "product/step", 3, "log")
+    found = newest(storage)
     assert found is not None
     assert found.mark == mark(10)
     files(storage)[0].write_bytes(b"")
-    assert newest_checkpoint(storage, "product/step", 3, "log") is None
-
-
-def test_the_checkpoint_of_another_changelog_is_none(
-    storage: DirectoryStorage, store: LocalStore
-) -> None:
-    """A topic that was deleted and made anew counts its offsets anew."""
-    written(storage, store, 10)
-    assert newest_checkpoint(storage, "product/step", 3, "another log") is None
+    assert newest(storage) is None
 
 
 def test_a_checkpoint_that_is_not_finished_is_not_there(
@@ -142,7 +140,7 @@ def test_a_checkpoint_that_is_not_finished_is_not_there(
     """Neither before the last slice nor after it was abandoned, and no file stays."""
     writer = CheckpointWriter(storage, "product/step", 3, store, mark(250))
     writer.advance()
-    assert newest_checkpoint(storage, "product/step", 3, "log") is None
+    assert newest(storage) is None
     writer.abandon()
     assert list(storage.workspace.iterdir()) == []
 
@@ -170,7 +168,7 @@ def test_a_load_that_is_cut_off_leaves_no_mark(
 ) -> None:
     """The store is not taken for whole when it is opened again."""
     written(storage, store, 10)
-    found = newest_checkpoint(storage, "product/step", 3, "log")
+    found = newest(storage)
     assert found is not None
     target = KINDS["memory"](Path()).open(0)
     write, calls = target.write, []
@@ -184,20 +182,22 @@ def test_a_load_that_is_cut_off_leaves_no_mark(
 
     monkeypatch.setattr(target, "write", interrupted)
     with pytest.raises(RetriableError):
-        found.load(target)
+        deque(found.load(target), 0)
     assert (len(target.scan(b"", 1_000)[0]), target.mark()) == (200, None)
 
 
-def test_a_checkpoint_of_a_later_release_stops_the_process(
+def test_a_checkpoint_of_a_later_release_is_passed_over(
     storage: DirectoryStorage, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is whole, so passing it over would hide that the release went back."""
+    """The one before it is taken, or the changelog is read; the reason is told."""
+    written(storage, store, 5)
     monkeypatch.setattr("headwater.state.marks.FORMAT", 2)
     written(storage, store, 10)
     monkeypatch.undo()
-    with pytest.raises(FatalError) as refused:
-        newest_checkpoint(storage, "product/step", 3, "log")
-    assert refused.value.code == "STATE_FORMAT"
+    later, sound = checkpoints(storage, "product/step", 3)
+    assert isinstance(later, Unusable)
+    assert "later release (format 2, this one reads 1)" in later.reason
+    assert isinstance(sound, Checkpoint)
 
 
 def test_a_directory_that_refuses_says_so(tmp_path: Path, store: LocalStore) -> None:

@@ -148,7 +148,8 @@ DECLARATIONS = [
     ('product.table("shop.orders", contract=1, broadcast=True)', "INPUT_TWICE"),
     ('product.table("shop.keyless", contract=1, broadcast=True)', "TABLE_KEY"),
     ('product.table("shop.pairs", contract=1, broadcast=True)', "TABLE_KEY"),
-    ('product.table("shop.planes", contract=1, broadcast=False)', "INVALID_VALUE"),
+    ('product.table("shop.planes", contract=1, broadcast="yes")', "INVALID_VALUE"),
+    ('product.table("shop.planes", contract=1, versioned=None, broadcast=True)', "INVALID_VALUE"),
     ('product.table("shop.planes", contract=7, broadcast=True)', "NO_CONTRACT"),
     ('product.table("Planes", contract=1, broadcast=True)', "INVALID_NAME"),
 ]

@@ -11,6 +11,7 @@ from headwater.errors import DeclarationError
 
 PASSED = "orders"
 LATEST = 'orders.latest("id", by="n")'
+MOVED = 'orders.rekey("n")'
 
 
 def declared(
@@ -53,10 +54,11 @@ def test_records_without_keys_cannot_wait(project: Any) -> None:
     assert (problem.code, problem.line) == ("ORDER_WITHOUT_KEY", 7)
 
 
-def test_letters_that_cannot_be_replayed_keep_nothing_waiting(project: Any) -> None:
-    """Those of a product with state, until they can be."""
-    with pytest.raises(DeclarationError, match=r"ORDER_WITH_STATE: .*latest-1"):
-        load_product(declared(project, LATEST))
+@pytest.mark.parametrize("flow", [LATEST, MOVED])
+def test_letters_that_cannot_be_replayed_keep_nothing_waiting(project: Any, flow: str) -> None:
+    """Those of a product with state or another key, until they can be."""
+    with pytest.raises(DeclarationError, match="ORDER_WITH_STATE: shop.copies has steps"):
+        load_product(declared(project, flow))
 
 
 @pytest.mark.parametrize("policy", ["'in order'", "DeadLetters(keep_order='yes')"])

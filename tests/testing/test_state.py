@@ -1,5 +1,6 @@
 """Steps with state in `ProductDriver`, and where they are refused."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,13 @@ import pytest
 
 from headwater.adapters.memory import MemoryBroker, MemoryTopics
 from headwater.adapters.memory.registry import MemoryRegistry
+from headwater.assembly.co_partitioning import require_co_partitioning
 from headwater.assembly.description import describe
 from headwater.assembly.project import load_product
 from headwater.assembly.registration import lookup_ids, register
 from headwater.assembly.tasks import TaskMaker
 from headwater.engine import LetterWriter
-from headwater.errors import DeclarationError
+from headwater.errors import DeclarationError, StartRefusedError
 from headwater.model import Code
 from headwater.ports import TopicSettings
 from headwater.testing import ProductDriver
@@ -39,6 +41,28 @@ def test_a_run_begins_without_state_and_keeps_it_to_its_end(project: Any) -> Non
     for _ in range(2):
         found = driver.run(orders).frame().rows()
         assert found == [("a", 2), ("b", 1), ("a", 2)]
+
+
+def test_a_key_that_outlived_its_time_is_forgotten(project: Any) -> None:
+    """By the event time of what came after it, within one batch as across many."""
+    fields = {"id": "string", "at": {"type": "long", "logicalType": "timestamp-millis"}}
+    for topic in ("shop.seen", "shop.latest"):
+        project.contract(topic, fields, eventTime="at")
+    project.product(
+        "shop.latest",
+        """\
+        seen = product.stream("shop.seen", contract=1)
+        product.publish(seen.latest("id", by="at", keep="1h"), contract=1)
+        """,
+    )
+    rows = [("a", 0), ("b", 59), ("a", -1), ("b", 60), ("a", -1), ("a", -2)]
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    seen = [{"id": key, "at": start + timedelta(minutes=minute)} for key, minute in rows]
+    found = ProductDriver("shop.latest").run(seen).frame()
+    # from the fourth row on nothing is known of `a`, and what is over when it comes stays unknown
+    assert found["id"].to_list() == ["a", "b", "b", "a", "a"]
+    (output,) = describe(load_product("shop.latest"))["outputs"]
+    assert output["steps"][0]["does"].endswith("with the greatest at, for 1h")
 
 
 def test_a_record_refused_later_leaves_no_trace_in_the_state(project: Any) -> None:
@@ -94,3 +118,16 @@ def test_what_reads_records_out_of_order_refuses_state(project: Any) -> None:
     maker = TaskMaker(loaded, ids, registry, topics, LetterWriter("dead"))
     with pytest.raises(DeclarationError, match=r"NEEDS_STATE: shop.latest has steps with state"):
         maker.task(loaded.product.inputs[0])
+
+
+def test_a_changelog_of_another_size_than_its_input_is_refused_at_the_start(project: Any) -> None:
+    """Keys would not meet their state; before the changelog is made there is nothing to refuse."""
+    latest(project)
+    loaded, topics = load_product("shop.latest"), MemoryTopics(MemoryBroker())
+    topics.create([TopicSettings("shop.orders", 4, "log")])
+    require_co_partitioning(loaded, topics)
+    topics.create([TopicSettings("shop.latest.latest-1.changelog", 3, "table")])
+    told = r"shop\.orders has 4, shop\.latest\.latest-1\.changelog has 3 partitions"
+    with pytest.raises(StartRefusedError, match=told) as caught:
+        require_co_partitioning(loaded, topics)
+    assert caught.value.code == "CO_PARTITIONING"

@@ -13,8 +13,9 @@ from uuid import uuid4
 
 from confluent_kafka import Producer
 from confluent_kafka.schema_registry import SchemaRegistryClient
-from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
+from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
+from tests.registry.confluent import deserializer, registry_client, serializer
 
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
@@ -73,9 +74,7 @@ class Airport:
 
     def serializer(self, url: str, schema: str, **conf: Any) -> AvroSerializer:
         """Confluent's serializer; `conf` with underscores for dots."""
-        named = {name.replace("_", "."): value for name, value in conf.items()}
-        made: AvroSerializer = AvroSerializer(self._client(url), schema, conf=named)
-        return made
+        return serializer(self._client(url), schema, **conf)
 
     def send(self, topic: str, records: Sequence[tuple[AvroSerializer, Mapping[str, Any]]]) -> None:
         """Produce records through their serializers, headers included."""
@@ -90,14 +89,14 @@ class Airport:
 
     def read(self, topic: str, url: str) -> list[Any]:
         """What Confluent's deserializer makes of a topic."""
-        read = AvroDeserializer(self._client(url))
+        read = deserializer(self._client(url))
         return [
             read(each.value, Context(topic, MessageField.VALUE, list(each.headers)))
             for each in self.records(topic)
         ]
 
     def _client(self, url: str) -> SchemaRegistryClient:
-        self._clients.append(SchemaRegistryClient({"url": url}))
+        self._clients.append(registry_client(url))
         return self._clients[-1]
 
     def close(self) -> None:

@@ -5,22 +5,34 @@ from typing import Any
 import polars as pl
 
 from headwater.assembly.gate import fate_line, today
-from headwater.assembly.parking import parked_changelogs
 from headwater.assembly.project import LoadedProduct
+from headwater.assembly.state import changelogs
 from headwater.contract import Contract
+from headwater.flow import repartition_of
 from headwater.product import (
+    AggregateStep,
+    Dedupe,
     Filter,
     Join,
+    JoinAsof,
     Latest,
     Map,
     MapEvents,
     Output,
+    Process,
+    Rekey,
+    RunningAggregate,
     Select,
     Sql,
+    StatefulStep,
     Step,
     Stream,
+    TableJoin,
+    WindowedAggregate,
     WithColumns,
 )
+from headwater.product.aggregates import Aggregate
+from headwater.product.windows import SessionWindows, TimeWindows, Windows
 
 
 def describe(loaded: LoadedProduct) -> dict[str, Any]:
@@ -36,14 +48,19 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
             _input(stream, loaded.inputs[stream.contract_name]) for stream in product.inputs
         ],
         "tables": [
-            {**_input(table.source, loaded.inputs[table.topic]), "broadcast": True}
+            {
+                **_input(table.source, loaded.inputs[table.topic]),
+                "broadcast": table.broadcast,
+                "versioned": table.versioned,
+            }
             for table in product.tables
         ],
-        "outputs": [_output(out, loaded.outputs[out.topic]) for out in product.outputs],
+        "outputs": [_output(out, loaded) for out in product.outputs],
         "topics": [
             *(out.topic for out in product.outputs),
             f"{product.name}.dead-letters",
-            *parked_changelogs(loaded),
+            *loaded.repartitions,
+            *changelogs(loaded),
         ],
     }
 
@@ -88,14 +105,20 @@ def _rules(contract: Contract) -> dict[str, Any]:
     }
 
 
-def _output(output: Output, contract: Contract) -> dict[str, Any]:
+def _output(output: Output, loaded: LoadedProduct) -> dict[str, Any]:
+    contract = loaded.outputs[output.topic]
     return {
         "topic": output.topic,
         "port": output.port,
         "contract": output.contract,
         "from": output.flow.stream.contract_name,
         "steps": [
-            {"name": step.name, "does": _does(step), "at": str(step.origin)}
+            {
+                "name": step.name,
+                "does": _does(step),
+                **_moved(repartition_of(output.topic, step.name), loaded),
+                "at": str(step.origin),
+            }
             for step in output.flow.steps
         ],
         "key": list(contract.key),
@@ -121,15 +144,41 @@ def _type(dtype: pl.DataType) -> str:
     return str(dtype)
 
 
+def _windows(windows: Windows) -> str:
+    match windows:
+        case SessionWindows(gap):
+            return f"sessions with gaps up to {gap}"
+        case TimeWindows(size, every):
+            return f"windows of {size}" if every == size else f"windows of {size} every {every}"
+
+
+def _computed(aggregate: Aggregate) -> str:
+    told = (aggregate.column, aggregate.limit, *aggregate.fractions)
+    return f"{aggregate.kind}({', '.join(str(each) for each in told if each is not None)})"
+
+
+def _aggregates(step: AggregateStep) -> str:
+    when = "so far"
+    if isinstance(step, WindowedAggregate):
+        wait = f", open for {step.allowed_lateness} more" if step.allowed_lateness != "0s" else ""
+        when = f"in {_windows(step.windows)}{wait}, {step.emit}"
+    computed = (f"{name}={_computed(each)}" for name, each in step.aggregates.items())
+    return f"by {', '.join(step.key)} {when}: {', '.join(computed)}"
+
+
+def _join(step: TableJoin) -> str:
+    taken = ", ".join(f"{old} as {new}" for old, new in (step.columns or {}).items())
+    how = f"({step.how}): {taken or 'all columns'}"
+    if isinstance(step, Join):
+        return f"{step.table.topic} on {step.on} {how}"
+    within = f"as of the event time, within {step.within_ms / 1000:g} s"
+    return f"{step.table.topic} by {step.on}, {within} {how}"
+
+
 def _does(step: Step) -> str:
     match step:
         case Map() | MapEvents():
-            return f"{getattr(step.function, '__name__', type(step.function).__name__)}(...)"
-        case Latest():
-            return f"the row of each {', '.join(step.key)} with the greatest {step.by}"
-        case Join(table=table, on=on, columns=columns, how=how):
-            taken = ", ".join(f"{old} as {new}" for old, new in (columns or {}).items())
-            return f"{table.topic} on {on} ({how}): {taken or 'all columns'}"
+            return _called(step.function)
         case Filter():
             return ", ".join(map(str, step.predicates))
         case Sql(statement=statement):
@@ -137,3 +186,39 @@ def _does(step: Step) -> str:
         case Select() | WithColumns():
             named = (f"{name}={expression}" for name, expression in step.named.items())
             return ", ".join([*map(str, step.columns), *named])
+        case _:
+            return _does_with_others(step)
+
+
+def _keeps(step: StatefulStep) -> str:
+    match step:
+        case Latest():
+            kept = f", for {step.keep}" if step.keep else ""
+            return f"the row of each {', '.join(step.key)} with the greatest {step.by}{kept}"
+        case RunningAggregate() | WindowedAggregate():
+            return _aggregates(step)
+        case Dedupe():
+            return f"one row of each {', '.join(step.key)} within {step.within}"
+        case Process():
+            timers = "" if step.on_timer is None else f", {_called(step.on_timer)} on timers"
+            return f"{_called(step.function)} with a {step.state.__name__} per key{timers}"
+
+
+def _moved(repartition: str, loaded: LoadedProduct) -> dict[str, Any]:
+    """The topic through which the rows of a step go to the tasks of its key; nothing if none."""
+    return {"through": repartition} if repartition in loaded.repartitions else {}
+
+
+def _called(function: object) -> str:
+    return f"{getattr(function, '__name__', type(function).__name__)}(...)"
+
+
+def _does_with_others(step: Rekey | StatefulStep | TableJoin) -> str:
+    """What looks at other rows, or goes to them."""
+    match step:
+        case Rekey(columns=columns):
+            return f"to the task of {', '.join(columns)}"
+        case Join() | JoinAsof():
+            return _join(step)
+        case _:
+            return _keeps(step)

@@ -1,9 +1,10 @@
 """Runs a product on frames or events with no broker: same steps, same codec, same errors."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import polars as pl
 
@@ -12,20 +13,31 @@ from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.plain import Event, PlainValueError, frames_of, plain_events
 from headwater.assembly.project import LoadedProduct, complete, load_product
 from headwater.assembly.state import stores_in_memory
-from headwater.contract import Contract, Decoder, Encoder, TopicDecoder, key_schema
+from headwater.contract import Contract, Decoder, Encoder, RepartitionRows, TopicDecoder, key_schema
 from headwater.engine import (
     END_OF_TIME,
     LetterWriter,
+    Repartition,
     Route,
+    SectionTask,
     Standing,
-    StepStore,
     Stores,
     Task,
     Work,
 )
 from headwater.engine.dead_letters import PREFIX
 from headwater.errors import DeclarationError, Problem
-from headwater.flow import DELETED, ROW, check_row_local
+from headwater.flow import (
+    DELETED,
+    ROW,
+    TASK,
+    TIME,
+    Batch,
+    Section,
+    VersionedRows,
+    check_row_local,
+    event_times,
+)
 from headwater.model import Code, Letter, Partition, RawRecord, RuleViolation
 from headwater.product import DataProduct, Stream
 
@@ -57,13 +69,15 @@ class Outcome:
     """What came out: a frame of contract columns per output topic, and the dead letters.
 
     `violations` are the rules of the contracts that were broken; the offset is the place in what
-    was given.
+    was given. `late` counts the rows that were dropped because they came late, by
+    `<output>.<step>`.
     """
 
     product: str
     frames: Mapping[str, pl.DataFrame]
     dead_letters: Sequence[DeadLetter]
     violations: Sequence[RuleViolation] = ()
+    late: Mapping[str, int] = field(default_factory=dict)
 
     def frame(self, port: str | None = None) -> pl.DataFrame:
         """The records of an output, as its consumers decode them; without a port the first log."""
@@ -111,29 +125,43 @@ class ProductDriver:
         stores = stores_in_memory(self.loaded)
         dead_letters: list[DeadLetter] = []
         violations: list[RuleViolation] = []
+        late: Counter[str] = Counter()
         for topic, given in by_topic.items():
             values = self._values(topic, given)
             for work in self._works(topic, values, stores):
                 for publication in work.publications:
+                    if publication.topic not in self._readers:
+                        continue  # on its way to another section
                     decoded = self._readers[publication.topic].decode(publication.values)
                     frames[publication.topic].append(decoded.frame.drop(ROW))
                 dead_letters += [_dead_letter(topic, letter) for letter in work.letters]
                 violations += work.violations
+                late.update(work.too_late)
         joined = {topic: pl.concat(parts) for topic, parts in frames.items()}
-        return Outcome(self.loaded.name, joined, dead_letters, violations)
+        return Outcome(self.loaded.name, joined, dead_letters, violations, late)
 
     def _works(self, topic: str, values: Sequence[bytes | None], stores: Stores) -> Iterator[Work]:
-        """The records of an input, and then its end: data that ends closes what is open."""
+        """The records of an input, then its end: data that ends closes what is open.
+
+        Behind them what goes on through repartition topics, which ends likewise.
+        """
         task, records = self._task(topic, stores), _records(topic, values)
-        yield task.process(records)
-        if task.watermarks is not None:
+        works = [task.process(records)]
+        if task.watermarks is not None and not task.is_internal:
             stores.keep()
-            yield task.move({0: Standing(END_OF_TIME)}, {Partition(topic, 0): len(records)})
+            task.watermarks.keep()
+            works.append(task.move({0: Standing(END_OF_TIME)}, {Partition(topic, 0): len(records)}))
+        stores.keep()
+        yield from works
+        for repartition in self.loaded.repartitions:
+            if moved := list(_moved(works, repartition)):
+                yield from self._works(repartition, moved, stores)
 
     def table(self, topic: str, rows: pl.DataFrame | Sequence[Event]) -> None:
-        """Let a broadcast table hold exactly these rows from now on; of a key the last counts.
+        """Let a table hold exactly these rows from now on; of a key the last counts.
 
-        A table that was never given is empty. Raises DeclarationError (BAD_INPUT).
+        Of a versioned one each is valid since its event time. A table that was never given is
+        empty. Raises DeclarationError (BAD_INPUT).
         """
         if topic not in self.loaded.tables:
             known = ", ".join(self.loaded.tables) or "none"
@@ -146,18 +174,31 @@ class ProductDriver:
             raise _bad_input(str(error)) from error
         frame = Decoder(contract, self._registry.schema).decode(values).frame
         held.clear()
-        held.apply(frame.with_columns(pl.lit(value=False).alias(DELETED)))
+        name = contract.event_time
+        since = pl.lit(0) if name is None else pl.col(name).dt.epoch("ms")
+        frame = frame.with_columns(
+            since.alias(TIME), pl.lit(0).alias(TASK), pl.lit(value=False).alias(DELETED)
+        )
+        if isinstance(held, VersionedRows) and frame[TIME].has_nulls():
+            raise _bad_input(f"{topic}: {name} is null, so nothing says since when a row is valid")
+        held.apply(frame)
 
     def check_row_local(self, inputs: Mapping[str, Inputs]) -> None:
-        """Prove on these records that no step depends on batches. Raises DeclarationError."""
-        for output in self.loaded.product.outputs:
-            stream = output.flow.stream
-            if stream.topic in inputs:
+        """Prove on these records that no step depends on batches. Raises DeclarationError.
+
+        The steps behind a change of key are proven as their rows come.
+        """
+        for section in self.loaded.sections:
+            stream = self.loaded.output(section.output).flow.stream
+            if section.source is None and stream.topic in inputs:
                 values = self._values(stream.topic, inputs[stream.topic])
                 place = self.loaded.streams()[stream.topic].index(stream)
                 frame = self._decoders[stream.topic].decode(values).frames[place]
-                plan = self.loaded.plans[output.topic]
-                check_row_local(plan, frame, max_rows=max(frame.height, 1))
+                plan = self.loaded.plans[section.sink]
+                name = self.loaded.inputs[stream.contract_name].event_time
+                tasks = pl.repeat(0, len(values), dtype=pl.Int64, eager=True)
+                batch = Batch(tasks, times=event_times(len(values), [frame], [name]))
+                check_row_local(plan, frame, batch, max_rows=max(frame.height, 1))
 
     def _by_topic(self, inputs: Inputs | Mapping[str, Inputs]) -> Mapping[str, Inputs]:
         topics = list(self._decoders)
@@ -218,19 +259,30 @@ class ProductDriver:
         return into
 
     def _task(self, topic: str, stores: Stores) -> Task:
-        routes = [
-            self._route(output.topic, place, stores.of(output.topic))
-            for place, stream in enumerate(self.loaded.streams()[topic])
-            for output in self.loaded.product.outputs
-            if output.flow.stream is stream
-        ]
         letters = LetterWriter(f"{self.loaded.name}.dead-letters")
+        if (section := self.loaded.repartitions.get(topic)) is not None:
+            origin = self.loaded.output(section.output).flow.stream.topic
+            route = self._route(section, 0, stores)
+            rows = cast("RepartitionRows", section.reads)  # whoever has a source has what it reads
+            return SectionTask(rows, route, origin=origin, sources=1, dead_letters=letters)
+        routes = [
+            self._route(section, place, stores)
+            for place, stream in enumerate(self.loaded.streams()[topic])
+            for section in self.loaded.sections
+            if section.source is None and self.loaded.output(section.output).flow.stream is stream
+        ]
         return Task(self._decoders[topic], routes, dead_letters=letters)
 
-    def _route(self, output: str, place: int, stores: Sequence[StepStore]) -> Route:
-        plan = self.loaded.plans[output].with_stores({each.step: each.store for each in stores})
-        encoder = self._encoder(self.loaded.outputs[output])
-        return Route(output, plan, encoder, place, stores=[each.store for each in stores])
+    def _route(self, section: Section, place: int, stores: Stores) -> Route:
+        plan = self.loaded.plans[section.sink]
+        held = stores.of(section.output, [stage.step.name for stage in plan.stateful])
+        plan = plan.with_stores({each.step: each.store for each in held})
+        encoder: Encoder | Repartition
+        if section.writes is None:
+            encoder = self._encoder(self.loaded.outputs[section.output])
+        else:
+            encoder = Repartition(section.sink, section.writes, 1)
+        return Route(section.sink, plan, encoder, place, stores=[each.store for each in held])
 
     def _nothing(self, topic: str) -> pl.DataFrame:
         return pl.DataFrame(schema=self.loaded.outputs[topic].columns)
@@ -244,6 +296,16 @@ class ProductDriver:
 
     def _registered(self, subject: str, schema: str) -> int:
         return self._registry.register(subject, schema, compatibility="NONE").schema_id
+
+
+def _moved(works: Sequence[Work], repartition: str) -> Iterator[bytes | None]:
+    """The values that works have for a repartition topic, rows before heartbeats."""
+    for work in works:
+        for publication in work.publications:
+            if publication.topic == repartition:
+                yield from publication.values
+        if repartition in work.changes:
+            yield from work.changes[repartition].values
 
 
 def _records(topic: str, values: Sequence[bytes | None]) -> MemoryRecords:

@@ -34,7 +34,7 @@ from headwater.contract import (
     tightened,
 )
 from headwater.errors import DeclarationError, Problem
-from headwater.product import DataProduct, Join, Output, Stream
+from headwater.product import DataProduct, Output, Stream, TableJoin
 from headwater.product.names import topic_name_mistake
 from headwater.snapshot.evolution import Format, table_refusals
 
@@ -226,7 +226,7 @@ class Gate:
 def _reads(output: Output, stream: Stream) -> bool:
     """Whether a flow begins with a stream, or joins it as a table."""
     steps = output.flow.steps
-    joins = (step for step in steps if isinstance(step, Join))
+    joins = (step for step in steps if isinstance(step, TableJoin))
     return output.flow.stream is stream or any(step.table.source is stream for step in joins)
 
 

@@ -146,7 +146,7 @@ class DeadLetterBox:
             if record is None:
                 where = f"{letter.source}@{letter.source_offset}"
                 what = "the letter is" if not letter.omitted else f"it is no longer at {where}, and"
-                left = "no longer there" if not letter.omitted else "was too large for the letter"
+                left = "no longer there" if not letter.omitted else "was not kept in the letter"
                 refused.append(Refused(letter, f"{what} {left}"))
             else:
                 found[place] = record

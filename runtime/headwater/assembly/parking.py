@@ -1,13 +1,18 @@
 """What a product with `DeadLetters(keep_order=True)` needs beside: stores, changelogs, tasks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from headwater.assembly.project import LoadedProduct
-from headwater.assembly.state import ChangelogId, LocalStoresOf
 from headwater.engine import ParkingTask, StepStore, Stores, Task, changelog_of, parked_rows
-from headwater.ports import Monitor
+from headwater.ports import LocalStores, Monitor
 from headwater.state import KeyedStore, StoreSettings
+
+ChangelogId = Callable[[str], str]
+"""The broker's id of a changelog topic."""
+
+LocalStoresOf = Callable[[str, str], LocalStores]
+"""The local stores of a step, by output topic and step name."""
 
 
 def parked_changelogs(loaded: LoadedProduct) -> dict[str, str]:
@@ -43,7 +48,7 @@ def in_order(
     loaded: LoadedProduct, tasks: Mapping[str, Task], stores: Stores, monitor: Monitor
 ) -> dict[str, Task]:
     """The tasks of a product, parking records where it keeps the order of its letters."""
-    parked = {each.step: each.store for each in stores.of(_beside(loaded))}
+    parked = {each.step: each.store for each in stores.of(_beside(loaded), tasks)}
     return {
         topic: ParkingTask(task, parked[topic], partial(monitor.parked, topic))
         if topic in parked

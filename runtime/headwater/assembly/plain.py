@@ -39,7 +39,7 @@ def frames_of(events: Mapping[int, Event], contract: Contract) -> Iterator[pl.Da
         if unknown:
             raise PlainValueError(f"{contract.topic} has no field {', '.join(unknown)}")
         columns = [
-            _column(name, [events[row][name] for row in rows], dtype)
+            column_of(name, [events[row][name] for row in rows], dtype)
             for name, dtype in contract.columns.items()
             if name in names
         ]
@@ -76,7 +76,7 @@ def canonical(event: Event, contract: Contract) -> dict[str, Any]:
     Raises PlainValueError.
     """
     known = {
-        name: plain(_column(name, [event[name]], dtype).item(), dtype)
+        name: plain(column_of(name, [event[name]], dtype).item(), dtype)
         for name, dtype in contract.columns.items()
         if name in event
     }
@@ -100,7 +100,8 @@ def _plain_scalar(value: Any) -> Any:
             return value
 
 
-def _column(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:
+def column_of(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:
+    """Plain values as a column of this type, or one that casts to it. Raises PlainValueError."""
     try:
         return from_values(name, [_typed(value, dtype) for value in values], loosen(dtype))
     except (TypeError, ValueError, ArithmeticError, KeyError, AttributeError) as error:

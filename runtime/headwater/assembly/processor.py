@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from headwater.adapters.directory import DirectoryStorage
 from headwater.adapters.kafka.consumer import KafkaSource
 from headwater.adapters.kafka.follower import KafkaFollower
 from headwater.adapters.kafka.producer import KafkaTransactionalLog
@@ -14,14 +15,16 @@ from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics, check_topic
 from headwater.adapters.registry import SchemaRegistry
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
-from headwater.assembly.parking import in_order, parked_changelogs, parked_stores
+from headwater.assembly.co_partitioning import co_partitioned, require_co_partitioning
+from headwater.assembly.parking import in_order
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
 from headwater.assembly.sandbox import ChildSandbox, Setting
 from headwater.assembly.state import changelogs, stores_of
-from headwater.assembly.tables import broadcast_tables, require_tables
+from headwater.assembly.tables import followed_tables, partitions_beside, require_tables
 from headwater.assembly.tasks import TaskMaker
+from headwater.assembly.workers import identity
 from headwater.clock import SYSTEM
 from headwater.config import Settings
 from headwater.config.rules import TIMEOUTS_MS
@@ -29,9 +32,10 @@ from headwater.config.settings import DeadLetterLimit
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
-    BroadcastTables,
+    Checkpoints,
     CommitPolicy,
     DeadLetterTail,
+    FollowedTables,
     LetterWriter,
     Loop,
     LoopSettings,
@@ -40,6 +44,7 @@ from headwater.engine import (
     Start,
     StartPolicy,
     StartPositions,
+    StateSources,
     Stores,
 )
 from headwater.errors import StartRefusedError
@@ -47,7 +52,6 @@ from headwater.model import Partition, Positions
 from headwater.ports import Monitor, TopicSettings
 from headwater.product import Stream
 
-WORKER: Final = 0  # one worker per process; in the id so that more can come without a new id
 STATE_BYTES: Final = 64 << 20  # of RocksDB, all stores of the process: buffers and blocks
 STATISTICS_MS: Final = 1_000  # how often librdkafka tells: lag is as old as this at most
 
@@ -79,8 +83,9 @@ class Processor:
         self._topics = KafkaTopics(settings.kafka)
         self.dead_letters: Final = f"{loaded.name}.dead-letters"
         self._partitions = self._input_partitions()
-        self._changelogs = {**changelogs(loaded), **parked_changelogs(loaded)}
-        require_tables(loaded, self._topics)
+        require_co_partitioning(loaded, self._topics)
+        self._repartitions = {t: self._moved_partitions(t) for t in loaded.repartitions}
+        require_tables(loaded, self._topics, self._repartitions)
         self._prepare_topics()
         self._stores = self._stores_on_disk()
         self._ids = registered_ids(
@@ -95,9 +100,10 @@ class Processor:
             letters,
             settings.on_incompatible,
             stores=self._stores,
+            repartitions=self._repartitions,
         )
         self.loop: Final = Loop(
-            self._outside(telling, self._tables(maker)),
+            self._outside(telling, self._tables(maker, telling.monitor)),
             in_order(loaded, maker.tasks(), self._stores, telling.monitor),
             StartPositions(self._start_policy(start), self._topics),
             window=_window(settings.dead_letters),
@@ -145,13 +151,21 @@ class Processor:
             )
         return {topic: count for topic, count in found.items() if count is not None}
 
+    def _moved_partitions(self, repartition: str) -> int:
+        """As many as there are; a new one has those of the tables behind it, else of the inputs."""
+        beside = partitions_beside(self._loaded, repartition, self._topics)
+        return self._topics.partitions(repartition) or beside or max(self._partitions.values())
+
     def _own_topics(self) -> Iterator[TopicSettings]:
         most = max(self._partitions.values())
         for output in self._loaded.product.outputs:
             yield self._topic(output.topic, "log", most)
         yield self._topic(self.dead_letters, "dead-letters", most)
-        for changelog, source in self._changelogs.items():
-            yield TopicSettings(changelog, self._partitions[source], "table")
+        for repartition in self._repartitions:
+            yield self._topic(repartition, "repartition", self._repartitions[repartition])
+        counts = {**self._partitions, **self._repartitions}
+        for changelog, source in changelogs(self._loaded).items():
+            yield TopicSettings(changelog, counts[source], "table")
 
     def _topic(self, name: str, kind: Any, most: int) -> TopicSettings:
         # an existing count is right: it is frozen, and the loop checks it against what it recorded
@@ -171,32 +185,40 @@ class Processor:
     def _stores_on_disk(self) -> Stores:
         """At `<state_dir>/<output>/<step>/<task>/`."""
         memory, directory = RocksDbMemory(STATE_BYTES), self._settings.state_dir
+        return stores_of(
+            self._loaded,
+            lambda output, step: RocksDbStores(directory / output / step, memory),
+            self._topics.topic_id,
+        )
 
-        def local(output: str, step: str) -> RocksDbStores:
-            return RocksDbStores(directory / output / step, memory)
-
-        steps = stores_of(self._loaded, local, self._topics.topic_id)
-        return Stores([*steps.held, *parked_stores(self._loaded, local, self._topics.topic_id)])
+    def _checkpoints(self) -> Checkpoints:
+        """At `<checkpoint_dir>/<output>/<step>/<task>/`."""
+        return Checkpoints(
+            self._stores,
+            DirectoryStorage(self._settings.checkpoint_dir),
+            SYSTEM,
+            every_s=self._settings.checkpoint_every.total_seconds(),
+        )
 
     # -- data path -----------------------------------------------------------------------------
 
-    def _tables(self, maker: TaskMaker) -> BroadcastTables | None:
+    def _tables(self, maker: TaskMaker, monitor: Monitor) -> FollowedTables | None:
         tables = self._loaded.product.tables
         if not tables:
             return None
         windows = {table.topic: _window(self._settings.dead_letters) for table in tables}
-        return broadcast_tables(maker, KafkaFollower(self._settings.kafka), windows)
+        return followed_tables(maker, KafkaFollower(self._settings.kafka), windows, monitor)
 
-    def _outside(self, telling: Telling, tables: BroadcastTables | None) -> Outside:
+    def _outside(self, telling: Telling, tables: FollowedTables | None) -> Outside:
         settings = self._settings
         product = self._loaded.name
-        identity = f"{product}.{settings.instance}.{WORKER}"
+        own_id = identity(product, settings.instance)
         shared = {**settings.kafka, "statistics.interval.ms": STATISTICS_MS}
         source = KafkaSource(
-            shared, group=product, member=identity, on_statistics=telling.on_statistics
+            shared, group=product, member=own_id, on_statistics=telling.on_statistics
         )
         log = KafkaTransactionalLog(
-            shared, transactional_id=identity, on_statistics=telling.on_statistics
+            shared, transactional_id=own_id, on_statistics=telling.on_statistics
         )
         self._reader = KafkaLogReader(settings.kafka)
         tail = DeadLetterTail(self.dead_letters, self._reader, self._topics)
@@ -209,8 +231,19 @@ class Processor:
                 self._loaded.tables,
             )
         )
-        restoring = Restoring(self._stores, self._topics, self._reader, SYSTEM)
-        return Outside(source, log, telling.monitor, SYSTEM, tail, sandbox, restoring, tables)
+        sources = StateSources(self._topics, self._reader, self._checkpoints(), tables)
+        restoring = Restoring(self._stores, sources, SYSTEM)
+        return Outside(
+            source,
+            log,
+            telling.monitor,
+            SYSTEM,
+            tail,
+            sandbox,
+            restoring,
+            tables,
+            co_partitioned(self._loaded),
+        )
 
     def _start_policy(self, explicit: Start | None) -> StartPolicy:
         product = self._loaded.product
@@ -219,7 +252,8 @@ class Processor:
             inputs={stream.topic: _start(stream) for stream in product.inputs},
             outputs=[output.topic for output in product.outputs],
             explicit=explicit,
-            changelogs=list(self._changelogs),
+            changelogs=list(changelogs(self._loaded)),
+            repartitions=list(self._repartitions),
         )
 
 

@@ -5,7 +5,7 @@ Collects every mistake before it gives up.
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,9 +22,22 @@ from headwater.contract import (
 )
 from headwater.engine import changelog_of
 from headwater.errors import DeclarationError, Problem
-from headwater.flow import NO_TABLES, Columns, Ground, HeldTable, Plan, TableRows, Tables
+from headwater.flow import (
+    NO_TABLES,
+    Columns,
+    Ground,
+    HeldTable,
+    Plan,
+    Section,
+    TableRows,
+    Tables,
+    VersionedRows,
+    nullable_of,
+    sections_of,
+)
 from headwater.flow.stage import Around
-from headwater.product import DataProduct, Join, Map, Origin, Output, Stream, Table
+from headwater.flow.topology import UNTYPED
+from headwater.product import DataProduct, Map, Origin, Output, Stream, Table, TableJoin
 from headwater.product.names import (
     MAX_TOPIC_LENGTH,
     PRODUCT_NAME,
@@ -41,7 +54,9 @@ class LoadedProduct:
 
     `inputs` by the contract's name: the topic that is read, be it as a table, or a type of event
     where a topic has several. `tables` by topic, with the rows that all their joins look up.
-    `outputs` and `plans` by output topic; `file` is its product.py.
+    `outputs` by topic; `plans` by the topic that their rows go to, an output or a repartition
+    topic; `sections` in the order of the data, those of an output together. `file` is its
+    product.py.
     """
 
     product: DataProduct
@@ -51,6 +66,16 @@ class LoadedProduct:
     outputs: Mapping[str, Contract]
     plans: Mapping[str, Plan]
     tables: Tables = field(default_factory=dict)
+    sections: Sequence[Section] = ()
+
+    @property
+    def repartitions(self) -> dict[str, Section]:
+        """The sections that read a repartition topic, by that topic."""
+        return {each.source: each for each in self.sections if each.source is not None}
+
+    def output(self, topic: str) -> Output:
+        """The declared output of a topic."""
+        return next(each for each in self.product.outputs if each.topic == topic)
 
     @property
     def name(self) -> str:
@@ -123,7 +148,7 @@ def complete(product: DataProduct, file: Path, root: Path | None = None) -> Load
     if root is None:
         root = project_root(file.parent)
         problems += _place_mistakes(product, file, root)
-    inputs, outputs, plans = {}, {}, {}
+    inputs, outputs, sections = {}, {}, list[Section]()
     for stream in product.reads:
         contract = _contract(root, stream.contract_name, stream.contract, stream.origin, problems)
         if contract is not None:
@@ -135,19 +160,18 @@ def complete(product: DataProduct, file: Path, root: Path | None = None) -> Load
         if contract is not None:
             outputs[output.topic] = contract
         source = inputs.get(output.flow.stream.contract_name)
-        plan = plan_between(output, source, contract, problems, tables)
-        if plan is not None:
-            plans[output.topic] = plan
-    problems += _order_mistakes(product, inputs, plans)
+        sections += sections_between(output, source, contract, problems, tables)
+    problems += _order_mistakes(product, inputs, sections)
     if problems:
         raise DeclarationError(list(dict.fromkeys(problems)))
-    return LoadedProduct(product, root, file, inputs, outputs, plans, tables)
+    plans = {section.sink: section.plan for section in sections}
+    return LoadedProduct(product, root, file, inputs, outputs, plans, tables, sections)
 
 
 def held_tables(
     product: DataProduct, contracts: Mapping[str, Contract], problems: list[Problem]
 ) -> dict[str, HeldTable]:
-    """The broadcast tables of a product, empty, with the columns that its joins want.
+    """The tables of a product, empty, with the columns that its joins want.
 
     `contracts` by topic; a table without one is left out.
     """
@@ -156,26 +180,38 @@ def held_tables(
         contract = contracts.get(table.topic)
         if contract is None:
             continue
-        if not is_lookup_key(contract):
-            text = (
-                f"{table.topic} v{contract.version} has no key that a column can be compared with;"
-                ' a table has a "key" of one field, a string, int or long'
-            )
-            origin = table.source.origin
-            problems.append(Problem("TABLE_KEY", text, origin.file, origin.line))
+        if mistake := _table_mistake(table, contract):
+            problems.append(mistake)
             continue
         (key,) = contract.key
         wanted = {key, *_joined(product, table, contract)}
         columns = {name: kind for name, kind in contract.columns.items() if name in wanted}
-        found[table.topic] = HeldTable(contract, TableRows(key, columns))
+        kind = VersionedRows if table.versioned else TableRows
+        rows = kind(key, columns, by_task=not table.broadcast)
+        found[table.topic] = HeldTable(contract, rows)
     return found
+
+
+def _table_mistake(table: Table, contract: Contract) -> Problem | None:
+    """Why the rows of a topic cannot be held as the table wants them."""
+    origin, named = table.source.origin, f"{table.topic} v{contract.version}"
+    if not is_lookup_key(contract):
+        text = (
+            f"{named} has no key that a column can be compared with;"
+            ' a table has a "key" of one field, a string, int or long'
+        )
+        return Problem("TABLE_KEY", text, origin.file, origin.line)
+    if table.versioned and contract.event_time is None:
+        text = f'{named} has no "eventTime", since when its rows are valid; a versioned table does'
+        return Problem("NO_EVENT_TIME", text, origin.file, origin.line)
+    return None
 
 
 def _joined(product: DataProduct, table: Table, contract: Contract) -> Iterator[str]:
     """The columns of a table that joins take; the others are not held."""
     for output in product.outputs:
         for step in output.flow.steps:
-            if isinstance(step, Join) and step.table is table:
+            if isinstance(step, TableJoin) and step.table is table:
                 yield from contract.columns if step.columns is None else step.columns
 
 
@@ -238,31 +274,32 @@ def _claim_mistakes(product: DataProduct, inputs: Mapping[str, Contract]) -> Ite
 
 
 def _order_mistakes(
-    product: DataProduct, inputs: Mapping[str, Contract], plans: Mapping[str, Plan]
+    product: DataProduct, inputs: Mapping[str, Contract], sections: Sequence[Section]
 ) -> Iterator[Problem]:
     """What `keep_order` asks of a product: inputs with keys, and letters that can be replayed."""
     if not product.dead_letters.keep_order:
         return
     for stream in product.inputs:
-        contract = inputs.get(stream.contract_name)
+        contract, origin = inputs.get(stream.contract_name), stream.origin
         changelog = changelog_of(f"{product.name}.dead-letters", stream.topic)
         if len(changelog) > MAX_TOPIC_LENGTH:
             text = f"{changelog} is too long for a topic of Kafka, and keep_order=True needs it"
-            yield Problem("INVALID_NAME", text, stream.origin.file, stream.origin.line)
+            yield Problem("INVALID_NAME", text, origin.file, origin.line)
         if contract is not None and not contract.key:
             text = (
                 f"{contract.topic} v{contract.version} has no key, and without one no record waits"
                 " for another; leave out keep_order=True, or read a contract with a key"
             )
-            yield Problem("ORDER_WITHOUT_KEY", text, stream.origin.file, stream.origin.line)
-    for output in product.outputs:
-        plan = plans.get(output.topic)
-        for stage in plan.stateful if plan is not None else ():
-            text = (
-                f"{output.topic} has a step with state, {stage.step.name}: its letters cannot be"
-                " replayed, so none may wait for them; leave out keep_order=True"
-            )
-            yield Problem("ORDER_WITH_STATE", text, output.origin.file, output.origin.line)
+            yield Problem("ORDER_WITHOUT_KEY", text, origin.file, origin.line)
+    outputs = {output.topic: output for output in product.outputs}
+    kept = {each.output for each in sections if each.source is not None or each.plan.stateful}
+    for topic in sorted(kept):
+        text = (
+            f"{topic} has steps that keep state or change the key: its letters cannot be replayed,"
+            " so none may wait for them; leave out keep_order=True"
+        )
+        origin = outputs[topic].origin
+        yield Problem("ORDER_WITH_STATE", text, origin.file, origin.line)
 
 
 def plan_between(
@@ -272,27 +309,43 @@ def plan_between(
     problems: list[Problem],
     tables: Tables = NO_TABLES,
 ) -> Plan | None:
-    """The plan between two contracts; without the target the flow is checked all the same."""
+    """The plan between two contracts, the last where the key changes; see `sections_between`."""
+    found = sections_between(output, source, target, problems, tables)
+    return found[-1].plan if found else None
+
+
+def sections_between(
+    output: Output,
+    source: Contract | None,
+    target: Contract | None,
+    problems: list[Problem],
+    tables: Tables = NO_TABLES,
+) -> list[Section]:
+    """The sections between two contracts; without the target the flow is checked all the same.
+
+    None when there are mistakes, which are added to `problems`.
+    """
     if source is None:
-        return None
+        return []
     try:
-        columns, defaults = (target.columns, target.defaults) if target else (None, None)
-        ground = Ground(source.key, tables)
-        plan = Plan(output.flow, source.columns, columns, defaults, ground)
+        typed = (target.columns, target.defaults) if target else UNTYPED
+        ground = Ground(source.key, tables, source.event_time)
+        sections = sections_of(output.flow, output.topic, source.columns, typed, ground)
     except DeclarationError as error:
         untyped = target is None
         problems += [p for p in error.problems if not (untyped and p.code == "UNTYPED_EVENTS")]
-        return None
+        return []
+    plan = sections[-1].plan
     origin = output.origin
     if target is not None and plan.columns is not None:
         problems += [
             Problem("OUTPUT_MISFIT", f"{output.topic}: {reason}", origin.file, origin.line)
             for reason in [
                 *_misfits(output, target, plan.columns),
-                *required(target, plan.nullable),
+                *required(target, nullable_of(sections)),
             ]
         ]
-    return plan
+    return sections
 
 
 def _misfits(output: Output, target: Contract, columns: Columns) -> list[str]:

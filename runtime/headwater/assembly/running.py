@@ -3,7 +3,7 @@
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -12,11 +12,12 @@ from headwater.assembly.processor import Processor, Telling
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.step_bound import bounded
 from headwater.assembly.supervisor import SUPERVISOR
+from headwater.assembly.workers import own_number
 from headwater.clock import SYSTEM
 from headwater.config import Settings
 from headwater.engine import Loop, OnIncompatible, Start
 from headwater.errors import FencedError
-from headwater.model import Code, Positions, RuleViolation
+from headwater.model import Code, Positions, RestoreStanding, RuleViolation
 from headwater.observe.health import Health
 from headwater.observe.logs import bind_process, get_logger
 from headwater.observe.metrics import Metrics
@@ -25,6 +26,7 @@ from headwater.serve import start as serve
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 OnProgress = Callable[[int, int], None]
+OnRestoring = Callable[[Sequence[RestoreStanding]], None]
 
 log = get_logger("run")
 
@@ -58,13 +60,18 @@ class BrokenRule:
 class Summary:
     """What one run committed: records read, written per topic, quarantined per code, rules broken.
 
-    `skipped` are those read that the product does not take.
-    `was_stopped` when a signal ended it, be it before the end or not.
+    `skipped` are those read that the product does not take; `late` the rows dropped because they
+    came late, by `<output>.<step>`, and `duplicates` because they had come already.
+    `was_stopped` when a signal ended it, be it before the end or not. `worker` is the number of
+    the process among those of the product, None when it is alone.
     """
 
     product: str
+    worker: int | None = None
     read: int = 0
     skipped: int = 0
+    late: Counter[str] = field(default_factory=Counter)
+    duplicates: Counter[str] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
     codes: Counter[Code] = field(default_factory=Counter)
     rules: Counter[BrokenRule] = field(default_factory=Counter)
@@ -76,21 +83,43 @@ class Summary:
 class _SummingMonitor(ProcessMonitor):
     """Also adds up what was committed, for the summary at the end."""
 
-    def __init__(self, metrics: Metrics, health: Health, summary: Summary) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        health: Health,
+        summary: Summary,
+        own: Collection[str],
+        on_restoring: OnRestoring | None,
+    ) -> None:
         super().__init__(metrics, health)
         self._summary = summary
+        self._own = own  # topics that the product reads and writes itself
+        self._on_restoring = on_restoring
+
+    def restoring(self, standings: Sequence[RestoreStanding]) -> None:
+        super().restoring(standings)
+        if self._on_restoring is not None:
+            self._on_restoring(standings)
 
     def counted(
         self, *, read: Mapping[str, int], written: Mapping[str, int], codes: Mapping[Code, int]
     ) -> None:
         super().counted(read=read, written=written, codes=codes)
-        self._summary.read += sum(read.values())
-        self._summary.written.update(written)
+        self._summary.read += sum(n for topic, n in read.items() if topic not in self._own)
+        self._summary.written.update({t: n for t, n in written.items() if t not in self._own})
         self._summary.codes.update(codes)
 
     def skipped(self, records: Mapping[str, int]) -> None:
         super().skipped(records)
         self._summary.skipped += sum(records.values())
+
+    def late(self, rows: Mapping[str, int]) -> None:
+        super().late(rows)
+        self._summary.late.update(rows)
+
+    def duplicates(self, rows: Mapping[str, int]) -> None:
+        super().duplicates(rows)
+        self._summary.duplicates.update(rows)
 
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         super().rules_broken(violations)
@@ -108,16 +137,18 @@ def run_product(
     settings: Settings,
     options: RunOptions,
     on_progress: OnProgress | None = None,
+    on_restoring: OnRestoring | None = None,
 ) -> Summary:
     """Run until a stop signal, or until the ends of now; returns what was committed.
 
-    `on_progress(done, total)` hears of records read, `total` being 0 for an endless run.
+    `on_progress(done, total)` hears of records read, `total` being 0 for an endless run;
+    `on_restoring` of state that is restored.
     Raises every error of `Loop.run`, and what `Processor` refuses.
     """
     product = loaded.name
-    bind_process(product=product, instance=settings.instance)
-    metrics, health, summary = Metrics(product), Health(), Summary(product)
-    monitor = _SummingMonitor(metrics, health, summary)
+    bind_process(product=product, instance=settings.instance, worker=str(own_number() or 0))
+    metrics, health, summary = Metrics(product), Health(), Summary(product, own_number())
+    monitor = _SummingMonitor(metrics, health, summary, loaded.repartitions, on_restoring)
     for contract in loaded.inputs.values():
         if (fate := fate_of(contract, today())) is not None:
             log.warning(
@@ -215,6 +246,6 @@ def _progress(
     total = sum(max(0, end - begun[p]) for p, end in targets.items())
 
     def tell(committed: Positions) -> None:
-        on_progress(sum(max(0, p_end - begun[p]) for p, p_end in committed.items()), total)
+        on_progress(sum(max(0, committed.get(p, 0) - at) for p, at in begun.items()), total)
 
     return tell

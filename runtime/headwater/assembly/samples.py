@@ -2,7 +2,7 @@
 
 `<case>.in.jsonl`            events of the input; `<case>.in.<topic>.jsonl` where there are several;
                              "_type" names the contract of each where a topic has several types
-`<case>.table.<topic>.jsonl` the rows of a broadcast table, before the first event
+`<case>.table.<topic>.jsonl` the rows of a table, before the first event
 `<case>.out.jsonl`           what the first log must hold; `<case>.out.<port>.jsonl` for a port
 `<case>.dead-letters.jsonl`  {"event": N, "code": "..."} for the Nth event of the input, from 1;
                              with "topic" first where there are several inputs
@@ -90,7 +90,7 @@ def inputs_of(case: Case, driver: ProductDriver) -> dict[str, list[dict[str, Any
 
 
 def give_tables(case: Case, driver: ProductDriver) -> None:
-    """Let the driver's broadcast tables hold what the case says. Raises DeclarationError."""
+    """Let the driver's tables hold what the case says. Raises DeclarationError."""
     files = {
         part.partition(".")[2]: path
         for part, path in case.files.items()

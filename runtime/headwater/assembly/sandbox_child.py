@@ -45,7 +45,7 @@ from headwater.errors import (
     RuleBrokenError,
     UnknownSchemaError,
 )
-from headwater.flow import DELETED, NoRows
+from headwater.flow import NoRows
 from headwater.flow.blame import is_out_of_memory
 from headwater.model import SchemaRef
 from headwater.ports import RegisteredSchema, TopicSettings
@@ -146,11 +146,19 @@ def _tasks(
     file = Path(setup["file"])
     loaded = _without_state(complete(read_product(file), file)).surrounded(progress.around)
     for topic, rows in tables.items():
-        loaded.tables[topic].rows.apply(rows.with_columns(pl.lit(value=False).alias(DELETED)))
+        loaded.tables[topic].rows.apply(rows)
     topics = MemoryTopics(MemoryBroker())
-    topics.create([TopicSettings(topic, 1, "source") for topic in loaded.streams()])
+    read = [*loaded.streams(), *loaded.repartitions]
+    topics.create([TopicSettings(topic, 1, "source") for topic in read])
     ids = {topic: SchemaIds(*pair) for topic, pair in setup["ids"].items()}
-    maker = TaskMaker(loaded, ids, _AskingRegistry(progress.parent), topics, LetterWriter("none"))
+    maker = TaskMaker(
+        loaded,
+        ids,
+        _AskingRegistry(progress.parent),
+        topics,
+        LetterWriter("none"),
+        repartitions=dict.fromkeys(loaded.repartitions, 1),
+    )
     tasks = maker.tasks()
     for task in tasks.values():
         task.skip_proofs()

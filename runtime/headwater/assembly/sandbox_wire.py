@@ -64,7 +64,7 @@ def table(records: Records) -> pl.DataFrame:
 
 
 def packed(rows: pl.DataFrame) -> bytes:
-    """Rows of a `table`, or of a broadcast table, as bytes."""
+    """Rows of a `table`, or of a table that is joined, as bytes."""
     written = io.BytesIO()
     rows.write_ipc_stream(written)
     return written.getvalue()
@@ -78,7 +78,7 @@ def unpacked(topic: str, content: bytes) -> MemoryRecords:
 
 
 def unpacked_rows(content: bytes) -> pl.DataFrame:
-    """Rows of a broadcast table, packed as rows of a `table` are."""
+    """Rows of a table that is joined, packed as rows of a `table` are."""
     return pl.read_ipc_stream(content)
 
 

@@ -1,39 +1,49 @@
 """The stores of a product's steps, in whatever keeps their entries."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from headwater.adapters.memory import MemoryStores
+from headwater.assembly.parking import (
+    ChangelogId,
+    LocalStoresOf,
+    parked_changelogs,
+    parked_stores,
+)
 from headwater.assembly.project import LoadedProduct
 from headwater.engine import StepStore, Stores, changelog_of
-from headwater.ports import LocalStores
-from headwater.state import KeyedStore, StoreSettings
-
-ChangelogId = Callable[[str], str]
-"""The broker's id of a changelog topic."""
-
-LocalStoresOf = Callable[[str, str], LocalStores]
-"""The local stores of a step, by output topic and step name."""
+from headwater.flow import Section
+from headwater.state import KeyedStore, StoreSettings, TimeToLive
 
 
 def changelogs(loaded: LoadedProduct) -> dict[str, str]:
-    """The changelog topics of a product, each with the input whose partitions are its tasks."""
+    """The changelog topics of a product, each with the topic whose partitions are its tasks."""
     return {
-        changelog_of(output.topic, stage.step.name): output.flow.stream.topic
-        for output in loaded.product.outputs
-        for stage in loaded.plans[output.topic].stateful
-    }
+        changelog_of(section.output, stage.step.name): source
+        for section, source in _sources(loaded)
+        for stage in loaded.plans[section.sink].stateful
+    } | parked_changelogs(loaded)
+
+
+def _sources(loaded: LoadedProduct) -> Iterator[tuple[Section, str]]:
+    """The sections of a product, each with the topic it reads."""
+    for section in loaded.sections:
+        yield section, section.source or loaded.output(section.output).flow.stream.topic
 
 
 def stores_of(loaded: LoadedProduct, local: LocalStoresOf, changelog_id: ChangelogId) -> Stores:
     """The stores of all steps with state; `changelog_id` gives the id of a changelog topic."""
     held = []
-    for output in loaded.product.outputs:
-        for stage in loaded.plans[output.topic].stateful:
-            step = stage.step.name
-            settings = StoreSettings(changelog_id(changelog_of(output.topic, step)))
-            store = KeyedStore(stage.rows, local(output.topic, step), settings)
-            held.append(StepStore(output.topic, step, output.flow.stream.topic, store))
-    return Stores(held)
+    for section, source in _sources(loaded):
+        for stage in loaded.plans[section.sink].stateful:
+            output, step = section.output, stage.step.name
+            life = stage.time_to_live
+            settings = StoreSettings(
+                changelog_id(changelog_of(output, step)),
+                time_to_live=None if life is None else TimeToLive(life.column, life.duration),
+            )
+            store = KeyedStore(stage.rows, local(output, step), settings)
+            held.append(StepStore(output, step, source, store))
+    return Stores([*held, *parked_stores(loaded, local, changelog_id)])
 
 
 def stores_in_memory(loaded: LoadedProduct) -> Stores:

@@ -1,7 +1,8 @@
-"""Several products on one machine: one child process each, watched by a parent that runs none.
+"""Products and workers on one machine: a child process each, watched by a parent that runs none.
 
 Children are spawned, never forked: librdkafka does not survive a fork. A child's failure drains the
-others, and the parent exits with that child's code.
+others, and the parent exits with that child's code: the others' follow from it. Nothing is started
+again here: whoever supervises machines does that, with the back-off it was told.
 """
 
 import os
@@ -88,7 +89,7 @@ class Supervisor:
 
 
 class ChildFailedError(FatalError):
-    """A product failed; the others were drained."""
+    """A product, or one of its workers, failed; the others were drained."""
 
     code = "PRODUCT_FAILED"
 

@@ -1,8 +1,8 @@
 """The tasks of a product, one per input: what `run` and a replay of dead letters both do."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, cast
 from uuid import UUID
 
 from headwater.assembly.project import LoadedProduct
@@ -13,20 +13,25 @@ from headwater.contract import (
     Decoder,
     Encoder,
     KeyReader,
+    RepartitionRows,
     TopicDecoder,
     guid_header,
 )
 from headwater.engine import (
+    MOST_SOURCES,
     InputPolicy,
     LetterWriter,
     OnIncompatible,
+    Repartition,
     Route,
+    SectionTask,
     Stores,
     TableTask,
     Task,
 )
-from headwater.errors import DeclarationError, Problem
-from headwater.flow import Plan
+from headwater.errors import DeclarationError, Problem, StartRefusedError
+from headwater.flow import Plan, Section
+from headwater.model import Headers
 from headwater.ports import Registry, Topics
 from headwater.product import Output, Stream, Table
 
@@ -38,7 +43,8 @@ class TaskMaker:
     """Makes the task of an input. `ids` are the schema ids of the outputs, by topic.
 
     `always_framed`: no schema is named in a header, for outputs that are never published.
-    `stores` are those of the steps with state; without them a product that has such is refused.
+    `stores` are those of the steps with state, `repartitions` the partition counts of repartition
+    topics; without them a product that has such is refused.
     """
 
     loaded: LoadedProduct
@@ -49,10 +55,35 @@ class TaskMaker:
     on_incompatible: OnIncompatible = "dead-letter"
     always_framed: bool = False
     stores: Stores = NO_STATE
+    repartitions: Mapping[str, int] = field(default_factory=dict)
 
     def tasks(self) -> dict[str, Task]:
-        """The task of every input topic; see `task`."""
-        return {topic: self.task(streams[0]) for topic, streams in self.loaded.streams().items()}
+        """The task of every topic that is read, repartition topics behind the inputs; see `task`.
+
+        Raises StartRefusedError (TOO_MANY_PARTITIONS) as well.
+        """
+        found = {topic: self.task(streams[0]) for topic, streams in self.loaded.streams().items()}
+        return {**found, **{t: self._section(t, s) for t, s in self.loaded.repartitions.items()}}
+
+    def _section(self, topic: str, section: Section) -> Task:
+        """Run and encode the rows of a repartition topic."""
+        output = self.loaded.output(section.output)
+        writer = next(each for each in self.loaded.sections if each.sink == topic)
+        read = writer.source or output.flow.stream.topic
+        sources = self.repartitions.get(read) or self.topics.partitions(read) or 0
+        if sources > MOST_SOURCES:
+            raise StartRefusedError(
+                f"{read} has {sources} partitions, and event time goes through {topic} for "
+                f"{MOST_SOURCES} at most; key {read} as the steps behind it need it",
+                code="TOO_MANY_PARTITIONS",
+            )
+        return SectionTask(
+            cast("RepartitionRows", section.reads),  # whoever has a source has what it reads
+            self._route(section, 0),
+            origin=output.flow.stream.topic,
+            sources=sources,
+            dead_letters=self.letters,
+        )
 
     def task(self, stream: Stream) -> Task:
         """Decode, run and encode the records of one input, all its types of events.
@@ -98,28 +129,35 @@ class TaskMaker:
 
     def _routes(self, stream: Stream, place: int) -> list[Route]:
         return [
-            self._route(output, place)
-            for output in self.loaded.product.outputs
-            if output.flow.stream is stream
+            self._route(section, place)
+            for section in self.loaded.sections
+            if section.source is None and self.loaded.output(section.output).flow.stream is stream
         ]
 
-    def _route(self, output: Output, place: int) -> Route:
+    def _route(self, section: Section, place: int) -> Route:
+        output, plan = self.loaded.output(section.output), self.loaded.plans[section.sink]
+        stores = self.stores.of(section.output, [each.step.name for each in plan.stateful])
+        if stores:
+            plan = plan.with_stores({each.step: each.store for each in stores})
+        self._refuse_stateless(output, plan, section)
+        held = [each.store for each in stores]
+        if section.writes is not None:
+            sink = Repartition(section.sink, section.writes, self.repartitions[section.sink])
+            return Route(section.sink, plan, sink, place, stores=held)
+        encoder, headers = self._encoder(output)
+        return Route(output.topic, plan, encoder, place, headers, held)
+
+    def _encoder(self, output: Output) -> tuple[Encoder, Headers]:
         contract, ids = self.loaded.outputs[output.topic], self.ids[output.topic]
         in_header = output.schema_id == "header" and not self.always_framed
         encoder = Encoder(contract, None if in_header else ids.value, ids.key)
-        headers = guid_header(self._guid(output, contract)) if in_header else ()
-        stores = self.stores.of(output.topic)
-        plan = self.loaded.plans[output.topic]
-        if stores:
-            plan = plan.with_stores({each.step: each.store for each in stores})
-        self._refuse_stateless(output, plan)
-        held = [each.store for each in stores]
-        return Route(output.topic, plan, encoder, place, headers, held)
+        return encoder, guid_header(self._guid(output, contract)) if in_header else ()
 
-    def _refuse_stateless(self, output: Output, plan: Plan) -> None:
-        if plan.has_stores:
+    def _refuse_stateless(self, output: Output, plan: Plan, section: Section) -> None:
+        is_moving = section.writes is not None and section.sink not in self.repartitions
+        if plan.has_stores and not is_moving:
             return
-        steps = ", ".join(stage.step.name for stage in plan.stateful)
+        steps = ", ".join(stage.step.name for stage in plan.stateful) or "rekey"
         text = (
             f"{output.topic} has steps with state ({steps}), and what is asked for reads records "
             "out of their order; it works on products without such steps"

@@ -109,11 +109,13 @@ duckdb.sql('select carrier, count(*), avg(delay_minutes) from delays group by 1 
 from confluent_kafka import DeserializingConsumer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
-registry = SchemaRegistryClient({{'url': '{settings.registry["url"]}'}})
+registry = SchemaRegistryClient({{'url': '{settings.registry["url"]}', 'timeout': 10}})
+# by default it would first ask for associations, which the registry of `dev up` has no page for
+by_topic = {{'subject.name.strategy.type': 'TOPIC'}}
 consumer = DeserializingConsumer({{
     'bootstrap.servers': '{settings.kafka["bootstrap.servers"]}', 'group.id': 'me',
     'auto.offset.reset': 'earliest', 'isolation.level': 'read_committed',
-    'value.deserializer': AvroDeserializer(registry)}})
+    'value.deserializer': AvroDeserializer(registry, conf=by_topic)}})
 consumer.subscribe(['{PRODUCTS[0]}'])
 for _ in range(3):
     print(consumer.poll(10).value())

@@ -43,7 +43,8 @@ def _show(description: dict[str, Any]) -> None:
         _show_fate(output)
         print(f"  from {output['from']}")
         for step in output["steps"]:
-            print("  -> {name}: {does}  [{at}]".format(**step))
+            through = f" (through {step['through']})" if "through" in step else ""
+            print(f"  -> {step['name']}: {step['does']}{through}  [{step['at']}]")
         print(
             f"  key {', '.join(output['key']) or 'none'},"
             f" event time {output['event_time'] or 'none'}, {output['compatibility']}"

@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "verify": "Compare a product's snapshots with its logs, row for row.",
     "check-data": "Ask the rules of a product's contracts of its snapshots.",
     "dead-letters": "List, show, replay and discard what a product set aside; skip what halts it.",
+    "state": "Look at the local state of a product's steps.",
     "dev": "A real Kafka and schema registry on this machine.",
     "demo": "Real flights through two products, from feed to verified snapshot.",
 }

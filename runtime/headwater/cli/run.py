@@ -1,8 +1,8 @@
 """`headwater run`: process one or many products, exactly once."""
 
 import json
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +15,9 @@ from headwater.assembly.gate import deprecations, today
 from headwater.assembly.project import LoadedProduct, load_product, told
 from headwater.assembly.running import RunOptions, Summary, run_product
 from headwater.assembly.supervisor import Command, Supervisor
+from headwater.assembly.workers import gathered, own_number
 from headwater.cli.arguments import Format, FormatOption, Products
-from headwater.cli.progress import progress_bar
+from headwater.cli.progress import RunBars
 from headwater.cli.words import counted
 from headwater.config import Settings, load_settings
 from headwater.engine import OnIncompatible, Start
@@ -42,6 +43,15 @@ From = Annotated[
         help="Where to begin when the group has no offsets: earliest, latest, or a time with zone.",
     ),
 ]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Processes per product, which share its partitions; at most as many as there are.",
+    ),
+]
 Incompatible = Annotated[
     OnIncompatible | None,
     typer.Option(
@@ -64,11 +74,13 @@ def run(  # noqa: PLR0913, PLR0917  # one parameter per option
     register: Register = False,
     start: From = None,
     on_incompatible: Incompatible = None,
+    workers: Workers = 1,
     form: FormatOption = Format.TEXT,
 ) -> None:
     """Process products until stopped (SIGTERM, Ctrl-C), or until the end of now.
 
-    Several products run as one child process each.
+    Several products, or several workers, run as one child process each; when one of them fails the
+    others are drained, and the command exits with its code.
     """
     settings = resolve(load_settings())
     configure_logs(form=settings.log_format, level=settings.log_level, secrets=settings.secrets())
@@ -76,15 +88,15 @@ def run(  # noqa: PLR0913, PLR0917  # one parameter per option
         until_end, register, None if start is None else _start(start), on_incompatible
     )
     loaded = _loaded(products)
-    if len(loaded) > 1:
-        shared = _arguments(options, start, form)
-        Supervisor(_children(loaded, shared, settings)).run()
+    if len(loaded) > 1 or workers > 1:
+        _supervise(loaded, workers, _arguments(options, start, form), settings)
         return
     (product,) = loaded.values()
     for warning in deprecations(product.name, product.inputs.values(), today()):
         typer.echo(f"warning: {warning}", err=True)
-    with progress_bar(product.name) if until_end else nullcontext() as on_progress:
-        summary = run_product(product, settings, options, on_progress)
+    is_shown = until_end and own_number() is None  # a worker does not know how much is its part
+    with RunBars(product.name, has_end=is_shown) as bars:
+        summary = run_product(product, settings, options, bars.progressed, bars.restoring)
     _print(summary, form, until_end=until_end)
 
 
@@ -119,18 +131,25 @@ def _arguments(options: RunOptions, start: str | None, form: Format) -> list[str
     ]
 
 
-def _children(
-    targets: Iterable[str], shared: Sequence[str], settings: Settings
-) -> dict[str, Command]:
-    """One child per product, with the same options; a fixed metrics port counts up from child 1."""
-    port = settings.metrics.port
-    return {
-        target: (
-            ["run", *shared, "--", target],
-            {"HEADWATER_METRICS__PORT": str(port + place)} if port else {},
-        )
-        for place, target in enumerate(targets)
-    }
+def _supervise(
+    loaded: Mapping[str, LoadedProduct], workers: int, shared: Sequence[str], settings: Settings
+) -> None:
+    """Run a child per product and worker, with the same options.
+
+    Each product has an address of its own: a fixed metrics port counts up from the first one.
+    """
+    children: dict[str, Command] = {}
+    with ExitStack() as serving:
+        for place, (target, product) in enumerate(loaded.items()):
+            port = settings.metrics.port + place if settings.metrics.port else 0
+            arguments = ["run", *shared, "--", target]
+            if workers == 1:
+                children[target] = arguments, {"HEADWATER_METRICS__PORT": str(port)} if port else {}
+                continue
+            environments = serving.enter_context(gathered(product, workers, settings, port))
+            for number, environment in enumerate(environments):
+                children[f"{target} worker {number}"] = arguments, environment
+        Supervisor(children).run()
 
 
 def _start(text: str) -> Start:
@@ -161,8 +180,11 @@ def _print(summary: Summary, form: Format, *, until_end: bool) -> None:
             json.dumps(
                 {
                     "product": summary.product,
+                    **({} if summary.worker is None else {"worker": summary.worker}),
                     "read": summary.read,
                     "skipped": summary.skipped,
+                    "late": dict(summary.late),
+                    "duplicates": dict(summary.duplicates),
                     "written": dict(summary.written),
                     "quarantined": {code.value: n for code, n in summary.codes.items()},
                     "rules": [
@@ -179,12 +201,17 @@ def _print(summary: Summary, form: Format, *, until_end: bool) -> None:
     written = ", ".join(f"{count:,} to {topic}" for topic, count in summary.written.items())
     bad = sum(summary.codes.values())
     skipped = f", skipped {summary.skipped:,}" if summary.skipped else ""
+    worker = "" if summary.worker is None else f" worker {summary.worker}"
     print(
-        f"{summary.product}: read {summary.read:,}{skipped}, wrote {written or 'nothing'}, "
+        f"{summary.product}{worker}: read {summary.read:,}{skipped}, wrote {written or 'nothing'}, "
         f"{bad:,} to dead letters, {counted(summary.transactions, 'transaction')} in "
         f"{summary.seconds:.1f} s ({rate:,.0f} records/s)"
         f"{'; stopped before the end, the next run goes on' if is_early else ''}"
     )
+    for step, count in summary.late.most_common():
+        print(f"  {counted(count, 'row')} came late for {step} and went nowhere")
+    for step, count in summary.duplicates.most_common():
+        print(f"  {counted(count, 'row')} had come already for {step} and went nowhere")
     for broken, count in summary.rules.most_common():
         named = f"the rule {broken.rule} of {broken.topic} ({broken.severity})"
         print(f"  {counted(count, 'record')} broke {named}")

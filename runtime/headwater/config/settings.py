@@ -88,7 +88,9 @@ class MetricsAddress(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on; loopback by default.")
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on, or the path of a Unix socket."
+    )
     port: int = Field(
         default=0, ge=0, le=65_535, description="Port to listen on; 0 takes a free one."
     )
@@ -197,6 +199,19 @@ class Settings(BaseSettings):
             "Directory of the local state of steps, relative to the working directory. The "
             "processes of one machine may share it; what is lost is restored from changelogs."
         ),
+    )
+    checkpoint_dir: Path = Field(
+        default=Path(".headwater/checkpoints"),
+        description=(
+            "Directory of checkpoints of the state of steps, relative to the working directory. "
+            "Where local state is lost, the newest is loaded and the changelog read from there on, "
+            "so it helps most on storage that outlives the machine, shared by all replicas."
+        ),
+    )
+    checkpoint_every: Duration = Field(
+        default=timedelta(minutes=10),
+        ge=timedelta(seconds=1),
+        description="How often a checkpoint of each task's state is written, if it changed.",
     )
     kafka: Properties = Field(
         description="Properties of the Kafka client; a plain string is `bootstrap.servers`."

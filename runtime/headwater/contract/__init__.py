@@ -22,6 +22,7 @@ from headwater.contract.keys import is_lookup_key, key_schema, lookup_keys
 from headwater.contract.masking import masked_event, masked_fields, touches
 from headwater.contract.outline import fields_of
 from headwater.contract.registered import UNDOCUMENTED, adopted, registered_contract
+from headwater.contract.repartition import LINEAGE, Moved, RepartitionRows
 from headwater.contract.reuse import reused_names
 from headwater.contract.rule import Rule, Severity
 from headwater.contract.rules import Broken, Rules, Violation
@@ -40,6 +41,7 @@ from headwater.contract.topic_decoder import DecodedTypes, TopicDecoder
 from headwater.contract.types import ROW, ROW_TYPE
 
 __all__ = [
+    "LINEAGE",
     "ROW",
     "ROW_TYPE",
     "UNDOCUMENTED",
@@ -52,6 +54,8 @@ __all__ = [
     "Encoder",
     "Incompatibility",
     "KeyReader",
+    "Moved",
+    "RepartitionRows",
     "Rule",
     "Rules",
     "Severity",

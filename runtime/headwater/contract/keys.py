@@ -77,7 +77,7 @@ def plain_keys(series: pl.Series, physical: Any, type_: Leaf) -> list[bytes | No
     """
     encoding = key_encoding(type_)
     if encoding in _FORMATS:
-        return _big_endian(physical, encoding)
+        return big_endian(physical, encoding)
     texts = exported(series.cast(pl.String))
     keys: list[bytes | None] = texts.cast(pa.large_binary()).to_pylist()
     return keys
@@ -100,7 +100,8 @@ def lookup_keys(contract: Contract, keys: Sequence[bytes]) -> pl.Series:
     return series.bin.reinterpret(dtype=dtype, endianness="big")
 
 
-def _big_endian(numbers: Any, encoding: KeyEncoding | None) -> list[bytes | None]:
+def big_endian(numbers: Any, encoding: KeyEncoding | None) -> list[bytes | None]:
+    """Keys of whole numbers, none of them null: two's complement of 4 or 8 bytes."""
     code, width = _FORMATS[encoding]
     held = array(code, numbers.buffers()[1].to_pybytes()[: len(numbers) * width])
     if sys.byteorder == "little":

@@ -8,7 +8,7 @@ because Avro is not: bytes of other columns would be read as these, and be nonse
 import json
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import polars as pl
@@ -16,13 +16,14 @@ import pyarrow as pa
 
 from headwater.contract.arrays import Faults, Place
 from headwater.contract.columnar import ColumnarCodec
+from headwater.contract.expansion import expansion, size_of
 from headwater.contract.framing import FRAME_BYTES, ID_BYTES, MAGIC
 from headwater.contract.leaves import physical_type
 from headwater.contract.rows import RowDecoder, RowEncoder
 from headwater.contract.tables import Rebuild, as_frame, exported
 from headwater.contract.tree import NULL, Array, Field, Leaf, Primitive, Record, Type, Union
 from headwater.contract.wire import WireError
-from headwater.errors import DeclarationError, FatalError, Problem, RebuildError
+from headwater.errors import DeclarationError, Problem, RebuildError, StartRefusedError
 
 _AVRO_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # Avro 1.12, "Names"
 _PRIMITIVES: Final[Mapping[pl.DataType, str]] = {
@@ -96,7 +97,7 @@ class StateRows:
     def decode(self, values: Sequence[bytes]) -> pl.DataFrame:
         """The rows of values that `encode` made, in order.
 
-        Raises FatalError for values of a later release (STATE_FORMAT) or of other columns
+        Raises StartRefusedError for values of a later release (STATE_FORMAT) or of other columns
         (STATE_COLUMNS), RebuildError for any other bytes.
         """
         if not values:
@@ -114,25 +115,40 @@ class StateRows:
         except pl.exceptions.ComputeError as error:  # no base64
             raise _damaged() from error
 
-    def _unreadable(self, values: Sequence[bytes]) -> FatalError | RebuildError:
+    def refuse_foreign(self, values: Sequence[bytes | None]) -> None:
+        """Look at the frames of values, None among them: at a start, long before they are decoded.
+
+        Raises StartRefusedError as `decode` does.
+        """
+        frames = {value[:FRAME_BYTES] for value in values if value is not None} - {self._frame}
+        if frames:
+            raise _later(frames) or _other_columns()
+
+    def _unreadable(self, values: Sequence[bytes]) -> StartRefusedError | RebuildError:
         """Why some of these values cannot be read; the first cause in order of consequence."""
-        if later := max((value[0] for value in values if value), default=0):
-            return FatalError(
-                f"The state was written by a later release (format {later}, this one reads 0); "
-                "run that release, or reset the state.",
-                code="STATE_FORMAT",
-            )
+        if later := _later(values):
+            return later
         if any(value[:FRAME_BYTES] != self._frame for value in values if len(value) > ID_BYTES):
             return _other_columns()
         return _damaged()
+
+
+def _later(values: Iterable[bytes]) -> StartRefusedError | None:
+    if later := max((value[0] for value in values if value), default=0):
+        return StartRefusedError(
+            f"The state was written by a later release (format {later}, this one reads 0); "
+            "run that release, or reset the state.",
+            code="STATE_FORMAT",
+        )
+    return None
 
 
 def _damaged() -> RebuildError:
     return RebuildError("A row of the state is damaged.")
 
 
-def _other_columns() -> FatalError:
-    return FatalError(
+def _other_columns() -> StartRefusedError:
+    return StartRefusedError(
         "The state holds other columns than this release declares; give the step a new name, or "
         "reset the state.",
         code="STATE_COLUMNS",
@@ -146,7 +162,13 @@ def _codec(
     if ColumnarCodec.takes(record):
         codec = ColumnarCodec(record, int.from_bytes(frame[len(MAGIC) :], "big"))
 
+        memory = expansion(record)
+
         def by_column(values: Sequence[bytes]) -> list[Any] | None:
+            if len(values) > 1 and not memory.bounds(len(values), size_of(values)):
+                middle = len(values) // 2  # the codec takes no more at once
+                halves = by_column(values[:middle]), by_column(values[middle:])
+                return _joined(*halves)
             found = codec.decode(values)
             return None if found is None or found.doubtful is not None else [*found.arrays.values()]
 
@@ -162,6 +184,19 @@ def _codec(
         return None if errors else [pa.concat_arrays(each) for each in zip(*parts, strict=True)]
 
     return by_row, RowEncoder(record, frame).encode
+
+
+def _joined(one: list[Any] | None, other: list[Any] | None) -> list[Any] | None:
+    if one is None or other is None:
+        return None
+    return [
+        pa.chunked_array([*_chunks(left), *_chunks(right)])
+        for left, right in zip(one, other, strict=True)
+    ]
+
+
+def _chunks(array: Any) -> list[Any]:
+    return array.chunks if isinstance(array, pa.ChunkedArray) else [array]
 
 
 def _physical(array: Any, type_: Leaf, _place: Place, _faults: Faults) -> Any:

@@ -1,5 +1,7 @@
 """The loop and the transaction: from records to exactly-once outputs. Never imports an adapter."""
 
+from headwater.engine.checkpoints import Checkpoints
+from headwater.engine.co_partitioning import require_equal_counts
 from headwater.engine.commit_policy import CommitPolicy
 from headwater.engine.dead_letters import DeadLetterTail, LetterWriter, StoredLetter
 from headwater.engine.guard import Sandbox
@@ -7,12 +9,15 @@ from headwater.engine.halting import OnIncompatible
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop
 from headwater.engine.outside import LoopSettings, Outside
-from headwater.engine.parking import Parked, ParkedKey, ParkingTask, parked_rows
-from headwater.engine.restoring import Restoring
+from headwater.engine.parking import ParkingTask, parked_rows
+from headwater.engine.repartition import Repartition
+from headwater.engine.restoring import Restoring, StateSources
+from headwater.engine.section_task import SectionTask
+from headwater.engine.sources import MOST_SOURCES
 from headwater.engine.start import Start, StartPolicy, StartPositions
 from headwater.engine.stores import StepStore, Stores, changelog_of
 from headwater.engine.table_task import TableTask
-from headwater.engine.tables import BroadcastTables
+from headwater.engine.tables import FollowedTable, FollowedTables
 from headwater.engine.task import InputPolicy, Route, Task
 from headwater.engine.transaction import Transaction, publish
 from headwater.engine.watermarks import END_OF_TIME, EventTimes, Standing, Watermarks
@@ -20,29 +25,33 @@ from headwater.engine.work import Publication, Work
 
 __all__ = [
     "END_OF_TIME",
+    "MOST_SOURCES",
     "BadRecordLimit",
     "BadRecordWindow",
-    "BroadcastTables",
+    "Checkpoints",
     "CommitPolicy",
     "DeadLetterTail",
     "EventTimes",
+    "FollowedTable",
+    "FollowedTables",
     "InputPolicy",
     "LetterWriter",
     "Loop",
     "LoopSettings",
     "OnIncompatible",
     "Outside",
-    "Parked",
-    "ParkedKey",
     "ParkingTask",
     "Publication",
+    "Repartition",
     "Restoring",
     "Route",
     "Sandbox",
+    "SectionTask",
     "Standing",
     "Start",
     "StartPolicy",
     "StartPositions",
+    "StateSources",
     "StepStore",
     "StoredLetter",
     "Stores",
@@ -54,4 +63,5 @@ __all__ = [
     "changelog_of",
     "parked_rows",
     "publish",
+    "require_equal_counts",
 ]

@@ -12,6 +12,7 @@ from headwater.clock import SYSTEM, Clock
 from headwater.contract import named_schema
 from headwater.engine.limit import BadRecordWindow
 from headwater.model import (
+    ELSEWHERE,
     UNREADABLE_HEADERS,
     Code,
     Headers,
@@ -29,6 +30,9 @@ PARTITION: Final = PREFIX + "partition"
 OFFSET: Final = PREFIX + "offset"
 OMITTED: Final = b"omitted, too large"
 UNREADABLE: Final = b"omitted, not UTF-8"
+IN_THE_INPUT: Final = b"omitted, stands in the input"
+WHOLE: Final = ("key", "value", "headers")
+OMISSIONS: Final = (OMITTED, UNREADABLE, IN_THE_INPUT)
 REFUSED_FOR: Final = {Code.OVERSIZED_IN: "value", Code.TOO_MANY_HEADERS: "headers"}
 SCHEMA_ID: Final = "schema.id"
 SCHEMA_GUID: Final = "schema.guid"
@@ -75,6 +79,10 @@ def _letter(record: RawRecord, quarantine: Quarantine, history: Mapping[str, str
         parts.pop("headers")
         omitted.add("headers")
         errors.append((PREFIX + "headers", UNREADABLE))
+    if record.headers == ELSEWHERE:
+        omitted |= set(WHOLE)
+        errors += [(PREFIX + name, IN_THE_INPUT) for name in WHOLE]
+        parts.clear()
     for name in sorted(parts, key=parts.__getitem__, reverse=True):
         is_fitting = sum(parts.values()) <= MAX_LETTER_BYTES
         if is_fitting and name != REFUSED_FOR.get(quarantine.code):
@@ -190,9 +198,7 @@ def read_letter(raw: RawRecord) -> StoredLetter | None:
         attempts=attempts,
         schema_id=_number(said[SCHEMA_ID], 0) if SCHEMA_ID in said else None,
         schema_guid=said.get(SCHEMA_GUID),
-        omitted=frozenset(
-            name for name, text in said.items() if text in (OMITTED.decode(), UNREADABLE.decode())
-        ),
+        omitted=frozenset(name for name, text in said.items() if text.encode() in OMISSIONS),
         behind=_number(said[BEHIND], place[2]) if BEHIND in said else None,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from headwater.engine.attempts import Attempts
+from headwater.engine.co_partitioning import require_whole_tasks
 from headwater.engine.guard import Guard
 from headwater.engine.halting import Halted, halted_error
 from headwater.engine.limit import BadRecordWindow
@@ -18,6 +19,7 @@ from headwater.engine.take import Take
 from headwater.engine.tally import Tally
 from headwater.engine.task import Task
 from headwater.engine.transaction import Terms, Transaction
+from headwater.engine.upkeep import Upkeep
 from headwater.engine.waiting import Waiting
 from headwater.engine.watermarks import EventTimes
 from headwater.engine.work import Work
@@ -61,6 +63,7 @@ class Loop:
         self._monitor = outside.monitor
         self._clock = outside.clock
         self._tasks = tasks
+        self._co_partitioned = [tasks.keys() & set(group) for group in outside.co_partitioned]
         self._start = start
         self._window = window
         self._settings = settings
@@ -77,6 +80,7 @@ class Loop:
         self._waiting = Waiting(
             outside.source, outside.monitor, outside.clock, limit_s=settings.outage_limit_s
         )
+        self._upkeep = Upkeep(outside, self._transaction, self._waiting)
         self._recovery = Recovery(self._transaction, self._waiting, outside.monitor, outside.clock)
         self._guard = Guard(outside.sandbox, outside.source, outside.monitor)
         self._halted = Halted(outside.source, outside.monitor, outside.clock)
@@ -132,7 +136,7 @@ class Loop:
     def turn(self) -> None:
         """The way of the data, once round."""
         wait_s = self._settings.policy.wait_s(self._elapsed_s(), is_idle=self._transaction.is_empty)
-        if self._is_restoring():
+        if self._upkeep.restore(self):
             return
         batches = self._source.poll(self._take.records, wait_s)
         if batches and self._restoring.is_needed:
@@ -152,7 +156,7 @@ class Loop:
             self._transaction.commit()
         elif not batches:
             self._pass_control_records()
-        self._stores.flush_when_due()
+        self._upkeep.turn(self)
 
     # -- begin and end -------------------------------------------------------------------------
 
@@ -161,7 +165,7 @@ class Loop:
         self._start.commit_before_joining(self._source, self._clock)
         if self._tables is not None:
             limit_s = self._settings.outage_limit_s
-            self._tables.load(self, self._monitor, self._clock, limit_s=limit_s)
+            self._tables.load(self, limit_s=limit_s)
         if not self.is_stopping:
             self._source.subscribe(list(self._tasks), self)
 
@@ -175,29 +179,16 @@ class Loop:
 
     # -- steps ---------------------------------------------------------------------------------
 
-    def _is_restoring(self) -> bool:
-        """Whether this turn went into state: a slice of it, with the inputs paused and polled."""
-        if not self._restoring.is_needed:
-            return False
-        self._source.pause()
-        if self._source.poll(1, self._restoring.wait_s):
-            raise AbortableError("the assignment changed while its state was restored")
-        left = self._restoring.advance()
-        self._monitor.restoring(left)
-        if left is None:
-            self._source.resume()
-        return True
-
     def _follow_tables(self) -> None:
         """Take in what came; waits while the registry is away, the group membership kept."""
         if self._tables is None:
             return
-        tables, monitor = self._tables, self._monitor
+        tables = self._tables
         try:
-            tables.follow(monitor)
+            tables.follow()
         except RetriableError as error:
             self._transaction.commit()  # an open transaction would time out meanwhile
-            self._waiting.out(lambda: tables.follow(monitor), error, self)
+            self._waiting.out(tables.follow, error, self)
 
     def _note_attempts(self, records: Records) -> None:
         """Before the first work on a partition: should it end this process, the next one knows."""
@@ -242,7 +233,7 @@ class Loop:
             self._tally.add(work)
             self._times.heard(work.ends if work.read else ())
             self._times.keep()
-            changed = replace(work, changes=self._stores.keep())
+            changed = replace(work, changes={**work.changes, **self._stores.keep()})
             self._transaction.stage(changed, self._group)
         if work.halts:
             self._halt(work.halts)
@@ -283,9 +274,12 @@ class Loop:
         passed = {**self._transaction.committed()}
         for partition, end in self._source.caught_up().items():
             passed[partition] = max(end, passed.get(partition, 0))
-        return all(
-            passed[p] >= targets.get(p, 0) or p in self._halted for p in self._source.assignment()
-        )
+        held = self._source.assignment()
+        if any(passed[p] < targets.get(p, 0) and p not in self._halted for p in held):
+            return False
+        # what the product itself wrote to be read: all of it is known now, nothing is under way
+        own = [p for p in held if self._tasks[p.topic].is_internal]
+        return all(passed[p] >= end for p, end in self._source.ends(own).items()) if own else True
 
     # -- failures ------------------------------------------------------------------------------
 
@@ -340,12 +334,15 @@ class Loop:
         The producer takes its id over after the group took the member in: whoever had both before
         learns from the group that it was replaced, and does not take the id back.
         """
+        require_whole_tasks(self._co_partitioned, partitions)
+        self._stores.release(self._stores.partitions().difference(partitions))  # others wait for it
         if not self._is_initialised:
             self._log.initialise()
             self._is_initialised = True
         positions = self._start.check(partitions, self._source, self._attempts, self._times)
-        if not self._is_restored and positions:
-            self._tail.restore(self._window, positions)
+        read = {p: at for p, at in positions.items() if not self._tasks[p.topic].is_internal}
+        if not self._is_restored and read:
+            self._tail.restore(self._window, read)
             self._monitor.limits_used(self._window.used())
             self._is_restored = True
         self._transaction.assigned(positions)
@@ -362,7 +359,7 @@ class Loop:
         self._let_go(partitions)
         self._spare_starts(partitions)
         self._transaction.revoked(partitions)
-        self._restoring.let_go(partitions)
+        self._restoring.suspend(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Partitions are gone already."""
@@ -375,6 +372,7 @@ class Loop:
         self._is_assigned = False
         self._monitor.unassigned()
         self._halted.let_go(partitions)
+        self._times.let_go(partitions)
 
     def _transaction_ended(self, ending: Ending, seconds: float) -> None:
         if ending == "committed":

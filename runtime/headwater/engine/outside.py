@@ -1,5 +1,6 @@
 """What the loop is given: how it works, and whom it talks to."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from headwater.clock import Clock
@@ -8,7 +9,7 @@ from headwater.engine.dead_letters import DeadLetterTail
 from headwater.engine.guard import Sandbox
 from headwater.engine.halting import OnIncompatible
 from headwater.engine.restoring import Restoring
-from headwater.engine.tables import BroadcastTables
+from headwater.engine.tables import FollowedTables
 from headwater.ports import Monitor, RecordSource, TransactionalLog
 
 
@@ -27,7 +28,10 @@ class LoopSettings:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What the loop talks to. `tables` is None for a product that joins none."""
+    """What the loop talks to. `tables` is None for a product that holds none.
+
+    `co_partitioned`: topics whose partitions of one number are one task.
+    """
 
     source: RecordSource
     log: TransactionalLog
@@ -36,4 +40,5 @@ class Outside:
     tail: DeadLetterTail
     sandbox: Sandbox
     restoring: Restoring
-    tables: BroadcastTables | None = None
+    tables: FollowedTables | None = None
+    co_partitioned: Sequence[Collection[str]] = ()

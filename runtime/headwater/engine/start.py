@@ -1,7 +1,7 @@
 """Where a product begins to read: declared, committed before the first record (promise 9)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -22,13 +22,17 @@ Start = Literal["earliest", "latest"] | int
 
 @dataclass(frozen=True, slots=True)
 class StartPolicy:
-    """The start of each input topic as declared, and the operator's explicit one, if any."""
+    """The start of each input topic as declared, and the operator's explicit one, if any.
+
+    `outputs`, `changelogs` and `repartitions` are topics of the product's own.
+    """
 
     group: str
     inputs: Mapping[str, Start]
     outputs: Sequence[str]
     explicit: Start | None = None
     changelogs: Sequence[str] = ()
+    repartitions: Sequence[str] = ()
 
 
 class StartPositions:
@@ -37,7 +41,8 @@ class StartPositions:
     def __init__(self, policy: StartPolicy, topics: Topics) -> None:
         self._policy = policy
         self._topics = topics
-        self._outputs = {topic: topics.partitions(topic) for topic in policy.outputs}
+        frozen = (*policy.outputs, *policy.repartitions)
+        self._outputs = {topic: topics.partitions(topic) for topic in frozen}
         self._changelogs = {topic: topics.topic_id(topic) for topic in policy.changelogs}
         self._frozen: dict[str, object] = {"outputs": self._outputs}
         if self._changelogs:
@@ -58,7 +63,7 @@ class StartPositions:
         once one wins, and the other reads what it wrote. Raises StartRefusedError (`OFFSETS_LOST`).
         """
         deadline = clock.monotonic() + EMPTY_GROUP_S
-        for topic, start in self._policy.inputs.items():
+        for topic, start in (*self._policy.inputs.items(), *self._own()):
             while not self._topics.group_offsets(self._policy.group, topic):
                 positions = self._resolve(topic, start)
                 try:
@@ -68,6 +73,14 @@ class StartPositions:
                         raise UnavailableError(
                             f"{topic}: the start position cannot be committed: {error}"
                         ) from error
+
+    def _own(self) -> Iterator[tuple[str, Start]]:
+        """Where to begin on repartition topics that the group has no offset of.
+
+        All of it is still to be read. Where an operator begins anew, what is there is of before.
+        """
+        start: Start = "earliest" if self._policy.explicit is None else "latest"
+        return ((topic, start) for topic in self._policy.repartitions)
 
     def check(
         self,
@@ -101,7 +114,8 @@ class StartPositions:
         return positions
 
     def _resolve(self, topic: str, declared: Start) -> Positions:
-        start = self._policy.explicit
+        is_input = topic in self._policy.inputs
+        start = self._policy.explicit if is_input else declared
         if start is None:
             self._refuse_if_ever_written(topic)
             start = declared

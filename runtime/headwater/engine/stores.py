@@ -1,10 +1,15 @@
 """The stores of a product's steps: what a batch and a transaction mean to all of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from headwater.model import Partition, Positions
+from headwater.errors import RebuildError, RetriableError
+from headwater.model import Partition, Positions, StoreStanding
+from headwater.observe.logs import get_logger
 from headwater.state import Changes, KeyedStore
+
+log: Final = get_logger("stores")
 
 
 def changelog_of(output: str, step: str) -> str:
@@ -49,6 +54,13 @@ class Stores:
         for each in self.held:
             each.store.aborted()
 
+    def reset(self, task: int | None) -> None:
+        """Throw away what is stored of a task, or of all that are open."""
+        for each in self.held:
+            for mine in each.store.tasks:
+                if task in {mine, None}:
+                    each.store.reset(mine)
+
     def flush_when_due(self) -> None:
         """Write what is committed to the local stores. Raises RebuildError, RetriableError."""
         for each in self.held:
@@ -56,16 +68,41 @@ class Stores:
                 each.store.flush()
 
     def release(self, partitions: Iterable[Partition]) -> None:
-        """Let go of the tasks of these partitions; what is committed is flushed."""
-        gone = set(partitions)
+        """Let go of the tasks of these partitions; what is committed is flushed.
+
+        What a disk refuses now is in the changelog: whoever has the task next reads more of it.
+        """
+        for store, task in self._tasks(partitions):
+            try:
+                store.release(task)
+            except (RebuildError, RetriableError) as error:
+                log.warning("stores.not_flushed", task=task, reason=str(error))
+
+    def suspend(self, partitions: Iterable[Partition]) -> None:
+        """Keep the tasks of these partitions open for when they come back."""
+        for store, task in self._tasks(partitions):
+            store.suspend(task)
+
+    def _tasks(self, partitions: Iterable[Partition]) -> Iterator[tuple[KeyedStore, int]]:
+        meant = set(partitions)
         for each in self.held:
             for task in each.store.tasks:
-                if Partition(each.source, task) in gone:
-                    each.store.release(task)
+                if Partition(each.source, task) in meant:
+                    yield each.store, task
 
-    def of(self, output: str) -> Sequence[StepStore]:
-        """The stores of an output's steps."""
-        return [each for each in self.held if each.output == output]
+    def of(self, output: str, steps: Collection[str]) -> Sequence[StepStore]:
+        """The stores of some of an output's steps."""
+        return [each for each in self.held if each.output == output and each.step in steps]
+
+    def standings(self) -> Sequence[StoreStanding]:
+        """What is held of each store. Raises as `flush_when_due` does."""
+        found = []
+        for each in self.held:
+            sizes = each.store.sizes().values()
+            keys, disk = sum(size.keys for size in sizes), sum(size.bytes for size in sizes)
+            memory = each.store.memory_bytes()
+            found.append(StoreStanding(each.output, each.step, keys, disk, memory))
+        return found
 
     def partitions(self) -> frozenset[Partition]:
         """The partitions of which a task is open."""

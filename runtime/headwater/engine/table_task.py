@@ -1,4 +1,4 @@
-"""Records of a broadcast table become rows. Never touches Kafka, never raises for bad data."""
+"""Records of a table become rows. Never touches Kafka, never raises for bad data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from headwater.engine.rulings import Rulings
 from headwater.engine.screening import STEP, screen
 from headwater.engine.selection import Selection
 from headwater.errors import HaltedError
-from headwater.flow import DELETED, TableRows
+from headwater.flow import DELETED, TASK, TIME, TableRows, VersionedRows
 from headwater.model import Code, Quarantine, Refusal, RuleViolation
 from headwater.ports import Records
 
@@ -35,13 +35,17 @@ class Taken:
 
 
 class TableTask:
-    """Takes the records of one table topic into its rows; a null value ends its key."""
+    """Takes the records of one table topic into its rows; a null value ends its key.
+
+    Rows of a versioned table are valid since the event time of their contract; a null value has
+    none, and ends its key at its publish time.
+    """
 
     def __init__(
         self,
         decoder: Decoder,
         keys: KeyReader,
-        rows: TableRows,
+        rows: TableRows | VersionedRows,
         *,
         on_incompatible: OnIncompatible = "dead-letter",
     ) -> None:
@@ -92,26 +96,50 @@ class TableTask:
     def _apply(
         self, records: Records, sound: pl.DataFrame, ended: Sequence[int]
     ) -> list[Quarantine]:
-        """Rows and ends of keys in the order of the log; gives those whose keys do not agree."""
+        """Rows and ends of keys in the order of the log; gives those that cannot be held."""
         rows = [*sound[ROW], *ended] if ended else sound[ROW].to_list()
         held = records.keys()
         keys = lookup_keys(self._decoder.contract, [held[row] or b"" for row in rows])
         name = self.rows.key
         asked = keys.head(sound.height)
-        strays = sound.filter(sound[name] != asked)[ROW]
+        misfits = {row: self._stray() for row in sound.filter(sound[name] != asked)[ROW]}
         names = [each for each in self.rows.columns if each != name]
-        frame = sound.select(ROW, *names, pl.lit(value=False).alias(DELETED))
+        since = self._since(sound)
+        misfits |= dict.fromkeys(sound.filter(since.is_null())[ROW], _TIMELESS)
+        frame = sound.select(ROW, *names, since, pl.lit(value=False).alias(DELETED))
         if ended:
-            ends = pl.DataFrame({ROW: ended}, schema={ROW: ROW_TYPE})
-            frame = pl.concat([frame, ends], how="diagonal").with_columns(
-                pl.col(DELETED).fill_null(value=True)
-            )
-        frame = frame.with_columns(keys.alias(name))
-        if len(strays):
-            frame = frame.filter(~frame[ROW].is_in(strays.implode()))
+            frame = pl.concat([frame, _ends(records, ended)], how="diagonal")
+        frame = frame.with_columns(keys.alias(name), _tasks(records, rows))
+        if misfits:
+            frame = frame.filter(~pl.col(ROW).is_in(list(misfits)))
         self.rows.apply(frame.sort(ROW) if ended else frame)
-        text = f"the key of the record is not the {name} in its value"
-        return [Quarantine(row, Code.BAD_KEY, text, STEP) for row in strays]
+        return [Quarantine(row, code, text, STEP) for row, (code, text) in misfits.items()]
+
+    def _since(self, sound: pl.DataFrame) -> pl.Series:
+        """Since when rows are valid, in milliseconds; of a table that is not versioned, always."""
+        event_time = self._decoder.contract.event_time
+        if isinstance(self.rows, TableRows) or event_time is None:
+            return pl.repeat(0, sound.height, dtype=pl.Int64, eager=True).alias(TIME)
+        return sound[event_time].dt.epoch("ms").alias(TIME)
+
+    def _stray(self) -> tuple[Code, str]:
+        return Code.BAD_KEY, f"the key of the record is not the {self.rows.key} in its value"
+
+
+_TIMELESS: Final = (Code.BAD_TEMPORAL, "the event time is null, so nothing says since when it is")
+
+
+def _ends(records: Records, ended: Sequence[int]) -> pl.DataFrame:
+    """Rows that end their keys at their publish time."""
+    published = records.timestamps_ms()
+    columns = {ROW: ended, TIME: [published[row] for row in ended], DELETED: [True] * len(ended)}
+    return pl.DataFrame(columns, schema={ROW: ROW_TYPE, TIME: pl.Int64(), DELETED: pl.Boolean()})
+
+
+def _tasks(records: Records, rows: Sequence[int]) -> pl.Series:
+    """The task of each row: the partition of its record."""
+    partitions = pl.Series(TASK, records.partitions(), dtype=pl.Int32)
+    return partitions.gather(pl.Series(rows, dtype=ROW_TYPE))
 
 
 def _refusal(records: Records, why: Quarantine) -> Refusal:

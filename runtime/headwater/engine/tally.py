@@ -21,19 +21,25 @@ class Tally:
         self._written: Counter[str] = Counter()
         self._codes: Counter[Code] = Counter()
         self._skipped: Counter[str] = Counter()
+        self._late: Counter[str] = Counter()
+        self._duplicates: Counter[str] = Counter()
         self._violations: list[RuleViolation] = []
 
     def add(self, work: Work) -> None:
         """Count a batch before it is staged. Raises TooManyBadRecordsError when a limit trips."""
         bad = {**work.codes}
         bad.pop(Code.PARKED, None)  # nothing is wrong with those
-        self._window.observe(read=work.read, codes=bad, dead_letters=work.dead_letters)
+        # what was moved was counted when it was read as an input; only what is refused is news
+        read = sum(bad.values()) if work.is_internal else work.read
+        self._window.observe(read=read, codes=bad, dead_letters=work.dead_letters)
         self._read[work.topic] += work.read
         for publication in work.publications:
             self._written[publication.topic] += len(publication.values)
         self._codes.update(work.codes)
         if work.skipped:
             self._skipped[work.topic] += work.skipped
+        self._late.update(work.too_late)
+        self._duplicates.update(work.duplicates)
         self._violations.extend(work.violations)
 
     def settle(self) -> None:
@@ -43,6 +49,10 @@ class Tally:
         self._monitor.counted(read=self._read, written=self._written, codes=self._codes)
         if self._skipped:
             self._monitor.skipped(self._skipped)
+        if self._late:
+            self._monitor.late(self._late)
+        if self._duplicates:
+            self._monitor.duplicates(self._duplicates)
         if self._violations:
             self._monitor.rules_broken(self._violations)
         self._clear()

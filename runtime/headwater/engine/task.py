@@ -7,14 +7,13 @@ Never touches Kafka, never raises for bad data.
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Final
 
 import polars as pl
 
 from headwater.contract import (
-    ROW,
     Decoder,
     Encoded,
     Encoder,
@@ -27,16 +26,17 @@ from headwater.contract import (
 )
 from headwater.engine.dead_letters import LetterWriter
 from headwater.engine.halting import OnIncompatible, rows_before, unreadable
+from headwater.engine.repartition import PLACE, Repartition
 from headwater.engine.rulings import Rulings
 from headwater.engine.screening import MAX_RECORD_BYTES, screen, screen_keys
 from headwater.engine.selection import NoRecords, Selection
 from headwater.engine.watermarks import Standing, Watermarks
 from headwater.engine.work import Publication, Work, joined
 from headwater.errors import ResultRefusedError
-from headwater.flow import MAX_ROWS, NO_BATCH, Batch, Plan, check_row_local
+from headwater.flow import MAX_ROWS, NO_BATCH, Batch, Plan, check_row_local, event_times
 from headwater.model import Code, Halt, Headers, Positions, Quarantine, RuleViolation
 from headwater.ports import Records
-from headwater.state import KeyedStore
+from headwater.state import Changes, KeyedStore
 
 NOT_MOVED: Final[Mapping[int, int]] = {}
 GROWTH: Final = 2  # doublings: all proofs together cost about two of the largest
@@ -44,7 +44,7 @@ GROWTH: Final = 2  # doublings: all proofs together cost about two of the larges
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One output of one input: the plan between them, and how its rows are written.
+    """One output, or repartition topic, of one input: the plan between, and how rows are written.
 
     `source` is the place of the contract it reads among those of the input; `headers` are those of
     each record it publishes. `stores` are those of the plan.
@@ -52,7 +52,7 @@ class Route:
 
     topic: str
     plan: Plan
-    encoder: Encoder
+    encoder: Encoder | Repartition
     source: int = 0
     headers: Headers = ()
     stores: Sequence[KeyedStore] = ()
@@ -73,6 +73,18 @@ class InputPolicy:
 BAD_RECORDS_ONLY: Final = InputPolicy()
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What the routes made of a batch, and the rows they refused."""
+
+    encoded: list[tuple[Route, Encoded]]
+    refused: list[Quarantine]
+    violations: Sequence[RuleViolation]
+    has_batch: bool
+    too_late: dict[str, int] = field(default_factory=dict)
+    duplicates: dict[str, int] = field(default_factory=dict)
+
+
 class Task:
     """Processes the records of one input topic.
 
@@ -81,6 +93,9 @@ class Task:
     """
 
     watermarks: Watermarks | None = None
+    _policy: InputPolicy = BAD_RECORDS_ONLY
+    is_internal = False
+    """Whether the topic is a repartition topic, which this product writes itself."""
 
     def __init__(
         self,
@@ -93,15 +108,24 @@ class Task:
     ) -> None:
         self._decoder = decoder if isinstance(decoder, TopicDecoder) else TopicDecoder([decoder])
         self._expansion = self._decoder.expansion
-        self._routes = routes
-        self._dead_letters = dead_letters
         self._keys = keys
         self._policy = policy
-        if any(each.plan.stateful for each in routes):
-            self.watermarks = Watermarks(policy.idle_after_s)
-        self._stores = [store for each in routes for store in each.stores]
         self._rules = [Rules(contract) for contract in self._decoder.contracts]
-        self._output_rules = {each.topic: Rules(each.encoder.contract) for each in routes}
+        self._take_routes(routes, dead_letters)
+        if self._repartitions or any(each.plan.stateful for each in routes):
+            self.watermarks = Watermarks(policy.idle_after_s)
+
+    def _take_routes(self, routes: Sequence[Route], dead_letters: LetterWriter) -> None:
+        self._routes = routes
+        self._asks = any(each.plan.asks_of_records for each in routes)
+        self._dead_letters = dead_letters
+        self._repartitions = [r.encoder for r in routes if isinstance(r.encoder, Repartition)]
+        self._stores = [store for each in routes for store in each.stores]
+        self._output_rules = {
+            each.topic: Rules(each.encoder.contract)
+            for each in routes
+            if isinstance(each.encoder, Encoder)
+        }
         self._rows_proven: dict[str, int] = {}
 
     def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
@@ -121,7 +145,8 @@ class Task:
             late = [each for each in work.late if each.row < len(records)]
             if not late:
                 _refuse_results(work)
-                return replace(work, violations=[*rejected, *work.violations])
+                told = self._heartbeats()
+                return replace(work, violations=[*rejected, *work.violations], changes=told)
             # steps with state saw rows that are none: as if they had never come
             found += late
             rejected += self._of_outputs(work.violations)
@@ -136,7 +161,14 @@ class Task:
         reached = {} if self.watermarks is None else self.watermarks.move(standings)
         work = self._process(NoRecords(topic), (), 0, reached)
         _refuse_results(work)
-        return replace(work, ends=at)
+        return replace(work, ends=at, changes=self._heartbeats())
+
+    def _heartbeats(self) -> Mapping[str, Changes]:
+        """How far event time has come, for those who read the repartition topics."""
+        moved = {} if self.watermarks is None else self.watermarks.staged()
+        if not moved:
+            return {}
+        return {each.topic: each.heartbeats(moved) for each in self._repartitions}
 
     def _drop(self) -> None:
         """What was done for the batch never was."""
@@ -177,47 +209,58 @@ class Task:
             return self._halting(records, unreadable(records, decoded), guilty)
         rulings = Rulings(records)
         frames, unsound = self._sound(rulings, records, decoded.frames)
-        self._prove_row_local(frames)
-        quarantined = [*refused, *decoded.quarantined, *unsound]
         batch = self._batch(records, frames, reached)
-        encoded: list[tuple[Route, Encoded]] = []
-        late: list[Quarantine] = []
+        self._prove_row_local(frames, batch)
+        places = pl.DataFrame(dict(zip(PLACE, (batch.tasks, batch.offsets), strict=True)))
+        done = self._run(frames, batch, rulings, places)
+        work = self._work(records, done, [*refused, *decoded.quarantined, *unsound], size)
+        return replace(work, skipped=work.skipped + len(decoded.skipped))
+
+    def _run(
+        self,
+        frames: Sequence[pl.DataFrame],
+        batch: Batch,
+        rulings: Rulings,
+        places: pl.DataFrame,
+    ) -> "_Done":
+        """Every route on the rows of its type; `places` are where the records stand in the input.
+
+        They are asked for by repartition topics only.
+        """
+        done = _Done([], [], rulings.violations, self.watermarks is not None)
         for route in self._routes:
             processed = route.plan.process(frames[route.source], batch)
-            published = route.encoder.encode(processed.frame)
-            late += [*processed.quarantined, *published.quarantined, *_oversized(published)]
-            late += rulings.judge(self._output_rules[route.topic], processed.frame)
-            encoded.append((route, published))
-        of_records = [each for each in late if each.row < len(records)]
-        work = self._work(records, encoded, [*quarantined, *of_records], size)
-        return replace(
-            work,
-            skipped=work.skipped + len(decoded.skipped),
-            violations=rulings.violations,
-            late=[] if batch is NO_BATCH else late,
-        )
+            done.refused.extend(processed.quarantined)
+            for step, rows in processed.late.items():
+                done.too_late[f"{route.topic}.{step}"] = rows
+            for step, rows in processed.duplicates.items():
+                done.duplicates[f"{route.topic}.{step}"] = rows
+            if isinstance(route.encoder, Repartition):
+                published = route.encoder.encode(processed.frame, batch, places)
+            else:
+                published = route.encoder.encode(processed.frame)
+                done.refused.extend(published.quarantined)
+                done.refused.extend(rulings.judge(self._output_rules[route.topic], processed.frame))
+            done.refused.extend(_oversized(published))
+            done.encoded.append((route, published))
+            for step, rows in processed.late.items():
+                done.too_late[f"{route.topic}.{step}"] = rows
+        return done
 
     def _batch(
         self, records: Records, frames: Sequence[pl.DataFrame], reached: Mapping[int, int]
     ) -> Batch:
-        """What steps with state may know of the records; nothing where there are none."""
-        if self.watermarks is None:
+        """What steps may know of the records; nothing where none asks."""
+        if not self._asks and self.watermarks is None:
             return NO_BATCH
         tasks = pl.Series(records.partitions(), dtype=pl.Int64)
         offsets = pl.Series(records.offsets(), dtype=pl.Int64)
-        times = self._times(len(records), frames)
+        names = [rules.contract.event_time for rules in self._rules]
+        times = event_times(len(records), frames, names)
+        if self.watermarks is None:
+            return Batch(tasks, offsets, times)
         marks, moved = self.watermarks.observe(tasks, times)
         return Batch(tasks, offsets, times, marks, {**reached, **moved})
-
-    def _times(self, records: int, frames: Sequence[pl.DataFrame]) -> pl.Series:
-        """The event time of each record (Int64, milliseconds), null where none is known."""
-        times = pl.repeat(None, records, dtype=pl.Int64, eager=True)
-        for rules, frame in zip(self._rules, frames, strict=True):
-            name = rules.contract.event_time
-            if name is not None and frame.height:
-                found = frame[name].dt.epoch("ms")
-                times = found if frame.height == records else times.scatter(frame[ROW], found)
-        return times
 
     def _sound(
         self, rulings: Rulings, records: Records, decoded: Sequence[pl.DataFrame]
@@ -255,12 +298,13 @@ class Task:
     def _work(
         self,
         records: Records,
-        encoded: Sequence[tuple[Route, Encoded]],
+        done: "_Done",
         quarantined: Sequence[Quarantine],
         size: int,
     ) -> Work:
         """All or nothing: of a record that anything refused, no output; of several reasons one."""
-        bad = {each.row: each for each in reversed(quarantined)}
+        of_records = [each for each in done.refused if each.row < len(records)]
+        bad = {each.row: each for each in reversed([*quarantined, *of_records])}
         skipped = self._tombstones(records, bad) if bad else ()
         found = [each for row, each in bad.items() if row not in skipped]
         return Work(
@@ -268,15 +312,19 @@ class Task:
             read=len(records),
             size=size,
             ends=records.ends(),
-            publications=[_publication(route, published, bad) for route, published in encoded],
+            publications=[_publication(route, published, bad) for route, published in done.encoded],
             dead_letters=self._dead_letters.topic,
             letters=self._dead_letters.letters(records, found) if found else (),
             codes=Counter(each.code for each in found),
             skipped=len(skipped),
             letter_rows=sorted(each.row for each in found),
+            violations=done.violations,
+            late=done.refused if done.has_batch else [],
+            too_late=done.too_late,
+            duplicates=done.duplicates,
         )
 
-    def _prove_row_local(self, frames: Sequence[pl.DataFrame]) -> None:
+    def _prove_row_local(self, frames: Sequence[pl.DataFrame], batch: Batch) -> None:
         """Promise 4, on real data, before anything of it is published.
 
         Asked again when batches grow: `head(500)` harms no batch of 100.
@@ -284,7 +332,7 @@ class Task:
         for route in self._routes:
             frame, proven = frames[route.source], self._rows_proven.get(route.topic, 0)
             if proven < MAX_ROWS and frame.height >= GROWTH * proven:
-                check_row_local(route.plan, frame)
+                check_row_local(route.plan, frame, batch)
                 self._rows_proven[route.topic] = frame.height
 
     def _tombstones(self, records: Records, bad: Mapping[int, Quarantine]) -> Collection[int]:

@@ -93,6 +93,14 @@ class Watermarks:
                 return layer[task]
         return NOTHING
 
+    def stage(self, task: int, standing: Standing) -> None:
+        """Let a task stand so after the batch."""
+        self._batch[task] = standing
+
+    def staged(self) -> Mapping[int, Standing]:
+        """The standings that the batch changed."""
+        return dict(self._batch)
+
     def keep(self) -> None:
         """The batch is part of the transaction."""
         self._transaction.update(self._batch)
@@ -106,7 +114,10 @@ class Watermarks:
 
     def note(self, task: int) -> Mapping[str, Any]:
         """What to write beside the position of a task, as JSON can."""
-        standing = self._transaction.get(task) or self._committed.get(task, NOTHING)
+        return self.noted(self._transaction.get(task) or self._committed.get(task, NOTHING))
+
+    def noted(self, standing: Standing) -> Mapping[str, Any]:
+        """What to write of a standing beside a position."""
         note: dict[str, Any] = {}
         if standing.watermark is not None:
             note[NOTED] = standing.watermark
@@ -129,7 +140,12 @@ class Watermarks:
     def assigned(self, notes: Mapping[int, str]) -> None:
         """These are all the tasks held now, with the notes beside their positions."""
         self.aborted()
-        self._committed = {task: _parse(note) for task, note in notes.items()}
+        self._committed = {task: self.parsed(note) for task, note in notes.items()}
+
+    def parsed(self, note: str) -> Standing:
+        """The standing that a note tells of."""
+        found = json.loads(note) if note.startswith("{") else {}
+        return Standing(found.get(NOTED), found.get(IDLE, False))
 
     # -- idleness --------------------------------------------------------------------------------
 
@@ -160,6 +176,11 @@ class EventTimes:
         for topic, watermarks in self._by_topic.items():
             watermarks.assigned({p.index: notes.get(p, "") for p in held if p.topic == topic})
         self._heard_s = dict.fromkeys(held, self._clock.monotonic())
+
+    def let_go(self, partitions: Iterable[Partition]) -> None:
+        """These go: nobody here tells when they are idle."""
+        for partition in partitions:
+            self._heard_s.pop(partition, None)
 
     def heard(self, partitions: Iterable[Partition]) -> None:
         """Records of these came just now."""
@@ -227,8 +248,3 @@ def _without(held: Mapping[int, Standing], quiet: frozenset[int]) -> int | None:
     return max(
         (each.watermark for each in held.values() if each.watermark is not None), default=None
     )
-
-
-def _parse(note: str) -> Standing:
-    found = json.loads(note) if note.startswith("{") else {}
-    return Standing(found.get(NOTED), found.get(IDLE, False))

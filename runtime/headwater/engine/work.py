@@ -39,8 +39,11 @@ class Work:
     """What a batch of input records asks of the transaction.
 
     `letter_rows` are the rows of the batch that the letters were made of. `late` are those that
-    were refused when steps with state had seen them. `changes` are what the batch changed in
-    stores, by changelog.
+    were refused when steps with state had seen them; `too_late` counts the rows that were dropped
+    because what they belong to had closed, by `<output>.<step>`, `duplicates` those that had come
+    already. `changes` are what the batch changed in stores, by changelog, and how far event time
+    has come, by repartition topic. `is_internal`: the records are those of a repartition topic, and
+    were counted once, as those they were made of.
     """
 
     topic: str
@@ -56,7 +59,10 @@ class Work:
     violations: Sequence[RuleViolation] = ()
     letter_rows: Sequence[int] = ()
     late: Sequence[Quarantine] = ()
+    too_late: Mapping[str, int] = field(default_factory=dict)
+    duplicates: Mapping[str, int] = field(default_factory=dict)
     changes: Mapping[str, Changes] = field(default_factory=dict)
+    is_internal: bool = False
 
     def moved(self, places: Sequence[int]) -> "Work":
         """The same for a batch of which the rows are `places`."""
@@ -76,9 +82,13 @@ def joined(works: Sequence[Work]) -> Work:
     """
     first = works[0]
     codes: Counter[Code] = Counter()
+    too_late: Counter[str] = Counter()
+    duplicates: Counter[str] = Counter()
     ends: dict[Partition, int] = {}
     for each in works:
         codes.update(each.codes)
+        too_late.update(each.too_late)
+        duplicates.update(each.duplicates)
         ends.update(each.ends)  # of several the last, which is the highest
     return Work(
         topic=first.topic,
@@ -96,6 +106,9 @@ def joined(works: Sequence[Work]) -> Work:
         violations=[violation for each in works for violation in each.violations],
         letter_rows=[row for each in works for row in each.letter_rows],
         late=[refused for each in works for refused in each.late],
+        too_late=too_late,
+        duplicates=duplicates,
+        is_internal=first.is_internal,
     )
 
 

@@ -17,13 +17,22 @@ from typing import Final
 import polars as pl
 
 from headwater.errors import DeclarationError, FatalError, Problem
-from headwater.flow.aggregators import AT, TIME, Aggregator, Part, aggregator
+from headwater.flow.aggregators import Rows, order
+from headwater.flow.kinds import aggregator
+from headwater.flow.parts import Aggregator, Fold, MergesApart, Part
 from headwater.flow.stage import Columns
+from headwater.flow.tallies import GROUP_TYPE
 from headwater.product.aggregates import Aggregate
+
+HELD: Final = "_rows"
+"""The column of a state that every state has: how many rows it is of."""
+_ROWS: Final[Aggregator] = Rows()
 
 _PLACE: Final = "_place"
 _GROUP: Final = "_group"
 """Columns while running: where a row stood, and where the first row of its group did."""
+_RUNNING: Final[frozenset[Fold]] = frozenset({"sum", "min", "max", "first", "last"})
+"""What there are running results of."""
 
 
 class Aggregation:
@@ -35,25 +44,37 @@ class Aggregation:
 
     def __init__(self, aggregates: Mapping[str, Aggregate], columns: Columns) -> None:
         self._aggregators: Final[dict[str, Aggregator]] = {}
-        problems = []
+        problems: list[Problem] = []
         for name, declared in aggregates.items():
-            compiled = aggregator(declared, columns)
-            if isinstance(compiled, str):
-                problems.append(Problem("AGGREGATE", f"{name}: {compiled}"))
-            else:
-                self._aggregators[name] = compiled
+            try:
+                self._aggregators[name] = aggregator(name, declared, columns)
+            except DeclarationError as error:
+                problems.extend(error.problems)
         if problems:
             raise DeclarationError(problems)
-        self._parts: Final = [
-            (name, part) for name, each in self._aggregators.items() for part in each.parts
-        ]
-        self.state: Final[Columns] = {
-            _column(name, part.name): part.type for name, part in self._parts
+        self._lifted: Final = [_ROWS, *self._aggregators.values()]
+        self._parts: Final = {
+            _column(each.of, part.name): (each.of, part)
+            for each in self._lifted
+            for part in each.parts
         }
-        """The columns of a state; a store can hold their types."""
+        self.state: Final[Columns] = {name: part.type for name, (_, part) in self._parts.items()}
+        """The columns of a state; a store can hold their types. HELD is never null."""
         self.results: Final[Columns] = {name: each.type for name, each in self._aggregators.items()}
         """The columns of a result."""
-        self.runs: Final = all(part.fold != "collect" for _, part in self._parts)
+        self._apart: Final = {
+            tuple(_columns(each)): each
+            for each in self._aggregators.values()
+            if isinstance(each, MergesApart)
+        }
+        has_own = any(each.own is not None for each in aggregates.values())
+        read = columns if has_own else [each.column for each in aggregates.values()]
+        self.reads: Final = {name for name in read if name is not None}
+        """The columns of rows that it looks at; an author's own may look at any."""
+        folds = {part.fold for _, part in self._parts.values()}
+        self.is_ordered: Final = not folds.isdisjoint({"first", "last", "collect"})
+        """Whether it needs EVENT_TIME and OFFSET."""
+        self.runs: Final = folds <= _RUNNING
         """Whether there are running results: a list would be written anew for each of its rows."""
 
     def beyond(self) -> pl.Expr:
@@ -73,16 +94,29 @@ class Aggregation:
         if rows.select(self.beyond().any()).item():
             message = "A number is too large to be summed exactly."
             raise OverflowError(message)
+        lifted: dict[str, pl.Series] = {}
+        for each in self._lifted:
+            names = _columns(each)
+            if not lifted.keys() >= set(names):
+                lifted |= zip(names, each.lift(rows), strict=True)
         return rows.with_columns(
-            series.cast(part.type).alias(_column(name, part.name))
-            for name, each in self._aggregators.items()
-            for part, series in zip(each.parts, each.lift(rows), strict=True)
+            series.cast(self.state[name]).alias(name) for name, series in lifted.items()
         )
 
     def merge(self, states: pl.DataFrame, *, by: Sequence[str]) -> pl.DataFrame:
         """The merged state of each group, in the order of the groups' first rows."""
-        merged = [_merged(name, part) for name, part in self._parts]
-        return states.group_by(by, maintain_order=True).agg(merged)
+        together = [_merged(*each) for each in self._parts.values() if each[1].fold != "apart"]
+        merged = states.group_by(by, maintain_order=True).agg(together)
+        if not self._apart:
+            return merged
+        groups = _groups(states, by)
+        return merged.with_columns(
+            series.alias(name)
+            for names, each in self._apart.items()
+            for name, series in zip(
+                names, each.merge(groups, [states[name] for name in names]), strict=True
+            )
+        ).select(*by, *self.state)
 
     def running(self, states: pl.DataFrame, *, by: Sequence[str]) -> pl.DataFrame:
         """Each row with the merged state of its group's rows up to this one, in their order.
@@ -94,7 +128,7 @@ class Aggregation:
         grouped = placed.with_columns(pl.col(_PLACE).first().over(by).alias(_GROUP)).sort(
             _GROUP, maintain_order=True
         )
-        running = grouped.with_columns(_running(name, part) for name, part in self._parts)
+        running = grouped.with_columns(_running(*each) for each in self._parts.values())
         return running.sort(_PLACE).drop(_PLACE, _GROUP)
 
     def result(self, states: pl.DataFrame) -> pl.DataFrame:
@@ -105,13 +139,20 @@ class Aggregation:
         """
         try:
             return states.drop(self.state).with_columns(
-                each.result([states[_column(name, part.name)] for part in each.parts])
-                .cast(each.type)
-                .alias(name)
+                each.result([states[part] for part in _columns(each)]).cast(each.type).alias(name)
                 for name, each in self._aggregators.items()
             )
         except pl.exceptions.InvalidOperationError as error:
             raise _overflow() from error
+
+
+def _groups(states: pl.DataFrame, by: Sequence[str]) -> pl.Series:
+    """The group of each state, numbered from 0 in the order of their first states."""
+    firsts = states.with_columns(pl.int_range(pl.len()).alias(_PLACE)).select(
+        _PLACE, pl.col(_PLACE).first().over(by).alias(_GROUP)
+    )
+    numbers = (pl.col(_PLACE) == pl.col(_GROUP)).cum_sum() - 1
+    return firsts.select(numbers.gather(_GROUP).cast(GROUP_TYPE)).to_series()
 
 
 def _overflow() -> FatalError:
@@ -122,18 +163,22 @@ def _overflow() -> FatalError:
     )
 
 
-def _column(name: str, part: str) -> str:
-    """The column of a part of an aggregate's state; no part has two underscores in its name."""
-    return f"_{name}__{part}"
+def _column(of: str | None, part: str) -> str:
+    """The column of a part in a state; no part begins with an underscore or has two in a row."""
+    return f"_{part}" if of is None else f"_{of}__{part}"
 
 
-def _order(name: str) -> tuple[str, str]:
-    return _column(name, TIME), _column(name, AT)
+def _columns(aggregator: Aggregator) -> list[str]:
+    return [_column(aggregator.of, part.name) for part in aggregator.parts]
 
 
-def _merged(name: str, part: Part) -> pl.Expr:
+def _order(of: str | None, fold: Fold) -> list[str]:
+    return [_column(of, part) for part in order(fold)]
+
+
+def _merged(of: str | None, part: Part) -> pl.Expr:
     """One part of the states of a group, merged."""
-    column = pl.col(_column(name, part.name))
+    column = pl.col(_column(of, part.name))
     match part.fold:
         case "sum":
             return column.sum()
@@ -142,16 +187,21 @@ def _merged(name: str, part: Part) -> pl.Expr:
         case "max":
             return column.max()
         case "first":
-            return column.sort_by(_order(name)).first()
+            return column.sort_by(_order(of, part.fold)).first()
         case "last":
-            return column.sort_by(_order(name)).last()
-        case "collect":
-            return column.list.explode().sort().head(part.limit)
+            return column.sort_by(_order(of, part.fold)).last()
+        case "collect" | "distinct":
+            items = column.list.explode()
+            kept = items.drop_nulls().unique() if part.fold == "distinct" else items
+            return kept.sort().head(part.limit)
+        case "apart":
+            message = f"{part.name} is merged by its aggregator"
+            raise TypeError(message)
 
 
-def _running(name: str, part: Part) -> pl.Expr:
+def _running(of: str | None, part: Part) -> pl.Expr:
     """One part of the states of a group, merged up to each of them; rows stand by group."""
-    column = pl.col(_column(name, part.name))
+    column = pl.col(_column(of, part.name))
     match part.fold:
         case "sum":
             begins = pl.col(_GROUP) != pl.col(_GROUP).shift().fill_null(-1)
@@ -162,10 +212,10 @@ def _running(name: str, part: Part) -> pl.Expr:
             ordered = column.sort(descending=is_min, nulls_last=True)
             return _greatest(ordered, column.rank("ordinal", descending=is_min))
         case "first" | "last":
-            places = pl.arg_sort_by(_order(name), descending=part.fold == "first")
+            places = pl.arg_sort_by(_order(of, part.fold), descending=part.fold == "first")
             return _greatest(column.gather(places), places.arg_sort() + 1)
-        case "collect":
-            message = f"{name} has no running result"
+        case _:
+            message = f"{part.name} has no running result"
             raise TypeError(message)
 
 

@@ -4,20 +4,16 @@
 """
 
 import math
-from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal
 
 import polars as pl
 
 from headwater.flow import exact
-from headwater.flow.stage import Columns
-from headwater.product.aggregates import Aggregate
+from headwater.flow.parts import Fold, Part
 
 EVENT_TIME: Final = "_time"
 OFFSET: Final = "_offset"
 """Columns of rows, Int64 and not null: what `first`, `last` and `collect` order by."""
-
-Fold: TypeAlias = Literal["sum", "min", "max", "first", "last", "collect"]
 
 _COUNT: Final = pl.Int64()
 _EXACT: Final = pl.Int128()
@@ -27,91 +23,19 @@ _LOWER: Final = 2**40
 """Counts of infinity, of its negative and of NaN are held in one number, each 2^40 (10^12) above
 the other: counts add up alike in any order, which the sign of a NaN does not."""
 
-TIME, AT, VALUE = "time", "offset", "value"
+_TIME, _AT, _VALUE = "time", "offset", "value"  # fields of an item of a list
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A column of a state: its name, type, and how those of many states become one.
-
-    `first` and `last` are by the parts TIME and AT beside it; `collect` keeps `limit` items.
-    """
-
-    name: str
-    type: pl.DataType
-    fold: Fold
-    limit: int = 0
-
-
-class Aggregator(Protocol):
-    """An aggregate compiled for the type of its column."""
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The columns of its state."""
-        ...
-
-    @property
-    def type(self) -> pl.DataType:
-        """The type of its result."""
-        ...
-
-    def beyond(self) -> pl.Expr:
-        """Whether a row's number is too large to be summed exactly."""
-        ...
-
-    def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
-        """The parts of the state of each row alone; they still take the parts' types."""
-        ...
-
-    def result(self, parts: list[pl.Series]) -> pl.Series:
-        """The results of states."""
-        ...
-
-
-def aggregator(declared: Aggregate, columns: Columns) -> Aggregator | str:
-    """The aggregate compiled for these columns, or why it cannot be."""
-    name = declared.column
-    if name is None:
-        return Rows()
-    given = columns.get(name)
-    if given is None:
-        return f"no column {name!r} here; there are {', '.join(columns)}"
-    is_number = given.is_numeric()
-    if declared.kind in {"sum", "mean", "variance"} and not is_number:
-        return f"{declared.kind} takes numbers, and {name} is {given}"
-    if declared.kind in {"min", "max"} and not (is_number or given.is_temporal()):
-        return f"{declared.kind} takes numbers and times, and {name} is {given}"
-    return _compiled(declared, name, given)
-
-
-def _compiled(declared: Aggregate, name: str, given: pl.DataType) -> Aggregator:
-    match declared.kind:
-        case "count":
-            made: Aggregator = Count(name)
-        case "sum":
-            made = _sum(name, given)
-        case "mean":
-            made = Mean(_sum(name, given))
-        case "variance":
-            made = Variance(name)
-        case "min" | "max":
-            made = Extreme(name, given, declared.kind)
-        case "first" | "last":
-            made = AtEnd(name, given, declared.kind)
-        case "collect":
-            made = Collect(name, given, declared.limit or 0)
-    return made
-
-
-def _sum(name: str, given: pl.DataType) -> "Sum | FloatSum":
-    return FloatSum(name) if given.is_float() else Sum(name, given)
+def order(fold: Fold) -> tuple[str, str]:
+    """The parts that `first` or `last` is by."""
+    return f"{fold}_time", f"{fold}_offset"
 
 
 class Rows:
     """How many rows."""
 
-    parts = (Part("count", _COUNT, "sum"),)
+    of: str | None = None
+    parts = (Part("rows", _COUNT, "sum"),)
     type: pl.DataType = _COUNT
 
     def beyond(self) -> pl.Expr:
@@ -130,12 +54,15 @@ class Rows:
 class Count(Rows):
     """How many values that are not null."""
 
+    parts = (Part("count", _COUNT, "sum"),)
+
     def __init__(self, column: str) -> None:
-        self._column = column
+        self.of: str | None = column
+        self._counted = column
 
     def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
         """One for each that is not null."""
-        return [rows[self._column].is_not_null()]
+        return [rows[self._counted].is_not_null()]
 
 
 class Sum:
@@ -144,7 +71,7 @@ class Sum:
     parts = (Part("count", _COUNT, "sum"), Part("total", _EXACT, "sum"))
 
     def __init__(self, column: str, given: pl.DataType) -> None:
-        self._column = column
+        self.of = column
         self._is_decimal = isinstance(given, pl.Decimal)
         scale = given.scale if isinstance(given, pl.Decimal) else 0
         self.type: pl.DataType = pl.Decimal(38, scale) if self._is_decimal else pl.Int64()
@@ -154,11 +81,11 @@ class Sum:
         if not self._is_decimal:
             return _NO
         bound = pl.lit(int(exact.LARGEST), dtype=_EXACT)
-        return (pl.col(self._column).to_physical().abs() >= bound).fill_null(value=False)
+        return (pl.col(self.of).to_physical().abs() >= bound).fill_null(value=False)
 
     def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
         """The value, of decimals in units of the last digit, and whether there is one."""
-        given = rows[self._column]
+        given = rows[self.of]
         number = given.to_physical() if self._is_decimal else given
         return [given.is_not_null(), number.cast(_EXACT).fill_null(0)]
 
@@ -186,15 +113,15 @@ class FloatSum:
     )
 
     def __init__(self, column: str) -> None:
-        self._column = column
+        self.of = column
 
     def beyond(self) -> pl.Expr:
         """From 2^90 on."""
-        return _at_least(self._column, exact.LARGEST)
+        return _at_least(self.of, exact.LARGEST)
 
     def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
         """The parts of the number; infinity and NaN aside."""
-        given = rows[self._column]
+        given = rows[self.of]
         finite, special = _finite(given)
         return [given.is_not_null(), *exact.parts(finite), special]
 
@@ -211,6 +138,7 @@ class Mean:
 
     def __init__(self, total: Sum | FloatSum) -> None:
         self._total = total
+        self.of = total.of
         self.parts = total.parts
 
     def beyond(self) -> pl.Expr:
@@ -240,15 +168,15 @@ class Variance:
     )
 
     def __init__(self, column: str) -> None:
-        self._column = column
+        self.of = column
 
     def beyond(self) -> pl.Expr:
         """From 2^45 on."""
-        return _at_least(self._column, exact.LARGEST**0.5)
+        return _at_least(self.of, exact.LARGEST**0.5)
 
     def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
         """The parts of the number and of its square; infinity and NaN aside."""
-        given = rows[self._column]
+        given = rows[self.of]
         finite, special = _finite(given)
         return [given.is_not_null(), *exact.parts(finite), *exact.square_parts(finite), special]
 
@@ -265,10 +193,10 @@ class Extreme:
     """The least or greatest value."""
 
     def __init__(self, column: str, given: pl.DataType, kind: Literal["min", "max"]) -> None:
-        self._column, self._kind = column, kind
+        self.of, self._kind = column, kind
         self.type = given
         nan = (Part("nan", pl.Int32(), "max"),) if given.is_float() else ()
-        self.parts = (Part(VALUE, given, kind), *nan)
+        self.parts = (Part(kind, given, kind), *nan)
 
     def beyond(self) -> pl.Expr:
         """No row is."""
@@ -276,7 +204,7 @@ class Extreme:
 
     def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
         """The value; of floats the number, and whether it is NaN."""
-        given = rows[self._column]
+        given = rows[self.of]
         if not self.type.is_float():
             return [given]
         # which of 0.0 and -0.0 came first must not show
@@ -297,12 +225,11 @@ class AtEnd:
     """The value of the first or last row by event time, then offset."""
 
     def __init__(self, column: str, given: pl.DataType, kind: Literal["first", "last"]) -> None:
-        self._column = column
+        self.of = column
         self.type = given
         self.parts = (
-            Part(TIME, pl.Int64(), kind),
-            Part(AT, pl.Int64(), kind),
-            Part(VALUE, given, kind),
+            *(Part(name, pl.Int64(), kind) for name in order(kind)),
+            Part(kind, given, kind),
         )
 
     def beyond(self) -> pl.Expr:
@@ -311,7 +238,7 @@ class AtEnd:
 
     def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
         """The value and its place in the order."""
-        return [rows[EVENT_TIME], rows[OFFSET], rows[self._column]]
+        return [rows[EVENT_TIME], rows[OFFSET], rows[self.of]]
 
     def result(self, parts: list[pl.Series]) -> pl.Series:
         """The value."""
@@ -322,10 +249,10 @@ class Collect:
     """The first values by event time, then offset, as a list."""
 
     def __init__(self, column: str, given: pl.DataType, limit: int) -> None:
-        self._column = column
+        self.of = column
         self.type: pl.DataType = pl.List(given)
-        item = pl.Struct({TIME: pl.Int64(), AT: pl.Int64(), VALUE: given})
-        self.parts = (Part("items", pl.List(item), "collect", limit),)
+        item = pl.Struct({_TIME: pl.Int64(), _AT: pl.Int64(), _VALUE: given})
+        self.parts = (Part(f"first_{limit}", pl.List(item), "collect", limit),)
 
     def beyond(self) -> pl.Expr:
         """No row is."""
@@ -334,15 +261,15 @@ class Collect:
     def lift(self, rows: pl.DataFrame) -> list[pl.Series]:
         """A list of one: the value and its place in the order."""
         item = pl.struct(
-            pl.col(EVENT_TIME).alias(TIME),
-            pl.col(OFFSET).alias(AT),
-            pl.col(self._column).alias(VALUE),
+            pl.col(EVENT_TIME).alias(_TIME),
+            pl.col(OFFSET).alias(_AT),
+            pl.col(self.of).alias(_VALUE),
         )
         return [rows.select(items=pl.concat_list(item)).to_series()]
 
     def result(self, parts: list[pl.Series]) -> pl.Series:
         """The values alone."""
-        return parts[0].list.eval(pl.element().struct.field(VALUE))
+        return parts[0].list.eval(pl.element().struct.field(_VALUE))
 
 
 def _at_least(column: str, bound: float) -> pl.Expr:

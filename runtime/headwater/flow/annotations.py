@@ -3,15 +3,18 @@
 import inspect
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from enum import Enum
+from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import polars as pl
 from pydantic import BaseModel
 
-from headwater.product.flow import EventFunction
+from headwater.flow.stage import refused
+from headwater.product import Step
 
 _SCALARS: Final[Mapping[type, pl.DataType]] = {
     str: pl.String(),
@@ -25,7 +28,29 @@ _SCALARS: Final[Mapping[type, pl.DataType]] = {
 }
 
 
-def model_taken(function: EventFunction) -> type[BaseModel] | None:
+@contextmanager
+def annotations_read(step: Step) -> Iterator[None]:
+    """Annotations that cannot be resolved, or a callable without a signature, are a mistake.
+
+    Raises DeclarationError.
+    """
+    try:
+        yield
+    except (NameError, TypeError, ValueError) as error:
+        raise refused(step, "INVALID_STEP", f"{type(error).__name__}: {error}") from error
+
+
+def check_function(step: Step, function: object) -> None:
+    """Raises DeclarationError for what is no function, or one that somebody had to await."""
+    if not callable(function):
+        raise refused(step, "INVALID_STEP", "takes a function; give it one that can be called")
+    called = (function, getattr(function, "__call__", None))  # noqa: B004 its code, not whether
+    if any(iscoroutinefunction(each) or isasyncgenfunction(each) for each in called):
+        text = "takes a plain function, not one of `async def`; nothing would await it"
+        raise refused(step, "INVALID_STEP", text)
+
+
+def model_taken(function: Callable[..., Any]) -> type[BaseModel] | None:
     """The model its first parameter is annotated with; None when it takes a mapping."""
     hints = get_type_hints(function) if hasattr(function, "__code__") else {}
     first = next(iter(inspect.signature(function).parameters), "")
@@ -33,7 +58,7 @@ def model_taken(function: EventFunction) -> type[BaseModel] | None:
     return hint if isinstance(hint, type) and issubclass(hint, BaseModel) else None
 
 
-def model_returned(function: EventFunction) -> type[BaseModel] | None:
+def model_returned(function: Callable[..., Any]) -> type[BaseModel] | None:
     """The one model it returns, alone, optional, listed or yielded; None when it does not say."""
     hints = get_type_hints(function) if hasattr(function, "__code__") else {}
     models = set(_models_in(hints.get("return")))
@@ -42,7 +67,7 @@ def model_returned(function: EventFunction) -> type[BaseModel] | None:
 
 def columns_of_model(model: type[BaseModel]) -> dict[str, pl.DataType | None]:
     """The column type of each field; None for a field that has none."""
-    return {name: _column_type(field.annotation) for name, field in model.model_fields.items()}
+    return {name: column_type(field.annotation) for name, field in model.model_fields.items()}
 
 
 def _models_in(hint: Any) -> list[type[BaseModel]]:
@@ -51,14 +76,15 @@ def _models_in(hint: Any) -> list[type[BaseModel]]:
     return [model for part in get_args(hint) for model in _models_in(part)]
 
 
-def _column_type(hint: Any) -> pl.DataType | None:
+def column_type(hint: Any) -> pl.DataType | None:
+    """The column type of an annotation; None for one that has none."""
     if get_origin(hint) in {typing.Union, types.UnionType}:
         members = [part for part in get_args(hint) if part is not type(None)]
-        return _column_type(members[0]) if len(members) == 1 else None
+        return column_type(members[0]) if len(members) == 1 else None
     if get_origin(hint) is typing.Literal:
         return pl.String() if all(isinstance(value, str) for value in get_args(hint)) else None
     if get_origin(hint) is list:
-        inner = _column_type(get_args(hint)[0])
+        inner = column_type(get_args(hint)[0])
         return None if inner is None else pl.List(inner)
     if not isinstance(hint, type):
         return None

@@ -1,7 +1,8 @@
 """Which rows are to blame when the author's code raises. A message holds types, never values."""
 
 import errno
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import polars as pl
 from pydantic import ValidationError
@@ -10,7 +11,7 @@ from headwater.contract import ROW
 from headwater.errors import DeclarationError
 from headwater.flow.stage import Processed, Stage, cannot_run, columns_of
 from headwater.model import Code, Quarantine
-from headwater.product import Map, MapEvents, Origin, Step
+from headwater.product import Map, MapEvents, Origin, Process, Step
 from headwater.product.origin import deepest_in
 
 INTERRUPTIONS: Final = (KeyboardInterrupt, GeneratorExit)
@@ -35,23 +36,34 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-class MissingFieldError(TypeError):
-    """A returned event leaves out a field that has no default; the text is the field's name."""
+class FieldError(TypeError):
+    """Something is wrong with a field, whose name is the text."""
 
 
-def quarantine(step: Step, row: int, error: BaseException) -> Quarantine:
-    """The record of a step that raised: exception type, step, and the author's file and line."""
-    function = f" ({name})" if (name := _function_name(step)) else ""
-    text = f"{_kind(error)} in step {step.name}{function} at {blamed_line(step, error)}"
+class MissingFieldError(FieldError):
+    """A returned event leaves out a field that has no default."""
+
+
+Function = Callable[..., Any]
+
+
+def quarantine(
+    step: Step, row: int, error: BaseException, function: Function | None = None
+) -> Quarantine:
+    """The record of a step that raised: exception type, step, and the author's file and line.
+
+    `function` is the one that raised, where the step has several.
+    """
+    called = function or _function(step)
+    name = f" ({_name(called)})" if called else ""
+    text = f"{_kind(error)} in step {step.name}{name} at {blamed_line(step, error, called)}"
     return Quarantine(row=row, code=Code.STEP_FAILED, message=text, step=step.name)
 
 
-def blamed_line(step: Step, error: BaseException) -> Origin:
+def blamed_line(step: Step, error: BaseException, function: Function | None = None) -> Origin:
     """The innermost line of the author's file in the traceback, else the line of the step."""
-    file = step.origin.file
-    if isinstance(step, (Map, MapEvents)):
-        code = getattr(step.function, "__code__", None)
-        file = file if code is None else code.co_filename
+    code = getattr(function or _function(step), "__code__", None)
+    file = step.origin.file if code is None else code.co_filename
     return deepest_in(file, error.__traceback__) or step.origin
 
 
@@ -145,16 +157,18 @@ def _raise_if_broken(stage: Stage, frame: pl.DataFrame, error: BaseException) ->
         raise cannot_run(stage.step, told, columns_of(frame), blamed_line(stage.step, told))
 
 
-def _function_name(step: Step) -> str | None:
-    if isinstance(step, (Map, MapEvents)):
-        return getattr(step.function, "__name__", type(step.function).__name__)
-    return None
+def _function(step: Step) -> Function | None:
+    return step.function if isinstance(step, (Map, MapEvents, Process)) else None
+
+
+def _name(function: Function) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _kind(error: BaseException) -> str:
     """The exception's type; for a model that refuses, also the fields and the rules they broke."""
     name = type(error).__name__
-    if isinstance(error, MissingFieldError):
+    if isinstance(error, FieldError):
         return f"{name} ({error})"
     if not isinstance(error, ValidationError):
         return name

@@ -20,7 +20,7 @@ from headwater.flow.blame import (
 from headwater.flow.stage import Columns, Defaults, Processed, refused, unknown_column
 from headwater.flow.values import from_values, loosen, to_values
 from headwater.model import Quarantine
-from headwater.product import MapEvents
+from headwater.product import MapEvents, Step
 
 Event = dict[str, Any]
 
@@ -33,35 +33,23 @@ class NotAnEventError(TypeError):
     """A function returned something that is neither a mapping nor a model."""
 
 
-class EventStage:
-    """Runs a function on each event; what it returns is typed by its model, else the contract.
+class TakenEvents:
+    """The events that a function takes: models when its first parameter is annotated so."""
 
-    A field left out is the contract's default; without one the event is quarantined.
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._model: Final = model_taken(function)
+        self.validate: Final[Callable[[Event], Any] | None] = (
+            self._model.__pydantic_validator__.validate_python if self._model else None
+        )
+        """Makes the model of a mapping; None when the function takes mappings."""
 
-    Raises DeclarationError when neither tells the columns that come out.
-    """
-
-    def __init__(
-        self, step: MapEvents, output: Columns | None, defaults: Defaults | None = None
-    ) -> None:
-        self.step: Final = step
-        self._model: Final = model_taken(step.function)
-        self._returned: Final = _columns_returned(step, output)
-        self._names: Final = frozenset(self._returned)
-        self._defaults: Final[Event] = {
-            name: to_values(default)[0]
-            for name, default in (defaults or {}).items()
-            if name in self._returned
-        }
-        self._call: Final = _validating(step.function, self._model)
-
-    def columns(self, given: Columns) -> Columns | None:
-        """The columns that come out. Raises DeclarationError when the model asks for others."""
-        origin = self.step.origin
+    def refuse_missing(self, step: Step, given: Columns) -> None:
+        """Raises DeclarationError when the model asks for columns that are not given."""
+        origin = step.origin
         missing = [
             Problem(
                 "UNKNOWN_COLUMN",
-                f"{self.step.name}: {unknown_column(_source(name, field), given)}",
+                f"{step.name}: {unknown_column(_source(name, field), given)}",
                 origin.file,
                 origin.line,
             )
@@ -70,31 +58,8 @@ class EventStage:
         ]
         if missing:
             raise DeclarationError(missing)
-        return self._returned
 
-    def run(self, frame: pl.DataFrame) -> Processed:
-        """The function on every event; an event it raises for is quarantined, alone and whole."""
-        rows: list[int] = []
-        out: list[Event] = []
-        quarantined: list[Quarantine] = []
-        names, values = self._values(frame)
-        call, as_events = self._call, self._as_events
-        for row, event in zip(frame[ROW].to_list(), values, strict=True):
-            try:
-                made = as_events(call(dict(zip(names, event))))  # noqa: B905 strict costs 0.1 µs
-            except INTERRUPTIONS:
-                raise
-            except FAULTS as error:
-                if is_out_of_memory(error):
-                    raise  # a sandbox must see it; elsewhere the rows are halved down to this one
-                quarantined.append(quarantine(self.step, row, error))
-                continue
-            if made:
-                out += made
-                rows += [row] * len(made)
-        return Processed(self._frame(rows, out), quarantined)
-
-    def _values(self, frame: pl.DataFrame) -> tuple[list[str], Iterable[tuple[Any, ...]]]:
+    def values(self, frame: pl.DataFrame) -> tuple[list[str], Iterable[tuple[Any, ...]]]:
         """Names and rows of the columns the function can see: a model sees its fields only."""
         names = [name for name in frame.columns if name != ROW]
         if self._model is not None and self._model.model_config.get("extra", "ignore") == "ignore":
@@ -104,12 +69,45 @@ class EventStage:
             return names, repeat((), frame.height)
         return names, zip(*(to_values(frame[name]) for name in names), strict=True)
 
-    def _as_events(self, result: Any) -> Sequence[Event]:
+
+class ReturnedEvents:
+    """The events that functions of a step return, typed by their model, else the contract.
+
+    A field left out is the contract's default.
+    Raises DeclarationError when neither tells the columns that come out.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        model: type[BaseModel] | None,
+        output: Columns | None,
+        defaults: Defaults | None = None,
+    ) -> None:
+        self.columns: Final = _columns_returned(step, model, output)
+        self.is_nested: Final = any(kind.is_nested() for kind in self.columns.values())
+        self._names: Final = frozenset(self.columns)
+        self._defaults: Final[Event] = {
+            name: to_values(default)[0]
+            for name, default in (defaults or {}).items()
+            if name in self.columns
+        }
+
+    def events(self, result: Any) -> Sequence[Event]:
+        """What a call returned. Raises TypeError for what is no event, whole and known."""
         if result is None:
             return ()
         if isinstance(result, (dict, BaseModel, Mapping)):
             return (self._event(result),)
         return [self._event(item) for item in result]
+
+    def frame(self, rows: Sequence[int], out: Sequence[Event]) -> pl.DataFrame:
+        """The events in columns; `rows` are those of the batch they were made of."""
+        columns = [
+            from_values(name, [event[name] for event in out], dtype)
+            for name, dtype in self.columns.items()
+        ]
+        return pl.DataFrame([pl.Series(ROW, rows, dtype=ROW_TYPE), *columns])
 
     def _event(self, item: Any) -> Event:
         event: Event
@@ -131,12 +129,51 @@ class EventStage:
             raise MissingFieldError(min(missing))
         return self._defaults | event
 
-    def _frame(self, rows: list[int], out: list[Event]) -> pl.DataFrame:
-        columns = [
-            from_values(name, [event[name] for event in out], dtype)
-            for name, dtype in self._returned.items()
-        ]
-        return pl.DataFrame([pl.Series(ROW, rows, dtype=ROW_TYPE), *columns])
+
+class EventStage:
+    """Runs a function on each event; what it returns is typed by its model, else the contract.
+
+    A field left out is the contract's default; without one the event is quarantined.
+
+    Raises DeclarationError when neither tells the columns that come out.
+    """
+
+    def __init__(
+        self, step: MapEvents, output: Columns | None, defaults: Defaults | None = None
+    ) -> None:
+        self.step: Final = step
+        self._taken: Final = TakenEvents(step.function)
+        self._returned: Final = ReturnedEvents(
+            step, model_returned(step.function), output, defaults
+        )
+        self._call: Final = _validating(step.function, self._taken.validate)
+
+    def columns(self, given: Columns) -> Columns | None:
+        """The columns that come out. Raises DeclarationError when the model asks for others."""
+        self._taken.refuse_missing(self.step, given)
+        return self._returned.columns
+
+    def run(self, frame: pl.DataFrame) -> Processed:
+        """The function on every event; an event it raises for is quarantined, alone and whole."""
+        rows: list[int] = []
+        out: list[Event] = []
+        quarantined: list[Quarantine] = []
+        names, values = self._taken.values(frame)
+        call, as_events = self._call, self._returned.events
+        for row, event in zip(frame[ROW].to_list(), values, strict=True):
+            try:
+                made = as_events(call(dict(zip(names, event))))  # noqa: B905 strict costs 0.1 µs
+            except INTERRUPTIONS:
+                raise
+            except FAULTS as error:
+                if is_out_of_memory(error):
+                    raise  # a sandbox must see it; elsewhere the rows are halved down to this one
+                quarantined.append(quarantine(self.step, row, error))
+                continue
+            if made:
+                out += made
+                rows += [row] * len(made)
+        return Processed(self._returned.frame(rows, out), quarantined)
 
 
 def _source(name: str, field: Any) -> str:
@@ -144,16 +181,16 @@ def _source(name: str, field: Any) -> str:
 
 
 def _validating(
-    function: Callable[[Any], Any], model: type[BaseModel] | None
+    function: Callable[[Any], Any], validate: Callable[[Event], Any] | None
 ) -> Callable[[Event], Any]:
-    if model is None:
+    if validate is None:
         return function
-    validate = model.__pydantic_validator__.validate_python
     return lambda event: function(validate(event))
 
 
-def _columns_returned(step: MapEvents, output: Columns | None) -> dict[str, pl.DataType]:
-    model = model_returned(step.function)
+def _columns_returned(
+    step: Step, model: type[BaseModel] | None, output: Columns | None
+) -> dict[str, pl.DataType]:
     if model is None:
         if output is None:
             raise refused(

@@ -11,6 +11,7 @@ from headwater.flow.blame import FAULTS, INTERRUPTIONS
 from headwater.flow.stage import (
     Columns,
     Processed,
+    as_columns,
     cannot_run,
     columns_of,
     empty,
@@ -37,17 +38,19 @@ class ExpressionStage:
 
     def run(self, frame: pl.DataFrame) -> Processed:
         """The expressions on a frame; `_row` is carried beside them."""
+        return Processed(as_columns(self._run, frame), [])
+
+    def _run(self, frame: pl.DataFrame) -> pl.DataFrame:
         rows, body = frame[ROW], frame.drop(ROW)
         match self.step:
             case Filter(predicates=predicates):
                 # Masks are columns of the frame's height even when one is a constant.
                 masks = body.select(rows, *(_mask(place, p) for place, p in enumerate(predicates)))
-                result = frame.filter(*masks.drop(ROW).iter_columns())
+                return frame.filter(*masks.drop(ROW).iter_columns())
             case Select(columns=columns, named=named):
-                result = body.select(rows, *columns, **named)
+                return body.select(rows, *columns, **named)
             case WithColumns(columns=columns, named=named):
-                result = body.with_columns(*columns, **named).insert_column(0, rows)
-        return Processed(result, [])
+                return body.with_columns(*columns, **named).insert_column(0, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +79,22 @@ class FrameStage:
 
         Raises DeclarationError when the result cannot be led back to its input rows.
         """
+        return Processed(as_columns(self._run, frame), [])
+
+    def _run(self, frame: pl.DataFrame) -> pl.DataFrame:
         result: object = self.step.function(frame)
         if not isinstance(result, pl.DataFrame):
             raise refused(self.step, "INVALID_STEP", f"returned {type(result).__name__}, no frame")
         if ROW in result.columns:
             # mostly so, and to look every row up costs ten times as much
             if result[ROW].equals(frame[ROW], check_dtypes=True):
-                return Processed(result, [])
+                return result
             if not _is_led_back(result[ROW], frame[ROW]):
                 raise refused(self.step, "ROWS_LOST", "changed the column _row; leave it as it is")
             if not result[ROW].is_sorted():
                 text = "returned rows in another order; keep them in the order of _row"
                 raise refused(self.step, "ROWS_REORDERED", text)
-            return Processed(result, [])
+            return result
         if result.height != frame.height:
             raise refused(
                 self.step,
@@ -96,7 +102,7 @@ class FrameStage:
                 f"returned {result.height} rows for {frame.height} without the column _row;"
                 " keep _row, or drop rows with .filter()",
             )
-        return Processed(result.insert_column(0, frame[ROW]), [])
+        return result.insert_column(0, frame[ROW])
 
 
 def _mask(place: int, predicate: Any) -> pl.Expr:

@@ -11,17 +11,19 @@ import polars as pl
 from headwater.contract import ROW, ROW_TYPE
 from headwater.errors import DeclarationError, Problem
 from headwater.flow.blame import run_without_guilty
+from headwater.flow.join import TableStage
 from headwater.flow.plan import Plan
-from headwater.flow.stage import Processed, Stage
-from headwater.flow.stateful import StatefulStage
+from headwater.flow.stage import MAX_ROWS, Processed, Stage
+from headwater.flow.stateful import NO_BATCH, Batch, StatefulStage
 
-MAX_ROWS: Final = 20_000  # two polls: what stays unseen is only what needs a larger batch still
 MAX_SINGLES: Final = 64  # one run per row costs about 0.2 ms
 PIECES: Final = 4  # of the shuffled rows: each is far from where it was, and among others
 SEED: Final = 20130101  # the same splits in every run: a finding can be had again
 
 
-def check_row_local(plan: Plan, frame: pl.DataFrame, *, max_rows: int = MAX_ROWS) -> None:
+def check_row_local(
+    plan: Plan, frame: pl.DataFrame, batch: Batch = NO_BATCH, *, max_rows: int = MAX_ROWS
+) -> None:
     """Run each step on the first `max_rows` rows of `frame` cut otherwise, and compare.
 
     Single rows from all over the frame, its halves, and its rows shuffled and cut at random: a
@@ -29,13 +31,21 @@ def check_row_local(plan: Plan, frame: pl.DataFrame, *, max_rows: int = MAX_ROWS
     Raises DeclarationError with BATCH_DEPENDENT for the first step that gives another result.
     """
     frame = frame.head(max_rows)
+    records = frame[ROW]  # of the batch, by the `_row` of the frame
     for stage in plan.stages:
         if frame.is_empty():
             return
-        if isinstance(stage, StatefulStage):
-            continue  # ours, and proven elsewhere: what it lets through are rows like these
         # Numbered anew: `_row` of the first batch means nothing in another, and fan-out repeats it.
-        frame = frame.with_columns(pl.int_range(frame.height, dtype=ROW_TYPE).alias(ROW))
+        numbers = pl.int_range(frame.height, dtype=ROW_TYPE).alias(ROW)
+        if isinstance(stage, TableStage):  # ours too
+            frame = stage.run(frame.with_columns(records.alias(ROW)), batch).frame
+            records = frame[ROW]
+            continue
+        frame = frame.with_columns(numbers)
+        if isinstance(stage, StatefulStage):
+            frame = stage.stand_ins(frame)  # the step itself is ours, and proven elsewhere
+            records = records.gather(frame[ROW])
+            continue
         whole = run_without_guilty(stage, frame)
         if not all(_is_the_same(stage, whole, cut) for cut in _cuts(frame)):
             step = stage.step
@@ -46,6 +56,7 @@ def check_row_local(plan: Plan, frame: pl.DataFrame, *, max_rows: int = MAX_ROWS
             origin = step.origin
             raise DeclarationError([Problem("BATCH_DEPENDENT", text, origin.file, origin.line)])
         frame = whole.frame
+        records = records.gather(frame[ROW])
 
 
 @dataclass(frozen=True, slots=True)

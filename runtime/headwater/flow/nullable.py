@@ -8,37 +8,54 @@ from typing import Any
 
 import polars as pl
 
-from headwater.flow.join import JoinStage
+from headwater.flow.join import TableStage
 from headwater.flow.stage import Stage
 from headwater.flow.stateful import StatefulStage
-from headwater.product import Filter, Map, MapEvents, Select, WithColumns
+from headwater.product import (
+    Filter,
+    Map,
+    MapEvents,
+    Process,
+    RunningAggregate,
+    Select,
+    Step,
+    WindowedAggregate,
+    WithColumns,
+)
 
 NamedBy = Callable[[Any], list[str] | None]
 """The columns an expression names; None where that is not plain."""
 
 
-def nullable_columns(stages: Sequence[Stage | StatefulStage]) -> Mapping[str, str]:
+def nullable_columns(stages: Sequence[Stage | StatefulStage | TableStage]) -> Mapping[str, str]:
     """The columns that come out null where a left join finds nothing, with the join's name."""
     found: dict[str, str] = {}
     for stage in stages:
-        if isinstance(stage, JoinStage):
+        if isinstance(stage, TableStage):
             if stage.step.how == "left":
                 found |= dict.fromkeys(stage.names.values(), stage.step.name)
             continue
-        match stage.step:
-            case Filter(predicates=predicates):
-                found = _without(found, predicates, _roots)
-            case Select(columns=columns, named=named):
-                found = _renamed(found, columns, named)
-            case WithColumns(columns=columns, named=named):
-                kept = _without(found, columns, _names)
-                kept = {name: join for name, join in kept.items() if name not in named}
-                found = kept | _renamed(found, columns, named)
-            case Map() | MapEvents():
-                found = {}
-            case _:
-                pass
+        found = _behind(stage.step, found)
     return found
+
+
+def _behind(step: Step, found: dict[str, str]) -> dict[str, str]:
+    """What is known behind a step that is no join."""
+    match step:
+        case Filter(predicates=predicates):
+            return _without(found, predicates, _roots)
+        case Select(columns=columns, named=named):
+            return _renamed(found, columns, named)
+        case WithColumns(columns=columns, named=named):
+            kept = _without(found, columns, _names)
+            kept = {name: join for name, join in kept.items() if name not in named}
+            return kept | _renamed(found, columns, named)
+        case RunningAggregate(key=key) | WindowedAggregate(key=key):
+            return {name: join for name, join in found.items() if name in key}
+        case Map() | MapEvents() | Process():
+            return {}
+        case _:
+            return found
 
 
 def _without(

@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
-from inspect import isasyncgenfunction, iscoroutinefunction
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import polars as pl
 
-from headwater.contract import ROW, is_reserved
+from headwater.contract import ROW, ROW_TYPE, is_reserved
 from headwater.errors import DeclarationError, Problem
+from headwater.flow.annotations import annotations_read, check_function
 from headwater.flow.blame import run_without_guilty
 from headwater.flow.events import EventStage
 from headwater.flow.frames import ExpressionStage, FrameStage
-from headwater.flow.join import HeldTable, JoinStage
+from headwater.flow.join import AsofStage, HeldTable, JoinStage, OnBatch, TableStage
+from headwater.flow.keeping import stateful_stage
 from headwater.flow.nullable import nullable_columns
 from headwater.flow.sql import SqlStage
 from headwater.flow.stage import (
@@ -26,14 +27,30 @@ from headwater.flow.stage import (
     empty,
     refused,
 )
-from headwater.flow.stateful import NO_BATCH, Batch, StatefulStage, Stores, check_key, compiled
+from headwater.flow.stateful import NO_BATCH, Batch, StatefulStage, Stores, check_key
 from headwater.model import Quarantine
-from headwater.product import Filter, Flow, Join, Latest, Map, MapEvents, RowLocalStep, Sql, Step
+from headwater.product import (
+    Filter,
+    Flow,
+    Join,
+    Map,
+    MapEvents,
+    Process,
+    Rekey,
+    RowLocalStep,
+    Sql,
+    StatefulStep,
+    Step,
+    TableJoin,
+    WindowedAggregate,
+)
 
 Tables = Mapping[str, HeldTable]
-"""The broadcast tables of a product by topic."""
+"""The tables of a product by topic."""
 
 NO_TABLES: Final[Tables] = {}
+
+AnyStage = Stage | StatefulStage | TableStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +58,13 @@ class Ground:
     """What a flow stands on beside the columns of its input.
 
     `key` are the columns of the key that its records come under; `tables` are those it may join:
-    behind a join of another nothing is checked.
+    behind a join of another nothing is checked. `event_time` is the field of its contract that
+    tells when something happened.
     """
 
     key: tuple[str, ...] = ()
     tables: Tables = field(default_factory=dict)
+    event_time: str | None = None
 
 
 NO_GROUND: Final = Ground()
@@ -68,7 +87,7 @@ class Plan:
         ground: Ground = NO_GROUND,
     ) -> None:
         self.flow: Final = flow
-        self.stages: list[Stage | StatefulStage] = []
+        self.stages: list[AnyStage] = []
         self._stores: Stores = {}
         self._output: Final = output
         self.columns: Columns | None = columns
@@ -76,18 +95,12 @@ class Plan:
         problems: list[Problem] = []
         tables = ground.tables
         for place, step in enumerate(flow.steps, start=1):
-            if isinstance(step, Join) and step.table.topic not in tables:
+            if isinstance(step, TableJoin) and step.table.topic not in tables:
                 self.columns = None  # its contract has a mistake, which is told
                 continue
             try:
-                is_last = place == len(flow.steps)
-                stage: Stage | StatefulStage
-                if isinstance(step, Latest):
-                    stage = compiled(step, self.columns, ground.key)
-                elif isinstance(step, Join):
-                    stage = JoinStage(step, tables[step.table.topic])
-                else:
-                    stage = _row_local(step, output if is_last else None, defaults or {})
+                target = output if place == len(flow.steps) else None
+                stage = self._compiled(step, ground, target, defaults or {})
                 self.stages.append(stage)
                 if self.columns is not None:
                     self.columns = _unreserved(step, stage.columns(self.columns))
@@ -100,19 +113,42 @@ class Plan:
         self.nullable: Final = nullable_columns(self.stages)
         """The columns that come out null where a left join finds nothing, with its name."""
 
+    def _compiled(
+        self, step: Step, ground: Ground, output: Columns | None, defaults: Defaults
+    ) -> AnyStage:
+        before = self.flow.steps[: self.flow.steps.index(step)]
+        if isinstance(step, StatefulStep):
+            _refuse_behind(step, before, "has state")
+            stage = stateful_stage(step, self.columns, ground.key, output, defaults)
+            if stage.needs_event_time and ground.event_time is None:
+                text = 'works on event time; name it in the contract of the stream, "eventTime"'
+                raise refused(step, "NO_EVENT_TIME", text)
+            return stage
+        if isinstance(step, TableJoin):
+            joining = _join(step, ground)
+            if joining.asks:
+                _refuse_behind(step, before, "looks up by record")
+            return joining
+        return _row_local(step, output, defaults)
+
     def surrounded(self, around: Around) -> "Plan":
         """The same plan with something around each run of a step that may be an author's code."""
         plan = copy(self)
-        plan.stages = [
-            stage if isinstance(stage, StatefulStage) else Surrounded(stage, around)
-            for stage in self.stages
-        ]
+        plan.stages = [_surrounded(stage, around) for stage in self.stages]
         return plan
 
     @property
     def stateful(self) -> Sequence[StatefulStage]:
         """The stages that have state, each with a store of its own."""
         return [stage for stage in self.stages if isinstance(stage, StatefulStage)]
+
+    @property
+    def asks_of_records(self) -> bool:
+        """Whether a stage wants to know more of the records of a batch than is in its frame."""
+        return any(
+            isinstance(stage, StatefulStage) or (isinstance(stage, TableStage) and stage.asks)
+            for stage in self.stages
+        )
 
     @property
     def has_stores(self) -> bool:
@@ -132,16 +168,23 @@ class Plan:
         Raises DeclarationError when a step fails whatever the rows are.
         """
         quarantined: list[Quarantine] = []
-        given = frame
+        late: dict[str, int] = {}
+        duplicates: dict[str, int] = {}
+        given, made = frame, None
         for stage in self.stages:
-            if isinstance(stage, StatefulStage):
-                done = self._stateful(stage, given, frame, batch)
-            elif frame.is_empty():
+            if frame.is_empty() and not isinstance(stage, StatefulStage):
                 continue
-            else:
-                done = run_without_guilty(stage, frame)
+            done = self._ran(stage, given, frame, batch)
             frame = done.frame
-            quarantined.extend(done.quarantined)
+            late |= done.late
+            duplicates |= done.duplicates
+            quarantined.extend(done.quarantined if made is None else _led_back(done, made))
+            if isinstance(stage, StatefulStage) and stage.makes_rows:
+                # rows of records and rows of none take turns: numbered anew for what follows
+                made = frame[ROW]
+                frame = frame.with_columns(pl.int_range(frame.height, dtype=ROW_TYPE).alias(ROW))
+        if made is not None:
+            frame = frame.with_columns(made.gather(frame[ROW]).alias(ROW))
         if frame.is_empty():
             frame = self._nothing(frame)
         if quarantined:
@@ -149,7 +192,20 @@ class Plan:
             quarantined.sort(key=lambda item: item.row)
             guilty = pl.Series([item.row for item in quarantined], dtype=pl.UInt32)
             frame = frame.filter(~pl.col(ROW).is_in(guilty.implode()))
-        return Processed(frame, quarantined)
+        return Processed(frame, quarantined, late, duplicates)
+
+    def _ran(
+        self, stage: AnyStage, given: pl.DataFrame, frame: pl.DataFrame, batch: Batch
+    ) -> Processed:
+        match stage:
+            case StatefulStage():
+                return self._stateful(stage, given, frame, batch)
+            case TableStage():
+                if stage.is_copartitioned:
+                    check_key(stage, given, frame)
+                return run_without_guilty(OnBatch(stage, batch), frame)
+            case _:
+                return run_without_guilty(stage, frame)
 
     def _stateful(
         self, stage: StatefulStage, given: pl.DataFrame, frame: pl.DataFrame, batch: Batch
@@ -167,23 +223,59 @@ class Plan:
         return frame.clear() if columns is None else empty(columns)
 
 
-def _row_local(step: RowLocalStep, output: Columns | None, defaults: Defaults) -> Stage:
+def _led_back(done: Processed, rows: pl.Series) -> list[Quarantine]:
+    return [replace(each, row=rows[each.row]) for each in done.quarantined]
+
+
+def _surrounded(stage: AnyStage, around: Around) -> AnyStage:
+    match stage:
+        case StatefulStage():
+            return stage.surrounded(around)
+        case TableStage():
+            return stage
+        case _:
+            return Surrounded(stage, around)
+
+
+def _refuse_behind(step: Step, before: Sequence[Step], does: str) -> None:
+    """Rows of no record come of no task: nobody knows in which a later state of them would be."""
+    for each in before:
+        if isinstance(each, WindowedAggregate):
+            text = (
+                f"{does} behind {each.name}, whose rows come when its windows close; publish "
+                "those, and go on in a product that reads them"
+            )
+            raise refused(step, "BEHIND_WINDOW", text)
+        if isinstance(each, Process) and each.on_timer is not None:
+            text = (
+                f"{does} behind {each.name}, of which rows come when timers are due; publish "
+                "those, and go on in a product that reads them"
+            )
+            raise refused(step, "BEHIND_TIMERS", text)
+
+
+def _join(step: TableJoin, ground: Ground) -> TableStage:
+    table = ground.tables[step.table.topic]
+    if isinstance(step, Join):
+        return JoinStage(step, table, ground.key)
+    if ground.event_time is None:
+        text = 'works on event time; name the field in the contract of the stream, "eventTime"'
+        raise refused(step, "NO_EVENT_TIME", text)
+    return AsofStage(step, table, ground.key)
+
+
+def _row_local(step: RowLocalStep | Rekey, output: Columns | None, defaults: Defaults) -> Stage:
     if isinstance(step, Sql):
         return SqlStage(step)
+    if isinstance(step, Rekey):
+        raise refused(step, "INVALID_STEP", "lies between two plans, never in one")
     if not isinstance(step, (Map, MapEvents)):
         return ExpressionStage(step)
-    if not _is_function(step.function):
-        raise refused(step, "INVALID_STEP", "takes a function; give it one that can be called")
-    if _is_async(step.function):
-        text = "takes a plain function, not one of `async def`; nothing would await it"
-        raise refused(step, "INVALID_STEP", text)
+    check_function(step, step.function)
     if isinstance(step, Map):
         return FrameStage(step)
-    try:
+    with annotations_read(step):
         return EventStage(step, output, defaults if output is not None else {})
-    except (NameError, TypeError, ValueError) as error:
-        # Annotations that cannot be resolved, or a callable without a signature.
-        raise refused(step, "INVALID_STEP", f"{type(error).__name__}: {error}") from error
 
 
 def _unreserved(step: Step, columns: Columns | None) -> Columns | None:
@@ -193,13 +285,3 @@ def _unreserved(step: Step, columns: Columns | None) -> Columns | None:
             text = f"the name {name} is Headwater's own column; choose another"
             raise refused(step, "RESERVED_NAME", text)
     return columns
-
-
-def _is_function(value: object) -> bool:
-    return callable(value)
-
-
-def _is_async(function: object) -> bool:
-    """Whether calling it gives a coroutine or an asynchronous generator."""
-    called = (function, getattr(function, "__call__", None))  # noqa: B004 its code, not whether
-    return any(iscoroutinefunction(each) or isasyncgenfunction(each) for each in called)

@@ -9,7 +9,15 @@ from headwater.contract import ROW, is_reserved
 from headwater.contract.sql_tokens import BadSqlError
 from headwater.flow.blame import FAULTS, INTERRUPTIONS
 from headwater.flow.sql_statement import Statement, read_statement, told
-from headwater.flow.stage import MISSING, Columns, Processed, cannot_run, empty, refused
+from headwater.flow.stage import (
+    MISSING,
+    Columns,
+    Processed,
+    as_columns,
+    cannot_run,
+    empty,
+    refused,
+)
 from headwater.product import Sql
 
 
@@ -39,12 +47,17 @@ class SqlStage:
 
     def run(self, frame: pl.DataFrame) -> Processed:
         """The statement on a frame; `_row` is carried beside it."""
-        if self._statement.predicate is not None:
-            frame = frame.filter(self._statement.predicate)
+        return Processed(as_columns(self._selected, as_columns(self._kept, frame)), [])
+
+    def _kept(self, frame: pl.DataFrame) -> pl.DataFrame:
+        predicate = self._statement.predicate
+        return frame if predicate is None else frame.filter(predicate)
+
+    def _selected(self, frame: pl.DataFrame) -> pl.DataFrame:
         names, columns = zip(*self._statement.columns, strict=True)
         if names == (None,):  # `SELECT *`: what is left is what comes out
-            return Processed(frame, [])
-        return Processed(frame.drop(ROW).select(frame[ROW], *columns), [])
+            return frame
+        return frame.drop(ROW).select(frame[ROW], *columns)
 
     def _type(self, part: str, expression: pl.Expr, given: Columns) -> pl.DataType:
         """The type of a part. Raises DeclarationError when it cannot be computed."""

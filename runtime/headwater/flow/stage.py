@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import polars as pl
@@ -20,6 +20,9 @@ Columns = Mapping[str, pl.DataType]
 Defaults = Mapping[str, pl.Series]
 """The default of each column that has one, as a series of one value."""
 
+MAX_ROWS: Final = 20_000  # two polls: what stays unseen is only what needs a larger batch still
+"""How many rows are computed in other batches too, to see that these do not matter."""
+
 _QUOTED: Final = re.compile(r'"([^"]+)"')
 MISSING: Final = (
     pl.exceptions.ColumnNotFoundError,
@@ -31,10 +34,16 @@ MISSING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """The rows that went through, in order, and the input rows that did not."""
+    """The rows that went through, in order, and the input rows that did not.
+
+    `late` counts the rows that were dropped because they came late, by the step's name;
+    `duplicates` those that had come already.
+    """
 
     frame: pl.DataFrame
     quarantined: list[Quarantine]
+    late: Mapping[str, int] = field(default_factory=dict)
+    duplicates: Mapping[str, int] = field(default_factory=dict)
 
 
 class Stage(Protocol):
@@ -81,6 +90,22 @@ class Surrounded:
         """The step on a frame."""
         with self.around(self.step):
             return self.stage.run(frame)
+
+
+def as_columns(run: Callable[[pl.DataFrame], pl.DataFrame], frame: pl.DataFrame) -> pl.DataFrame:
+    """What `run` makes of a frame, the same for a row alone as among others.
+
+    Polars takes one value, also one that makes up a chunk, for a scalar and computes some things
+    otherwise: `n / 7` of it has another last bit than in a longer column. So chunks are joined, and
+    a row that is alone is run twice, side by side: a step that looks at one row at a time gives
+    both the same.
+    """
+    if frame.height != 1:
+        return run(frame.rechunk())
+    # by columns: a frame keeps a value that is repeated as a single one
+    twice = [pl.concat([each, each], rechunk=True) for each in frame.iter_columns()]
+    result = run(pl.DataFrame(twice))
+    return result.head(result.height // 2)
 
 
 def empty(columns: Columns) -> pl.DataFrame:

@@ -5,23 +5,46 @@ for rows that a later stage refuses is dropped with the whole batch, which is th
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 import polars as pl
 
 from headwater.contract import ROW, StateRows
 from headwater.errors import DeclarationError
-from headwater.flow.stage import Columns, Processed, refused, unknown_column
-from headwater.product import Latest, Step
+from headwater.flow.stage import Around, Columns, Processed, refused, unknown_column
+from headwater.model import Code, Quarantine
+from headwater.product import Latest, StatefulStep, Step
+from headwater.product.durations import duration_ms
+from headwater.product.windows import LONGEST_MS
+
+PURGE_SHARE: Final = 2  # stored rows looked at per row that comes: expired ones stay under a half
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+DueTimes = Callable[[pl.Series, pl.DataFrame], pl.Series]
+"""When rows are due, by keys and columns: Int64 milliseconds of event time; null is never."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeToLive:
+    """A row is gone when the watermark is `duration` behind the event time in its `column`."""
+
+    column: str
+    duration: timedelta
 
 
 class KeyedRows(Protocol):
     """Rows by task and key: what a stage needs of its store."""
 
-    def read(self, partitions: pl.Series, keys: pl.Series) -> pl.DataFrame:
-        """One row per key, in order, all null where there is none."""
+    def read(
+        self, partitions: pl.Series, keys: pl.Series, *, now: pl.Series | None = None
+    ) -> pl.DataFrame:
+        """One row per key, in order, all null where there is none.
+
+        `now` is the time at each key, for stores with a time to live.
+        """
         ...
 
     def write(self, partitions: pl.Series, keys: pl.Series, frame: pl.DataFrame) -> None:
@@ -32,6 +55,23 @@ class KeyedRows(Protocol):
         """Delete the rows of keys."""
         ...
 
+    def purge(self, task: int, now: datetime, *, limit: int) -> int:
+        """Delete rows that outlived their time to live, looking at the next `limit`; how many."""
+        ...
+
+    def schedule(self, partitions: pl.Series, keys: pl.Series, times: pl.Series) -> None:
+        """Let rows that were written be due at times: Int64, milliseconds of event time."""
+        ...
+
+    def due(self, task: int, until: int, times: DueTimes) -> pl.DataFrame:
+        """The keys of a task that are due up to and at a time: `time` and `key`, in this order.
+
+        They are not due again, unless what the batch did is dropped or aborted. Some may have no
+        row, or one that is due later by now. `times` is asked about all rows of a task when it is
+        new here.
+        """
+        ...
+
 
 class NoRows:
     """Stands for a store where nothing is known and nothing will be: all that goes on goes on."""
@@ -39,7 +79,13 @@ class NoRows:
     def __init__(self, rows: StateRows) -> None:
         self._columns = rows.columns
 
-    def read(self, partitions: pl.Series, keys: pl.Series) -> pl.DataFrame:  # noqa: ARG002 - the port's
+    def read(
+        self,
+        partitions: pl.Series,  # noqa: ARG002 - the port's
+        keys: pl.Series,
+        *,
+        now: pl.Series | None = None,  # noqa: ARG002 - the port's
+    ) -> pl.DataFrame:
         """Nulls."""
         return self._columns.to_frame().clear(len(keys))
 
@@ -48,6 +94,17 @@ class NoRows:
 
     def delete(self, partitions: pl.Series, keys: pl.Series) -> None:
         """Nothing."""
+
+    def purge(self, task: int, now: datetime, *, limit: int) -> int:  # noqa: ARG002 - the port's
+        """Nothing."""
+        return 0
+
+    def schedule(self, partitions: pl.Series, keys: pl.Series, times: pl.Series) -> None:
+        """Nothing."""
+
+    def due(self, task: int, until: int, times: DueTimes) -> pl.DataFrame:  # noqa: ARG002 - the port's
+        """Nothing is."""
+        return pl.DataFrame(schema={"time": pl.Int64(), "key": pl.Binary()})
 
 
 def _unknown() -> pl.Series:
@@ -82,17 +139,42 @@ NO_BATCH: Final = Batch(_unknown())
 """For plans without state."""
 
 
+def event_times(
+    records: int, frames: Sequence[pl.DataFrame], names: Sequence[str | None]
+) -> pl.Series:
+    """The event time of each record of a batch (Int64, milliseconds), null where none is known.
+
+    `names` are the columns that hold it in each of the frames, None where none does.
+    """
+    times = pl.repeat(None, records, dtype=pl.Int64, eager=True)
+    for frame, name in zip(frames, names, strict=True):
+        if name is not None and frame.height:
+            found = frame[name].dt.epoch("ms")
+            times = found if frame.height == records else times.scatter(frame[ROW], found)
+    return times
+
+
 class StatefulStage(ABC):
-    """A compiled step with a store: `rows` are what is stored by task and key.
+    """A compiled step with a store: `rows` are what is stored by task and `keys`.
 
     `given` are the columns it runs on; `stream_key` are the columns of the stream's key that must
     still be as they came, so that the state of a key is in the task its records come to.
+    `needs_event_time`: the step means nothing without `Batch.times` and `watermarks`.
+    `makes_rows`: some of its rows no record made; those are in no task, and have no event time.
     """
 
-    step: Step
+    step: StatefulStep
+    keys: StateRows
     rows: StateRows
     given: Columns
     stream_key: tuple[str, ...]
+    time_to_live: TimeToLive | None = None
+    needs_event_time: bool = False
+    makes_rows: bool = False
+
+    def surrounded(self, around: Around) -> "StatefulStage":  # noqa: ARG002 - for an author's code
+        """The same stage with something around each run of an author's code; this has none."""
+        return self
 
     @abstractmethod
     def columns(self, given: Columns) -> Columns:
@@ -106,12 +188,17 @@ class StatefulStage(ABC):
         refuses are as if they had never come: the batch is run again without them.
         """
 
+    def stand_ins(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rows such as it makes of these, with their `_row`, to try the steps behind it on."""
+        return frame
+
 
 class LatestStage(StatefulStage):
     """`latest`: lets a row through unless its key had one with a greater `by` before.
 
     The store holds the greatest `by` of each key. A null `by` is later than nothing, not even
-    than no row at all.
+    than no row at all. With `keep`, one that is so far behind the watermark of the row that comes
+    counts for nothing: when the store is cleaned is never seen.
     Raises DeclarationError when the step cannot run on these columns; `stream_key` is the key that
     the records come under.
     """
@@ -128,9 +215,12 @@ class LatestStage(StatefulStage):
         if not (given[step.by].is_integer() or given[step.by].is_temporal()):
             text = f"by={step.by!r} is {given[step.by]}; name a column of times or whole numbers"
             raise refused(step, "INVALID_STEP", text)
+        if step.keep is not None:
+            self.time_to_live = _life(step, given[step.by])
+            self.needs_event_time = True
         try:
             self.rows = StateRows({step.by: given[step.by]})
-            self._keys = StateRows({name: given[name] for name in sorted(step.key)})
+            self.keys = StateRows({name: given[name] for name in sorted(step.key)})
         except DeclarationError as error:
             raise refused(step, "INVALID_STEP", str(error.problems[0].message)) from error
 
@@ -145,22 +235,75 @@ class LatestStage(StatefulStage):
         if frame.is_empty():
             return Processed(frame, [])
         tasks = batch.tasks.gather(frame[ROW])
-        keys = pl.Series(self._keys.encode(frame), dtype=pl.Binary)
+        keys = pl.Series(self.keys.encode(frame), dtype=pl.Binary)
         seen = pl.DataFrame({"task": tasks, "key": keys, "by": frame[by].to_physical()})
-        once = seen.select("task", "key").unique()
-        stored = store.read(once["task"], once["key"])[by].to_physical()
-        seen = seen.join(
-            once.with_columns(stored=stored), on=["task", "key"], how="left", maintain_order="left"
-        )
-        # per row, never per batch: what came before in this batch counts as what is stored
-        before = pl.max_horizontal("stored", pl.col("by").cum_max().shift(1).over("task", "key"))
-        is_latest = seen.select((pl.col("by") >= before).fill_null(value=True)).to_series()
+        if self.time_to_live is None:
+            is_latest = _is_latest(seen, _stored(seen, by, store))
+        else:
+            seen = seen.with_columns(watermark=batch.watermarks.gather(frame[ROW]))
+            is_latest = self._is_latest_alive(seen, self.time_to_live, store)
         frame = frame.filter(is_latest)
         store.write(tasks.filter(is_latest), keys.filter(is_latest), frame)
+        if self.time_to_live is not None:
+            purge(seen, store)  # last: a row of this batch may count what is over at its end
         return Processed(frame, [])
 
+    def _is_latest_alive(self, seen: pl.DataFrame, life: TimeToLive, store: KeyedRows) -> pl.Series:
+        over = seen["watermark"].cast(pl.Datetime("ms", "UTC")) - life.duration
+        over = over.cast(self.given[self.step.by]).to_physical()  # last: the unit is that of `by`
+        return _is_latest(seen, _stored(seen, self.step.by, store), over)
 
-def check_key(stage: StatefulStage, given: pl.DataFrame, frame: pl.DataFrame) -> None:
+
+def _stored(seen: pl.DataFrame, by: str, store: KeyedRows) -> pl.DataFrame:
+    """What is stored of each key of `seen`, once."""
+    once = seen.select("task", "key").unique()
+    return once.with_columns(stored=store.read(once["task"], once["key"])[by].to_physical())
+
+
+def _is_latest(
+    seen: pl.DataFrame, stored: pl.DataFrame, over: pl.Series | None = None
+) -> pl.Series:
+    """Which rows no greater one of their key came before, unless that is at or before `over`.
+
+    A greatest one that is over stays so: the watermark never goes back. So what came before it is
+    over as well, and it does not matter whether what came after it and is over too was stored.
+    """
+    seen = seen.join(stored, on=["task", "key"], how="left", maintain_order="left")
+    # per row, never per batch: what came before in this batch counts as what is stored
+    before = pl.max_horizontal("stored", pl.col("by").cum_max().shift(1).over("task", "key"))
+    is_latest = pl.col("by") >= before
+    if over is not None:
+        is_latest |= (before <= over).fill_null(value=False)
+    return seen.select(is_latest.fill_null(value=True)).to_series()
+
+
+def _life(step: Latest, by: pl.DataType) -> TimeToLive:
+    """Raises DeclarationError."""
+    length = duration_ms(step.keep)
+    if length is None or length > LONGEST_MS:
+        text = f"keep={step.keep!r} is no duration up to ten years; write such as '12h' or '30d'"
+        raise refused(step, "INVALID_STEP", text)
+    if not isinstance(by, pl.Datetime):
+        text = f"keep counts from by={step.by!r}, which is {by}; name a column of event times"
+        raise refused(step, "INVALID_STEP", text)
+    return TimeToLive(step.by, timedelta(milliseconds=length))
+
+
+class Keyed(Protocol):
+    """A stage that looks up by the key of the stream."""
+
+    @property
+    def step(self) -> Step:
+        """The declared step."""
+        ...
+
+    @property
+    def stream_key(self) -> tuple[str, ...]:
+        """The columns of the key that the records come under."""
+        ...
+
+
+def check_key(stage: Keyed, given: pl.DataFrame, frame: pl.DataFrame) -> None:
     """The state of a key is in the task its records came to: steps before must not change the key.
 
     `given` is what the first step of the plan got. Raises DeclarationError (KEY_CHANGED).
@@ -172,12 +315,48 @@ def check_key(stage: StatefulStage, given: pl.DataFrame, frame: pl.DataFrame) ->
         raise refused(stage.step, "KEY_CHANGED", text)
 
 
-def compiled(step: Latest, given: Columns | None, stream_key: tuple[str, ...]) -> StatefulStage:
-    """The stage of a step. Raises DeclarationError, also where only data tells the columns."""
-    if given is None:
-        text = "only data tells the columns of the steps before it; put it before them"
-        raise refused(step, "UNKNOWN_COLUMNS", text)
-    return LatestStage(step, given, stream_key)
+def check_columns(
+    step: Step, key: tuple[str, ...], given: Columns, stream_key: tuple[str, ...]
+) -> None:
+    """The columns of `key` are there, those of the stream's key among them.
+
+    Raises DeclarationError.
+    """
+    for name in key:
+        if name not in given:
+            raise refused(step, "UNKNOWN_COLUMN", unknown_column(name, given))
+    if not stream_key:
+        text = "the contract of the stream has no key; state needs one"
+        raise refused(step, "NOT_THE_KEY", text)
+    if left_out := [name for name in stream_key if name not in key]:
+        text = (
+            f"asks for {', '.join(key)}, but the stream is keyed by {', '.join(stream_key)}: rows"
+            f" of one key may be in several tasks; name {', '.join(left_out)} too"
+        )
+        raise refused(step, "NOT_THE_KEY", text)
+
+
+def without_time(
+    step: Step, frame: pl.DataFrame, batch: Batch
+) -> tuple[pl.DataFrame, list[Quarantine]]:
+    """The rows that have an event time, and the others, refused."""
+    has_time = batch.times.gather(frame[ROW]).is_not_null()
+    if has_time.all():
+        return frame, []
+    text = f"step {step.name} works on event time, and the record has none"
+    rows = frame.filter(~has_time)[ROW].unique(maintain_order=True)
+    quarantined = [Quarantine(row, Code.NO_EVENT_TIME, text, step.name) for row in rows]
+    return frame.filter(has_time), quarantined
+
+
+def purge(seen: pl.DataFrame, store: KeyedRows) -> None:
+    """Delete some of what outlived its time to live, in step with the rows that come.
+
+    `seen` has a `task` and a `watermark` for each of those.
+    """
+    by_task = seen.group_by("task").agg(pl.len(), pl.col("watermark").max())
+    for task, read, watermark in by_task.drop_nulls("watermark").iter_rows():
+        store.purge(task, EPOCH + timedelta(milliseconds=watermark), limit=PURGE_SHARE * read)
 
 
 Stores = Mapping[str, KeyedRows]

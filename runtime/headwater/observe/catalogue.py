@@ -53,6 +53,19 @@ RECORDS_SKIPPED: Final = Metric(
     "Input records passed over: tombstones of a compacted topic, types of events nobody asked for.",
     ("topic",),
 )
+RECORDS_LATE: Final = Metric(
+    "headwater_late_records_total",
+    "counter",
+    "Rows that a step dropped because every window they belong to had closed; the step is "
+    "<output>.<step>.",
+    ("step",),
+)
+RECORDS_DUPLICATE: Final = Metric(
+    "headwater_duplicate_records_total",
+    "counter",
+    "Rows that a step dropped because they had come already; the step is <output>.<step>.",
+    ("step",),
+)
 # Every rule exists from the start at zero. One that stops the product is not counted on the way
 # out: nobody would read it, the metrics end with the process.
 RULE_VIOLATIONS: Final = Metric(
@@ -110,13 +123,43 @@ FENCED: Final = Metric(
 )
 # 1 while the loop waits; /readyz says for what.
 WAITING: Final = Metric(
-    "headwater_waiting", "gauge", "1 while the loop waits for the broker or the registry, else 0."
+    "headwater_waiting",
+    "gauge",
+    "1 while the loop waits for the broker, the registry or a disk, else 0.",
 )
 # Of the store being restored; 0 as soon as records are processed.
 RESTORE_LEFT: Final = Metric(
     "headwater_restore_records_left",
     "gauge",
-    "Changelog records still to be read before records are processed.",
+    "Changelog records of a step's state still to be read before records are processed.",
+    ("output", "step"),
+)
+# As the local store estimates it: a key that was written twice may count twice for a while.
+STATE_KEYS: Final = Metric(
+    "headwater_state_keys",
+    "gauge",
+    "Keys in the state of a step, as far as this process holds it; an estimate.",
+    ("output", "step"),
+)
+STATE_DISK_BYTES: Final = Metric(
+    "headwater_state_disk_bytes",
+    "gauge",
+    "Bytes that the local state of a step takes on disk.",
+    ("output", "step"),
+)
+# Beside it RocksDB's own memory, which is bounded for the process.
+STATE_CACHE_BYTES: Final = Metric(
+    "headwater_state_cache_bytes",
+    "gauge",
+    "Bytes of memory that cached entries of the state of a step take.",
+    ("output", "step"),
+)
+# A failure costs nothing but time at a later restore; the log says why.
+STATE_CHECKPOINTS: Final = Metric(
+    "headwater_state_checkpoints_total",
+    "counter",
+    "Checkpoints of the state of a step by outcome: written, failed.",
+    ("output", "step", "outcome"),
 )
 # As of the last commit; 0 from the start on. Alert on it before the product stops.
 BAD_RECORDS_LIMIT_USED: Final = Metric(
@@ -142,22 +185,22 @@ PARTITION_HALTED: Final = Metric(
     "1 for each partition that stands still because what follows cannot be read; code says why.",
     ("topic", "partition", "code"),
 )
-# Of broadcast tables, which every worker holds whole.
+# Of tables: broadcast ones whole, of the others the partitions of this worker's tasks.
 TABLE_KEYS: Final = Metric(
-    "headwater_table_keys", "gauge", "Keys that a broadcast table holds.", ("topic",)
+    "headwater_table_keys", "gauge", "Keys that are held of a table.", ("topic",)
 )
 # Above zero only at start: no event is processed before.
 TABLE_RECORDS_LEFT: Final = Metric(
     "headwater_table_records_left",
     "gauge",
-    "Offsets of a broadcast table still to read up to its end as of the start.",
+    "Offsets of a table still to read up to its end as of the start or the assignment.",
     ("topic",),
 )
 # There is no dead letter of them: the log that holds them is compacted, and stays.
 TABLE_RECORDS_REFUSED: Final = Metric(
     "headwater_table_records_refused_total",
     "counter",
-    "Records of a broadcast table that were refused; the rows of their keys stayed as they were.",
+    "Records of a table that were refused; the rows of their keys stayed as they were.",
     ("topic", "code"),
 )
 # Of the newest version of the table.
@@ -208,6 +251,8 @@ CATALOGUE: Final = (
     RECORDS_OUT,
     RECORDS_QUARANTINED,
     RECORDS_SKIPPED,
+    RECORDS_LATE,
+    RECORDS_DUPLICATE,
     RULE_VIOLATIONS,
     BATCH_DURATION,
     TRANSACTION_DURATION,
@@ -219,6 +264,10 @@ CATALOGUE: Final = (
     FENCED,
     WAITING,
     RESTORE_LEFT,
+    STATE_KEYS,
+    STATE_DISK_BYTES,
+    STATE_CACHE_BYTES,
+    STATE_CHECKPOINTS,
     BAD_RECORDS_LIMIT_USED,
     PARKED_KEYS,
     PARKED_LETTERS,

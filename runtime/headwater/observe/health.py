@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from headwater.clock import SYSTEM, Clock
-from headwater.model import Halt, TableStanding
+from headwater.model import Halt, RestoreStanding, TableStanding
 
 HEARTBEAT_LIMIT_S: Final = 90.0  # above max.poll.interval.ms (60 s): by then we are evicted anyway
 
@@ -41,7 +41,7 @@ class Health:
         self._is_assigned = False
         self._is_draining = False
         self._waits_for: str | None = None
-        self._left_to_restore: int | None = None
+        self._restores: tuple[RestoreStanding, ...] = ()
         self._halts: tuple[Halt, ...] = ()
         self._unread: tuple[TableStanding, ...] = ()
 
@@ -61,21 +61,22 @@ class Health:
     def unassigned(self) -> None:
         """The assignment is gone until the group gives the next one."""
         self._is_assigned = False
+        self._restores = ()
 
     def waiting(self, reason: str | None) -> None:
         """The loop waits for broker or registry; None when it goes on."""
         self._waits_for = reason
 
-    def restoring(self, left: int | None) -> None:
-        """State is restored, with so many records still to be read; None when all of it is."""
-        self._left_to_restore = left
+    def restoring(self, standings: Sequence[RestoreStanding]) -> None:
+        """All stores of the assignment; what is not restored yet holds the start up."""
+        self._restores = tuple(each for each in standings if not each.is_done)
 
     def halted(self, halts: Sequence[Halt]) -> None:
         """These partitions stand still; empty when every one goes on."""
         self._halts = tuple(halts)
 
     def tables(self, standings: Sequence[TableStanding]) -> None:
-        """All broadcast tables as they are now; one that is not read whole holds the start up."""
+        """All tables as they are now; one that is not read whole holds the start up."""
         self._unread = tuple(each for each in standings if each.left)
         self.beat()
 
@@ -116,5 +117,7 @@ class Health:
         return Verdict((*reading, *self._restoring()))
 
     def _restoring(self) -> list[str]:
-        left = self._left_to_restore
-        return [] if left is None else [f"restoring state: {left} records left"]
+        return [
+            f"restoring the state of {each.output}, step {each.step}: {each.left} records left"
+            for each in self._restores
+        ]

@@ -14,7 +14,16 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from headwater.clock import SYSTEM, Clock
-from headwater.model import Code, Halt, Partition, Positions, TableStanding
+from headwater.model import (
+    CheckpointStanding,
+    Code,
+    Halt,
+    Partition,
+    Positions,
+    RestoreStanding,
+    StoreStanding,
+    TableStanding,
+)
 from headwater.observe import catalogue
 from headwater.observe.catalogue import DURATION_BUCKETS_S, PRODUCT, Metric
 from headwater.observe.client_statistics import ClientStatistics, read_statistics
@@ -52,6 +61,8 @@ class Metrics(Collector):
         self._records_out = self._counter(catalogue.RECORDS_OUT)
         self._quarantined = self._counter(catalogue.RECORDS_QUARANTINED)
         self._skipped = self._counter(catalogue.RECORDS_SKIPPED)
+        self._late = self._counter(catalogue.RECORDS_LATE)
+        self._duplicates = self._counter(catalogue.RECORDS_DUPLICATE)
         self._violations = self._counter(catalogue.RULE_VIOLATIONS)
         self._transactions = self._counter(catalogue.TRANSACTIONS)
         self._batch_duration = self._histogram(catalogue.BATCH_DURATION)
@@ -60,9 +71,13 @@ class Metrics(Collector):
         self._rebalances = self._counter(catalogue.REBALANCES).labels(self._product)
         self._fenced = self._counter(catalogue.FENCED).labels(self._product)
         self._waiting = self._gauge(catalogue.WAITING).labels(self._product)
-        self._restore_left = self._gauge(catalogue.RESTORE_LEFT).labels(self._product)
         self._parked_keys = self._gauge(catalogue.PARKED_KEYS)
         self._parked_letters = self._gauge(catalogue.PARKED_LETTERS)
+        self._restore_left = self._gauge(catalogue.RESTORE_LEFT)
+        self._state_keys = self._gauge(catalogue.STATE_KEYS)
+        self._state_disk = self._gauge(catalogue.STATE_DISK_BYTES)
+        self._state_cache = self._gauge(catalogue.STATE_CACHE_BYTES)
+        self._checkpoints = self._counter(catalogue.STATE_CHECKPOINTS)
         self._table_keys = self._gauge(catalogue.TABLE_KEYS)
         self._table_left = self._gauge(catalogue.TABLE_RECORDS_LEFT)
         self._table_refused = self._counter(catalogue.TABLE_RECORDS_REFUSED)
@@ -110,6 +125,16 @@ class Metrics(Collector):
         for topic, count in records.items():
             self._skipped.labels(self._product, topic).inc(count)
 
+    def late(self, rows: Mapping[str, int]) -> None:
+        """Rows of a committed transaction that came late and were dropped, by `<output>.<step>`."""
+        for step, count in rows.items():
+            self._late.labels(self._product, step).inc(count)
+
+    def duplicates(self, rows: Mapping[str, int]) -> None:
+        """Rows of a committed transaction that had come already, by `<output>.<step>`."""
+        for step, count in rows.items():
+            self._duplicates.labels(self._product, step).inc(count)
+
     def rule(self, topic: str, rule: str, severity: str, records: int = 0) -> None:
         """So many records more broke a rule of a topic's contract; 0 makes the series exist."""
         self._violations.labels(self._product, topic, rule, severity).inc(records)
@@ -138,9 +163,24 @@ class Metrics(Collector):
         """The loop waits for broker or registry, or goes on."""
         self._waiting.set(is_waiting)
 
-    def restoring(self, left: int) -> None:
-        """So many changelog records are still to be read before records are processed."""
-        self._restore_left.set(left)
+    def restoring(self, standings: Sequence[RestoreStanding]) -> None:
+        """How many changelog records of each store are still to be read."""
+        for each in standings:
+            self._restore_left.labels(self._product, each.output, each.step).set(each.left)
+
+    def stores(self, standings: Sequence[StoreStanding]) -> None:
+        """What is held of each store."""
+        for each in standings:
+            labels = (self._product, each.output, each.step)
+            self._state_keys.labels(*labels).set(each.keys)
+            self._state_disk.labels(*labels).set(each.disk_bytes)
+            self._state_cache.labels(*labels).set(each.memory_bytes)
+
+    def checkpointed(self, checkpoint: CheckpointStanding) -> None:
+        """A checkpoint was written, or given up."""
+        outcome = "failed" if checkpoint.failure else "written"
+        labels = (self._product, checkpoint.output, checkpoint.step, outcome)
+        self._checkpoints.labels(*labels).inc()
 
     def parked(self, topic: str, keys: int, letters: int) -> None:
         """So many keys of an input are parked, with so many open letters."""
@@ -148,13 +188,13 @@ class Metrics(Collector):
         self._parked_letters.labels(self._product, topic).set(letters)
 
     def tables(self, standings: Sequence[TableStanding]) -> None:
-        """All broadcast tables as they are now."""
+        """All tables as they are now."""
         for each in standings:
             self._table_keys.labels(self._product, each.topic).set(each.keys)
             self._table_left.labels(self._product, each.topic).set(each.left)
 
     def table_refused(self, topic: str, code: Code) -> None:
-        """One more record of a broadcast table was refused."""
+        """One more record of a table was refused."""
         self._table_refused.labels(self._product, topic, code).inc()
 
     def limits_used(self, used: Mapping[str, float]) -> None:

@@ -5,12 +5,15 @@ from typing import Final
 
 from headwater.clock import SYSTEM, Clock
 from headwater.model import (
+    CheckpointStanding,
     Code,
     Halt,
     Partition,
     Positions,
     Refusal,
+    RestoreStanding,
     RuleViolation,
+    StoreStanding,
     TableStanding,
 )
 from headwater.observe.health import Health
@@ -35,6 +38,7 @@ class ProcessMonitor:
         self._told: set[Halt] = set()
         self._warned: set[str] = set()
         self._read: set[str] = set()
+        self._restoring: set[tuple[str, str]] = set()
         self._samples = RuleSamples(clock)
 
     def alive(self) -> None:
@@ -63,6 +67,14 @@ class ProcessMonitor:
     def skipped(self, records: Mapping[str, int]) -> None:
         """Records of a committed transaction that were read and not wanted, per topic."""
         self._metrics.skipped(records)
+
+    def late(self, rows: Mapping[str, int]) -> None:
+        """Rows of a committed transaction that came late and were dropped, by `<output>.<step>`."""
+        self._metrics.late(rows)
+
+    def duplicates(self, rows: Mapping[str, int]) -> None:
+        """Rows of a committed transaction that had come already, by `<output>.<step>`."""
+        self._metrics.duplicates(rows)
 
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         """What was broken of the rules: all of it is counted, of warnings a sample is logged."""
@@ -96,10 +108,46 @@ class ProcessMonitor:
         self._health.waiting(reason)
         self._metrics.waiting(is_waiting=reason is not None)
 
-    def restoring(self, left: int | None) -> None:
-        """State is restored, with so many records still to be read; None when all of it is."""
-        self._health.restoring(left)
-        self._metrics.restoring(left or 0)
+    def restoring(self, standings: Sequence[RestoreStanding]) -> None:
+        """All stores of the assignment; of each its begin and its end are logged."""
+        self._health.restoring(standings)
+        self._metrics.restoring(standings)
+        for each in standings:
+            store = (each.output, each.step)
+            if not each.is_done and store not in self._restoring:
+                self._restoring.add(store)
+                log.info("loop.restoring", output=each.output, step=each.step)
+            elif each.is_done and store in self._restoring:
+                self._restoring.remove(store)
+                log.info(
+                    "loop.restored",
+                    output=each.output,
+                    step=each.step,
+                    from_checkpoints=each.loaded,
+                    from_changelog=each.read,
+                    seconds=round(each.seconds, 3),
+                )
+
+    def checkpoint_passed_over(self, name: str, reason: str) -> None:
+        """A checkpoint cannot be used; restoring takes longer."""
+        log.warning("loop.checkpoint_passed_over", checkpoint=name, reason=reason)
+
+    def checkpointed(self, checkpoint: CheckpointStanding) -> None:
+        """A checkpoint was written, or given up until the next one is due."""
+        self._metrics.checkpointed(checkpoint)
+        tell = log.warning if checkpoint.failure else log.info
+        tell(
+            "loop.checkpoint_failed" if checkpoint.failure else "loop.checkpoint_written",
+            output=checkpoint.output,
+            step=checkpoint.step,
+            task=checkpoint.task,
+            seconds=round(checkpoint.seconds, 3),
+            **({"reason": checkpoint.failure} if checkpoint.failure else {}),
+        )
+
+    def stores(self, standings: Sequence[StoreStanding]) -> None:
+        """What is held of each store."""
+        self._metrics.stores(standings)
 
     def parked(self, topic: str, keys: int, letters: int) -> None:
         """So many keys of an input wait for a replay, with so many open letters."""
@@ -127,7 +175,7 @@ class ProcessMonitor:
         self._told.update(halts)
 
     def tables(self, standings: Sequence[TableStanding]) -> None:
-        """All broadcast tables; each is logged once, when it is read whole."""
+        """All tables; each is logged once, when it is read whole."""
         self._metrics.tables(standings)
         self._health.tables(standings)
         for each in standings:

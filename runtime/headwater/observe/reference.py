@@ -10,7 +10,8 @@ HEADER: Final = """\
 Made from the code by `make docs`; do not edit.
 
 Every process serves them on `/metrics`, beside `/livez`, `/readyz` and `/startupz`; where it
-listens is set by `metrics.host` and `metrics.port` (docs/settings.md).
+listens is set by `metrics.host` and `metrics.port` (docs/settings.md). With `--workers` the parent
+serves those of all workers, each with the label `worker`.
 Each has the label `product`, and those named below.
 The process's own `process_*` metrics (CPU, memory, open files) come beside them.
 No label ever holds a payload.

@@ -8,13 +8,13 @@ from headwater.ports.log import Records
 
 
 class TopicFollower(Protocol):
-    """Reads committed records of every partition it was given, for as long as it lives.
+    """Reads committed records of every partition it was given last.
 
     Every method may raise RetriableError, StartRefusedError or FatalError.
     """
 
     def assign(self, positions: Positions) -> None:
-        """Read these partitions from these offsets on, once for all."""
+        """Read exactly these partitions from now on, from these offsets."""
         ...
 
     def poll(self, max_records: int, timeout_s: float) -> Sequence[Records]:

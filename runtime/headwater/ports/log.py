@@ -254,7 +254,7 @@ class TopicSettings:
 
     name: str
     partitions: int
-    kind: Literal["log", "table", "dead-letters", "source"]
+    kind: Literal["log", "table", "dead-letters", "repartition", "source"]
     config: Mapping[str, str] = field(default_factory=dict)
 
 

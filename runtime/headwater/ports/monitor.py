@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from headwater.model import (
+    CheckpointStanding,
     Code,
     Halt,
     Partition,
     Positions,
     Refusal,
+    RestoreStanding,
     RuleViolation,
+    StoreStanding,
     TableStanding,
 )
 
@@ -45,6 +48,14 @@ class Monitor(Protocol):
         """Records of a committed transaction that were read and not wanted, per topic."""
         ...
 
+    def late(self, rows: Mapping[str, int]) -> None:
+        """Rows of a committed transaction that came late and were dropped, by `<output>.<step>`."""
+        ...
+
+    def duplicates(self, rows: Mapping[str, int]) -> None:
+        """Rows of a committed transaction that had come already, by `<output>.<step>`."""
+        ...
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         """What the records of a committed transaction broke of the contracts' rules."""
         ...
@@ -65,8 +76,20 @@ class Monitor(Protocol):
         """The loop waits for the broker or the registry; None when it goes on."""
         ...
 
-    def restoring(self, left: int | None) -> None:
-        """State is restored, with so many records still to be read; None when all of it is."""
+    def restoring(self, standings: Sequence[RestoreStanding]) -> None:
+        """All stores of the assignment while they are restored, and once when each is done."""
+        ...
+
+    def checkpoint_passed_over(self, name: str, reason: str) -> None:
+        """A checkpoint cannot be used; the one before it is looked at, or the changelog read."""
+        ...
+
+    def checkpointed(self, checkpoint: CheckpointStanding) -> None:
+        """A checkpoint was written, or given up until the next one is due."""
+        ...
+
+    def stores(self, standings: Sequence[StoreStanding]) -> None:
+        """All stores, every few seconds."""
         ...
 
     def parked(self, topic: str, keys: int, letters: int) -> None:
@@ -82,7 +105,7 @@ class Monitor(Protocol):
         ...
 
     def tables(self, standings: Sequence[TableStanding]) -> None:
-        """All broadcast tables: while they are read, and when they changed."""
+        """All tables: while they are read, and when they changed."""
         ...
 
     def tables_refused(self, refusals: Sequence[Refusal]) -> None:

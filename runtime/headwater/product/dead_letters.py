@@ -14,7 +14,9 @@ class DeadLetters:
 
 
 def dead_letters_mistake(policy: object) -> str | None:
-    """What is wrong with a policy; None when it is right."""
+    """What is wrong with a policy; None when it is right, or there is none."""
+    if policy is None:
+        return None
     if not isinstance(policy, DeadLetters):
         return f"dead_letters={policy!r} is no policy; write DeadLetters(keep_order=True)"
     keep_order: object = policy.keep_order

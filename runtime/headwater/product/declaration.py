@@ -8,16 +8,7 @@ from typing import Final, get_args, overload
 from headwater.errors import Problem
 from headwater.product.dead_letters import DeadLetters, dead_letters_mistake
 from headwater.product.durations import duration_ms
-from headwater.product.flow import (
-    Flow,
-    Join,
-    JoinKind,
-    Others,
-    SchemaIdPlace,
-    Stream,
-    Subjects,
-    Table,
-)
+from headwater.product.flow import Flow
 from headwater.product.names import (
     contract_mistake,
     port_name_mistake,
@@ -26,10 +17,21 @@ from headwater.product.names import (
 )
 from headwater.product.origin import Origin, caller
 from headwater.product.snapshot import Snapshot, snapshot_mistakes
+from headwater.product.steps import (
+    JoinAsof,
+    JoinKind,
+    Others,
+    SchemaIdPlace,
+    Stream,
+    Subjects,
+    Table,
+    TableJoin,
+)
 
 INVALID_NAME: Final = "INVALID_NAME"
 INVALID_VALUE: Final = "INVALID_VALUE"
-AS_THEY_COME: Final = DeadLetters()
+_VERSIONED: Final = "takes a versioned table; declare it with versioned=True, or use .join"
+_NOT_VERSIONED: Final = "takes no versioned table; use .join_asof, or declare it without"
 NAMING: Final = "columns is no mapping of the table's names to different ones, as {'year': 'built'}"
 
 
@@ -67,7 +69,7 @@ class DataProduct:
         self.name = str(name)
         self.owner = str(owner)
         self.snapshot = snapshot if isinstance(snapshot, Snapshot) else None
-        self.dead_letters = dead_letters if isinstance(dead_letters, DeadLetters) else AS_THEY_COME
+        self.dead_letters = dead_letters if isinstance(dead_letters, DeadLetters) else DeadLetters()
         self.origin = caller()
         self._inputs: list[Stream] = []
         self._tables: list[Table] = []
@@ -77,8 +79,7 @@ class DataProduct:
         self._problems: list[Problem] = []
         self._report(INVALID_NAME, product_name_mistake(name))
         self._report(INVALID_VALUE, _owner_mistake(owner))
-        if dead_letters is not None:
-            self._report(INVALID_VALUE, dead_letters_mistake(dead_letters))
+        self._report(INVALID_VALUE, dead_letters_mistake(dead_letters))
         for mistake in snapshot_mistakes(snapshot) if snapshot is not None else ():
             self._report(INVALID_VALUE, mistake)
 
@@ -200,24 +201,30 @@ class DataProduct:
         flows = tuple(map(Flow, streams))
         return flows if several else flows[0]
 
-    def table(self, topic: str, *, contract: int, broadcast: bool) -> Table:
-        """Hold the newest row of each key of a compacted topic, to join flows with.
+    def table(
+        self, topic: str, *, contract: int, broadcast: bool = False, versioned: bool = False
+    ) -> Table:
+        """Hold the rows of a topic by key, to join flows with.
 
-        `contract` is the version of its contract to read with. `broadcast=True`: every worker holds
-        all of it, so that a flow can be joined on any column.
+        `contract` is the version of its contract to read with. A flow is joined on the key of its
+        stream, and both topics have as many partitions; with `broadcast=True` every worker holds
+        all of the table, so that a flow can be joined on any column.
+        Of a compacted topic the newest row of each key is held, for `.join`; of a log that keeps
+        every record all rows with `versioned=True`, by the `eventTime` of the contract, for
+        `.join_asof`.
         """
         source = Stream(str(topic), contract, "earliest", caller())
         self._report(INVALID_NAME, topic_name_mistake(topic))
         self._report(INVALID_VALUE, contract_mistake(contract))
-        if broadcast is not True:
-            text = f"broadcast={broadcast!r}: only broadcast tables are held; write broadcast=True"
-            self._report(INVALID_VALUE, text)
+        for name, value in (("broadcast", broadcast), ("versioned", versioned)):
+            if not _is_flag(value):
+                self._report(INVALID_VALUE, f"{name}={value!r} is neither True nor False")
         for other in self.reads:
             if topic in {other.topic, other.contract_name}:
                 text = f"{topic} is already read at line {other.origin.line}; read it once"
                 self._report("INPUT_TWICE", text)
                 break
-        found = Table(source)
+        found = Table(source, bool(broadcast), bool(versioned))
         self._tables.append(found)
         return found
 
@@ -278,7 +285,7 @@ class DataProduct:
             return
         if not any(flow.stream is stream for stream in self._inputs):
             self._report("FOREIGN_FLOW", f"the flow of {topic} reads a stream of another product")
-        joins = (step for step in flow.steps if isinstance(step, Join))
+        joins = (step for step in flow.steps if isinstance(step, TableJoin))
         mistakes = [mistake for step in joins if (mistake := self._join_mistake(step))]
         if mistakes:
             for mistake in mistakes:
@@ -295,11 +302,16 @@ class DataProduct:
             self._report(INVALID_VALUE, text)
         self._outputs.append(Output(topic, port, contract, flow, caller(), schema_id))
 
-    def _join_mistake(self, step: Join) -> str | None:
+    def _join_mistake(self, step: TableJoin) -> str | None:
+        name, versioned = ("by", True) if isinstance(step, JoinAsof) else ("on", False)
         if not any(step.table is table for table in self._tables):
             return f"{step.name}: joins no table of this product; give what product.table() returns"
+        if step.table.versioned != versioned:
+            return f"{step.name}: {_VERSIONED if versioned else _NOT_VERSIONED}"
         if not _is_text(step.on):
-            return f"{step.name}: on={step.on!r} is no column's name"
+            return f"{step.name}: {name}={step.on!r} is no column's name"
+        if isinstance(step, JoinAsof) and not step.within_ms:
+            return f"{step.name}: within is no duration; write such as '90s' or '2h'"
         if step.how not in get_args(JoinKind):
             return f"{step.name}: how={step.how!r} is neither 'left' nor 'inner'"
         return None if _is_naming(step.columns) else f"{step.name}: {NAMING}"
@@ -350,6 +362,10 @@ def _is_naming(columns: object) -> bool:
 
 def _is_pair(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 2  # noqa: PLR2004 - what a pair is
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
 
 
 def _is_flow(value: object) -> bool:

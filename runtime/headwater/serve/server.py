@@ -5,7 +5,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +22,8 @@ REQUEST_LIMIT_S: Final = 5.0  # a probe's whole request fits in one packet; the 
 MAX_CONNECTIONS: Final = 16  # a scraper and a few probes; each costs a thread
 STOP_CHECK_S: Final = 0.1  # how long a stop may go unnoticed; costs one select each
 PLAIN: Final = "text/plain; charset=utf-8"
+PROBES: Final = ("/livez", "/readyz", "/startupz")
+OK_LINE: Final = "ok"  # the body of a probe that has nothing to say
 
 log = get_logger("serve")
 
@@ -40,11 +42,12 @@ Route = Callable[[str], Reply]
 
 
 class Server:
-    """A running server. `port` is the one it listens on."""
+    """A running server. `port` is the one it listens on, 0 for a Unix socket."""
 
     def __init__(self, http: ThreadingHTTPServer) -> None:
         self._http = http
-        self.port: int = http.server_address[1]
+        is_unix = http.address_family == socket.AF_UNIX
+        self.port: int = 0 if is_unix else http.server_address[1]
         self._thread = threading.Thread(
             target=http.serve_forever, args=(STOP_CHECK_S,), name="http", daemon=True
         )
@@ -66,14 +69,16 @@ class Server:
 def start(health: Health, registry: CollectorRegistry, host: str, port: int) -> Server:
     """Serve /metrics, /livez, /readyz and /startupz; port 0 takes a free one.
 
+    A host that begins with a slash is the path of a Unix socket to make, without a port.
     Raises ConfigurationError (PORT_TAKEN) when the address cannot be listened on.
     """
-    routes: dict[str, Route] = {
-        "/metrics": lambda accept: _metrics(registry, accept),
-        "/livez": lambda _: _probe(health.livez()),
-        "/readyz": lambda _: _probe(health.readyz()),
-        "/startupz": lambda _: _probe(health.startupz()),
-    }
+    verdicts = (health.livez, health.readyz, health.startupz)
+    routes = {path: _probing(verdict) for path, verdict in zip(PROBES, verdicts, strict=True)}
+    return listen({"/metrics": lambda accept: metrics(registry, accept), **routes}, host, port)
+
+
+def listen(routes: Mapping[str, Route], host: str, port: int) -> Server:
+    """Serve these routes; see `start`."""
     try:
         return Server(_Http((host, port), routes))
     except OSError as error:
@@ -84,13 +89,19 @@ def start(health: Health, registry: CollectorRegistry, host: str, port: int) -> 
         raise ConfigurationError([Problem("PORT_TAKEN", message)]) from error
 
 
-def _probe(verdict: Verdict) -> Reply:
+def _probing(verdict: Callable[[], Verdict]) -> Route:
+    return lambda _accept: probe(verdict())
+
+
+def probe(verdict: Verdict) -> Reply:
+    """200 or 503, with a line for each reason and note."""
     status = HTTPStatus.OK if verdict.is_ok else HTTPStatus.SERVICE_UNAVAILABLE
-    lines = (*(verdict.reasons or ("ok",)), *verdict.notes)
+    lines = (*(verdict.reasons or (OK_LINE,)), *verdict.notes)
     return Reply(status, "".join(f"{line}\n" for line in lines).encode())
 
 
-def _metrics(registry: CollectorRegistry, accept: str) -> Reply:
+def metrics(registry: CollectorRegistry, accept: str) -> Reply:
+    """What is in the registry now, in the format that the client accepts."""
     encode, content_type = choose_encoder(accept)
     return Reply(HTTPStatus.OK, encode(registry), content_type)
 
@@ -102,15 +113,22 @@ class _Http(ThreadingHTTPServer):
     block_on_close = False  # a slow client must not hold up a drain
     request_queue_size = MAX_CONNECTIONS  # the default of 5 delays a burst by a second
 
-    def __init__(self, address: tuple[str, int], routes: dict[str, Route]) -> None:
+    def __init__(self, address: tuple[str, int], routes: Mapping[str, Route]) -> None:
         self.routes = routes
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        host, _ = address
+        if host.startswith("/"):
+            self.address_family = socket.AF_UNIX
+            super().__init__(host, _Handler)  # type: ignore[arg-type]  # a path, for this family
+            return
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
         """Bind without asking the name service for our own name, which may take seconds."""
         socketserver.TCPServer.server_bind(self)
+        if self.address_family == socket.AF_UNIX:
+            return
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:

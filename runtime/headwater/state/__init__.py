@@ -1,7 +1,8 @@
 """Keyed state of a step: layers above a local store, and checkpoints. Never touches Kafka."""
 
-from headwater.state.checkpoint import Checkpoint, CheckpointWriter, newest_checkpoint
-from headwater.state.store import Changes, KeyedStore, StoreSettings, TimeToLive
+from headwater.state.checkpoint import Checkpoint, CheckpointWriter, Unusable, checkpoints
+from headwater.state.settings import Changes, StoreSettings, TimeToLive
+from headwater.state.store import KeyedStore
 
 __all__ = [
     "Changes",
@@ -10,5 +11,6 @@ __all__ = [
     "KeyedStore",
     "StoreSettings",
     "TimeToLive",
-    "newest_checkpoint",
+    "Unusable",
+    "checkpoints",
 ]

@@ -63,6 +63,12 @@ class Cache:
             for key in list(islice(self._entries, len(self._entries) // DROPPED_SHARE + 1)):
                 del self._entries[key]
 
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """These keys were written to the local store by another way."""
+        if self._entries:
+            for key in keys:
+                self._entries.pop(key, None)
+
     @property
     def bytes(self) -> int:
         """About how much memory the entries take."""

@@ -8,6 +8,8 @@ The name is `<store>/<task>/<offset>-<digest>.parquet`, the digest that of the w
 that is not what was written is passed over, and the one before it is taken.
 """
 
+import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from headwater.errors import RebuildError, RetriableError
+from headwater.errors import RebuildError, RetriableError, StartRefusedError
 from headwater.ports import CheckpointStorage, LocalStore, Mark
 from headwater.state.marks import mark_text, read_mark
 
@@ -40,6 +42,8 @@ class CheckpointWriter:
     def __init__(
         self, storage: CheckpointStorage, prefix: str, task: int, store: LocalStore, mark: Mark
     ) -> None:
+        self.is_open = True
+        """Whether slices are still to be written: neither whole nor abandoned."""
         self._storage = storage
         self._folder = _folder(prefix, task)
         self._store = store
@@ -56,6 +60,7 @@ class CheckpointWriter:
             keys, values = self._store.scan(self._start, SLICE_ROWS)
             table = pa.table([keys, values], schema=_SCHEMA)
             self._writer.write_table(table, row_group_size=SLICE_ROWS)
+            self._file.sync()  # now, so that the end of a large one does not take seconds
             if len(keys) == SLICE_ROWS:
                 self._start = keys[-1] + b"\0"
                 return False
@@ -72,13 +77,15 @@ class CheckpointWriter:
         return True
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind; may be repeated."""
+        self.is_open = False
         with suppress(OSError):  # it writes the footer of a file that goes
             self._writer.close()
         self._file.close()
         self._file.path.unlink(missing_ok=True)
 
     def _finish(self) -> None:
+        self.is_open = False
         self._writer.close()
         self._file.close()
         offset = f"{self._mark.changelog_offset:0{_OFFSET_DIGITS}}"
@@ -96,54 +103,70 @@ class Checkpoint:
     file: Path
     mark: Mark
 
-    def load(self, store: LocalStore) -> int:
-        """Write all entries to an empty store, and the mark with the last; how many.
+    def load(self, store: LocalStore) -> Iterator[list[bytes]]:
+        """Write the entries to an empty store, a slice at a time, and the mark with the last.
 
-        Raises what the store raises. A store that was not loaded to the end has no mark.
+        Yields the values of each slice. Raises what the store raises. A store that was not loaded
+        to the end has no mark.
         """
-        file = pq.ParquetFile(self.file)
-        for group in range(file.num_row_groups):
-            rows = file.read_row_group(group)
-            store.write(rows["key"].to_pylist(), rows["value"].to_pylist())
+        with pq.ParquetFile(self.file) as file:
+            for group in range(file.num_row_groups):
+                rows = self._read(file, group)
+                values = rows["value"].to_pylist()
+                store.write(rows["key"].to_pylist(), values)
+                yield values
         store.write([], [], self.mark)
-        return int(file.metadata.num_rows)
+
+    def _read(self, file: Any, group: int) -> Any:
+        try:
+            return file.read_row_group(group)
+        except OSError as error:
+            raise RetriableError(
+                f"The disk refuses the checkpoint {self.file.name}: {error.strerror or error}.",
+                code="STATE_STORAGE",
+            ) from error
 
 
-def newest_checkpoint(
-    storage: CheckpointStorage, prefix: str, task: int, changelog_id: str
-) -> Checkpoint | None:
-    """The newest checkpoint of a task that is whole and of this changelog; None: there is none.
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A checkpoint that cannot be used, by its name in the storage, and why."""
 
-    Raises FatalError (STATE_FORMAT) when a later release wrote it, RetriableError when the storage
-    refuses.
+    name: str
+    reason: str
+
+
+def checkpoints(
+    storage: CheckpointStorage, prefix: str, task: int
+) -> Iterator[Checkpoint | Unusable]:
+    """The checkpoints of a task, newest first; each is read whole to see that it is.
+
+    Raises RetriableError when the storage refuses.
     """
     for name in reversed(storage.names(_folder(prefix, task))):
-        found = _opened(storage, name)
-        if found is not None and found.mark.changelog_id == changelog_id:
-            return found
-    return None
+        yield _opened(storage, name)
 
 
 def _folder(prefix: str, task: int) -> str:
     return f"{prefix}/{task}/"
 
 
-def _opened(storage: CheckpointStorage, name: str) -> Checkpoint | None:
-    """The checkpoint of this name; None when it is not what was written."""
+def _opened(storage: CheckpointStorage, name: str) -> Checkpoint | Unusable:
     try:
         path = storage.get(name)
         digest = xxhash.xxh3_128()
         with path.open("rb") as file:
             while part := file.read(_READ_BYTES):
                 digest.update(part)
-    except (KeyError, OSError):  # deleted meanwhile, or unreadable: the one before it may do
-        return None
+    except KeyError:
+        return Unusable(name, "it was deleted meanwhile")
+    except OSError as error:
+        return Unusable(name, error.strerror or str(error))
     if Path(name).stem.rpartition("-")[2] != digest.hexdigest():
-        return None
+        return Unusable(name, "it is damaged: its digest is not the one in its name")
     try:
         return Checkpoint(path, read_mark(pq.read_schema(path).metadata[_MARK]))
-    except RebuildError:
-        return None
+    except (RebuildError, StartRefusedError) as error:  # the changelog has it all
+        return Unusable(name, str(error))
 
 
 class _DigestedFile:
@@ -162,6 +185,11 @@ class _DigestedFile:
     def flush(self) -> None:
         """Hand everything to the system."""
         self._file.flush()
+
+    def sync(self) -> None:
+        """Wait until everything is on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def tell(self) -> int:
         """Where the next byte goes."""

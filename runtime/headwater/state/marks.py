@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from headwater.errors import FatalError, RebuildError
+from headwater.errors import RebuildError, StartRefusedError
 from headwater.ports import Mark
 
 FORMAT: Final = 1
@@ -23,11 +23,11 @@ def mark_text(mark: Mark) -> str:
 
 
 def read_mark(text: str | bytes) -> Mark:
-    """The inverse. Raises RebuildError, and FatalError (STATE_FORMAT) for a later format."""
+    """The inverse. Raises RebuildError, StartRefusedError (STATE_FORMAT) for a later format."""
     try:
         found = json.loads(text)
         if (later := found["format"]) > FORMAT:
-            raise FatalError(
+            raise StartRefusedError(
                 f"The state was stored by a later release (format {later}, this one reads "
                 f"{FORMAT}); run that release, or delete the state directory.",
                 code="STATE_FORMAT",

@@ -1,8 +1,7 @@
 """A keyed store of one step: rows by task and key, exactly as far as its changelog is committed."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 import polars as pl
@@ -13,40 +12,16 @@ from headwater.errors import DeclarationError, Problem, RebuildError
 from headwater.ports import CheckpointStorage, LocalStores, Mark, StoreSize
 from headwater.ports.state import Values
 from headwater.state.checkpoint import Checkpoint, CheckpointWriter
+from headwater.state.due import DueIndex
 from headwater.state.layers import TaskState
+from headwater.state.settings import Changes, StoreSettings, TimeToLive
 
 DIRTY_SHARE: Final = 4  # a quarter of the cache at most waits for a flush, the rest is for reading
 DIRTY_BYTES: Final = 16 << 20  # and no more than that: a flush of it takes a tenth of a second
+SCANNED_ROWS: Final = 20_000  # decoded at once when an index is made: some 20 ms
 
-
-@dataclass(frozen=True, slots=True)
-class TimeToLive:
-    """A row is gone `duration` after the event time in its `column`; without a time it stays."""
-
-    column: str
-    duration: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """`cache_bytes` is for all tasks of the store together.
-
-    `changelog_id` is the broker's id of the changelog topic, of which the marks tell the offsets.
-    """
-
-    changelog_id: str
-    cache_bytes: int = 64 << 20
-    flush_every_s: float = 5.0  # a restart reads so much of the changelog again
-    time_to_live: TimeToLive | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a batch changed, for the changelog: columns of equal length; a key once per task."""
-
-    partitions: list[int]
-    keys: list[bytes]
-    values: list[bytes | None]
+DueTimes = Callable[[pl.Series, pl.DataFrame], pl.Series]
+"""When rows are due, by keys and columns: Int64 milliseconds of event time; null is never."""
 
 
 class KeyedStore:
@@ -78,10 +53,17 @@ class KeyedStore:
         self._tasks: dict[int, TaskState] = {}
         self._offsets: dict[int, int] = {}
         self._restoring_since_ms: dict[int, int] = {}
+        self._checkpoints: dict[int, CheckpointWriter] = {}
+        self._suspended: set[int] = set()
         self._dirty_since_s: float | None = None
         self._check(settings.time_to_live)
 
     # -- the life of a task ----------------------------------------------------------------------
+
+    @property
+    def changelog_id(self) -> str:
+        """The broker's id of the changelog topic that the marks mean."""
+        return self._settings.changelog_id
 
     @property
     def tasks(self) -> frozenset[int]:
@@ -91,9 +73,12 @@ class KeyedStore:
     def assign(self, task: int) -> Mark | None:
         """Open a task. The mark is up to where its changelog is in it; None: from the beginning.
 
-        What is stored is thrown away when it is damaged, or nothing vouches for it.
+        A task that is open stays so: what is committed of it is flushed. What is stored is thrown
+        away when it is damaged, or nothing vouches for it.
         Raises StateInUseError while another process holds the task, and what the class says.
         """
+        if task in self._tasks:
+            return self._resumed(task)
         try:
             local = self._stores.open(task)
         except RebuildError:
@@ -110,14 +95,21 @@ class KeyedStore:
 
     def reset(self, task: int) -> None:
         """Throw away what is stored of a task, open or not, and begin with nothing."""
+        self._abandon_checkpoint(task)
         if (state := self._tasks.pop(task, None)) is not None:
             state.local.close()
         self._offsets.pop(task, None)
+        self._suspended.discard(task)
         self._stores.discard(task)
         self._hold(task, TaskState(self._stores.open(task)), self._clock.wall_ms())
 
     def restore(self, task: int, keys: Sequence[bytes], values: Values, *, offset: int) -> None:
-        """Take over records of the changelog, in order; `offset` is the next one."""
+        """Take over records of the changelog, in order; `offset` is the next one.
+
+        Raises StartRefusedError for values of a later release (STATE_FORMAT) or of other columns
+        (STATE_COLUMNS).
+        """
+        self._rows.refuse_foreign(values)
         self._offsets[task] = offset
         self._tasks[task].restore(keys, values, self._mark(task))
 
@@ -128,34 +120,54 @@ class KeyedStore:
         still to be read may be older than the mark, and gone when the mark is used.
         """
         self._restoring_since_ms.pop(task, None)
+        self._suspended.discard(task)
 
-    def load(self, task: int, checkpoint: Checkpoint) -> Mark:
-        """Fill an empty task from a checkpoint; the mark from which the changelog goes on."""
-        checkpoint.load(self._tasks[task].local)
+    def load(self, task: int, checkpoint: Checkpoint) -> Iterator[int]:
+        """Fill an empty task from a checkpoint, from whose mark the changelog goes on then.
+
+        Yields the number of entries of each slice. Raises as `restore` does.
+        """
+        for values in checkpoint.load(self._tasks[task].local):
+            self._rows.refuse_foreign(values)
+            yield len(values)
         self._offsets[task] = checkpoint.mark.changelog_offset
         self._restoring_since_ms[task] = checkpoint.mark.written_ms
-        return checkpoint.mark
 
     def checkpoint(
         self, task: int, storage: CheckpointStorage, prefix: str
     ) -> CheckpointWriter | None:
-        """A writer of what is flushed of a task, to be advanced while the store is in use.
+        """A writer of what is flushed of a task, to be advanced while it is open.
 
-        `prefix` names the store. None: nothing was flushed yet. Abandon it before `release`.
+        `prefix` names the store. None: nothing was flushed yet. It is abandoned when the task goes.
         """
         local = self._tasks[task].local
-        mark = local.mark()
-        return None if mark is None else CheckpointWriter(storage, prefix, task, local, mark)
+        if (mark := local.mark()) is None:
+            return None
+        writer = CheckpointWriter(storage, prefix, task, local, mark)
+        self._checkpoints[task] = writer
+        return writer
+
+    def suspend(self, task: int) -> None:
+        """Forget what is not committed of a task, and keep it open: it may come back.
+
+        Its changelog may go on without us. Until it was `restored` its marks keep the time of now,
+        and a transaction whose end is learnt only then does not move them: it was forgotten here.
+        """
+        self._tasks[task].abort()
+        self._restoring_since_ms.setdefault(task, self._clock.wall_ms())
+        self._suspended.add(task)
 
     def release(self, task: int) -> None:
         """Flush what is committed of a task, forget the rest, and let go of it, come what may."""
         state = self._tasks[task]
+        self._abandon_checkpoint(task)
         try:
             state.flush(self._mark(task))
         finally:
             del self._tasks[task]
             self._offsets.pop(task, None)
             self._restoring_since_ms.pop(task, None)
+            self._suspended.discard(task)
             state.local.close()
             self._share()
 
@@ -167,7 +179,8 @@ class KeyedStore:
         """One row per key, in order, all null where there is none.
 
         `now` is the event time at each key, of the type of the store's time column: what has
-        outlived its time to live then reads as absent. Stores with a time to live need it.
+        outlived its time to live then reads as absent. Without it such a row may be there or be
+        purged already, and whoever reads makes the same of both.
         """
         values: list[bytes | None] = [None] * len(keys)
         for task, places, part in self._by_task(partitions, keys):
@@ -178,14 +191,10 @@ class KeyedStore:
             for place, value in zip(places, found, strict=True):
                 values[place] = value
         frame = self._decoded(partitions, values)
-        if self._settings.time_to_live is None:
+        life = self._settings.time_to_live
+        if life is None or now is None:
             return frame
-        if now is None:
-            message = "a store with a time to live is read at an event time"
-            raise TypeError(message)
-        return frame.select(
-            pl.when(~_expired(frame, self._settings.time_to_live, now)).then(pl.all())
-        )
+        return frame.select(pl.when(~_expired(frame, life, now)).then(pl.all()))
 
     def write(self, partitions: pl.Series, keys: pl.Series, frame: pl.DataFrame) -> None:
         """Set the rows of keys; of a key that comes twice the last counts."""
@@ -198,6 +207,34 @@ class KeyedStore:
         """Delete the rows of keys."""
         for task, _, part in self._by_task(partitions, keys):
             self._tasks[task].put(part, [None] * len(part))
+
+    def schedule(self, partitions: pl.Series, keys: pl.Series, times: pl.Series) -> None:
+        """Let keys be due at times, Int64 in milliseconds of event time; null is never.
+
+        Called for rows that were written: an index that is made anew asks the rows for it.
+        """
+        for task in partitions.unique():
+            due = self._tasks[task].due
+            if due is not None:
+                mine = partitions == task
+                due.add(times.filter(mine), keys.filter(mine))
+
+    def due(self, task: int, until: int, times: DueTimes) -> pl.DataFrame:
+        """The keys of a task that are due up to and at a time: `time` and `key`, in this order.
+
+        They are not due again, unless the batch is dropped or the transaction aborted. Some may
+        have no row, or one that is due later by now. `times` is asked about all rows of a task
+        once after it was assigned.
+        """
+        state = self._tasks[task]
+        if state.due is None:
+            state.due = DueIndex()
+            for keys, values in state.scan(SCANNED_ROWS):
+                if keys:
+                    rows = self._decoded(pl.Series([task]), values)
+                    held = pl.Series(keys, dtype=pl.Binary)
+                    state.due.add(times(held, rows), held)
+        return state.due.take(until)
 
     def purge(self, task: int, now: datetime, *, limit: int) -> int:
         """Delete rows of a task that have outlived their time to live; how many.
@@ -242,7 +279,8 @@ class KeyedStore:
             state.commit()
         if self._dirty_since_s is None and any(state.is_dirty for state in self._tasks.values()):
             self._dirty_since_s = self._clock.monotonic()
-        self._offsets.update((task, end) for task, end in offsets.items() if task in self._tasks)
+        held = self._tasks.keys() - self._suspended
+        self._offsets.update((task, end) for task, end in offsets.items() if task in held)
 
     def aborted(self) -> None:
         """The transaction never was, nor the batch."""
@@ -271,11 +309,24 @@ class KeyedStore:
         """How much the local store of each task holds."""
         return {task: state.local.size() for task, state in self._tasks.items()}
 
+    def marks(self) -> dict[int, Mark | None]:
+        """Up to where the changelog is in the local store of each task."""
+        return {task: state.local.mark() for task, state in self._tasks.items()}
+
     def memory_bytes(self) -> int:
         """About how much memory the entries of all tasks take."""
         return sum(state.dirty_bytes + state.cache.bytes for state in self._tasks.values())
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _resumed(self, task: int) -> Mark | None:
+        """The mark of an open task, flushed; a restore that had hardly begun leaves none."""
+        mark = self._mark(task)
+        if mark is None:
+            self.reset(task)
+        elif self._tasks[task].is_dirty:
+            self._tasks[task].flush(mark)
+        return mark
 
     def _check(self, life: TimeToLive | None) -> None:
         if life is not None and not isinstance(self._rows.columns.get(life.column), pl.Datetime):
@@ -286,6 +337,10 @@ class KeyedStore:
         self._tasks[task] = state
         self._restoring_since_ms[task] = since_ms
         self._share()
+
+    def _abandon_checkpoint(self, task: int) -> None:
+        if (writer := self._checkpoints.pop(task, None)) is not None and writer.is_open:
+            writer.abandon()
 
     def _share(self) -> None:
         """Divide the cache between the tasks: keys are spread over partitions evenly enough."""

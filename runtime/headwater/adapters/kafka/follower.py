@@ -20,7 +20,7 @@ class KafkaFollower:
         self._next: dict[Partition, int] = {}
 
     def assign(self, positions: Positions) -> None:
-        """Read these partitions from these offsets on, once for all."""
+        """Read exactly these partitions from now on, from these offsets."""
         self._next = dict(positions)
         self._consumer.assign(
             [TopicPartition(p.topic, p.index, offset) for p, offset in positions.items()]

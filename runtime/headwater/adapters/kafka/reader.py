@@ -122,16 +122,15 @@ class KafkaLogReader:
 def by_partition(messages: list[Message]) -> dict[Partition, list[Message]]:
     """Messages, events of a partition among them, by their partitions; raises for the client's."""
     runs: dict[Partition, list[Message]] = {}
-    known: dict[int, list[Message]] = {}
+    known: dict[tuple[str, int], list[Message]] = {}  # found faster than by a dataclass
     for message in messages:
-        index = partition_of(message)
-        if index not in known:
-            topic = message.topic()
-            if topic is None:  # an error of the client, not of a partition
-                _passes(message, 0, None)
-                continue
-            known[index] = runs[Partition(topic, index)] = []
-        known[index].append(message)
+        topic, index = message.topic(), partition_of(message)
+        if topic is None:  # an error of the client, not of a partition
+            _passes(message, 0, None)
+            continue
+        if (topic, index) not in known:
+            known[topic, index] = runs[Partition(topic, index)] = []
+        known[topic, index].append(message)
     return runs
 
 

@@ -63,6 +63,7 @@ CONFIGS: Final[Mapping[str, Mapping[str, str]]] = {
     "source": LOG_CONFIG,
     "table": TABLE_CONFIG,
     "dead-letters": DEAD_LETTERS_CONFIG,
+    "repartition": LOG_CONFIG,  # a stopped product must find what it has not read, however old
 }
 """What a topic of each kind is created with, before `TopicSettings.config` is laid over it."""
 

@@ -17,7 +17,7 @@ class MemoryFollower:
         self._is_paused = False
 
     def assign(self, positions: Positions) -> None:
-        """Read these partitions from these offsets on, once for all."""
+        """Read exactly these partitions from now on, from these offsets."""
         self._next = dict(positions)
 
     def poll(self, max_records: int, timeout_s: float) -> Sequence[Records]:
