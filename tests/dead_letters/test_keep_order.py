@@ -94,7 +94,7 @@ class Orders(Histories):
         self.go_on()
 
     def stop_all(self, seconds: float = 11.0) -> None:
-        for process in self.running.values():
+        for process in list(self.running.values()):  # a fault of one may start another
             if process.is_running:
                 process.stop()
         self.world.broker.clock.advance(seconds)

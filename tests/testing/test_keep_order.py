@@ -57,7 +57,7 @@ def test_records_without_keys_cannot_wait(project: Any) -> None:
 @pytest.mark.parametrize("flow", [LATEST, MOVED])
 def test_letters_that_cannot_be_replayed_keep_nothing_waiting(project: Any, flow: str) -> None:
     """Those of a product with state or another key, until they can be."""
-    with pytest.raises(DeclarationError, match="ORDER_WITH_STATE: shop.copies has steps"):
+    with pytest.raises(DeclarationError, match=r"ORDER_WITH_STATE: shop\.copies has steps"):
         load_product(declared(project, flow))
 
 

@@ -152,7 +152,7 @@ class ParkedKeys:
         found: dict[Partition, int] = {}
         for topic in self._changelogs:
             found.update(self._topics.group_offsets(self._product, topic))
-        if any(found.get(partition) != at for partition, at in self._positions.items()):
+        if found != self._positions:
             raise AbortableError(f"{self._product} went on")
 
     def _active(self, what: str) -> StartRefusedError:
