@@ -40,6 +40,7 @@ from headwater.engine import (
     Loop,
     LoopSettings,
     Outside,
+    Purging,
     Restoring,
     Start,
     StartPolicy,
@@ -241,6 +242,7 @@ class Processor:
             tail,
             sandbox,
             restoring,
+            Purging(self._topics, self._loaded.repartitions, SYSTEM),
             tables,
             co_partitioned(self._loaded),
         )

@@ -10,6 +10,7 @@ from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop
 from headwater.engine.outside import LoopSettings, Outside
 from headwater.engine.parking import ParkingTask, parked_rows
+from headwater.engine.purging import Purging
 from headwater.engine.repartition import Repartition
 from headwater.engine.restoring import Restoring, StateSources
 from headwater.engine.section_task import SectionTask
@@ -42,6 +43,7 @@ __all__ = [
     "Outside",
     "ParkingTask",
     "Publication",
+    "Purging",
     "Repartition",
     "Restoring",
     "Route",
