@@ -98,6 +98,9 @@ class Stopwatch:
     def stores(self, standings: Sequence[StoreStanding]) -> None:
         pass
 
+    def parked(self, topic: str, keys: int, letters: int) -> None:
+        pass
+
     def ends(self, ends: Positions) -> None:
         pass
 
