@@ -192,12 +192,14 @@ class MovingWorld(World):
         assert second.reads is not None
         section = SectionTask(
             second.reads,
-            Route(
-                OUTPUT,
-                second.plan.with_stores({STEP: store}),
-                Encoder(CONTRACT, SCHEMA_ID),
-                stores=[store],
-            ),
+            [
+                Route(
+                    OUTPUT,
+                    second.plan.with_stores({STEP: store}),
+                    Encoder(CONTRACT, SCHEMA_ID),
+                    stores=[store],
+                )
+            ],
             origin=INPUT,
             sources=3,
             dead_letters=letters,
