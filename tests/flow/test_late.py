@@ -21,7 +21,7 @@ from tests.flow.windowing import COLUMNS, Event, Running
 
 from headwater import Flow, aggregates, session, tumbling
 from headwater.errors import DeclarationError
-from headwater.flow import Batch, Ground, Plan, Processed, sections_of, with_shared_topics
+from headwater.flow import ROW, Batch, Ground, Plan, Processed, sections_of, with_shared_topics
 from headwater.model import Code
 from headwater.product.flow import Windowed
 from headwater.product.windows import SessionWindows, Windows
@@ -99,6 +99,17 @@ def test_a_late_row_is_late_whatever_it_holds() -> None:
     assert [(each.row, each.code) for each in running.quarantined] == [(1, Code.NO_EVENT_TIME)]
     assert [frame["x"].to_list() for frame in both.frames] == [[], [huge]]
     assert running.late == 1
+
+
+def test_who_does_not_know_the_watermarks_takes_all_rows_as_late() -> None:
+    """The child process that looks for the record that ends one: steps behind see each."""
+    late = stream().group_by("id").window(tumbling("10ms")).late()
+    plan = Plan(late.filter(pl.col("x") > 1), COLUMNS, ground=KEY)
+    rows = pl.DataFrame(
+        {ROW: [0, 1], "id": ["a", "b"], "kind": [1, 1], "x": [1.0, 2.0]},
+        schema={ROW: pl.UInt32, **COLUMNS},
+    )
+    assert plan.taking_all_as_late().process(rows).frame["id"].to_list() == ["b"]
 
 
 def refused(flow: Flow) -> str:

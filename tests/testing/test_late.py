@@ -84,6 +84,10 @@ def test_late_rows_need_no_windows_that_are_published(project: Any) -> None:
     outcome = driver.run(sales(("x", 1, 30), ("y", 2, 90), ("x", 4, 59)))
     assert outcome.frame("one").rows() == outcome.frame("two").rows() == [("s2", 4)]
     assert not outcome.late
+    file = driver.loaded.file
+    file.write_text(file.read_text().replace('"note"', '"id"'))
+    by_own_key = ProductDriver(file).run(sales(("x", 1, 30), ("y", 2, 90), ("x", 4, 59)))
+    assert by_own_key.frame("one").rows() == [("s2", 4)]
 
 
 def test_a_step_behind_late_rows_is_proven_though_no_row_is_late(project: Any) -> None:
