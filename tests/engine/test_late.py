@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
+from tests.engine.closing import SIZE
 from tests.engine.conftest import DEAD, INPUT, OUTPUT
 from tests.engine.moving import (
     CHANGELOG,
     GROUPS,
-    SIZE,
     MovingWorld,
     Row,
     kind_of,
