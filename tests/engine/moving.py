@@ -147,6 +147,7 @@ class MovingWorld(World):
     """Orders are moved to the task of their group; every instance has a disk."""
 
     idle_after_s: float | None = None
+    stored = ROWS
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +182,8 @@ class MovingWorld(World):
             power_off(last)
         self._last[process.instance] = process
         settings = StoreSettings(self.topics.topic_id(CHANGELOG))
-        store = KeyedStore(ROWS, self.disks[process.instance], settings, clock=self.broker.clock)
+        disk = self.disks[process.instance]
+        store = KeyedStore(self.stored, disk, settings, clock=self.broker.clock)
         return Stores([StepStore(OUTPUT, STEP, REPARTITION, store)])
 
     def task(self, stores: Stores) -> EchoTask:
@@ -192,12 +194,7 @@ class MovingWorld(World):
         assert second.reads is not None
         section = SectionTask(
             second.reads,
-            Route(
-                OUTPUT,
-                second.plan.with_stores({STEP: store}),
-                Encoder(CONTRACT, SCHEMA_ID),
-                stores=[store],
-            ),
+            self.routes(second, store),
             origin=INPUT,
             sources=3,
             dead_letters=letters,
@@ -212,6 +209,11 @@ class MovingWorld(World):
         task.skip_proofs()
         section.skip_proofs()
         return cast("EchoTask", task)
+
+    def routes(self, section: Section, store: KeyedStore) -> list[Route]:
+        """What is made of the rows that were moved."""
+        plan = section.plan.with_stores({STEP: store})
+        return [Route(OUTPUT, plan, Encoder(CONTRACT, SCHEMA_ID), stores=[store])]
 
     def tasks(self, task: EchoTask) -> Mapping[str, Task]:
         return {INPUT: task, REPARTITION: cast("MovingTask", task).section}

@@ -269,18 +269,18 @@ def test_steps_behind_a_window_are_tried_on_rows_like_its_own() -> None:
         schema={ROW: pl.UInt32, **COLUMNS},
     )
     sound = grouped.agg(n=aggregates.count()).filter(pl.col("n") > 0)
-    check_row_local(Plan(sound, COLUMNS, ground=Ground(("id",))), rows)
+    check_row_local(Plan(sound, COLUMNS, ground=Ground(("id",), event_time="at")), rows)
     running = stream().group_by("id").agg(total=aggregates.sum("x"))
     for flow in (grouped.agg(total=aggregates.sum("x")), running):
         broken = flow.with_columns(all=pl.col("total").sum())
         with pytest.raises(DeclarationError, match="BATCH_DEPENDENT"):
-            check_row_local(Plan(broken, COLUMNS, ground=Ground(("id",))), rows)
+            check_row_local(Plan(broken, COLUMNS, ground=Ground(("id",), event_time="at")), rows)
 
 
 def refused(flow: Flow, key: tuple[str, ...] = ("id",)) -> str:
     """The problem of a flow that cannot be planned."""
     with pytest.raises(DeclarationError) as caught:
-        Plan(flow, COLUMNS, ground=Ground(key))
+        Plan(flow, COLUMNS, ground=Ground(key, event_time="at"))
     (problem,) = caught.value.problems
     assert problem.file == __file__
     return f"{problem.code} {problem.message}"
@@ -316,6 +316,8 @@ def test_mistakes_are_told_without_data() -> None:
     assert "BEHIND_WINDOW" in refused(
         by_id.window(tumbling("1h")).agg(n=n).latest("id", by="window_end")
     )
+    with pytest.raises(DeclarationError, match="NO_EVENT_TIME: window-1: works on event time"):
+        Plan(by_id.window(tumbling("1h")).agg(n=n), COLUMNS, ground=Ground(("id",)))
 
 
 def test_a_group_without_the_key_tells_what_the_stream_must_be_keyed_by() -> None:

@@ -36,7 +36,7 @@ class Running:
     """A plan with a store, given one batch after another; it knows the watermarks."""
 
     def __init__(self, flow: Flow, stores: LocalStores | None = None) -> None:
-        plan = Plan(flow, COLUMNS, ground=Ground(("id",)))
+        plan = Plan(flow, COLUMNS, ground=Ground(("id",), event_time="at"))
         (stage,) = plan.stateful
         self.local = stores or MemoryStores()
         self.stage = stage

@@ -1,5 +1,6 @@
 """What docs/windows.md shows works, on the weather of a year."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,14 @@ def test_the_example_of_the_page_is_a_batch_computation(project: Any) -> None:
         "rain": ["null", "double"],
     }
     project.contract("meteorology.days", fields, key="origin", eventTime="window_start")
-    (example,) = re.findall(
+    observed = json.loads(target.read_text())
+    late = project.root / "schemas/meteorology/days/late/v1.avsc"
+    late.parent.mkdir(parents=True)
+    late.write_text(json.dumps({**observed, "name": "LateObservation"}))
+    example, side = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs/windows.md").read_text(), re.DOTALL
     )
-    project.product("meteorology.days", example)
+    project.product("meteorology.days", f"{example}\n{side}")
     driver = ProductDriver("meteorology.days")
     weather = observations(data_directory())
     outcome = driver.run(weather)
@@ -50,10 +55,15 @@ def test_the_example_of_the_page_is_a_batch_computation(project: Any) -> None:
     assert (found["window_end"] - found["window_start"]).unique().item().days == 1
     assert not outcome.dead_letters
     assert not outcome.late
-    (output,) = describe(driver.loaded)["outputs"]
+    output, _ = describe(driver.loaded)["outputs"]
     assert output["steps"][0]["does"] == (
         "by origin in windows of 1d, open for 1h more, on_close: hours=count(), "
         "warmest=max(temp), rain=sum(precip)"
     )
-    shuffled = driver.run(weather.sample(fraction=1, shuffle=True, seed=7).head(100))
-    assert shuffled.late["meteorology.days.window-1"] + shuffled.frame()["hours"].sum() == 100
+    given = weather.sample(fraction=1, shuffle=True, seed=7).head(100)
+    shuffled = driver.run(given)
+    end = pl.col("observed_at").dt.truncate("1d") + pl.duration(days=1, hours=1)
+    assert shuffled.frame("late").equals(given.filter(end <= pl.col("observed_at").cum_max()))
+    late_rows = shuffled.frame("late").height
+    assert late_rows == shuffled.late["meteorology.days.window-1"] > 0
+    assert late_rows + shuffled.frame()["hours"].sum() == 100

@@ -15,6 +15,7 @@ from headwater.product import (
     Filter,
     Join,
     JoinAsof,
+    Late,
     Latest,
     Map,
     MapEvents,
@@ -116,7 +117,7 @@ def _output(output: Output, loaded: LoadedProduct) -> dict[str, Any]:
             {
                 "name": step.name,
                 "does": _does(step),
-                **_moved(repartition_of(output.topic, step.name), loaded),
+                **_moved(output, step, loaded),
                 "at": str(step.origin),
             }
             for step in output.flow.steps
@@ -157,11 +158,15 @@ def _computed(aggregate: Aggregate) -> str:
     return f"{aggregate.kind}({', '.join(str(each) for each in told if each is not None)})"
 
 
+def _waiting(step: WindowedAggregate | Late) -> str:
+    wait = f", open for {step.allowed_lateness} more" if step.allowed_lateness != "0s" else ""
+    return f"{_windows(step.windows)}{wait}"
+
+
 def _aggregates(step: AggregateStep) -> str:
     when = "so far"
     if isinstance(step, WindowedAggregate):
-        wait = f", open for {step.allowed_lateness} more" if step.allowed_lateness != "0s" else ""
-        when = f"in {_windows(step.windows)}{wait}, {step.emit}"
+        when = f"in {_waiting(step)}, {step.emit}"
     computed = (f"{name}={_computed(each)}" for name, each in step.aggregates.items())
     return f"by {', '.join(step.key)} {when}: {', '.join(computed)}"
 
@@ -204,21 +209,31 @@ def _keeps(step: StatefulStep) -> str:
             return f"{_called(step.function)} with a {step.state.__name__} per key{timers}"
 
 
-def _moved(repartition: str, loaded: LoadedProduct) -> dict[str, Any]:
-    """The topic through which the rows of a step go to the tasks of its key; nothing if none."""
-    return {"through": repartition} if repartition in loaded.repartitions else {}
+def _moved(output: Output, step: Step, loaded: LoadedProduct) -> dict[str, Any]:
+    """The topic through which the rows of a step go to the tasks of its key; nothing if none.
+
+    Late rows may be read of the topic of another output, that of their windows.
+    """
+    own = repartition_of(output.topic, step.name)
+    if own in loaded.repartitions:
+        return {"through": own}
+    first = next(each for each in loaded.sections if each.output == output.topic)
+    is_shared = isinstance(step, Late) and first.source is not None
+    return {"through": first.source} if is_shared else {}
 
 
 def _called(function: object) -> str:
     return f"{getattr(function, '__name__', type(function).__name__)}(...)"
 
 
-def _does_with_others(step: Rekey | StatefulStep | TableJoin) -> str:
+def _does_with_others(step: Rekey | StatefulStep | TableJoin | Late) -> str:
     """What looks at other rows, or goes to them."""
     match step:
         case Rekey(columns=columns):
             return f"to the task of {', '.join(columns)}"
         case Join() | JoinAsof():
             return _join(step)
+        case Late():
+            return f"what is late by {', '.join(step.key)} for {_waiting(step)}"
         case _:
             return _keeps(step)

@@ -260,11 +260,11 @@ class ProductDriver:
 
     def _task(self, topic: str, stores: Stores) -> Task:
         letters = LetterWriter(f"{self.loaded.name}.dead-letters")
-        if (section := self.loaded.repartitions.get(topic)) is not None:
-            origin = self.loaded.output(section.output).flow.stream.topic
-            route = self._route(section, 0, stores)
-            rows = cast("RepartitionRows", section.reads)  # whoever has a source has what it reads
-            return SectionTask(rows, route, origin=origin, sources=1, dead_letters=letters)
+        if (sections := self.loaded.repartitions.get(topic)) is not None:
+            origin = self.loaded.output(sections[0].output).flow.stream.topic
+            routes = [self._route(each, 0, stores) for each in sections]
+            rows = cast("RepartitionRows", sections[0].reads)  # who has a source has what it reads
+            return SectionTask(rows, routes, origin=origin, sources=1, dead_letters=letters)
         routes = [
             self._route(section, place, stores)
             for place, stream in enumerate(self.loaded.streams()[topic])

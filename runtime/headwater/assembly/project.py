@@ -34,6 +34,7 @@ from headwater.flow import (
     VersionedRows,
     nullable_of,
     sections_of,
+    with_shared_topics,
 )
 from headwater.flow.stage import Around
 from headwater.flow.topology import UNTYPED
@@ -69,9 +70,13 @@ class LoadedProduct:
     sections: Sequence[Section] = ()
 
     @property
-    def repartitions(self) -> dict[str, Section]:
+    def repartitions(self) -> dict[str, list[Section]]:
         """The sections that read a repartition topic, by that topic."""
-        return {each.source: each for each in self.sections if each.source is not None}
+        by_topic: dict[str, list[Section]] = {}
+        for each in self.sections:
+            if each.source is not None:
+                by_topic.setdefault(each.source, []).append(each)
+        return by_topic
 
     def output(self, topic: str) -> Output:
         """The declared output of a topic."""
@@ -164,8 +169,9 @@ def complete(product: DataProduct, file: Path, root: Path | None = None) -> Load
     problems += _order_mistakes(product, inputs, sections)
     if problems:
         raise DeclarationError(list(dict.fromkeys(problems)))
-    plans = {section.sink: section.plan for section in sections}
-    return LoadedProduct(product, root, file, inputs, outputs, plans, tables, sections)
+    shared = with_shared_topics({each.topic: each.flow for each in product.outputs}, sections)
+    plans = {section.sink: section.plan for section in shared}
+    return LoadedProduct(product, root, file, inputs, outputs, plans, tables, shared)
 
 
 def held_tables(

@@ -168,7 +168,9 @@ def _tasks(
 def _without_state(loaded: LoadedProduct) -> LoadedProduct:
     """What a step with state would drop is run here too: state must not leave its process."""
     plans = {
-        topic: plan.with_stores({stage.step.name: NoRows(stage.rows) for stage in plan.stateful})
+        topic: plan.with_stores(
+            {stage.step.name: NoRows(stage.rows) for stage in plan.stateful}
+        ).taking_all_as_late()
         for topic, plan in loaded.plans.items()
     }
     return replace(loaded, plans=plans)

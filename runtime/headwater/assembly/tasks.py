@@ -1,6 +1,6 @@
 """The tasks of a product, one per input: what `run` and a replay of dead letters both do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 from uuid import UUID
@@ -33,7 +33,7 @@ from headwater.errors import DeclarationError, Problem, StartRefusedError
 from headwater.flow import Plan, Section
 from headwater.model import Headers
 from headwater.ports import Registry, Topics
-from headwater.product import Output, Stream, Table
+from headwater.product import Late, Output, StatefulStep, Stream, Table
 
 NO_STATE: Final = Stores()
 
@@ -65,9 +65,9 @@ class TaskMaker:
         found = {topic: self.task(streams[0]) for topic, streams in self.loaded.streams().items()}
         return {**found, **{t: self._section(t, s) for t, s in self.loaded.repartitions.items()}}
 
-    def _section(self, topic: str, section: Section) -> Task:
+    def _section(self, topic: str, sections: Sequence[Section]) -> Task:
         """Run and encode the rows of a repartition topic."""
-        output = self.loaded.output(section.output)
+        output = self.loaded.output(sections[0].output)
         writer = next(each for each in self.loaded.sections if each.sink == topic)
         read = writer.source or output.flow.stream.topic
         sources = self.repartitions.get(read) or self.topics.partitions(read) or 0
@@ -78,8 +78,8 @@ class TaskMaker:
                 code="TOO_MANY_PARTITIONS",
             )
         return SectionTask(
-            cast("RepartitionRows", section.reads),  # whoever has a source has what it reads
-            self._route(section, 0),
+            cast("RepartitionRows", sections[0].reads),  # who has a source has what it reads
+            [self._route(each, 0) for each in sections],
             origin=output.flow.stream.topic,
             sources=sources,
             dead_letters=self.letters,
@@ -155,9 +155,12 @@ class TaskMaker:
 
     def _refuse_stateless(self, output: Output, plan: Plan, section: Section) -> None:
         is_moving = section.writes is not None and section.sink not in self.repartitions
-        if plan.has_stores and not is_moving:
+        is_timeless = plan.needs_watermarks and not plan.stateful and self.stores is NO_STATE
+        if plan.has_stores and not is_moving and not is_timeless:
             return
-        steps = ", ".join(stage.step.name for stage in plan.stateful) or "rekey"
+        kinds = StatefulStep | Late
+        named = (each.name for each in section.plan.flow.steps if isinstance(each, kinds))
+        steps = ", ".join(named) or "rekey"
         text = (
             f"{output.topic} has steps with state ({steps}), and what is asked for reads records "
             "out of their order; it works on products without such steps"

@@ -33,7 +33,7 @@ class SectionTask(Task):
     def __init__(
         self,
         rows: RepartitionRows,
-        route: Route,
+        routes: Sequence[Route],
         *,
         origin: str,
         sources: int,
@@ -43,7 +43,7 @@ class SectionTask(Task):
         self._origin = origin
         self._marks = SourceWatermarks(sources)
         self.watermarks = self._marks
-        self._take_routes([route], dead_letters)
+        self._take_routes(routes, dead_letters)
 
     def _attempt(self, records: Records, guilty: Sequence[Quarantine]) -> Work:
         return self._process(records, guilty, size_of(records.values))

@@ -112,7 +112,7 @@ class Task:
         self._policy = policy
         self._rules = [Rules(contract) for contract in self._decoder.contracts]
         self._take_routes(routes, dead_letters)
-        if self._repartitions or any(each.plan.stateful for each in routes):
+        if self._repartitions or any(each.plan.needs_watermarks for each in routes):
             self.watermarks = Watermarks(policy.idle_after_s)
 
     def _take_routes(self, routes: Sequence[Route], dead_letters: LetterWriter) -> None:
@@ -243,8 +243,6 @@ class Task:
                 done.refused.extend(rulings.judge(self._output_rules[route.topic], processed.frame))
             done.refused.extend(_oversized(published))
             done.encoded.append((route, published))
-            for step, rows in processed.late.items():
-                done.too_late[f"{route.topic}.{step}"] = rows
         return done
 
     def _batch(

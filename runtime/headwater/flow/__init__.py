@@ -14,7 +14,13 @@ from headwater.flow.stateful import (
     event_times,
 )
 from headwater.flow.table_rows import DELETED, FOUND, TASK, TableRows
-from headwater.flow.topology import Section, nullable_of, repartition_of, sections_of
+from headwater.flow.topology import (
+    Section,
+    nullable_of,
+    repartition_of,
+    sections_of,
+    with_shared_topics,
+)
 from headwater.flow.values import from_values, loosen
 from headwater.flow.versioned_rows import TIME, VersionedRows
 
@@ -48,4 +54,5 @@ __all__ = [
     "nullable_of",
     "repartition_of",
     "sections_of",
+    "with_shared_topics",
 ]

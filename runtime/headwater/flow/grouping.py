@@ -12,7 +12,7 @@ from headwater.flow.aggregators import EVENT_TIME, OFFSET
 from headwater.flow.stage import Columns, Processed, refused, unknown_column
 from headwater.flow.stateful import Batch, KeyedRows
 from headwater.model import Code, Quarantine
-from headwater.product import AggregateStep, Step
+from headwater.product import AggregateStep, Late, Step
 from headwater.product.aggregates import aggregate_mistake
 
 TASK: Final = "_task"
@@ -28,7 +28,7 @@ TOO_LARGE: Final = "a number is too large to be summed exactly"
 
 def aggregation_of(step: AggregateStep, given: Columns, stream_key: tuple[str, ...]) -> Aggregation:
     """The aggregates of a step. Raises DeclarationError when it cannot run on these columns."""
-    _refuse_key(step, given, stream_key)
+    check_group(step, given, stream_key)
     if not step.aggregates:
         raise refused(step, "INVALID_STEP", "agg() computes nothing; name an aggregate")
     for name, declared in step.aggregates.items():
@@ -47,7 +47,7 @@ def aggregation_of(step: AggregateStep, given: Columns, stream_key: tuple[str, .
     return made
 
 
-def rekey_needed(step: AggregateStep, stream_key: tuple[str, ...]) -> tuple[str, ...] | None:
+def rekey_needed(step: AggregateStep | Late, stream_key: tuple[str, ...]) -> tuple[str, ...] | None:
     """The columns that the stream must be keyed by before this step; None: as it is, it will do.
 
     All rows of a group are in one task only if the stream's key is among the group's columns.
@@ -76,7 +76,7 @@ def event_rows(frame: pl.DataFrame, batch: Batch, names: Sequence[str]) -> pl.Da
 
 
 def sorted_out(
-    step: AggregateStep, rows: pl.DataFrame, refusals: Sequence[tuple[pl.Expr, Code, str]]
+    step: AggregateStep | Late, rows: pl.DataFrame, refusals: Sequence[tuple[pl.Expr, Code, str]]
 ) -> tuple[pl.DataFrame, list[Quarantine]]:
     """The rows that nothing refuses, and the others with the code and message of the first."""
     quarantined: list[Quarantine] = []
@@ -167,7 +167,8 @@ def _is_named(key: Sequence[object]) -> bool:
     return bool(key) and all(isinstance(name, str) for name in key)
 
 
-def _refuse_key(step: AggregateStep, given: Columns, stream_key: tuple[str, ...]) -> None:
+def check_group(step: AggregateStep | Late, given: Columns, stream_key: tuple[str, ...]) -> None:
+    """Raises DeclarationError where rows cannot be grouped so, or not all be in one task."""
     if not _is_named(step.key):
         raise refused(step, "INVALID_STEP", "group_by() takes names of columns; name at least one")
     for name in step.key:

@@ -7,7 +7,13 @@ from headwater.flow.running import RunningStage
 from headwater.flow.sessions import SessionStage
 from headwater.flow.stage import Columns, Defaults, refused
 from headwater.flow.stateful import LatestStage, StatefulStage
-from headwater.flow.windowed import ChangingWindows, ClosingWindows, WindowStage, check_windows
+from headwater.flow.windowed import (
+    ChangingWindows,
+    ClosingWindows,
+    WindowStage,
+    check_telling,
+    check_windows,
+)
 from headwater.product import (
     Dedupe,
     Latest,
@@ -53,6 +59,7 @@ def stateful_stage(
 
 def _windowed(step: WindowedAggregate, given: Columns, stream_key: tuple[str, ...]) -> WindowStage:
     check_windows(step)
+    check_telling(step)
     if not isinstance(step.windows, TimeWindows):
         return SessionStage(step, given, stream_key)
     made = ClosingWindows if step.emit == "on_close" else ChangingWindows

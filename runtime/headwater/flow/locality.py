@@ -12,6 +12,7 @@ from headwater.contract import ROW, ROW_TYPE
 from headwater.errors import DeclarationError, Problem
 from headwater.flow.blame import run_without_guilty
 from headwater.flow.join import TableStage
+from headwater.flow.late import LateStage
 from headwater.flow.plan import Plan
 from headwater.flow.stage import MAX_ROWS, Processed, Stage
 from headwater.flow.stateful import NO_BATCH, Batch, StatefulStage
@@ -35,6 +36,8 @@ def check_row_local(
     for stage in plan.stages:
         if frame.is_empty():
             return
+        if isinstance(stage, LateStage):
+            continue  # ours, and any row may be late: what follows is tried on all
         # Numbered anew: `_row` of the first batch means nothing in another, and fan-out repeats it.
         numbers = pl.int_range(frame.height, dtype=ROW_TYPE).alias(ROW)
         if isinstance(stage, TableStage):  # ours too

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from headwater.flow.join import TableStage
+from headwater.flow.late import LateStage
 from headwater.flow.stage import Stage
 from headwater.flow.stateful import StatefulStage
 from headwater.product import (
@@ -27,7 +28,9 @@ NamedBy = Callable[[Any], list[str] | None]
 """The columns an expression names; None where that is not plain."""
 
 
-def nullable_columns(stages: Sequence[Stage | StatefulStage | TableStage]) -> Mapping[str, str]:
+def nullable_columns(
+    stages: Sequence[Stage | StatefulStage | TableStage | LateStage],
+) -> Mapping[str, str]:
     """The columns that come out null where a left join finds nothing, with the join's name."""
     found: dict[str, str] = {}
     for stage in stages:

@@ -15,6 +15,7 @@ from headwater.flow.events import EventStage
 from headwater.flow.frames import ExpressionStage, FrameStage
 from headwater.flow.join import AsofStage, HeldTable, JoinStage, OnBatch, TableStage
 from headwater.flow.keeping import stateful_stage
+from headwater.flow.late import LateStage
 from headwater.flow.nullable import nullable_columns
 from headwater.flow.sql import SqlStage
 from headwater.flow.stage import (
@@ -33,6 +34,7 @@ from headwater.product import (
     Filter,
     Flow,
     Join,
+    Late,
     Map,
     MapEvents,
     Process,
@@ -50,7 +52,7 @@ Tables = Mapping[str, HeldTable]
 
 NO_TABLES: Final[Tables] = {}
 
-AnyStage = Stage | StatefulStage | TableStage
+AnyStage = Stage | StatefulStage | TableStage | LateStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +121,16 @@ class Plan:
         before = self.flow.steps[: self.flow.steps.index(step)]
         if isinstance(step, StatefulStep):
             _refuse_behind(step, before, "has state")
+            _refuse_behind_late(step, before)
             stage = stateful_stage(step, self.columns, ground.key, output, defaults)
-            if stage.needs_event_time and ground.event_time is None:
-                text = 'works on event time; name it in the contract of the stream, "eventTime"'
-                raise refused(step, "NO_EVENT_TIME", text)
+            if stage.needs_event_time:
+                _refuse_timeless(step, ground)
             return stage
+        if isinstance(step, Late):
+            _refuse_behind(step, before, "looks at records")
+            _refuse_behind_late(step, before)
+            _refuse_timeless(step, ground)
+            return LateStage(step, self.columns, ground.key)
         if isinstance(step, TableJoin):
             joining = _join(step, ground)
             if joining.asks:
@@ -145,10 +152,14 @@ class Plan:
     @property
     def asks_of_records(self) -> bool:
         """Whether a stage wants to know more of the records of a batch than is in its frame."""
-        return any(
-            isinstance(stage, StatefulStage) or (isinstance(stage, TableStage) and stage.asks)
-            for stage in self.stages
+        return self.needs_watermarks or any(
+            isinstance(stage, TableStage) and stage.asks for stage in self.stages
         )
+
+    @property
+    def needs_watermarks(self) -> bool:
+        """Whether what comes out depends on the records before: on state, or on their times."""
+        return any(isinstance(stage, StatefulStage | LateStage) for stage in self.stages)
 
     @property
     def has_stores(self) -> bool:
@@ -159,6 +170,12 @@ class Plan:
         """The same plan with the stores of its stateful steps, by their names."""
         plan = copy(self)
         plan._stores = stores  # noqa: SLF001 - its own copy
+        return plan
+
+    def taking_all_as_late(self) -> "Plan":
+        """The same plan for who does not know the watermarks: each row goes on as a late one."""
+        plan = copy(self)
+        plan.stages = [stage for stage in self.stages if not isinstance(stage, LateStage)]
         return plan
 
     def process(self, frame: pl.DataFrame, batch: Batch = NO_BATCH) -> Processed:
@@ -200,6 +217,8 @@ class Plan:
         match stage:
             case StatefulStage():
                 return self._stateful(stage, given, frame, batch)
+            case LateStage():
+                return stage.run(frame, batch)
             case TableStage():
                 if stage.is_copartitioned:
                     check_key(stage, given, frame)
@@ -231,7 +250,7 @@ def _surrounded(stage: AnyStage, around: Around) -> AnyStage:
     match stage:
         case StatefulStage():
             return stage.surrounded(around)
-        case TableStage():
+        case TableStage() | LateStage():
             return stage
         case _:
             return Surrounded(stage, around)
@@ -252,6 +271,23 @@ def _refuse_behind(step: Step, before: Sequence[Step], does: str) -> None:
                 "those, and go on in a product that reads them"
             )
             raise refused(step, "BEHIND_TIMERS", text)
+
+
+def _refuse_behind_late(step: Step, before: Sequence[Step]) -> None:
+    """One step by event time in a flow, and what is late goes on row by row."""
+    for each in before:
+        if isinstance(each, Late):
+            text = (
+                f"comes behind {each.name}, which has late rows; publish those, and go on in a "
+                "product that reads them"
+            )
+            raise refused(step, "BEHIND_WINDOW", text)
+
+
+def _refuse_timeless(step: Step, ground: Ground) -> None:
+    if ground.event_time is None:
+        text = 'works on event time; name it in the contract of the stream, "eventTime"'
+        raise refused(step, "NO_EVENT_TIME", text)
 
 
 def _join(step: TableJoin, ground: Ground) -> TableStage:

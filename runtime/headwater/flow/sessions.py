@@ -6,14 +6,13 @@ import polars as pl
 
 from headwater.contract import StateRows
 from headwater.flow.aggregators import EVENT_TIME
-from headwater.flow.grouping import TASK, WATERMARK, GroupStates
+from headwater.flow.grouping import TASK, GroupStates
 from headwater.flow.stage import Columns
 from headwater.flow.stateful import KeyedRows
 from headwater.flow.windowed import Limits, WindowStage
 from headwater.flow.windows import (
     WINDOW_END,
     WINDOW_START,
-    is_late_for_session,
     merge_sessions,
     open_sessions,
 )
@@ -46,10 +45,6 @@ class SessionStage(WindowStage):
             **self.aggregation.state,
         }
         self.rows = StateRows({_SESSIONS: pl.List(pl.Struct(self._session))})
-
-    def is_late(self) -> pl.Expr:
-        """Behind the watermark by more than the allowed lateness."""
-        return is_late_for_session(EVENT_TIME, WATERMARK, self.lateness_ms)
 
     def advance(self, rows: pl.DataFrame, limits: Limits, store: KeyedRows) -> pl.DataFrame:
         """The sessions that close, by task, end and group."""

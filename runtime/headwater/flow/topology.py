@@ -14,7 +14,16 @@ from headwater.flow.grouping import rekey_needed
 from headwater.flow.nullable import nullable_columns
 from headwater.flow.plan import NO_GROUND, Ground, Plan
 from headwater.flow.stage import Columns, Defaults, refused, unknown_column
-from headwater.product import AggregateStep, Flow, Latest, Rekey, Step
+from headwater.product import (
+    AggregateStep,
+    Flow,
+    Late,
+    Latest,
+    Rekey,
+    StatefulStep,
+    Step,
+    WindowedAggregate,
+)
 
 SUFFIX: Final = ".repartition"
 Typed = tuple[Columns | None, Defaults | None]
@@ -74,12 +83,54 @@ def sections_of(
 def _with_rekeys(steps: Sequence[Step], key: tuple[str, ...]) -> Iterator[Step]:
     """The steps, and a rekey of its name before each that groups by other columns than the key."""
     for step in steps:
-        if isinstance(step, AggregateStep) and (columns := rekey_needed(step, key)) is not None:
+        if isinstance(step, AggregateStep | Late) and (columns := rekey_needed(step, key)):
             yield Rekey(step.name, step.origin, columns)
             key = columns
         elif isinstance(step, Rekey):
             key = step.columns
         yield step
+
+
+def with_shared_topics(flows: Mapping[str, Flow], sections: Sequence[Section]) -> Sequence[Section]:
+    """The sections of a product, where late rows are those of the topic their windows read.
+
+    `flows` by output. In a topic of their own the rows of several writers would stand in another
+    order: a row might be late there and not here, and be in no output.
+    Raises DeclarationError where several outputs have such windows, each with a topic of its own.
+    """
+    found: list[Section] = []
+    for output, flow in flows.items():
+        own = [each for each in sections if each.output == output]
+        twins = [other for other in flows if len(own) > 1 and _is_late_for(flow, flows[other])]
+        if len(twins) > 1:
+            (step,) = (each for each in flow.steps if isinstance(each, Late))
+            text = (
+                f"{' and '.join(twins)} have its windows, each behind a repartition topic of its "
+                "own where other rows may be late; publish the late rows of one of them, and the "
+                "other from a product of its own"
+            )
+            raise refused(step, "LATE_OF_SEVERAL", text)
+        for twin in twins:
+            source = next(each.source for each in reversed(sections) if each.output == twin)
+            own = [replace(own[-1], source=source)]
+        found += own
+    return found
+
+
+def _is_late_for(flow: Flow, other: Flow) -> bool:
+    """Whether a flow has the late rows of the windows of another."""
+    for place, step in enumerate(flow.steps):
+        if isinstance(step, Late) and flow.stream is other.stream:
+            front, windows = other.steps[:place], other.steps[place : place + 1]
+            return front == flow.steps[:place] and any(_is_of(step, each) for each in windows)
+    return False
+
+
+def _is_of(step: Late, windows: Step) -> bool:
+    return isinstance(windows, WindowedAggregate) and (
+        (windows.key, windows.windows, windows.allowed_lateness)
+        == (step.key, step.windows, step.allowed_lateness)
+    )
 
 
 def nullable_of(sections: Sequence[Section]) -> Mapping[str, str]:
@@ -99,10 +150,11 @@ def _moved(step: Rekey, plan: Plan) -> tuple[Columns, RepartitionRows]:
     for name in columns.keys() & LINEAGE.keys():
         text = f"the name {name} is Headwater's own column; choose another"
         raise refused(step, "RESERVED_NAME", text)
-    for stage in plan.stateful:
-        if not isinstance(stage.step, Latest):
+    for each in plan.flow.steps:
+        if isinstance(each, Late | StatefulStep) and not isinstance(each, Latest):
+            what = "late rows" if isinstance(each, Late) else "state"
             text = (
-                f"comes behind {stage.step.name}, which has state; publish what comes out of that,"
+                f"comes behind {each.name}, which has {what}; publish what comes out of that,"
                 " and go on in a product that reads it"
             )
             raise refused(step, "BEHIND_STATE", text)

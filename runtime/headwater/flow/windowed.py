@@ -6,7 +6,7 @@ stood at that record (`flow.windows`). So what comes out does not depend on wher
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Final, get_args
 
@@ -29,16 +29,23 @@ from headwater.flow.grouping import (
 )
 from headwater.flow.stage import Around, Columns, Processed, Stage, Surrounded, refused
 from headwater.flow.stateful import Batch, KeyedRows, StatefulStage
-from headwater.flow.windows import WINDOW_END, WINDOW_START, assign, has_window, is_late
+from headwater.flow.windows import (
+    WINDOW_END,
+    WINDOW_START,
+    assign,
+    has_window,
+    is_late,
+    is_late_for_all,
+)
 from headwater.model import Code
-from headwater.product import WindowedAggregate
+from headwater.product import Late, WindowedAggregate
 from headwater.product.durations import duration_ms
 from headwater.product.steps import Emission, LatePolicy
 from headwater.product.windows import LONGEST_MS, SessionWindows, TimeWindows, windows_mistakes
 
 BOUND: Final = pl.Datetime("ms", "UTC")
 _BOUNDS: Final = (WINDOW_START, WINDOW_END)
-_NO_TIME: Final = "has no event time between the years 21 and 9979, so it is in no window"
+NO_TIME: Final = "has no event time between the years 21 and 9979, so it is in no window"
 _LATE: Final = "came when every window it is in had closed"
 
 Limits = Mapping[int, int]
@@ -46,21 +53,20 @@ Limits = Mapping[int, int]
 """
 
 
-def check_windows(step: WindowedAggregate) -> None:
+def check_windows(step: WindowedAggregate | Late) -> None:
     """Raises DeclarationError for what is wrong with the windows of a step, whatever the rows."""
     for mistake in windows_mistakes(step.windows):
         raise refused(step, "INVALID_STEP", mistake)
-    lateness = _lateness_ms(step.allowed_lateness)
+    lateness = lateness_ms(step.allowed_lateness)
     if lateness is None or lateness > LONGEST_MS:
         text = f"allowed_lateness={step.allowed_lateness!r} is no duration up to ten years"
         raise refused(step, "INVALID_STEP", f"{text}; write such as '0s' or '5m'")
-    for name, given, known in (
-        ("emit", step.emit, get_args(Emission)),
-        ("late", step.late, get_args(LatePolicy)),
-    ):
-        if given not in known:
-            text = f"{name}={given!r} is none of {', '.join(map(repr, known))}"
-            raise refused(step, "INVALID_STEP", text)
+    _check_word(step, "late", step.late, get_args(LatePolicy))
+
+
+def check_telling(step: WindowedAggregate) -> None:
+    """Raises DeclarationError for what is wrong with how the windows of a step are told."""
+    _check_word(step, "emit", step.emit, get_args(Emission))
     if isinstance(step.windows, SessionWindows) and step.emit != "on_close":
         text = "what a session holds is known when it closes; declare emit='on_close'"
         raise refused(step, "INVALID_STEP", text)
@@ -70,11 +76,21 @@ def check_windows(step: WindowedAggregate) -> None:
             raise refused(step, "COLUMN_CLASH", text)
 
 
+def _check_word(
+    step: WindowedAggregate | Late, name: str, given: object, known: Sequence[object]
+) -> None:
+    if given not in known:
+        text = f"{name}={given!r} is none of {', '.join(map(repr, known))}"
+        raise refused(step, "INVALID_STEP", text)
+
+
 class WindowStage(StatefulStage):
     """What all kinds of windows have in common: which rows are sound, and what comes out.
 
     Raises DeclarationError when the step cannot run on these columns.
     """
+
+    needs_event_time = True
 
     def __init__(
         self, step: WindowedAggregate, given: Columns, stream_key: tuple[str, ...]
@@ -84,7 +100,8 @@ class WindowStage(StatefulStage):
         self.stream_key = stream_key
         self.aggregation: Final = aggregation_of(step, given, stream_key)
         self.groups: Final = {name: given[name] for name in step.key}
-        self.lateness_ms: Final = _lateness_ms(step.allowed_lateness) or 0
+        self.lateness_ms: Final = lateness_ms(step.allowed_lateness) or 0
+        self._is_late = is_late_for_all(step.windows, EVENT_TIME, WATERMARK, self.lateness_ms)
         self._lifting: Stage = Lifting(step, self.aggregation)
 
     def surrounded(self, around: Around) -> "WindowStage":
@@ -100,23 +117,22 @@ class WindowStage(StatefulStage):
     def run(self, frame: pl.DataFrame, batch: Batch, store: KeyedRows) -> Processed:
         """The windows that close, or a row for each row and window it changes."""
         names = dict.fromkeys([*self.groups, *self.aggregation.reads])
-        refusals = [
-            (self.aggregation.beyond(), Code.NUMBER_TOO_LARGE, TOO_LARGE),
-            (~has_window(EVENT_TIME), Code.NO_EVENT_TIME, _NO_TIME),
-        ]
+        refusals = [(~has_window(EVENT_TIME), Code.NO_EVENT_TIME, NO_TIME)]
         if self.step.late == "dead-letter":
-            refusals.append((self.is_late(), Code.LATE, _LATE))
+            refusals.append((self._is_late, Code.LATE, _LATE))
         given = event_rows(frame, batch, [*names])
         rows, quarantined = sorted_out(self.step, given, refusals)
-        in_time = rows.filter(~self.is_late())
+        timely = rows.filter(~self._is_late)  # of late ones no more is asked: each row has one fate
+        too_large = [(self.aggregation.beyond(), Code.NUMBER_TOO_LARGE, TOO_LARGE)]
+        in_time, larger = sorted_out(self.step, timely, too_large)
         lifted = run_without_guilty(self._lifting, in_time)
         limits = self._limits(given, batch)
         states = lifted.frame if lifted.frame.height else self.aggregation.lift(in_time.clear())
         told = self.advance(states, limits, store)
         if ROW not in told.columns:
             told = told.with_columns(pl.lit(batch.no_row, dtype=ROW_TYPE).alias(ROW))
-        late = rows.height - in_time.height
-        quarantined += lifted.quarantined
+        late = rows.height - timely.height
+        quarantined += [*larger, *lifted.quarantined]
         return Processed(self._told(told), quarantined, {self.step.name: late} if late else {})
 
     def stand_ins(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -125,10 +141,6 @@ class WindowStage(StatefulStage):
             pl.lit(0, dtype=pl.Int64).alias(name) for name in (EVENT_TIME, OFFSET, *_BOUNDS)
         )
         return self._told(self.aggregation.lift(rows))
-
-    @abstractmethod
-    def is_late(self) -> pl.Expr:
-        """Whether a row came when every window it is in had closed."""
 
     @abstractmethod
     def advance(self, rows: pl.DataFrame, limits: Limits, store: KeyedRows) -> pl.DataFrame:
@@ -169,11 +181,6 @@ class TimeWindowStage(WindowStage):
         by = {WINDOW_START: pl.Int64(), **dict(sorted(self.groups.items()))}
         self.states: Final = GroupStates(self.aggregation, by)
         self.keys = self.states.stored_by
-
-    def is_late(self) -> pl.Expr:
-        """Late for the last window it is in."""
-        last = pl.col(EVENT_TIME) // self.every_ms * self.every_ms + self.size_ms
-        return (last + self.lateness_ms <= pl.col(WATERMARK)).fill_null(value=False)
 
 
 class ChangingWindows(TimeWindowStage):
@@ -341,5 +348,6 @@ def _tasks(task: int, keys: pl.Series) -> pl.Series:
     return pl.repeat(task, len(keys), dtype=pl.Int64, eager=True)
 
 
-def _lateness_ms(text: object) -> int | None:
+def lateness_ms(text: object) -> int | None:
+    """An allowed lateness in milliseconds; None for what is none."""
     return 0 if text == "0s" else duration_ms(text)

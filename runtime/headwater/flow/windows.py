@@ -21,7 +21,7 @@ from typing import Final
 
 import polars as pl
 
-from headwater.product.windows import LONGEST_MS, TimeWindows
+from headwater.product.windows import LONGEST_MS, SessionWindows, TimeWindows, Windows
 
 WINDOW_START: Final = "window_start"
 WINDOW_END: Final = "window_end"
@@ -110,6 +110,14 @@ def stream_times(times: pl.Series, partitions: pl.Series, before: Mapping[int, i
 def is_late(watermark: str, lateness_ms: int) -> pl.Expr:
     """Whether an assigned row is late for its time window: it had closed at the row's watermark."""
     return _closed(lateness_ms, pl.col(watermark))
+
+
+def is_late_for_all(windows: Windows, time: str, watermark: str, lateness_ms: int) -> pl.Expr:
+    """Whether a row came when every window it is in had closed: the last of them, by its start."""
+    if isinstance(windows, SessionWindows):
+        return is_late_for_session(time, watermark, lateness_ms)
+    last = pl.col(time) // windows.every_ms * windows.every_ms + windows.size_ms
+    return (last + lateness_ms <= pl.col(watermark)).fill_null(value=False)
 
 
 def is_late_for_session(time: str, watermark: str, lateness_ms: int) -> pl.Expr:

@@ -18,6 +18,7 @@ from headwater.product.steps import (
     Join,
     JoinAsof,
     JoinKind,
+    Late,
     LatePolicy,
     Latest,
     Map,
@@ -224,7 +225,7 @@ class Windowed:
     windows: Windows
     allowed_lateness: str
     emit: Emission
-    late: LatePolicy
+    late_policy: LatePolicy
 
     def agg(self, **aggregates: Aggregate) -> Flow:
         """The columns of the group, `window_start`, `window_end` and the aggregates.
@@ -241,6 +242,24 @@ class Windowed:
             self.windows,
             self.allowed_lateness,
             self.emit,
-            self.late,
+            self.late_policy,
+        )
+        return flow._then(step)  # noqa: SLF001 - as above
+
+    def late(self) -> Flow:
+        """The rows that come when every window of theirs has closed, as they were grouped.
+
+        They are those that `agg` of the same windows drops and counts: each row is in a window or
+        here. Publish them to a port of their own; behind them come steps that look at one row at a
+        time, and joins.
+        """
+        flow = self.grouped.flow
+        step = Late(
+            flow._name("late"),  # noqa: SLF001 - a step of its flow
+            caller(),
+            self.grouped.key,
+            self.windows,
+            self.allowed_lateness,
+            self.late_policy,
         )
         return flow._then(step)  # noqa: SLF001 - as above

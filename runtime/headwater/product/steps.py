@@ -226,6 +226,21 @@ class WindowedAggregate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Late:
+    """Keeps the rows that come when every window of theirs has closed, and no others.
+
+    The windows are those of a `WindowedAggregate` of the same fields, which lets such rows go.
+    """
+
+    name: str
+    origin: Origin
+    key: tuple[str, ...]
+    windows: Windows
+    allowed_lateness: str
+    late: LatePolicy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class JoinAsof:
     """Adds columns of a versioned table's row that was valid at the event time of the record.
 
@@ -259,4 +274,4 @@ AggregateStep = RunningAggregate | WindowedAggregate
 """Steps that turn the rows of a group into aggregates."""
 StatefulStep = Latest | Dedupe | AggregateStep | Process
 """Steps that have state."""
-Step = RowLocalStep | TableJoin | StatefulStep | Rekey
+Step = RowLocalStep | TableJoin | StatefulStep | Rekey | Late
