@@ -11,6 +11,7 @@ import polars as pl
 from headwater.flow.join import TableStage
 from headwater.flow.stage import Stage
 from headwater.flow.stateful import StatefulStage
+from headwater.flow.stream_join import StreamJoinStage
 from headwater.product import (
     Filter,
     Map,
@@ -31,7 +32,7 @@ def nullable_columns(stages: Sequence[Stage | StatefulStage | TableStage]) -> Ma
     """The columns that come out null where a left join finds nothing, with the join's name."""
     found: dict[str, str] = {}
     for stage in stages:
-        if isinstance(stage, TableStage):
+        if isinstance(stage, TableStage | StreamJoinStage):
             if stage.step.how == "left":
                 found |= dict.fromkeys(stage.names.values(), stage.step.name)
             continue
