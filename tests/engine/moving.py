@@ -266,8 +266,7 @@ class MovingWorld(World):
             assert len(told) == 1, f"source {source} is at {told}"
 
     def _read_to(self, task: int) -> int:
-        found = {p.index: at for p, at in self.moved_positions().items()}
-        return found.get(task, 0)
+        return {p.index: at for p, at in self.moved_positions().items()}.get(task, 0)
 
     def moved(self) -> list[Row]:
         """The committed records of the repartition topic, partition by partition."""

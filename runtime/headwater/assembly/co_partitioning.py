@@ -9,11 +9,14 @@ from headwater.ports import Topics
 
 
 def co_partitioned(loaded: LoadedProduct) -> Sequence[Sequence[str]]:
-    """Each input that feeds steps with state, with the changelogs of those steps."""
+    """Each input that feeds steps with state, with the changelogs of those steps.
+
+    And the two inputs of each join of streams.
+    """
     groups: dict[str, list[str]] = {}
     for changelog, source in changelogs(loaded).items():
         groups.setdefault(source, [source]).append(changelog)
-    return list(groups.values())
+    return [*groups.values(), *([left.topic, right.topic] for left, right in loaded.joined)]
 
 
 def require_co_partitioning(loaded: LoadedProduct, topics: Topics) -> None:

@@ -28,6 +28,7 @@ from headwater.product import (
     StatefulStep,
     Step,
     Stream,
+    StreamJoin,
     TableJoin,
     WindowedAggregate,
     WithColumns,
@@ -180,6 +181,16 @@ def _join(step: TableJoin) -> str:
     return f"{step.table.topic} by {step.on}, {within} {how}"
 
 
+def _stream_join(step: StreamJoin) -> str:
+    taken = ", ".join(f"{old} as {new}" for old, new in (step.columns or {}).items())
+    wait = f", open for {step.allowed_lateness} more" if step.allowed_lateness != "0s" else ""
+    through = "".join(f" {each.name} ({_does(each)})," for each in step.right_steps)
+    return (
+        f"{step.right.contract_name} by key,{through} within {step.within}{wait}"
+        f" ({step.how}): {taken or 'all columns'}"
+    )
+
+
 def _does(step: Step) -> str:
     match step:
         case Map() | MapEvents():
@@ -204,6 +215,8 @@ def _keeps(step: StatefulStep) -> str:
             return _aggregates(step)
         case Dedupe():
             return f"one row of each {', '.join(step.key)} within {step.within}"
+        case StreamJoin():
+            return _stream_join(step)
         case Process():
             timers = "" if step.on_timer is None else f", {_called(step.on_timer)} on timers"
             return f"{_called(step.function)} with a {step.state.__name__} per key{timers}"

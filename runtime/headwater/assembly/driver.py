@@ -24,6 +24,7 @@ from headwater.engine import (
     Stores,
     Task,
     Work,
+    join_tasks,
 )
 from headwater.engine.dead_letters import PREFIX
 from headwater.errors import DeclarationError, Problem
@@ -123,12 +124,13 @@ class ProductDriver:
         self.check_row_local(by_topic)
         frames = {topic: [self._nothing(topic)] for topic in self.loaded.outputs}
         stores = stores_in_memory(self.loaded)
+        tasks = self._tasks(stores)
         dead_letters: list[DeadLetter] = []
         violations: list[RuleViolation] = []
         late: Counter[str] = Counter()
         for topic, given in by_topic.items():
             values = self._values(topic, given)
-            for work in self._works(topic, values, stores):
+            for work in self._works(topic, values, tasks, stores):
                 for publication in work.publications:
                     if publication.topic not in self._readers:
                         continue  # on its way to another section
@@ -140,12 +142,18 @@ class ProductDriver:
         joined = {topic: pl.concat(parts) for topic, parts in frames.items()}
         return Outcome(self.loaded.name, joined, dead_letters, violations, late)
 
-    def _works(self, topic: str, values: Sequence[bytes | None], stores: Stores) -> Iterator[Work]:
+    def _works(
+        self,
+        topic: str,
+        values: Sequence[bytes | None],
+        tasks: Mapping[str, Task],
+        stores: Stores,
+    ) -> Iterator[Work]:
         """The records of an input, then its end: data that ends closes what is open.
 
         Behind them what goes on through repartition topics, which ends likewise.
         """
-        task, records = self._task(topic, stores), _records(topic, values)
+        task, records = tasks[topic], _records(topic, values)
         works = [task.process(records)]
         if task.watermarks is not None and not task.is_internal:
             stores.keep()
@@ -155,7 +163,7 @@ class ProductDriver:
         yield from works
         for repartition in self.loaded.repartitions:
             if moved := list(_moved(works, repartition)):
-                yield from self._works(repartition, moved, stores)
+                yield from self._works(repartition, moved, tasks, stores)
 
     def table(self, topic: str, rows: pl.DataFrame | Sequence[Event]) -> None:
         """Let a table hold exactly these rows from now on; of a key the last counts.
@@ -189,16 +197,15 @@ class ProductDriver:
         The steps behind a change of key are proven as their rows come.
         """
         for section in self.loaded.sections:
-            stream = self.loaded.output(section.output).flow.stream
+            stream = section.stream
             if section.source is None and stream.topic in inputs:
                 values = self._values(stream.topic, inputs[stream.topic])
                 place = self.loaded.streams()[stream.topic].index(stream)
                 frame = self._decoders[stream.topic].decode(values).frames[place]
-                plan = self.loaded.plans[section.sink]
                 name = self.loaded.inputs[stream.contract_name].event_time
                 tasks = pl.repeat(0, len(values), dtype=pl.Int64, eager=True)
                 batch = Batch(tasks, times=event_times(len(values), [frame], [name]))
-                check_row_local(plan, frame, batch, max_rows=max(frame.height, 1))
+                check_row_local(section.plan, frame, batch, max_rows=max(frame.height, 1))
 
     def _by_topic(self, inputs: Inputs | Mapping[str, Inputs]) -> Mapping[str, Inputs]:
         topics = list(self._decoders)
@@ -206,7 +213,8 @@ class ProductDriver:
         unknown = sorted(by_topic.keys() - set(topics))
         if unknown or (by_topic is not inputs and len(topics) > 1):
             raise _bad_input(f"{self.loaded.name} reads {', '.join(topics)}; give events by topic")
-        return by_topic
+        joined = {each.stream.topic for pair in self.loaded.joined for each in pair}
+        return {**by_topic, **dict.fromkeys(sorted(joined - by_topic.keys()), ())}
 
     def _decoder(self, streams: Sequence[Stream]) -> TopicDecoder:
         contracts = [self.loaded.inputs[each.contract_name] for each in streams]
@@ -258,23 +266,30 @@ class ProductDriver:
                 into[row] = value
         return into
 
+    def _tasks(self, stores: Stores) -> dict[str, Task]:
+        topics = [*self._decoders, *self.loaded.repartitions]
+        found = {topic: self._task(topic, stores) for topic in topics}
+        for left, right in self.loaded.joined:
+            join_tasks(left.output, found[left.topic], found[right.topic])
+        return found
+
     def _task(self, topic: str, stores: Stores) -> Task:
         letters = LetterWriter(f"{self.loaded.name}.dead-letters")
         if (sections := self.loaded.repartitions.get(topic)) is not None:
-            origin = self.loaded.output(sections[0].output).flow.stream.topic
             routes = [self._route(each, 0, stores) for each in sections]
             rows = cast("RepartitionRows", sections[0].reads)  # who has a source has what it reads
+            origin = sections[0].stream.topic
             return SectionTask(rows, routes, origin=origin, sources=1, dead_letters=letters)
         routes = [
             self._route(section, place, stores)
             for place, stream in enumerate(self.loaded.streams()[topic])
             for section in self.loaded.sections
-            if section.source is None and self.loaded.output(section.output).flow.stream is stream
+            if section.source is None and section.stream is stream
         ]
         return Task(self._decoders[topic], routes, dead_letters=letters)
 
     def _route(self, section: Section, place: int, stores: Stores) -> Route:
-        plan = self.loaded.plans[section.sink]
+        plan = section.plan
         held = stores.of(section.output, [stage.step.name for stage in plan.stateful])
         plan = plan.with_stores({each.step: each.store for each in held})
         encoder: Encoder | Repartition

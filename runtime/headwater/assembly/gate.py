@@ -15,6 +15,7 @@ from headwater.assembly.project import (
     held_tables,
     plan_between,
     product_files,
+    streams_of,
     told,
 )
 from headwater.assembly.root import SCHEMAS
@@ -217,17 +218,17 @@ class Gate:
         tables = held_tables(product, contracts, problems)
         for output in product.outputs:
             if _reads(output, stream):
-                source = contracts.get(output.flow.stream.contract_name)
                 target = self._version(output.topic, output.contract)
-                plan_between(output, source, target, problems, tables)
+                plan_between(output, contracts, target, problems, tables)
         return list(told(problems).problems)
 
 
 def _reads(output: Output, stream: Stream) -> bool:
-    """Whether a flow begins with a stream, or joins it as a table."""
+    """Whether a flow is made of a stream, or joins it as a table."""
     steps = output.flow.steps
     joins = (step for step in steps if isinstance(step, TableJoin))
-    return output.flow.stream is stream or any(step.table.source is stream for step in joins)
+    read = [*streams_of(output.flow), *(step.table.source for step in joins)]
+    return any(each is stream for each in read)
 
 
 def require_sound_changes(loaded: Iterable[LoadedProduct]) -> None:

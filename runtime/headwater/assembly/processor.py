@@ -153,8 +153,12 @@ class Processor:
         return {topic: count for topic, count in found.items() if count is not None}
 
     def _moved_partitions(self, repartition: str) -> int:
-        """As many as there are; a new one has those of the tables behind it, else of the inputs."""
+        """As many as there are; a new one has those of what is joined there, else of the inputs."""
         beside = partitions_beside(self._loaded, repartition, self._topics)
+        for left, right in self._loaded.joined:
+            if repartition in {left.topic, right.topic}:
+                others = {left.topic, right.topic} - {repartition}
+                beside = beside or self._topics.partitions(others.pop())
         return self._topics.partitions(repartition) or beside or max(self._partitions.values())
 
     def _own_topics(self) -> Iterator[TopicSettings]:

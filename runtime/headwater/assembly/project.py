@@ -5,7 +5,7 @@ Collects every mistake before it gives up.
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,7 +38,17 @@ from headwater.flow import (
 )
 from headwater.flow.stage import Around
 from headwater.flow.topology import UNTYPED
-from headwater.product import DataProduct, Map, Origin, Output, Stream, Table, TableJoin
+from headwater.product import (
+    DataProduct,
+    Flow,
+    Map,
+    Origin,
+    Output,
+    Stream,
+    StreamJoin,
+    Table,
+    TableJoin,
+)
 from headwater.product.names import (
     MAX_TOPIC_LENGTH,
     PRODUCT_NAME,
@@ -55,9 +65,8 @@ class LoadedProduct:
 
     `inputs` by the contract's name: the topic that is read, be it as a table, or a type of event
     where a topic has several. `tables` by topic, with the rows that all their joins look up.
-    `outputs` by topic; `plans` by the topic that their rows go to, an output or a repartition
-    topic; `sections` in the order of the data, those of an output together. `file` is its
-    product.py.
+    `outputs` by topic; `sections` in the order of the data, those of an output together. `file` is
+    its product.py.
     """
 
     product: DataProduct
@@ -65,9 +74,24 @@ class LoadedProduct:
     file: Path
     inputs: Mapping[str, Contract]
     outputs: Mapping[str, Contract]
-    plans: Mapping[str, Plan]
     tables: Tables = field(default_factory=dict)
     sections: Sequence[Section] = ()
+
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """By the topic that their rows go to; of the two sides of a join the right."""
+        return {section.sink: section.plan for section in self.sections}
+
+    @property
+    def joined(self) -> list[tuple[Section, Section]]:
+        """Left and right side of each join of two streams."""
+        ends = [each for each in self.sections if each.sink == each.output]
+        return [
+            (left, right)
+            for left in ends
+            for right in ends
+            if right.is_right and not left.is_right and left.output == right.output
+        ]
 
     @property
     def repartitions(self) -> dict[str, list[Section]]:
@@ -96,8 +120,12 @@ class LoadedProduct:
 
     def surrounded(self, around: Around) -> "LoadedProduct":
         """The same product with something around each run of a step."""
-        plans = {topic: plan.surrounded(around) for topic, plan in self.plans.items()}
-        return replace(self, plans=plans)
+        return self.with_plans(lambda plan: plan.surrounded(around))
+
+    def with_plans(self, made: Callable[[Plan], Plan]) -> "LoadedProduct":
+        """The same product with the plan that is made of each."""
+        sections = [replace(each, plan=made(each.plan)) for each in self.sections]
+        return replace(self, sections=sections)
 
     @property
     def samples(self) -> Path:
@@ -164,14 +192,12 @@ def complete(product: DataProduct, file: Path, root: Path | None = None) -> Load
         contract = _contract(root, output.topic, output.contract, output.origin, problems)
         if contract is not None:
             outputs[output.topic] = contract
-        source = inputs.get(output.flow.stream.contract_name)
-        sections += sections_between(output, source, contract, problems, tables)
+        sections += sections_between(output, inputs, contract, problems, tables)
     problems += _order_mistakes(product, inputs, sections)
     if problems:
         raise DeclarationError(list(dict.fromkeys(problems)))
     shared = with_shared_topics({each.topic: each.flow for each in product.outputs}, sections)
-    plans = {section.sink: section.plan for section in shared}
-    return LoadedProduct(product, root, file, inputs, outputs, plans, tables, shared)
+    return LoadedProduct(product, root, file, inputs, outputs, tables, shared)
 
 
 def held_tables(
@@ -310,32 +336,34 @@ def _order_mistakes(
 
 def plan_between(
     output: Output,
-    source: Contract | None,
+    inputs: Mapping[str, Contract],
     target: Contract | None,
     problems: list[Problem],
     tables: Tables = NO_TABLES,
 ) -> Plan | None:
     """The plan between two contracts, the last where the key changes; see `sections_between`."""
-    found = sections_between(output, source, target, problems, tables)
+    found = sections_between(output, inputs, target, problems, tables)
     return found[-1].plan if found else None
 
 
 def sections_between(
     output: Output,
-    source: Contract | None,
+    inputs: Mapping[str, Contract],
     target: Contract | None,
     problems: list[Problem],
     tables: Tables = NO_TABLES,
 ) -> list[Section]:
     """The sections between two contracts; without the target the flow is checked all the same.
 
-    None when there are mistakes, which are added to `problems`.
+    `inputs` are the contracts of the streams, by name. None when there are mistakes, which are
+    added to `problems`.
     """
-    if source is None:
+    if not all(stream.contract_name in inputs for stream in streams_of(output.flow)):
         return []
+    source = inputs[output.flow.stream.contract_name]
     try:
         typed = (target.columns, target.defaults) if target else UNTYPED
-        ground = Ground(source.key, tables, source.event_time)
+        ground = Ground(source.key, tables, source.event_time, inputs)
         sections = sections_of(output.flow, output.topic, source.columns, typed, ground)
     except DeclarationError as error:
         untyped = target is None
@@ -352,6 +380,12 @@ def sections_between(
             ]
         ]
     return sections
+
+
+def streams_of(flow: Flow) -> list[Stream]:
+    """The streams that a flow is made of, its own first."""
+    joins = (step for step in flow.steps if isinstance(step, StreamJoin))
+    return [flow.stream, *(step.right for step in joins)]
 
 
 def _misfits(output: Output, target: Contract, columns: Columns) -> list[str]:

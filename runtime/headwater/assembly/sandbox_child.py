@@ -11,7 +11,6 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -167,13 +166,11 @@ def _tasks(
 
 def _without_state(loaded: LoadedProduct) -> LoadedProduct:
     """What a step with state would drop is run here too: state must not leave its process."""
-    plans = {
-        topic: plan.with_stores(
+    return loaded.with_plans(
+        lambda plan: plan.with_stores(
             {stage.step.name: NoRows(stage.rows) for stage in plan.stateful}
         ).taking_all_as_late()
-        for topic, plan in loaded.plans.items()
-    }
-    return replace(loaded, plans=plans)
+    )
 
 
 class _AskingRegistry(MemoryRegistry):

@@ -11,38 +11,40 @@ from headwater.assembly.parking import (
 )
 from headwater.assembly.project import LoadedProduct
 from headwater.engine import StepStore, Stores, changelog_of
-from headwater.flow import Section
+from headwater.flow import Section, StatefulStage
 from headwater.state import KeyedStore, StoreSettings, TimeToLive
 
 
 def changelogs(loaded: LoadedProduct) -> dict[str, str]:
     """The changelog topics of a product, each with the topic whose partitions are its tasks."""
     return {
-        changelog_of(section.output, stage.step.name): source
-        for section, source in _sources(loaded)
-        for stage in loaded.plans[section.sink].stateful
+        changelog_of(section.output, stage.step.name): section.topic
+        for section, stage in _stateful(loaded)
     } | parked_changelogs(loaded)
 
 
-def _sources(loaded: LoadedProduct) -> Iterator[tuple[Section, str]]:
-    """The sections of a product, each with the topic it reads."""
+def _stateful(loaded: LoadedProduct) -> Iterator[tuple[Section, StatefulStage]]:
+    """The stages with state, each with its section; the sides of a join share that of the left."""
+    taken: set[tuple[str, str]] = set()
     for section in loaded.sections:
-        yield section, section.source or loaded.output(section.output).flow.stream.topic
+        for stage in section.plan.stateful:
+            if (name := (section.output, stage.step.name)) not in taken:
+                taken.add(name)
+                yield section, stage
 
 
 def stores_of(loaded: LoadedProduct, local: LocalStoresOf, changelog_id: ChangelogId) -> Stores:
     """The stores of all steps with state; `changelog_id` gives the id of a changelog topic."""
     held = []
-    for section, source in _sources(loaded):
-        for stage in loaded.plans[section.sink].stateful:
-            output, step = section.output, stage.step.name
-            life = stage.time_to_live
-            settings = StoreSettings(
-                changelog_id(changelog_of(output, step)),
-                time_to_live=None if life is None else TimeToLive(life.column, life.duration),
-            )
-            store = KeyedStore(stage.rows, local(output, step), settings)
-            held.append(StepStore(output, step, source, store))
+    for section, stage in _stateful(loaded):
+        output, step = section.output, stage.step.name
+        life = stage.time_to_live
+        settings = StoreSettings(
+            changelog_id(changelog_of(output, step)),
+            time_to_live=None if life is None else TimeToLive(life.column, life.duration),
+        )
+        store = KeyedStore(stage.rows, local(output, step), settings)
+        held.append(StepStore(output, step, section.topic, store))
     return Stores([*held, *parked_stores(loaded, local, changelog_id)])
 
 

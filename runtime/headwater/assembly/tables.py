@@ -43,7 +43,7 @@ def joined_inputs(loaded: LoadedProduct, table: Table) -> Iterator[str]:
     for section in loaded.sections:
         steps = section.plan.flow.steps
         if any(isinstance(step, TableJoin) and step.table is table for step in steps):
-            yield section.source or loaded.output(section.output).flow.stream.topic
+            yield section.topic
 
 
 def partitions_beside(loaded: LoadedProduct, topic: str, topics: Topics) -> int | None:

@@ -28,6 +28,7 @@ from headwater.engine import (
     Stores,
     TableTask,
     Task,
+    join_tasks,
 )
 from headwater.errors import DeclarationError, Problem, StartRefusedError
 from headwater.flow import Plan, Section
@@ -63,13 +64,14 @@ class TaskMaker:
         Raises StartRefusedError (TOO_MANY_PARTITIONS) as well.
         """
         found = {topic: self.task(streams[0]) for topic, streams in self.loaded.streams().items()}
-        return {**found, **{t: self._section(t, s) for t, s in self.loaded.repartitions.items()}}
+        found |= {t: self._section(t, s) for t, s in self.loaded.repartitions.items()}
+        for left, right in self.loaded.joined:
+            join_tasks(left.output, found[left.topic], found[right.topic])
+        return found
 
     def _section(self, topic: str, sections: Sequence[Section]) -> Task:
         """Run and encode the rows of a repartition topic."""
-        output = self.loaded.output(sections[0].output)
-        writer = next(each for each in self.loaded.sections if each.sink == topic)
-        read = writer.source or output.flow.stream.topic
+        read = next(each for each in self.loaded.sections if each.sink == topic).topic
         sources = self.repartitions.get(read) or self.topics.partitions(read) or 0
         if sources > MOST_SOURCES:
             raise StartRefusedError(
@@ -80,7 +82,7 @@ class TaskMaker:
         return SectionTask(
             cast("RepartitionRows", sections[0].reads),  # who has a source has what it reads
             [self._route(each, 0) for each in sections],
-            origin=output.flow.stream.topic,
+            origin=sections[0].stream.topic,
             sources=sources,
             dead_letters=self.letters,
         )
@@ -131,11 +133,11 @@ class TaskMaker:
         return [
             self._route(section, place)
             for section in self.loaded.sections
-            if section.source is None and self.loaded.output(section.output).flow.stream is stream
+            if section.source is None and section.stream is stream
         ]
 
     def _route(self, section: Section, place: int) -> Route:
-        output, plan = self.loaded.output(section.output), self.loaded.plans[section.sink]
+        output, plan = self.loaded.output(section.output), section.plan
         stores = self.stores.of(section.output, [each.step.name for each in plan.stateful])
         if stores:
             plan = plan.with_stores({each.step: each.store for each in stores})

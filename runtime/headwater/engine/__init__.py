@@ -6,6 +6,7 @@ from headwater.engine.commit_policy import CommitPolicy
 from headwater.engine.dead_letters import DeadLetterTail, LetterWriter, StoredLetter
 from headwater.engine.guard import Sandbox
 from headwater.engine.halting import OnIncompatible
+from headwater.engine.joining import join_tasks
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop
 from headwater.engine.outside import LoopSettings, Outside
@@ -63,6 +64,7 @@ __all__ = [
     "Watermarks",
     "Work",
     "changelog_of",
+    "join_tasks",
     "parked_rows",
     "publish",
     "require_equal_counts",

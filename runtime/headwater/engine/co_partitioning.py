@@ -23,7 +23,8 @@ def require_equal_counts(
             told = ", ".join(f"{topic} has {count}" for topic, count in counts.items())
             raise StartRefusedError(
                 f"{told} partitions, and partition i of each of them is one task: keys would not "
-                "meet; restore the count of the one that was changed, or publish to a new major",
+                "meet; restore the count of the one that was changed, or publish to a new major; "
+                "streams that differ are joined behind a .rekey() of one of them",
                 code="CO_PARTITIONING",
             )
 

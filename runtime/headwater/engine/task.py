@@ -30,7 +30,7 @@ from headwater.engine.repartition import PLACE, Repartition
 from headwater.engine.rulings import Rulings
 from headwater.engine.screening import MAX_RECORD_BYTES, screen, screen_keys
 from headwater.engine.selection import NoRecords, Selection
-from headwater.engine.watermarks import Standing, Watermarks
+from headwater.engine.watermarks import Standing, Watermarks, least
 from headwater.engine.work import Publication, Work, joined
 from headwater.errors import ResultRefusedError
 from headwater.flow import MAX_ROWS, NO_BATCH, Batch, Plan, check_row_local, event_times
@@ -117,6 +117,8 @@ class Task:
 
     def _take_routes(self, routes: Sequence[Route], dead_letters: LetterWriter) -> None:
         self._routes = routes
+        self.beside: dict[str, Watermarks] = {}
+        """Those of the input that a route's rows are joined with, by the route's topic."""
         self._asks = any(each.plan.asks_of_records for each in routes)
         self._dead_letters = dead_letters
         self._repartitions = [r.encoder for r in routes if isinstance(r.encoder, Repartition)]
@@ -229,7 +231,9 @@ class Task:
         """
         done = _Done([], [], rulings.violations, self.watermarks is not None)
         for route in self._routes:
-            processed = route.plan.process(frames[route.source], batch)
+            beside = self.beside.get(route.topic)
+            seen = batch if beside is None else least(batch, beside)
+            processed = route.plan.process(frames[route.source], seen)
             done.refused.extend(processed.quarantined)
             for step, rows in processed.late.items():
                 done.too_late[f"{route.topic}.{step}"] = rows

@@ -11,12 +11,13 @@ on the clock and on what this process holds, so the note keeps it: a restart rep
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import polars as pl
 
 from headwater.clock import Clock
+from headwater.flow import Batch
 from headwater.flow.windows import LATEST_MS
 from headwater.model import Partition, Positions
 
@@ -49,6 +50,8 @@ class Watermarks:
 
     def __init__(self, idle_after_s: float | None = None) -> None:
         self.idle_after_s: Final = idle_after_s
+        self.beside: list[Watermarks] = []
+        """Those of the inputs that this one is joined with."""
         self._committed: dict[int, Standing] = {}
         self._transaction: dict[int, Standing] = {}
         self._batch: dict[int, Standing] = {}
@@ -155,7 +158,10 @@ class Watermarks:
         others = _without(held, quiet)
         found: dict[int, Standing] = {}
         for task in sorted(quiet & held.keys()):
-            known = [mark for mark in (held[task].watermark, others) if mark is not None]
+            joined = [each.standing(task).watermark for each in self.beside]
+            least_joined = min((mark for mark in joined if mark is not None), default=None)
+            marks = (held[task].watermark, others, least_joined)
+            known = [mark for mark in marks if mark is not None]
             new = Standing(max(known, default=None), is_idle=True)
             if new != held[task]:
                 found[task] = new
@@ -223,6 +229,25 @@ class EventTimes:
         """The transaction never was, nor the batch."""
         for each in self._by_topic.values():
             each.aborted()
+
+
+def least(batch: Batch, other: Watermarks) -> Batch:
+    """A batch with the lesser of its own watermarks and those of another input of its tasks.
+
+    As that stands now: a batch is of one input, and the other does not move meanwhile. Null, and
+    not reached, where the other has none yet.
+    """
+    held = {task: other.standing(task).watermark for task in {*batch.tasks, *batch.reached}}
+    beside = batch.tasks.replace_strict(held, return_dtype=pl.Int64) if len(batch.tasks) else None
+    marks = pl.DataFrame({"own": batch.watermarks}).with_columns(beside=pl.lit(beside, pl.Int64))
+    both = pl.all_horizontal(pl.col("own", "beside").is_not_null())
+    found = marks.select(pl.when(both).then(pl.min_horizontal("own", "beside"))).to_series()
+    reached = {
+        task: min(mark, there)
+        for task, mark in batch.reached.items()
+        if (there := held[task]) is not None
+    }
+    return replace(batch, watermarks=found, reached=reached)
 
 
 def _greatest_so_far(times: pl.Series, start: int | None) -> pl.Series:

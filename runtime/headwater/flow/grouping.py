@@ -76,7 +76,7 @@ def event_rows(frame: pl.DataFrame, batch: Batch, names: Sequence[str]) -> pl.Da
 
 
 def sorted_out(
-    step: AggregateStep | Late, rows: pl.DataFrame, refusals: Sequence[tuple[pl.Expr, Code, str]]
+    step: Step, rows: pl.DataFrame, refusals: Sequence[tuple[pl.Expr, Code, str]]
 ) -> tuple[pl.DataFrame, list[Quarantine]]:
     """The rows that nothing refuses, and the others with the code and message of the first."""
     quarantined: list[Quarantine] = []

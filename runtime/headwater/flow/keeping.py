@@ -17,16 +17,16 @@ from headwater.flow.windowed import (
 from headwater.product import (
     Dedupe,
     Latest,
+    OneStreamStep,
     Process,
     RunningAggregate,
-    StatefulStep,
     WindowedAggregate,
 )
 from headwater.product.windows import TimeWindows
 
 
 def stateful_stage(
-    step: StatefulStep,
+    step: OneStreamStep,
     given: Columns | None,
     stream_key: tuple[str, ...],
     output: Columns | None = None,

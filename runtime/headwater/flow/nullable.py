@@ -12,6 +12,7 @@ from headwater.flow.join import TableStage
 from headwater.flow.late import LateStage
 from headwater.flow.stage import Stage
 from headwater.flow.stateful import StatefulStage
+from headwater.flow.stream_join import StreamJoinStage
 from headwater.product import (
     Filter,
     Map,
@@ -34,7 +35,7 @@ def nullable_columns(
     """The columns that come out null where a left join finds nothing, with the join's name."""
     found: dict[str, str] = {}
     for stage in stages:
-        if isinstance(stage, TableStage):
+        if isinstance(stage, TableStage | StreamJoinStage):
             if stage.step.how == "left":
                 found |= dict.fromkeys(stage.names.values(), stage.step.name)
             continue

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, cast
 
 import polars as pl
 
-from headwater.contract import ROW, ROW_TYPE, is_reserved
+from headwater.contract import ROW, ROW_TYPE, Contract, is_reserved
 from headwater.errors import DeclarationError, Problem
 from headwater.flow.annotations import annotations_read, check_function
 from headwater.flow.blame import run_without_guilty
@@ -29,6 +29,7 @@ from headwater.flow.stage import (
     refused,
 )
 from headwater.flow.stateful import NO_BATCH, Batch, StatefulStage, Stores, check_key
+from headwater.flow.stream_join import Sides, StreamJoinStage
 from headwater.model import Quarantine
 from headwater.product import (
     Filter,
@@ -43,6 +44,7 @@ from headwater.product import (
     Sql,
     StatefulStep,
     Step,
+    StreamJoin,
     TableJoin,
     WindowedAggregate,
 )
@@ -61,12 +63,15 @@ class Ground:
 
     `key` are the columns of the key that its records come under; `tables` are those it may join:
     behind a join of another nothing is checked. `event_time` is the field of its contract that
-    tells when something happened.
+    tells when something happened. `inputs` are the contracts of the streams that it may be joined
+    with, by name; `sides` is of a plan with such a join.
     """
 
     key: tuple[str, ...] = ()
     tables: Tables = field(default_factory=dict)
     event_time: str | None = None
+    inputs: Mapping[str, Contract] = field(default_factory=dict)
+    sides: Sides | None = None
 
 
 NO_GROUND: Final = Ground()
@@ -122,7 +127,11 @@ class Plan:
         if isinstance(step, StatefulStep):
             _refuse_behind(step, before, "has state")
             _refuse_behind_late(step, before)
-            stage = stateful_stage(step, self.columns, ground.key, output, defaults)
+            stage: StatefulStage
+            if isinstance(step, StreamJoin):
+                stage = StreamJoinStage(step, cast("Sides", ground.sides))  # sections give them
+            else:
+                stage = stateful_stage(step, self.columns, ground.key, output, defaults)
             if stage.needs_event_time:
                 _refuse_timeless(step, ground)
             return stage
@@ -265,6 +274,12 @@ def _refuse_behind(step: Step, before: Sequence[Step], does: str) -> None:
                 "those, and go on in a product that reads them"
             )
             raise refused(step, "BEHIND_WINDOW", text)
+        if isinstance(each, StreamJoin):
+            text = (
+                f"{does} behind {each.name}, whose rows are of two records, or come when nothing"
+                " was found; publish those, and go on in a product that reads them"
+            )
+            raise refused(step, "BEHIND_JOIN", text)
         if isinstance(each, Process) and each.on_timer is not None:
             text = (
                 f"{does} behind {each.name}, of which rows come when timers are due; publish "

@@ -1,6 +1,6 @@
 """The declaration of one data product. Collects inputs, outputs and every mistake; runs nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, get_args, overload
@@ -11,6 +11,7 @@ from headwater.product.durations import duration_ms
 from headwater.product.flow import Flow
 from headwater.product.names import (
     contract_mistake,
+    is_naming,
     port_name_mistake,
     product_name_mistake,
     topic_name_mistake,
@@ -27,6 +28,7 @@ from headwater.product.steps import (
     Table,
     TableJoin,
 )
+from headwater.product.stream_joins import stream_join_mistakes
 
 INVALID_NAME: Final = "INVALID_NAME"
 INVALID_VALUE: Final = "INVALID_VALUE"
@@ -287,6 +289,7 @@ class DataProduct:
             self._report("FOREIGN_FLOW", f"the flow of {topic} reads a stream of another product")
         joins = (step for step in flow.steps if isinstance(step, TableJoin))
         mistakes = [mistake for step in joins if (mistake := self._join_mistake(step))]
+        mistakes += stream_join_mistakes(flow, self._inputs)
         if mistakes:
             for mistake in mistakes:
                 self._report(INVALID_VALUE, mistake)
@@ -314,7 +317,7 @@ class DataProduct:
             return f"{step.name}: within is no duration; write such as '90s' or '2h'"
         if step.how not in get_args(JoinKind):
             return f"{step.name}: how={step.how!r} is neither 'left' nor 'inner'"
-        return None if _is_naming(step.columns) else f"{step.name}: {NAMING}"
+        return None if is_naming(step.columns) else f"{step.name}: {NAMING}"
 
     def _report(self, code: str, mistake: str | None) -> None:
         if mistake is not None:
@@ -346,18 +349,6 @@ def _contracts_mistake(contract: object, contracts: object) -> str | None:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
-
-
-def _is_naming(columns: object) -> bool:
-    """Whether it maps names to names, none of them twice; None takes all columns."""
-    if columns is None:
-        return True
-    if not isinstance(columns, Mapping) or not columns:
-        return False
-    names = [*columns.keys(), *columns.values()]
-    return all(isinstance(name, str) for name in names) and len(set(columns.values())) == len(
-        columns
-    )
 
 
 def _is_pair(value: object) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from headwater.product.aggregates import Aggregate
 from headwater.product.durations import duration_ms
@@ -30,6 +30,7 @@ from headwater.product.steps import (
     Sql,
     Step,
     Stream,
+    StreamJoin,
     Table,
     WindowedAggregate,
     WithColumns,
@@ -142,23 +143,79 @@ class Flow:
         """
         return self._then(Sql(self._name("sql"), caller(), statement))
 
+    @overload
     def join(
         self,
-        table: Table,
+        other: Table,
         *,
         on: str,
         columns: Mapping[str, str] | None = None,
         how: JoinKind = "left",
-    ) -> Flow:
-        """Add columns of the newest row of a table whose key equals the column `on`.
+    ) -> Flow: ...
 
-        `on` is the key of the stream, unless the table is a broadcast one. `columns` selects and
-        renames them, as {"year": "built"}; by default all but the key come.
-        A row that finds nothing is kept with nulls in them, or dropped with how="inner"; null
-        finds nothing. What a row finds depends on when the table's record arrived, as with
-        Kafka Streams' tables.
+    @overload
+    def join(
+        self,
+        other: Flow,
+        *,
+        within: str,
+        columns: Mapping[str, str] | None = None,
+        how: JoinKind = "left",
+        allowed_lateness: str = "0s",
+        late: LatePolicy = "drop",
+    ) -> Flow: ...
+
+    def join(  # noqa: PLR0913 - two signatures in one; each caller sees its own
+        self,
+        other: Table | Flow,
+        *,
+        on: str | None = None,
+        within: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        how: JoinKind = "left",
+        allowed_lateness: str = "0s",
+        late: LatePolicy = "drop",
+    ) -> Flow:
+        """Add columns of what a row finds in a table, or in another stream.
+
+        Of a table it is the newest row whose key equals the column `on`: the key of the stream,
+        unless the table is a broadcast one. What a row finds depends on when the table's record
+        arrived, as with Kafka Streams' tables.
+
+        Of a stream it is each row of the same key with an event time at most `within` ("10m") from
+        its own: one row for each pair, when the later of the two arrives. Both flows are joined on
+        the keys of their streams. A row is kept until the watermark, the lesser of both inputs', is
+        past its time by `within` and `allowed_lateness`; one that comes later is late: dropped and
+        counted, or a dead letter.
+
+        `columns` selects and renames what is added, as {"year": "built"}; by default all but the
+        key. A row that finds nothing is kept with nulls in them (of a stream, once nothing can come
+        any more), or dropped with how="inner"; null finds nothing.
+        Raises TypeError for arguments of a table with a stream, and the other way round.
         """
-        return self._then(Join(self._name("join"), caller(), table, on, columns, how))
+        if isinstance(other, Flow):
+            if on is not None:
+                message = "a stream is joined within a time, on the key of both: leave out on="
+                raise TypeError(message)
+            name = self._name("join")
+            steps = tuple(replace(each, name=f"{name}-{each.name}") for each in other.steps)
+            step: Step = StreamJoin(
+                name,
+                caller(),
+                other.stream,
+                steps,
+                str(within),
+                columns,
+                how,
+                allowed_lateness,
+                late,
+            )
+        else:
+            if within is not None or allowed_lateness != "0s" or late != "drop":
+                message = "a table has no time to be within; join a stream, or use join_asof()"
+                raise TypeError(message)
+            step = Join(self._name("join"), caller(), other, cast("str", on), columns, how)
+        return self._then(step)
 
     def join_asof(
         self,

@@ -4,6 +4,7 @@ A later major of a product is a product of its own beside it: `domain.product.v2
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 _PART: Final = r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*"
@@ -76,3 +77,14 @@ def contract_mistake(contract: object) -> str | None:
     if isinstance(contract, int) and not isinstance(contract, bool) and contract >= 1:
         return None
     return f"contract={contract!r} is no contract version; write the N of v<N>.avsc, from 1"
+
+
+def is_naming(columns: object) -> bool:
+    """Whether it maps names to names, none of them twice; None takes all columns."""
+    if columns is None:
+        return True
+    if not isinstance(columns, Mapping) or not columns:
+        return False
+    names = [*columns.keys(), *columns.values()]
+    is_text = all(isinstance(name, str) for name in names)
+    return is_text and len(set(columns.values())) == len(columns)

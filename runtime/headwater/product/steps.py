@@ -29,9 +29,9 @@ Others = Literal["refuse", "skip"]
 Emission = Literal["on_close", "on_change"]
 """When a window is told: once, when it closes, or with each row that changes it."""
 LatePolicy = Literal["drop", "dead-letter"]
-"""What becomes of a row all of whose windows have closed."""
+"""What becomes of a row that came too late to count anywhere."""
 JoinKind = Literal["left", "inner"]
-"""What becomes of a row that finds nothing in a table: nulls beside it, or dropped."""
+"""What becomes of a row that finds nothing on the other side: nulls beside it, or dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +258,25 @@ class JoinAsof:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StreamJoin:
+    """Pairs the rows of two streams that have one key and are at most `within` apart. It has state.
+
+    `right` and `right_steps` are the flow that is joined; `columns` maps its names to names in the
+    result, None for all but the key. The durations are texts.
+    """
+
+    name: str
+    origin: Origin
+    right: Stream
+    right_steps: tuple[Step, ...]
+    within: str
+    columns: Mapping[str, str] | None
+    how: JoinKind
+    allowed_lateness: str
+    late: LatePolicy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Rekey:
     """Sends each row, through a topic of the product's own, to the task of another key."""
 
@@ -272,6 +291,8 @@ TableJoin = Join | JoinAsof
 """Steps that look a row up in a table."""
 AggregateStep = RunningAggregate | WindowedAggregate
 """Steps that turn the rows of a group into aggregates."""
-StatefulStep = Latest | Dedupe | AggregateStep | Process
+OneStreamStep = Latest | Dedupe | AggregateStep | Process
+"""Steps with state that look at one stream."""
+StatefulStep = OneStreamStep | StreamJoin
 """Steps that have state."""
 Step = RowLocalStep | TableJoin | StatefulStep | Rekey | Late
