@@ -44,6 +44,7 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
         "name": product.name,
         "owner": product.owner,
         "snapshot": {"every": snapshot.every, "mode": snapshot.mode} if snapshot else None,
+        **({"keep_order": True} if product.dead_letters.keep_order else {}),
         "inputs": [
             _input(stream, loaded.inputs[stream.contract_name]) for stream in product.inputs
         ],

@@ -31,6 +31,8 @@ def _show(description: dict[str, Any]) -> None:
     print(f"{description['name']}, owned by {description['owner']}")
     if description["snapshot"]:
         print("snapshot: every {every}, mode {mode}".format(**description["snapshot"]))
+    if "keep_order" in description:
+        print("dead letters: in order; later records of their keys wait for them")
     for source in description["inputs"]:
         typed = f"type {source['type']} of " if "type" in source else ""
         print("reads: {0}{topic}, contract v{contract}, from {start}".format(typed, **source))

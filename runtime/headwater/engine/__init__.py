@@ -9,6 +9,7 @@ from headwater.engine.halting import OnIncompatible
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop
 from headwater.engine.outside import LoopSettings, Outside
+from headwater.engine.parking import ParkingTask, parked_rows
 from headwater.engine.purging import Purging
 from headwater.engine.repartition import Repartition
 from headwater.engine.restoring import Restoring, StateSources
@@ -40,6 +41,7 @@ __all__ = [
     "LoopSettings",
     "OnIncompatible",
     "Outside",
+    "ParkingTask",
     "Publication",
     "Purging",
     "Repartition",
@@ -61,6 +63,7 @@ __all__ = [
     "Watermarks",
     "Work",
     "changelog_of",
+    "parked_rows",
     "publish",
     "require_equal_counts",
 ]
