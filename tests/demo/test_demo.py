@@ -6,18 +6,30 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from tests.products import batch
 
 from headwater import embedded
+from headwater.adapters.kafka.reader import KafkaLogReader
+from headwater.adapters.kafka.topics import KafkaTopics
+from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.addresses import resolve
+from headwater.assembly.flights import aircraft, data_directory, departures, observations
 from headwater.assembly.tour import ways_to_read
-from headwater.config import load_settings
+from headwater.config import Settings, load_settings
+from headwater.contract import Decoder, load_contract
+from headwater.flow import ROW
+from headwater.model import Partition
 
 ROOT = Path(__file__).parents[2]
 DEPARTED, CANCELLED = 328_521, 8_255  # of the 336,776 flights of 2013
+OTHERS = ("operations.route-punctuality", "experience.weather-delays", "fleet.utilisation")
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -38,7 +50,7 @@ def headwater(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project with the two products; its stack ends with the tests."""
+    """A project with the products of this repository; its stack ends with the tests."""
     folder = tmp_path_factory.mktemp("demo")
     for part in ("products", "schemas"):
         shutil.copytree(ROOT / part, folder / part)
@@ -94,3 +106,53 @@ def test_register_tells_what_was_published_already(folder: Path) -> None:
     """Registering is idempotent and shows ids and versions."""
     done = headwater(folder, "register", "operations.cancellations", "--format", "json")
     assert json.loads(done.stdout)
+
+
+class Logs:
+    """What a read_committed reader sees of the topics of a project."""
+
+    def __init__(self, folder: Path) -> None:
+        self._schemas = folder / "schemas"
+        self._settings: Settings = resolve(load_settings(folder, {}), folder)
+        self._topics = KafkaTopics(self._settings.kafka)
+
+    def read(self, topic: str, version: int) -> pl.DataFrame:
+        """Every event of a log."""
+        ends = self._topics.ends(topic)
+        return self._events(topic, version, {each: (0, end) for each, end in ends.items()})
+
+    def watermark(self) -> datetime:
+        """How far event time came in all partitions of the departures: they are fed in order."""
+        topic = "operations.departures"
+        last = {each: (end - 1, end) for each, end in self._topics.ends(topic).items()}
+        found = self._events(topic, 1, last)["sched_dep"]
+        assert found.len() == len(last)
+        return found.min()  # type: ignore[return-value]  # of a column of times
+
+    def _events(
+        self, topic: str, version: int, ranges: dict[Partition, tuple[int, int]]
+    ) -> pl.DataFrame:
+        with (
+            closing(SchemaRegistry(self._settings.registry)) as registry,
+            closing(KafkaLogReader(self._settings.kafka)) as reader,
+        ):
+            decoder = Decoder(load_contract(self._schemas, topic, version), registry.schema)
+            parts = reader.read(ranges, max_records=20_000)
+            return pl.concat([decoder.decode(each.values).frame.drop(ROW) for each in parts])
+
+
+@pytest.mark.usefixtures("visited")
+def test_all_products_make_of_the_year_what_a_batch_computation_does(folder: Path) -> None:
+    """But for windows that are still open at the end: event time has not passed them."""
+    headwater(folder, "run", *OTHERS, "--until-end")
+    directory, logs = data_directory(), Logs(folder)
+    flights = departures(directory)
+    wanted = batch.departure_delays(flights, aircraft(directory))
+    batch.assert_delays(logs.read("operations.departure-delays", 2), wanted)
+    wanted = batch.weather_delays(flights, observations(directory))
+    batch.assert_delays(logs.read("experience.weather-delays", 1), wanted)
+    reached = logs.watermark()
+    hours = batch.route_punctuality(flights).filter(pl.col("hour") + batch.HOUR <= reached)
+    batch.assert_punctuality(logs.read("operations.route-punctuality", 1), hours)
+    days = batch.utilisation(flights).filter(pl.col("last_departure") + batch.NIGHT < reached)
+    batch.assert_utilisation(logs.read("fleet.utilisation", 1), days)

@@ -1,4 +1,4 @@
-"""`headwater diff` as a user runs it: the real product, a candidate, a real broker."""
+"""`headwater diff` as a user runs it: a product of real delays, a candidate, a real broker."""
 
 import json
 import os
@@ -30,7 +30,7 @@ ROWS = 30_000  # of the 336,776 departures
 
 @dataclass(frozen=True)
 class Project:
-    """The real product over a part of the departures in a topic of its own."""
+    """A product over a part of the departures in a topic of its own."""
 
     root: Path
     topic: str
@@ -40,7 +40,7 @@ class Project:
     def checkout(self, name: str, **changes: str) -> Path:
         """Another folder with the same product and contracts, its product.py changed."""
         root = self.root.parent / name
-        source = PROJECT / "products/operations/departure_delays/product.py"
+        source = PROJECT / "tests/stateless_delays.txt"
         text = source.read_text().replace("operations.departures", self.topic)
         for old, new in changes.items():
             assert old in text

@@ -32,7 +32,7 @@ from headwater.product.names import folder_of
 REPOSITORY: Final = Path(__file__).parents[2]
 INPUT: Final = "operations.departures"
 OUTPUT: Final = "operations.departure-delays"
-PRODUCT: Final = REPOSITORY / "products/operations/departure_delays/product.py"
+PRODUCT: Final = REPOSITORY / "tests/stateless_delays.txt"
 
 START_S: Final = 30.0  # from starting a process to its first commit, on a crowded machine
 END_S: Final = 90.0  # to the end of the largest input here

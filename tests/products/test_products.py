@@ -19,8 +19,14 @@ FILES = product_files(ROOT)
 def test_nothing_is_wrong_with_the_whole_project() -> None:
     """Products, contracts and samples, all at once."""
     checked = check([], ROOT)
-    assert {"operations.departure-delays", "operations.cancellations"} <= set(checked.products)
-    assert checked.samples >= 3
+    assert {
+        "experience.weather-delays",
+        "fleet.utilisation",
+        "operations.cancellations",
+        "operations.departure-delays",
+        "operations.route-punctuality",
+    } == set(checked.products)
+    assert checked.samples >= 7
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.parent.name)

@@ -1,4 +1,4 @@
-"""How late every departure left."""
+"""How late every departure left, and with what aircraft."""
 
 import polars as pl
 
@@ -13,14 +13,22 @@ product = DataProduct(
     snapshot=Snapshot(every="15m", mode="append"),
 )
 departures = product.stream("operations.departures", contract=1, start="earliest")
+aircraft = product.table("fleet.aircraft", contract=1, broadcast=True)
 
 distance = pl.col("distance")
-delays = departures.filter(pl.col("dep_delay").is_not_null()).select(
+left = departures.filter(pl.col("dep_delay").is_not_null()).join(
+    aircraft,
+    on="tailnum",
+    columns={"manufacturer": "aircraft_manufacturer", "year": "aircraft_built"},
+)
+delays = left.select(
     "flight_id",
     "carrier",
     "origin",
     "dest",
     "sched_dep",
+    "aircraft_manufacturer",
+    "aircraft_built",
     delay_minutes="dep_delay",
     late=pl.col("dep_delay") > LATE_MINUTES,
     speed_class=pl.when(distance < SHORT_MILES)
@@ -29,4 +37,4 @@ delays = departures.filter(pl.col("dep_delay").is_not_null()).select(
     .then(pl.lit("medium"))
     .otherwise(pl.lit("long")),
 )
-product.publish(delays, contract=1)
+product.publish(delays, contract=2)
