@@ -114,3 +114,13 @@ def test_what_reads_records_out_of_order_refuses_late_rows(project: Any) -> None
     maker = TaskMaker(loaded, ids, registry, topics, LetterWriter("dead"))
     with pytest.raises(DeclarationError, match=r"NEEDS_STATE: .* \(late-2\)"):
         maker.tasks()
+
+
+def test_nothing_waits_for_the_letters_of_late_rows(project: Any) -> None:
+    """They cannot be replayed, so no order can be kept behind them."""
+    file = product(project, LATE, "late")
+    text = file.read_text().replace('"note"', '"id"').replace("DataProduct\n", "*\n")
+    kept = 'owner="shop@example.com", dead_letters=DeadLetters(keep_order=True)'
+    file.write_text(text.replace('owner="shop@example.com"', kept))
+    with pytest.raises(DeclarationError, match="ORDER_WITH_STATE"):
+        load_product(file)

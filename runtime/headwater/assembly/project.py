@@ -324,11 +324,13 @@ def _order_mistakes(
             )
             yield Problem("ORDER_WITHOUT_KEY", text, origin.file, origin.line)
     outputs = {output.topic: output for output in product.outputs}
-    kept = {each.output for each in sections if each.source is not None or each.plan.stateful}
+    kept = {
+        each.output for each in sections if each.source is not None or each.plan.needs_watermarks
+    }
     for topic in sorted(kept):
         text = (
-            f"{topic} has steps that keep state or change the key: its letters cannot be replayed,"
-            " so none may wait for them; leave out keep_order=True"
+            f"{topic} has steps with state, late rows or another key: its letters cannot be "
+            "replayed, so none may wait for them; leave out keep_order=True"
         )
         origin = outputs[topic].origin
         yield Problem("ORDER_WITH_STATE", text, origin.file, origin.line)
