@@ -12,6 +12,7 @@ from typing import Final, get_args
 import pytest
 from tests.faults import counted
 from tests.faults.harness import Bench
+from tests.faults.witness import Witness
 
 from headwater.engine.failpoints import Point
 
@@ -47,7 +48,7 @@ def test_after_each_kill_all_is_as_one_pass_would_have_it(bench: Bench) -> None:
     source, product, events = "faults.counted-short-in", "faults.counted-short", 40_000
     counted.Feed(bench, source, random.Random(5)).write(events)
     counted.declare(bench, product, source)
-    witness = counted.Witness(bench, product, source)
+    witness = Witness(bench, product, source)
     _killed_at(bench, product, source, "during_commit:kill@20", events)
     assert witness.check() > 0
     _loses_its_disk(bench, product)
@@ -74,7 +75,7 @@ def _survives(bench: Bench, name: str, plan: list[str], events: int) -> None:
     while feed.fed < events:
         feed.write(min(50_000, events - feed.fed))
     counted.declare(bench, product, source)
-    witness = counted.Witness(bench, product, source)
+    witness = Witness(bench, product, source)
     for point in chance.sample(plan, len(plan)):
         if point == "during_restore":
             _loses_its_disk(bench, product)

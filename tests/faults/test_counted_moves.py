@@ -7,6 +7,7 @@ import pytest
 from tests.faults import counted
 from tests.faults.harness import Bench
 from tests.faults.restless import churn
+from tests.faults.witness import Witness
 
 pytestmark = pytest.mark.kafka
 
@@ -60,5 +61,5 @@ def test_rows_between_moving_tasks_are_counted_once(bench: Bench) -> None:
     churn(bench, product, source, feed)
     with bench.run(product) as run:
         assert run.exit_code() == 0, run.errors()
-    counted.Witness(bench, product, source).check_end()
+    Witness(bench, product, source).check_end()
     print(f"{feed.fed:,} events")

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 from tests.faults import counted
 from tests.faults.harness import START_S, Bench, until
+from tests.faults.witness import Witness
 
 pytestmark = pytest.mark.kafka
 
@@ -30,7 +31,7 @@ def test_the_older_of_two_processes_lets_go_of_its_state(bench: Bench) -> None:
             assert older.exit_code() == FENCED, older.errors()
             assert "another process uses" in older.errors()
             assert younger.exit_code() == 0, younger.errors()
-    counted.Witness(bench, product, source).check_end()
+    Witness(bench, product, source).check_end()
 
 
 @pytest.mark.faults
@@ -52,7 +53,7 @@ def test_a_process_that_wakes_after_a_takeover_spoils_no_state(bench: Bench) -> 
                 older.send(signal.SIGCONT)
                 assert older.exit_code() == FENCED, older.errors()
                 assert younger.exit_code() == 0, younger.errors()
-    witness = counted.Witness(bench, product, source)
+    witness = Witness(bench, product, source)
     witness.check_end()
     witness.state = bench.folder / "elsewhere"
     witness.check()
