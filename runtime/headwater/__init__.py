@@ -7,6 +7,7 @@ TYPE_CHECKING = False  # as in `typing`, without its import: the command line st
 if TYPE_CHECKING:
     from headwater.product import (
         DataProduct,
+        DeadLetters,
         Flow,
         ProcessContext,
         Snapshot,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DataProduct",
+    "DeadLetters",
     "Flow",
     "ProcessContext",
     "Snapshot",

@@ -77,6 +77,7 @@ class Code(StrEnum):
     PROCESS_DIED = "PROCESS_DIED"
     CONTRACT_VIOLATION = "CONTRACT_VIOLATION"
     MSG_SIZE_TOO_LARGE = "MSG_SIZE_TOO_LARGE"
+    PARKED = "PARKED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,15 @@ class Quarantine:
     """One input record that cannot be processed.
 
     `row` is its place in the batch; `message` says what is wrong and where in the schema,
-    never the payload; `step` names the stage that refused it.
+    never the payload; `step` names the stage that refused it. `behind` is the offset of the record
+    of its key that it waits for, in its partition, where that is all that is wrong (PARKED).
     """
 
     row: int
     code: Code
     message: str
     step: str = "decode"
+    behind: int | None = None
 
 
 class HaltCode(StrEnum):

@@ -35,6 +35,27 @@ def test_start_positions_are_taken_by_an_empty_group_only(outside: Outside) -> N
     assert outside.group_offsets(topic) == {first: 1, second: 0}
 
 
+def test_positions_from_outside_are_taken_by_an_empty_group_only(outside: Outside) -> None:
+    """In a transaction too; while it is open, whoever asks is told what was committed before."""
+    topic = outside.topic("in", 1)
+    place = Partition(topic, 0)
+    outside.write(topic, b"0", b"1", b"2")
+    stranger, log = outside.source("readers", "stranger"), outside.log()
+    stranger.commit_start({place: 1})
+    log.begin()
+    log.send_offsets({place: 2}, {place: ""}, stranger.group_token())
+    assert outside.group_offsets(topic) == {place: 1}
+    log.commit()
+    assert stranger.committed([place]) == {place: 2}
+    member = outside.member(topic)
+    until(lambda: bool(member.source.assignment()), member)
+    log.begin()
+    with pytest.raises(AbortableError):
+        log.send_offsets({place: 0}, {place: ""}, stranger.group_token())
+    log.abort()
+    assert outside.group_offsets(topic) == {place: 2}
+
+
 def test_reading_begins_where_the_listener_says(outside: Outside) -> None:
     """And where the group stood before."""
     topic = outside.topic("in", 1)

@@ -13,6 +13,7 @@ from unittest import mock
 
 from headwater.adapters.kafka.producer import KafkaTransactionalLog
 from headwater.assembly.addresses import resolve
+from headwater.assembly.collection import rare_collections
 from headwater.assembly.processor import Processor, Telling
 from headwater.assembly.project import load_product
 from headwater.config import load_settings
@@ -97,6 +98,9 @@ class Stopwatch:
     def stores(self, standings: Sequence[StoreStanding]) -> None:
         pass
 
+    def parked(self, topic: str, keys: int, letters: int) -> None:
+        pass
+
     def ends(self, ends: Positions) -> None:
         pass
 
@@ -136,7 +140,8 @@ def main(product: str) -> None:
     settings = resolve(load_settings())
     commits_s = timed_commits()
     processor = Processor(load_product(product), settings, Telling(watch, lambda _text: None))
-    processor.loop.run(processor.targets())
+    with rare_collections():
+        processor.loop.run(processor.targets())
     seconds = time.perf_counter() - (watch.began_s or 0.0)
     cpu_s = time.process_time() - watch.began_cpu_s
     processor.close()

@@ -334,3 +334,10 @@ def test_a_mistake_in_a_limit_of_a_code_is_told(tmp_path: Path, table: str) -> N
     """An unknown code, an unknown name, and what is no table."""
     with pytest.raises(ConfigurationError, match=r"dead_letters\.codes"):
         load_settings(tmp_path, {"HEADWATER_DEAD_LETTERS__CODES": table})
+
+
+def test_what_merely_waits_has_no_limit(tmp_path: Path) -> None:
+    """A parked record is no bad one: a limit on it would never trip."""
+    environ = {"HEADWATER_DEAD_LETTERS__CODES": '{"PARKED": {"share": 0.1}}'}
+    with pytest.raises(ConfigurationError, match="PARKED has no limit"):
+        load_settings(tmp_path, environ)

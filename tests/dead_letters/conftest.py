@@ -93,11 +93,15 @@ class SetAside:
 
     def feed(self, rows: pl.DataFrame) -> None:
         """Publish more departures and let the product read them."""
+        self.publish(rows)
+        self.run()
+
+    def publish(self, rows: pl.DataFrame) -> None:
+        """Publish more departures."""
         encoded = self.bench.encoder(self.source).encode(rows.with_row_index("_row"))
         writer = BulkWriter(self.bench.kafka)
         writer.write(self.source, encoded.keys, encoded.values)
         writer.flush()
-        self.run()
 
     def begin(
         self, command: str, *arguments: str, settings: Mapping[str, str] | None = None

@@ -26,6 +26,7 @@ from headwater.engine import (
     LoopSettings,
     Outside,
     Publication,
+    Purging,
     Restoring,
     StartPolicy,
     StartPositions,
@@ -120,6 +121,7 @@ class Process:
             self.tail,
             self.sandbox,
             restoring,
+            Purging(world.topics, world.start.repartitions, broker.clock),
             tables,
             world.co_partitioned,
         )

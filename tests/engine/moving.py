@@ -233,11 +233,8 @@ class MovingWorld(World):
     def check(self) -> None:
         """Each record is moved once, and what was moved comes out once; windows as recorded."""
         positions = super().positions()
-        read = [
-            record
-            for record in self.broker.visible(INPUT)
-            if record.offset < positions.get(record.partition, 0)
-        ]
+        fed = self.broker.visible(INPUT)
+        read = [each for each in fed if each.offset < positions.get(each.partition, 0)]
         wanted = Counter(
             (record.partition.index, record.offset)
             for record in read

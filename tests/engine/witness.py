@@ -38,6 +38,7 @@ class Witness:
         self.refusals: list[Refusal] = []
         self.known_ends: Positions = {}
         self.used: Mapping[str, float] = {}
+        self.waiting_keys: dict[str, tuple[int, int]] = {}
 
     def alive(self) -> None: ...
 
@@ -86,6 +87,9 @@ class Witness:
 
     def stores(self, standings: Sequence[StoreStanding]) -> None:
         self.sizes = standings
+
+    def parked(self, topic: str, keys: int, letters: int) -> None:
+        self.waiting_keys[topic] = (keys, letters)
 
     def ends(self, ends: Positions) -> None:
         self.known_ends = ends

@@ -28,7 +28,7 @@ def codes(product: DataProduct) -> list[str]:
 
 def test_the_public_door_is_exactly_what_authors_need() -> None:
     """`__all__` is pinned: a new public name is a conscious act."""
-    types = ["DataProduct", "Flow", "ProcessContext", "Snapshot"]
+    types = ["DataProduct", "DeadLetters", "Flow", "ProcessContext", "Snapshot"]
     assert headwater.__all__ == [*types, "aggregates", "hopping", "session", "tumbling"]
     assert all(hasattr(headwater, name) for name in headwater.__all__)
 

@@ -6,7 +6,9 @@ import polars as pl
 
 from headwater.assembly.gate import fate_line, today
 from headwater.assembly.project import LoadedProduct
+from headwater.assembly.state import changelogs
 from headwater.contract import Contract
+from headwater.flow import repartition_of
 from headwater.product import (
     AggregateStep,
     Dedupe,
@@ -41,6 +43,7 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
         "name": product.name,
         "owner": product.owner,
         "snapshot": {"every": snapshot.every, "mode": snapshot.mode} if snapshot else None,
+        **({"keep_order": True} if product.dead_letters.keep_order else {}),
         "inputs": [
             _input(stream, loaded.inputs[stream.contract_name]) for stream in product.inputs
         ],
@@ -52,11 +55,12 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
             }
             for table in product.tables
         ],
-        "outputs": [_output(out, loaded.outputs[out.topic]) for out in product.outputs],
+        "outputs": [_output(out, loaded) for out in product.outputs],
         "topics": [
             *(out.topic for out in product.outputs),
             f"{product.name}.dead-letters",
             *loaded.repartitions,
+            *changelogs(loaded),
         ],
     }
 
@@ -101,14 +105,20 @@ def _rules(contract: Contract) -> dict[str, Any]:
     }
 
 
-def _output(output: Output, contract: Contract) -> dict[str, Any]:
+def _output(output: Output, loaded: LoadedProduct) -> dict[str, Any]:
+    contract = loaded.outputs[output.topic]
     return {
         "topic": output.topic,
         "port": output.port,
         "contract": output.contract,
         "from": output.flow.stream.contract_name,
         "steps": [
-            {"name": step.name, "does": _does(step), "at": str(step.origin)}
+            {
+                "name": step.name,
+                "does": _does(step),
+                **_moved(repartition_of(output.topic, step.name), loaded),
+                "at": str(step.origin),
+            }
             for step in output.flow.steps
         ],
         "key": list(contract.key),
@@ -194,6 +204,11 @@ def _keeps(step: StatefulStep) -> str:
             return f"{_called(step.function)} with a {step.state.__name__} per key{timers}"
 
 
+def _moved(repartition: str, loaded: LoadedProduct) -> dict[str, Any]:
+    """The topic through which the rows of a step go to the tasks of its key; nothing if none."""
+    return {"through": repartition} if repartition in loaded.repartitions else {}
+
+
 def _called(function: object) -> str:
     return f"{getattr(function, '__name__', type(function).__name__)}(...)"
 
@@ -202,7 +217,7 @@ def _does_with_others(step: Rekey | StatefulStep | TableJoin) -> str:
     """What looks at other rows, or goes to them."""
     match step:
         case Rekey(columns=columns):
-            return f"to the task of {', '.join(columns)}, through a repartition topic"
+            return f"to the task of {', '.join(columns)}"
         case Join() | JoinAsof():
             return _join(step)
         case _:

@@ -1,7 +1,7 @@
 """The dead letters of a product: which there are, what became of them, and their records again."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
@@ -102,7 +102,7 @@ class DeadLetterBox:
         Raises what `divided` raises.
         """
         meant, _ = self.divided(selection, on_progress)
-        return sorted(meant, key=lambda each: (each.letter.source, each.letter.source_offset))
+        return in_order(meant)
 
     def divided(
         self, selection: Selection, on_progress: OnProgress
@@ -199,6 +199,11 @@ class DeadLetterBox:
         except UnverifiableError:
             return None
         return None
+
+
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """In the order of their records."""
+    return sorted(entries, key=lambda each: (each.letter.source, each.letter.source_offset))
 
 
 def _status(actions: Sequence[Action]) -> Status:

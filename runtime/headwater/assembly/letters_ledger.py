@@ -1,10 +1,11 @@
 """Resolving dead letters: the one transactional id that may, and its transactions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 from headwater.assembly.audit import TOPIC, Actor, AuditLog, Mark
-from headwater.engine import Publication, publish
+from headwater.engine import Publication, StoredLetter, publish
 from headwater.engine.failpoints import reach
 from headwater.errors import (
     AbortableError,
@@ -19,6 +20,22 @@ from headwater.ports import CommitOutcome, TransactionalLog
 AGAIN = "run the command again: what was committed is not done twice"
 
 
+class KeyOrder(Protocol):
+    """The parked keys of a product; see `ParkedKeys`."""
+
+    def stand_still(self, log: TransactionalLog) -> None:
+        """Make sure that the product does not run."""
+        ...
+
+    def know(self, letters: Iterable[StoredLetter]) -> bool:
+        """Learn what is open; whether keys are parked for nothing."""
+        ...
+
+    def stage(self, log: TransactionalLog, marks: Sequence[Mark]) -> None:
+        """Put what these marks change of the keys into the open transaction."""
+        ...
+
+
 class Ledger:
     """Publishes what comes of dead letters together with the marks that resolve them.
 
@@ -28,17 +45,34 @@ class Ledger:
     """
 
     def __init__(
-        self, log: TransactionalLog, audit: AuditLog, actor: Actor, *, dead_letters: str
+        self,
+        log: TransactionalLog,
+        audit: AuditLog,
+        actor: Actor,
+        *,
+        dead_letters: str,
+        order: KeyOrder | None = None,
     ) -> None:
         self._log = log
         self._audit = audit
         self._actor = actor
         self._dead_letters = dead_letters
+        self._order = order
 
     def take_over(self) -> None:
-        """Fence who else resolves letters of this product; finish or abort what they left."""
+        """Fence who else resolves letters of this product; finish or abort what they left.
+
+        Raises StartRefusedError when its order is kept and it does not stand still.
+        """
         with self._told():
             self._log.initialise()
+            if self._order is not None:
+                self._order.stand_still(self._log)
+
+    def know(self, letters: Iterable[StoredLetter]) -> None:
+        """These letters are open, and no others: keys that wait for none of them are freed."""
+        if self._order is not None and self._order.know(letters):
+            self.commit(())
 
     def commit(
         self,
@@ -49,7 +83,7 @@ class Ledger:
         """Publish all of it in one transaction; on return it is committed.
 
         Raises FencedError when another command has taken over, UnavailableError for whatever asks
-        to run the command again.
+        to run the command again, and StartRefusedError when a product whose order is kept runs.
         """
         keys, values = self._audit.encode(marks, self._actor)
         with self._told():
@@ -62,6 +96,8 @@ class Ledger:
             if letters:
                 self._log.produce_letters(self._dead_letters, letters)
             self._log.produce(TOPIC, keys, values)
+            if self._order is not None:
+                self._order.stage(self._log, marks)
             reach("after_produce")
             reach("during_commit")
             if self._log.commit() is CommitOutcome.UNKNOWN:

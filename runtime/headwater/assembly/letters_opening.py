@@ -13,12 +13,14 @@ from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.audit import Action, Actor, AuditLog, Mark, Place, actor_of
-from headwater.assembly.letters import DeadLetterBox, Entry, OnProgress, Selection
+from headwater.assembly.letters import DeadLetterBox, Entry, OnProgress, Selection, in_order
 from headwater.assembly.letters_ledger import Ledger
+from headwater.assembly.letters_parked import ParkedKeys
 from headwater.assembly.letters_payload import PayloadView
 from headwater.assembly.letters_replay import Replay, Replayed, ReplayOptions
 from headwater.assembly.letters_skip import Skipper
 from headwater.assembly.letters_work import Release
+from headwater.assembly.parking import parked_changelogs
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
@@ -67,8 +69,9 @@ class DeadLetters:
 
     def close(self) -> None:
         """Abort what is open and let go of the clients."""
-        if "_log" in self.__dict__:
-            self._log.close()
+        for name in ("_log", "_group"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
         self._reader.close()
         self._registry.close()
 
@@ -118,7 +121,9 @@ class DeadLetters:
         """Mark the open letters that are meant as discarded; how many they were."""
         self._audit.prepare(is_creating=self._is_dev)
         self._ledger.take_over()
-        letters = open_letters(self.box.entries(selection, on_progress))
+        meant, others = self.box.divided(selection, on_progress)
+        self._ledger.know(open_letters([*meant, *others]))
+        letters = open_letters(in_order(meant))
         for first in range(0, len(letters), MARKS_AT_ONCE):
             part = letters[first : first + MARKS_AT_ONCE]
             self._ledger.commit([self._discarded(letter, reason) for letter in part])
@@ -145,10 +150,8 @@ class DeadLetters:
         if end is None:
             end = max(offset + 1, end_of_damage(self._settings.kafka, partition, offset))
         self._audit.prepare(is_creating=self._is_dev)
-        with closing(self._log), closing(self._source()) as source:
-            Skipper(source, self._log, self._audit, self.actor, self._topics).skip(
-                place, end, reason
-            )
+        skipper = Skipper(self._group, self._log, self._audit, self.actor, self._topics)
+        skipper.skip(place, end, reason)
         return end
 
     def _require_input(self, partition: Partition) -> None:
@@ -163,7 +166,8 @@ class DeadLetters:
             text = f"{partition.topic} has {has}, numbered from 0: {partition} is none"
             raise ConfigurationError([Problem("BAD_VALUE", text)])
 
-    def _source(self) -> KafkaSource:
+    @cached_property
+    def _group(self) -> KafkaSource:
         """Of the product's group, under a member id that no process of it has; it never joins."""
         return KafkaSource(self._quiet, group=self._loaded.name, member=self.box.topic)
 
@@ -177,7 +181,14 @@ class DeadLetters:
 
     @cached_property
     def _ledger(self) -> Ledger:
-        return Ledger(self._log, self._audit, self.actor, dead_letters=self.box.topic)
+        order = self._parked_keys() if self._loaded.product.dead_letters.keep_order else None
+        return Ledger(self._log, self._audit, self.actor, dead_letters=self.box.topic, order=order)
+
+    def _parked_keys(self) -> ParkedKeys:
+        changelogs = {topic: log for log, topic in parked_changelogs(self._loaded).items()}
+        return ParkedKeys(
+            self._loaded.name, changelogs, self._group, topics=self._topics, reader=self._reader
+        )
 
 
 def open_letters(entries: Sequence[Entry]) -> list[StoredLetter]:

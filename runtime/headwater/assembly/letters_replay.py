@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from headwater.assembly.audit import Action, Mark, Place
-from headwater.assembly.letters import DeadLetterBox, Entry, OnProgress, Refused, Selection
+from headwater.assembly.letters import DeadLetterBox, OnProgress, Refused, Selection
 from headwater.assembly.letters_ledger import Ledger
 from headwater.assembly.letters_newer import Overtaking
+from headwater.assembly.letters_order import Stalled, whole_chains
 from headwater.assembly.letters_work import (
     LetterBatch,
     LetterWork,
@@ -39,14 +40,16 @@ class ReplayOptions:
 class Replayed:
     """What a replay did, or would do: letters by what became of them, and records published.
 
-    `stopping` are those that failed again because of a rule of severity `stop`. `keys` counts the
-    output keys of all letters, `newer_keys` those of them with a newer record.
+    `stopping` are those that failed again because of a rule of severity `stop`. `left_behind` are
+    those that wait for one that stays open. `keys` counts the output keys of all letters,
+    `newer_keys` those of them with a newer record.
     """
 
     replayed: int = 0
     failed_again: Counter[str] = field(default_factory=Counter)
     stopping: int = 0
     left_newer: int = 0
+    left_behind: int = 0
     refused: list[Refused] = field(default_factory=list)
     written: Counter[str] = field(default_factory=Counter)
     keys: int = 0
@@ -55,7 +58,8 @@ class Replayed:
     @property
     def letters(self) -> int:
         """How many letters something became of."""
-        return self.replayed + self.failed_again.total() + self.left_newer + len(self.refused)
+        left = self.left_newer + self.left_behind + len(self.refused)
+        return self.replayed + self.failed_again.total() + left
 
 
 class Replay:
@@ -75,21 +79,27 @@ class Replay:
         self._release = release
         self._topics = topics
         self._reader = reader
+        self._stalled = Stalled()
 
     def run(
         self, selection: Selection, options: ReplayOptions, on_progress: OnProgress
     ) -> Replayed:
         """Replay the open letters that are meant, in the order of their records.
 
-        A record with several open letters comes out once, and all of them are resolved. Progress is
-        told twice: of the search for what ends a process or is newer, then of the replay.
+        Letters that wait for each other come together, up to the first that stays open. A record
+        with several open letters comes out once, and all of them are resolved. Progress is told
+        twice: of the search for what ends a process or is newer, then of the replay.
         Raises what `Ledger.commit` and `LetterWork.batches` raise; what was committed stays so.
         """
         if not options.is_dry:
             self._ledger.take_over()
         meant, others = self._box.divided(selection, _unheard)
+        opened = [each.letter for each in (*meant, *others) if each.status == "open"]
+        if not options.is_dry:
+            self._ledger.know(opened)
         asked = frozenset(place_of(each.letter) for each in meant if each.status == "open")
-        letters = _with_twins(asked, [*meant, *others])
+        asked = whole_chains(asked, opened)
+        letters = _with_twins(asked, opened)
         work = LetterWork(self._box, self._release, asked)
         silent = frozenset(
             (each.letter.source, each.letter.source_offset)
@@ -112,10 +122,10 @@ class Replay:
         done: Replayed,
     ) -> None:
         done.refused += batch.refused
-        if options.if_newest:
-            done.left_newer += _count(batch)
-            batch = batch.without(newer)
-            done.left_newer -= _count(batch)
+        newer = newer if options.if_newest else frozenset()
+        behind = self._stalled.behind(batch, newer)
+        done.left_behind += _count(batch) - _count(batch := batch.without(behind))
+        done.left_newer += _count(batch) - _count(batch := batch.without(newer))
         marks = [mark for held in batch.records for mark in self._marks(batch, held)]
         if marks and not options.is_dry:
             letters = [letter for _, letter in batch.failed.values()]
@@ -147,9 +157,8 @@ def _count(batch: LetterBatch) -> int:
     return sum(len(held.letters) for held in batch.records)
 
 
-def _with_twins(asked: frozenset[Place], entries: Sequence[Entry]) -> list[StoredLetter]:
+def _with_twins(asked: frozenset[Place], opened: Sequence[StoredLetter]) -> list[StoredLetter]:
     """The open letters that are asked for, and all that may be of the same records, in order."""
-    opened = [each.letter for each in entries if each.status == "open"]
     places = {_record(letter) for letter in opened if place_of(letter) in asked}
     found = [letter for letter in opened if _record(letter) in places]
     return sorted(found, key=_record)

@@ -44,6 +44,7 @@ class SetAside:
             attempts=max(each.attempts for each in self.letters),
             first_seen_ms=min(each.first_seen_ms for each in self.letters),
             first_written_ms=min(each.first_written_ms for each in self.letters),
+            behind=next((x.behind for x in self.letters if x.behind is not None), None),
         )
 
 
@@ -78,6 +79,7 @@ class LetterBatch:
             self,
             records=[self.records[row] for row in left],
             publications=[_of_rows(publication, left) for publication in self.publications],
+            failed={place: each for place, each in self.failed.items() if place not in places},
         )
 
 

@@ -16,6 +16,7 @@ from headwater.adapters.kafka.topics import KafkaTopics, check_topic
 from headwater.adapters.registry import SchemaRegistry
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
 from headwater.assembly.co_partitioning import co_partitioned, require_co_partitioning
+from headwater.assembly.parking import in_order
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
@@ -39,6 +40,7 @@ from headwater.engine import (
     Loop,
     LoopSettings,
     Outside,
+    Purging,
     Restoring,
     Start,
     StartPolicy,
@@ -103,7 +105,7 @@ class Processor:
         )
         self.loop: Final = Loop(
             self._outside(telling, self._tables(maker, telling.monitor)),
-            maker.tasks(),
+            in_order(loaded, maker.tasks(), self._stores, telling.monitor),
             StartPositions(self._start_policy(start), self._topics),
             window=_window(settings.dead_letters),
             settings=LoopSettings(
@@ -240,6 +242,7 @@ class Processor:
             tail,
             sandbox,
             restoring,
+            Purging(self._topics, self._loaded.repartitions, SYSTEM),
             tables,
             co_partitioned(self._loaded),
         )

@@ -20,6 +20,7 @@ from headwater.contract import (
     misfits,
     required,
 )
+from headwater.engine import changelog_of
 from headwater.errors import DeclarationError, Problem
 from headwater.flow import (
     NO_TABLES,
@@ -38,6 +39,7 @@ from headwater.flow.stage import Around
 from headwater.flow.topology import UNTYPED
 from headwater.product import DataProduct, Map, Origin, Output, Stream, Table, TableJoin
 from headwater.product.names import (
+    MAX_TOPIC_LENGTH,
     PRODUCT_NAME,
     contract_mistake,
     folder_of,
@@ -159,6 +161,7 @@ def complete(product: DataProduct, file: Path, root: Path | None = None) -> Load
             outputs[output.topic] = contract
         source = inputs.get(output.flow.stream.contract_name)
         sections += sections_between(output, source, contract, problems, tables)
+    problems += _order_mistakes(product, inputs, sections)
     if problems:
         raise DeclarationError(list(dict.fromkeys(problems)))
     plans = {section.sink: section.plan for section in sections}
@@ -268,6 +271,35 @@ def _claim_mistakes(product: DataProduct, inputs: Mapping[str, Contract]) -> Ite
             )
             origin = streams[0].origin
             yield Problem("TYPE_CLAIMED_TWICE", text, origin.file, origin.line)
+
+
+def _order_mistakes(
+    product: DataProduct, inputs: Mapping[str, Contract], sections: Sequence[Section]
+) -> Iterator[Problem]:
+    """What `keep_order` asks of a product: inputs with keys, and letters that can be replayed."""
+    if not product.dead_letters.keep_order:
+        return
+    for stream in product.inputs:
+        contract, origin = inputs.get(stream.contract_name), stream.origin
+        changelog = changelog_of(f"{product.name}.dead-letters", stream.topic)
+        if len(changelog) > MAX_TOPIC_LENGTH:
+            text = f"{changelog} is too long for a topic of Kafka, and keep_order=True needs it"
+            yield Problem("INVALID_NAME", text, origin.file, origin.line)
+        if contract is not None and not contract.key:
+            text = (
+                f"{contract.topic} v{contract.version} has no key, and without one no record waits"
+                " for another; leave out keep_order=True, or read a contract with a key"
+            )
+            yield Problem("ORDER_WITHOUT_KEY", text, origin.file, origin.line)
+    outputs = {output.topic: output for output in product.outputs}
+    kept = {each.output for each in sections if each.source is not None or each.plan.stateful}
+    for topic in sorted(kept):
+        text = (
+            f"{topic} has steps that keep state or change the key: its letters cannot be replayed,"
+            " so none may wait for them; leave out keep_order=True"
+        )
+        origin = outputs[topic].origin
+        yield Problem("ORDER_WITH_STATE", text, origin.file, origin.line)
 
 
 def plan_between(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from headwater.assembly.collection import rare_collections
 from headwater.assembly.gate import fate_of, today
 from headwater.assembly.processor import Processor, Telling
 from headwater.assembly.project import LoadedProduct
@@ -164,6 +165,7 @@ def run_product(
     with (
         _Stop(health) as stop,
         serve(health, metrics.registry, settings.metrics.host, settings.metrics.port) as server,
+        rare_collections(),
     ):
         log.info("run.serving", host=settings.metrics.host, port=server.port)
         processor = Processor(

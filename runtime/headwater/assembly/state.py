@@ -1,16 +1,18 @@
 """The stores of a product's steps, in whatever keeps their entries."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from headwater.adapters.memory import MemoryStores
+from headwater.assembly.parking import (
+    ChangelogId,
+    LocalStoresOf,
+    parked_changelogs,
+    parked_stores,
+)
 from headwater.assembly.project import LoadedProduct
 from headwater.engine import StepStore, Stores, changelog_of
 from headwater.flow import Section
-from headwater.ports import LocalStores
 from headwater.state import KeyedStore, StoreSettings, TimeToLive
-
-LocalStoresOf = Callable[[str, str], LocalStores]
-"""The local stores of a step, by output topic and step name."""
 
 
 def changelogs(loaded: LoadedProduct) -> dict[str, str]:
@@ -19,7 +21,7 @@ def changelogs(loaded: LoadedProduct) -> dict[str, str]:
         changelog_of(section.output, stage.step.name): source
         for section, source in _sources(loaded)
         for stage in loaded.plans[section.sink].stateful
-    }
+    } | parked_changelogs(loaded)
 
 
 def _sources(loaded: LoadedProduct) -> Iterator[tuple[Section, str]]:
@@ -28,9 +30,7 @@ def _sources(loaded: LoadedProduct) -> Iterator[tuple[Section, str]]:
         yield section, section.source or loaded.output(section.output).flow.stream.topic
 
 
-def stores_of(
-    loaded: LoadedProduct, local: LocalStoresOf, changelog_id: Callable[[str], str]
-) -> Stores:
+def stores_of(loaded: LoadedProduct, local: LocalStoresOf, changelog_id: ChangelogId) -> Stores:
     """The stores of all steps with state; `changelog_id` gives the id of a changelog topic."""
     held = []
     for section, source in _sources(loaded):
@@ -43,7 +43,7 @@ def stores_of(
             )
             store = KeyedStore(stage.rows, local(output, step), settings)
             held.append(StepStore(output, step, source, store))
-    return Stores(held)
+    return Stores([*held, *parked_stores(loaded, local, changelog_id)])
 
 
 def stores_in_memory(loaded: LoadedProduct) -> Stores:

@@ -34,6 +34,7 @@ UNCHANGED: Final = "nothing was changed"
 AWAY: Final = "69 broker or registry away"
 FENCED: Final = "75 another command took over"
 MISTAKES: Final = "78 configuration or declaration"
+RUNNING: Final = "or the product keeps the order of its letters and runs"
 LOOKED: Final = f" Exit codes: 0 done, {AWAY}, {MISTAKES}."
 STDIN: Final = 0  # the file descriptor
 NOBODY: Final = (
@@ -130,8 +131,8 @@ def show(  # noqa: PLR0913, PLR0917  # one parameter per option
 @app.command(
     epilog="Example: headwater dead-letters replay operations.departure-delays --code STEP_FAILED"
     " --dry-run. Exit codes: 0 done, though some may have failed again, 65 more than 20"
-    f" of 500 records end a process, {AWAY}, {FENCED}, {MISTAKES}, 142 a step did not come back"
-    " within the setting `step_timeout`.",
+    f" of 500 records end a process, {AWAY}, {FENCED}, {MISTAKES}, {RUNNING}, 142 a step did not"
+    " come back within the setting `step_timeout`.",
 )
 def replay(  # noqa: PLR0913, PLR0917  # one parameter per option
     product: Product,
@@ -153,8 +154,9 @@ def replay(  # noqa: PLR0913, PLR0917  # one parameter per option
 
     First a child process tries them: a record that ends it fails again. What comes out is
     published in one transaction with the mark that resolves the letter; what fails again becomes a
-    new letter. The product may run meanwhile. A replayed value may be older than what its key holds
-    by now: how many are is said, --if-newest leaves those letters open.
+    new letter. The product may run meanwhile, unless it keeps the order of its letters: then it is
+    to be stopped, and letters that wait for each other come together. A replayed value may be older
+    than what its key holds by now: how many are is said, --if-newest leaves those letters open.
     """
     selection = selection_of(code, key, since, until, at)
     options = ReplayOptions(if_newest=if_newest, is_dry=dry_run)
@@ -173,7 +175,7 @@ def replay(  # noqa: PLR0913, PLR0917  # one parameter per option
 @app.command(
     epilog="Example: headwater dead-letters discard operations.departure-delays --code BAD_MAGIC"
     f' --reason "a test of the feed". Exit codes: 0 done, 1 you said no, {AWAY}, {FENCED},'
-    f" {MISTAKES}.",
+    f" {MISTAKES}, {RUNNING}.",
 )
 def discard(  # noqa: PLR0913, PLR0917  # one parameter per option
     product: Product,

@@ -31,6 +31,8 @@ def _show(description: dict[str, Any]) -> None:
     print(f"{description['name']}, owned by {description['owner']}")
     if description["snapshot"]:
         print("snapshot: every {every}, mode {mode}".format(**description["snapshot"]))
+    if "keep_order" in description:
+        print("dead letters: in order; later records of their keys wait for them")
     for source in description["inputs"]:
         typed = f"type {source['type']} of " if "type" in source else ""
         print("reads: {0}{topic}, contract v{contract}, from {start}".format(typed, **source))
@@ -41,7 +43,8 @@ def _show(description: dict[str, Any]) -> None:
         _show_fate(output)
         print(f"  from {output['from']}")
         for step in output["steps"]:
-            print("  -> {name}: {does}  [{at}]".format(**step))
+            through = f" (through {step['through']})" if "through" in step else ""
+            print(f"  -> {step['name']}: {step['does']}{through}  [{step['at']}]")
         print(
             f"  key {', '.join(output['key']) or 'none'},"
             f" event time {output['event_time'] or 'none'}, {output['compatibility']}"

@@ -37,6 +37,7 @@ def fields_of(entry: Entry) -> dict[str, Any]:
         "schema_id": letter.schema_id,
         "schema_guid": letter.schema_guid,
         "omitted": sorted(letter.omitted),
+        "behind": letter.behind,
     }
 
 
@@ -85,6 +86,7 @@ def outcome(topic: str, done: Replayed, options: ReplayOptions) -> dict[str, Any
         "failed_again": done.failed_again,
         "stopping": done.stopping,
         "left_newer": done.left_newer,
+        "left_behind": done.left_behind,
         "written": done.written,
         "keys": done.keys,
         "newer_keys": done.newer_keys,
@@ -103,6 +105,9 @@ def print_outcome(topic: str, done: Replayed, options: ReplayOptions) -> None:
     if done.left_newer:
         whose = "its key has" if done.left_newer == 1 else "their keys have"
         print(f"  {counted(done.left_newer, 'letter')} left open: {whose} newer values")
+    if done.left_behind:
+        waits = "it waits for one" if done.left_behind == 1 else "they wait for others"
+        print(f"  {counted(done.left_behind, 'letter')} left open: {waits} that stayed open")
     for refused in map(_refusal, done.refused):
         print(f"  {refused['at']} stays open: {refused['reason']}")
     if done.newer_keys:

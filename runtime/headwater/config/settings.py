@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ByteSize,
@@ -62,10 +63,18 @@ def _table(value: object) -> object:
         raise ValueError("write a table of codes, in the environment as JSON") from None
 
 
+def _of_bad_records(codes: Mapping[Code, BadRecordShare]) -> Mapping[Code, BadRecordShare]:
+    if Code.PARKED in codes:
+        raise ValueError("nothing is wrong with records that merely wait: PARKED has no limit")
+    return codes
+
+
 class DeadLetterLimit(BadRecordShare):
     """How many bad records are too many, in all and by code (promise 6)."""
 
-    codes: Annotated[Mapping[Code, BadRecordShare], BeforeValidator(_table)] = Field(
+    codes: Annotated[
+        Mapping[Code, BadRecordShare], BeforeValidator(_table), AfterValidator(_of_bad_records)
+    ] = Field(
         default_factory=dict,
         description=(
             "Limits of single codes beside the total: a table per code of `share`, `window` and "

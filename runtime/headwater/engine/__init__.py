@@ -9,6 +9,8 @@ from headwater.engine.halting import OnIncompatible
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop
 from headwater.engine.outside import LoopSettings, Outside
+from headwater.engine.parking import ParkingTask, parked_rows
+from headwater.engine.purging import Purging
 from headwater.engine.repartition import Repartition
 from headwater.engine.restoring import Restoring, StateSources
 from headwater.engine.section_task import SectionTask
@@ -39,7 +41,9 @@ __all__ = [
     "LoopSettings",
     "OnIncompatible",
     "Outside",
+    "ParkingTask",
     "Publication",
+    "Purging",
     "Repartition",
     "Restoring",
     "Route",
@@ -59,6 +63,7 @@ __all__ = [
     "Watermarks",
     "Work",
     "changelog_of",
+    "parked_rows",
     "publish",
     "require_equal_counts",
 ]

@@ -36,6 +36,7 @@ OMISSIONS: Final = (OMITTED, UNREADABLE, IN_THE_INPUT)
 REFUSED_FOR: Final = {Code.OVERSIZED_IN: "value", Code.TOO_MANY_HEADERS: "headers"}
 SCHEMA_ID: Final = "schema.id"
 SCHEMA_GUID: Final = "schema.guid"
+BEHIND: Final = "behind"
 MAX_LETTER_BYTES: Final = 1_000_000
 """Below the broker's default of 1,048,588 for one batch, with room for headers."""
 
@@ -110,6 +111,8 @@ def _error_headers(record: RawRecord, quarantine: Quarantine) -> Headers:
         "offset": str(record.offset),
         "timestamp": str(record.timestamp_ms),
     }
+    if quarantine.behind is not None:
+        fields[BEHIND] = str(quarantine.behind)
     schema = named_schema(record.value, record.headers)
     if schema is not None:
         fields[SCHEMA_ID if isinstance(schema, int) else SCHEMA_GUID] = str(schema)
@@ -141,6 +144,8 @@ class StoredLetter:
     The record was first seen while its batch was processed; its first letter was written behind
     all that was published of that batch.
     The writer's schema has an id or a GUID, as the record names it, or neither.
+    `behind` is the offset of the record in `source` that was set aside first, of those of its key
+    that have to come back in order; None for that one itself, and where no order is kept.
     """
 
     partition: Partition
@@ -158,6 +163,7 @@ class StoredLetter:
     schema_id: int | None
     schema_guid: str | None
     omitted: frozenset[str]
+    behind: int | None = None
 
 
 def read_letter(raw: RawRecord) -> StoredLetter | None:
@@ -193,6 +199,7 @@ def read_letter(raw: RawRecord) -> StoredLetter | None:
         schema_id=_number(said[SCHEMA_ID], 0) if SCHEMA_ID in said else None,
         schema_guid=said.get(SCHEMA_GUID),
         omitted=frozenset(name for name, text in said.items() if text.encode() in OMISSIONS),
+        behind=_number(said[BEHIND], place[2]) if BEHIND in said else None,
     )
 
 
@@ -209,15 +216,21 @@ def original(raw: RawRecord, letter: StoredLetter) -> RawRecord:
 
 
 def again(letter: Letter, before: StoredLetter) -> Letter:
-    """The letter of a replay that failed: one attempt more, first seen when it was."""
+    """The letter of a replay that failed: one attempt more, first seen when it was.
+
+    Whatever follows it goes on to wait for what it waited for.
+    """
     history = {
         PREFIX + "first.seen": str(before.first_seen_ms).encode(),
         PREFIX + "attempts": str(before.attempts + 1).encode(),
     }
     begin = _errors_begin(letter.headers)
     errors = [(name, history.get(name, text)) for name, text in letter.headers[begin:]]
-    written = (PREFIX + "first.written", str(before.first_written_ms).encode())
-    return Letter(letter.key, letter.value, [*letter.headers[:begin], *errors, written])
+    added = {"first.written": str(before.first_written_ms)}
+    if before.behind is not None:
+        added[BEHIND] = str(before.behind)
+    headers = [*letter.headers[:begin], *errors, *_encoded(added)]
+    return Letter(letter.key, letter.value, headers)
 
 
 def _errors_begin(headers: Headers) -> int:
@@ -262,7 +275,7 @@ class DeadLetterTail:
     def _letters(self, most: int) -> Mapping[tuple[Partition, int], Code | None]:
         """The codes of the newest letters by their source.
 
-        A replay that failed is no second bad record.
+        A replay that failed is no second bad record, and one that merely waits is none.
         """
         if self._topics.partitions(self._topic) is None:
             return {}
@@ -273,8 +286,8 @@ class DeadLetterTail:
             for row in range(len(records)):
                 headers = records.raw(row).headers
                 place = source_position(headers)
-                if place is not None:
-                    found[Partition(place[0], place[1]), place[2]] = _code(headers)
+                if place is not None and (code := _code(headers)) is not Code.PARKED:
+                    found[Partition(place[0], place[1]), place[2]] = code
         return found
 
 

@@ -8,6 +8,7 @@ from headwater.engine.commit_policy import CommitPolicy
 from headwater.engine.dead_letters import DeadLetterTail
 from headwater.engine.guard import Sandbox
 from headwater.engine.halting import OnIncompatible
+from headwater.engine.purging import Purging
 from headwater.engine.restoring import Restoring
 from headwater.engine.tables import FollowedTables
 from headwater.ports import Monitor, RecordSource, TransactionalLog
@@ -40,5 +41,6 @@ class Outside:
     tail: DeadLetterTail
     sandbox: Sandbox
     restoring: Restoring
+    purging: Purging
     tables: FollowedTables | None = None
     co_partitioned: Sequence[Collection[str]] = ()

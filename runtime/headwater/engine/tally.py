@@ -27,9 +27,11 @@ class Tally:
 
     def add(self, work: Work) -> None:
         """Count a batch before it is staged. Raises TooManyBadRecordsError when a limit trips."""
+        bad = {**work.codes}
+        bad.pop(Code.PARKED, None)  # nothing is wrong with those
         # what was moved was counted when it was read as an input; only what is refused is news
-        read = sum(work.codes.values()) if work.is_internal else work.read
-        self._window.observe(read=read, codes=work.codes, dead_letters=work.dead_letters)
+        read = sum(bad.values()) if work.is_internal else work.read
+        self._window.observe(read=read, codes=bad, dead_letters=work.dead_letters)
         self._read[work.topic] += work.read
         for publication in work.publications:
             self._written[publication.topic] += len(publication.values)

@@ -1,5 +1,7 @@
 """What stores want beside batches: to be restored first, then flushes, checkpoints and figures.
 
+And what topics of our own want: what was read of them is deleted.
+
 A disk that is full or away is waited out here, with the inputs paused and polled: nothing of the
 broker's is to be mended, and what is committed is in the changelogs.
 """
@@ -24,6 +26,7 @@ class Upkeep:
         self._restoring = outside.restoring
         self._stores = outside.restoring.stores
         self._checkpoints = outside.restoring.checkpoints
+        self._purging = outside.purging
         self._transaction = transaction
         self._waiting = waiting
         self._told_s: float | None = None
@@ -51,10 +54,11 @@ class Upkeep:
         return True
 
     def turn(self, waiter: Waiter) -> None:
-        """Flush what is due, write a slice of a checkpoint, and tell the sizes every few seconds.
+        """Flush and purge what is due, write a slice of a checkpoint, tell the sizes now and then.
 
         Raises RebuildError, and what a commit raises.
         """
+        self._purging.turn(self._transaction.committed())
         if not self._stores.held:
             return
         try:

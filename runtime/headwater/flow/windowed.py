@@ -265,7 +265,8 @@ class ClosingWindows(TimeWindowStage):
         is_over = panes.select(self._last_end() <= limit).to_series()
         over, left = panes.filter(is_over), panes.filter(~is_over)
         store.delete(_tasks(task, over["key"]), over["key"])
-        next_end = left.select(self._next_end(pl.lit(limit))).to_series()
+        # of this type: Polars would compute with a bare literal in 32 bits
+        next_end = left.select(self._next_end(pl.lit(limit, dtype=pl.Int64))).to_series()
         store.schedule(_tasks(task, left["key"]), left["key"], next_end)
         told = (
             self.rows.columns.to_frame()

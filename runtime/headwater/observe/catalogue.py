@@ -168,6 +168,16 @@ BAD_RECORDS_LIMIT_USED: Final = Metric(
     "How much of the limit on bad records is used up, in all (code total) and by code; 1 stops.",
     ("code",),
 )
+# Of the partitions held, as of the last batch; only where a product keeps the order of its letters.
+PARKED_KEYS: Final = Metric(
+    "headwater_parked_keys",
+    "gauge",
+    "Keys of which a record was set aside, whose later records wait for its replay.",
+    ("topic",),
+)
+PARKED_LETTERS: Final = Metric(
+    "headwater_parked_letters", "gauge", "Open dead letters of parked keys.", ("topic",)
+)
 # Worked out when scraped; no series while every partition goes on.
 PARTITION_HALTED: Final = Metric(
     "headwater_partition_halted",
@@ -259,6 +269,8 @@ CATALOGUE: Final = (
     STATE_CACHE_BYTES,
     STATE_CHECKPOINTS,
     BAD_RECORDS_LIMIT_USED,
+    PARKED_KEYS,
+    PARKED_LETTERS,
     PARTITION_HALTED,
     TABLE_KEYS,
     TABLE_RECORDS_LEFT,

@@ -71,6 +71,8 @@ class Metrics(Collector):
         self._rebalances = self._counter(catalogue.REBALANCES).labels(self._product)
         self._fenced = self._counter(catalogue.FENCED).labels(self._product)
         self._waiting = self._gauge(catalogue.WAITING).labels(self._product)
+        self._parked_keys = self._gauge(catalogue.PARKED_KEYS)
+        self._parked_letters = self._gauge(catalogue.PARKED_LETTERS)
         self._restore_left = self._gauge(catalogue.RESTORE_LEFT)
         self._state_keys = self._gauge(catalogue.STATE_KEYS)
         self._state_disk = self._gauge(catalogue.STATE_DISK_BYTES)
@@ -179,6 +181,11 @@ class Metrics(Collector):
         outcome = "failed" if checkpoint.failure else "written"
         labels = (self._product, checkpoint.output, checkpoint.step, outcome)
         self._checkpoints.labels(*labels).inc()
+
+    def parked(self, topic: str, keys: int, letters: int) -> None:
+        """So many keys of an input are parked, with so many open letters."""
+        self._parked_keys.labels(self._product, topic).set(keys)
+        self._parked_letters.labels(self._product, topic).set(letters)
 
     def tables(self, standings: Sequence[TableStanding]) -> None:
         """All tables as they are now."""

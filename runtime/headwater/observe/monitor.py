@@ -149,6 +149,10 @@ class ProcessMonitor:
         """What is held of each store."""
         self._metrics.stores(standings)
 
+    def parked(self, topic: str, keys: int, letters: int) -> None:
+        """So many keys of an input wait for a replay, with so many open letters."""
+        self._metrics.parked(topic, keys, letters)
+
     def ends(self, ends: Positions) -> None:
         """The read_committed ends of partitions that stand still."""
         self._metrics.ends(ends)

@@ -277,6 +277,13 @@ class Topics(Protocol):
         """Create those that do not exist."""
         ...
 
+    def delete_before(self, positions: Positions) -> None:
+        """Have the records before these positions deleted, below the high watermark.
+
+        Returns at once. What the broker does not do now, it does when it is asked to delete more.
+        """
+        ...
+
     def beginnings(self, topic: str) -> Positions:
         """The first offset still in the log, per partition."""
         ...

@@ -92,6 +92,10 @@ class Monitor(Protocol):
         """All stores, every few seconds."""
         ...
 
+    def parked(self, topic: str, keys: int, letters: int) -> None:
+        """So many keys of an input's partitions wait for a replay, with so many open letters."""
+        ...
+
     def ends(self, ends: Positions) -> None:
         """The read_committed ends of partitions that stand still: nobody else asks for them."""
         ...

@@ -1,6 +1,7 @@
 """What an author declares: products, flows, snapshot policies. Nothing runs here."""
 
 from headwater.product import aggregates
+from headwater.product.dead_letters import DeadLetters
 from headwater.product.declaration import DataProduct, Output
 from headwater.product.flow import Flow
 from headwater.product.origin import Origin
@@ -37,6 +38,7 @@ from headwater.product.windows import hopping, session, tumbling
 __all__ = [
     "AggregateStep",
     "DataProduct",
+    "DeadLetters",
     "Dedupe",
     "Filter",
     "Flow",

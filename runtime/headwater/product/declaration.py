@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final, get_args, overload
 
 from headwater.errors import Problem
+from headwater.product.dead_letters import DeadLetters, dead_letters_mistake
 from headwater.product.durations import duration_ms
 from headwater.product.flow import Flow
 from headwater.product.names import (
@@ -52,13 +53,23 @@ class Output:
 class DataProduct:
     """A data product: `name` is `<domain>.<product>` and its topic, `owner` who answers for it.
 
+    `dead_letters` says what becomes of records behind one that was set aside.
+
     A mistake does not raise: it joins `problems`, so that all of them are told at once.
     """
 
-    def __init__(self, name: str, *, owner: str, snapshot: Snapshot | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        owner: str,
+        snapshot: Snapshot | None = None,
+        dead_letters: DeadLetters | None = None,
+    ) -> None:
         self.name = str(name)
         self.owner = str(owner)
         self.snapshot = snapshot if isinstance(snapshot, Snapshot) else None
+        self.dead_letters = dead_letters if isinstance(dead_letters, DeadLetters) else DeadLetters()
         self.origin = caller()
         self._inputs: list[Stream] = []
         self._tables: list[Table] = []
@@ -68,6 +79,7 @@ class DataProduct:
         self._problems: list[Problem] = []
         self._report(INVALID_NAME, product_name_mistake(name))
         self._report(INVALID_VALUE, _owner_mistake(owner))
+        self._report(INVALID_VALUE, dead_letters_mistake(dead_letters))
         for mistake in snapshot_mistakes(snapshot) if snapshot is not None else ():
             self._report(INVALID_VALUE, mistake)
 

@@ -192,6 +192,15 @@ class KafkaTopics:
             self._created(name, future)
         self._await([settings.name for settings in missing])
 
+    def delete_before(self, positions: Positions) -> None:
+        """Have the records before these positions deleted (KIP-107); not waited for.
+
+        The loop must not stand still for it, and asks again with higher positions: an answer
+        that says no changes nothing.
+        """
+        wanted = [TopicPartition(p.topic, p.index, before) for p, before in positions.items()]
+        self._admin.delete_records(wanted, request_timeout=CALL_S)
+
     def beginnings(self, topic: str) -> Positions:
         """The first offset still in the log, per partition."""
         return self._offsets(topic, _EARLIEST)

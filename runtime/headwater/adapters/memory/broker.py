@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from headwater.adapters.memory.faults import Faults
-from headwater.adapters.memory.groups import Group, Token
+from headwater.adapters.memory.groups import NO_GENERATION, Group, Token
 from headwater.adapters.memory.partitioner import partition_of
 from headwater.adapters.memory.storage import Content, OpenTransaction, PartitionLog
 from headwater.clock import ManualClock
@@ -179,6 +179,8 @@ class MemoryBroker:
     def check_token(self, token: Token) -> None:
         """Refuse a stale membership. Raises FencedError or AbortableError."""
         group = self.group(token.group)
+        if token.generation == NO_GENERATION and not group.members:
+            return
         member = group.members.get(token.instance)
         if member is not None and member.member_id != token.member_id:
             raise FencedError(f"another process uses this id ({token.instance})")

@@ -6,8 +6,11 @@ A rebalance waits until every member has polled once more (and so let go of what
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Final
 
 from headwater.model import Partition
+
+NO_GENERATION: Final = -1  # of one that never joined: only an empty group takes positions from it
 
 
 @dataclass(eq=False, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from headwater.adapters.memory.broker import MemoryBroker
-from headwater.adapters.memory.groups import Member, Token
+from headwater.adapters.memory.groups import NO_GENERATION, Member, Token
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.errors import (
     FatalError,
@@ -114,7 +114,9 @@ class MemorySource:
         return {p: at for p, at in self._fetch.items() if (p, at) in damaged}
 
     def group_token(self) -> GroupToken:
-        """The membership of this moment."""
+        """The membership of this moment; none before it joins."""
+        if self._member is None:
+            return GroupToken(Token(self._group.name, self._instance, "", NO_GENERATION))
         member = self._joined()
         return GroupToken(
             Token(self._group.name, member.instance, member.member_id, self._group.generation)

@@ -35,6 +35,11 @@ class MemoryTopics:
             if settings.name not in self._broker.topics:
                 self._broker.create(settings)
 
+    def delete_before(self, positions: Positions) -> None:
+        """Delete the records before these positions."""
+        for partition, before in positions.items():
+            self._broker.topic(partition.topic).logs[partition.index].truncate(before)
+
     def beginnings(self, topic: str) -> Positions:
         """The first offset still in the log, per partition."""
         return {log.partition: log.beginning for log in self._logs(topic)}
