@@ -31,7 +31,9 @@ OFTEN: Final = {
 BEGIN_MS: Final = 1_357_000_000_000
 TEXT: Final = """
 from headwater import DataProduct, aggregates, tumbling
+from headwater.engine import purging
 
+purging.PURGE_S = float("inf")  # what was moved is kept for the witness
 product = DataProduct("{product}", owner="me")
 rows = product.stream("{source}", contract=1).rekey("label").group_by("label")
 counted = {{
