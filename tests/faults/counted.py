@@ -21,7 +21,7 @@ LATENESS_MS: Final = 1_000
 BACK_MS: Final = 3_000  # times jump back by up to so much: some events are late
 OFTEN: Final = {
     "HEADWATER_POLL_SIZE": "1000",
-    "HEADWATER_COMMIT_INTERVAL": "50ms",
+    "HEADWATER_COMMIT_INTERVAL": "5ms",  # each batch is a transaction
     "HEADWATER_CHECKPOINT_EVERY": "1s",
     # little is fetched ahead of the rows between the tasks: each life counts some of them
     "HEADWATER_KAFKA__QUEUED_MIN_MESSAGES": "1000",
