@@ -53,6 +53,18 @@ def test_a_run_to_the_end_reads_what_it_moved() -> None:
     assert {"0", "1", "late"} < names  # windows of both tasks closed
 
 
+def test_a_run_to_the_end_waits_for_what_other_processes_move() -> None:
+    """One that is slow has yet to write to the tasks of the others: none ends before it."""
+    world = MovingWorld()
+    world.feed(*[b"a"] * 30)
+    slow, quick = world.process("slow", poll_size=2).begin(), world.process("quick")
+    quick.run(hook=lambda turns: slow.step() if turns % 5 == 0 else None)
+    assert (quick.ended, slow.ended) == (None, None)
+    assert slow.source.assignment()
+    assert quick.monitor.read["in"] < 30
+    world.check_complete()
+
+
 def test_where_the_sources_stand_fits_beside_a_position() -> None:
     """Of as many as are allowed, a lifetime apart; and it is read back as it was."""
     watermarks = SourceWatermarks(MOST_SOURCES)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from headwater.clock import Clock
+from headwater.engine.failpoints import reach
 from headwater.engine.stores import StepStore, Stores
 from headwater.errors import RetriableError
 from headwater.model import CheckpointStanding
@@ -52,6 +53,7 @@ class Checkpoints:
         if not underway.writer.is_open:  # the task went
             self._underway = None
             return
+        reach("during_checkpoint")
         try:
             is_done = underway.writer.advance()
         except RetriableError as error:

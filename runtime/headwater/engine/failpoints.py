@@ -9,7 +9,15 @@ import signal
 import threading
 from typing import Final, Literal
 
-Point = Literal["after_produce", "after_send_offsets", "during_commit", "after_commit"]
+Point = Literal[
+    "after_produce",
+    "after_send_offsets",
+    "during_commit",
+    "after_commit",
+    "after_flush",  # of one store: the next ones are behind it
+    "during_restore",  # a slice of a changelog is stored
+    "during_checkpoint",  # it is begun, and is not yet to be found
+]
 SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 

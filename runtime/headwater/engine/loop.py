@@ -277,9 +277,10 @@ class Loop:
         held = self._source.assignment()
         if any(passed[p] < targets.get(p, 0) and p not in self._halted for p in held):
             return False
-        # what the product itself wrote to be read: all of it is known now, nothing is under way
-        own = [p for p in held if self._tasks[p.topic].is_internal]
-        return all(passed[p] >= end for p, end in self._source.ends(own).items()) if own else True
+        if not any(task.is_internal for task in self._tasks.values()):
+            return True
+        expected = {p: end for p, end in targets.items() if p not in self._halted}
+        return self._start.is_all_read(expected, self._source)
 
     # -- failures ------------------------------------------------------------------------------
 

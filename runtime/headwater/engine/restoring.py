@@ -14,6 +14,7 @@ from typing import Final, cast
 
 from headwater.clock import Clock
 from headwater.engine.checkpoints import Checkpoints
+from headwater.engine.failpoints import reach
 from headwater.engine.stores import StepStore, Stores
 from headwater.engine.tables import FollowedTables
 from headwater.errors import FencedError, OutageError, StartRefusedError, StateInUseError
@@ -248,6 +249,7 @@ class Restoring:
             ((partition, offset),) = records.ends().items()
             keys = cast("Sequence[bytes]", records.keys())  # we write none without
             store.restore(partition.index, keys, records.values, offset=offset)
+            reach("during_restore")
             progress.read += len(records)
             progress.left -= len(records)
             yield True

@@ -113,6 +113,25 @@ class StartPositions:
         times.assigned(partitions, notes)
         return positions
 
+    def is_all_read(self, targets: Positions, source: RecordSource) -> bool:
+        """Whether the group read its inputs up to `targets`, and then all that was moved.
+
+        Each process writes to the tasks of the others: none is done before all are. What is under
+        way to a repartition topic is below its high watermark, and is yet to be read.
+        """
+        try:
+            committed = source.committed(list(targets))
+            if any(committed.get(p, 0) < end for p, end in targets.items()):
+                return False
+            for topic in self._policy.repartitions:
+                ends = self._topics.high_watermarks(topic)
+                found = source.committed(list(ends))
+                if any(found.get(p, 0) < end for p, end in ends.items()):
+                    return False
+        except RetriableError:  # the next turn waits for the broker, and we are asked again
+            return False
+        return True
+
     def _resolve(self, topic: str, declared: Start) -> Positions:
         is_input = topic in self._policy.inputs
         start = self._policy.explicit if is_input else declared

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from headwater.engine.failpoints import reach
 from headwater.errors import RebuildError, RetriableError
 from headwater.model import Partition, Positions, StoreStanding
 from headwater.observe.logs import get_logger
@@ -66,6 +67,7 @@ class Stores:
         for each in self.held:
             if each.store.flush_is_due():
                 each.store.flush()
+                reach("after_flush")
 
     def release(self, partitions: Iterable[Partition]) -> None:
         """Let go of the tasks of these partitions; what is committed is flushed.
