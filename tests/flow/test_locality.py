@@ -59,7 +59,6 @@ DIVIDED: dict[str, Flow] = {
     "select": stream().select("n", share=pl.col("n") / 7),
     "with_columns": stream().with_columns(share=pl.col("n") / 7),
     "filter": stream().filter(pl.col("n") / 7 * 7 == pl.col("n")),
-    "map": stream().map(lambda frame: frame.with_columns(share=pl.col("n") / 7)),
     "sql": stream().sql("SELECT n / 7.0 AS share FROM events WHERE n / 7.0 * 7.0 = n"),
 }
 

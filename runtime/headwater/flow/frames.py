@@ -79,7 +79,8 @@ class FrameStage:
 
         Raises DeclarationError when the result cannot be led back to its input rows.
         """
-        return Processed(as_columns(self._run, frame), [])
+        # A row alone stays alone: what an author's function does may take its time and memory.
+        return Processed(self._run(frame.rechunk()), [])
 
     def _run(self, frame: pl.DataFrame) -> pl.DataFrame:
         result: object = self.step.function(frame)
