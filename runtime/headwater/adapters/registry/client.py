@@ -109,8 +109,17 @@ class SchemaRegistry:
         """
         foreign = Schema(schema, "AVRO")
         # Before the first version: a registry's default may be NONE, which takes anything.
-        self._ask(lambda: self._client.set_compatibility(subject, compatibility), subject)
-        self._ask(lambda: self._client.register_schema(subject, foreign), subject)
+        # Workers of a new product come at the same time, and Apicurio answers all but one of them
+        # that there is such a rule or such a schema now: so it is set again, and looked for below.
+        try:
+            self._ask(lambda: self._client.set_compatibility(subject, compatibility), subject)
+        except RegistrationRefusedError:
+            self._ask(lambda: self._client.set_compatibility(subject, compatibility), subject)
+        try:
+            self._ask(lambda: self._client.register_schema(subject, foreign), subject)
+        except RegistrationRefusedError:
+            if self.lookup(subject, schema) is None:
+                raise
         registered = self.lookup(subject, schema)
         if registered is None:
             raise self._unavailable(f"it took a schema for {subject} and does not know it")
