@@ -23,9 +23,9 @@ def test_whoever_registers_at_the_same_time_gets_the_same_version(stack: Address
     subjects = [f"race.{uuid4().hex}-value" for _ in range(SUBJECTS)]
     together = Barrier(PROCESSES)
 
-    def register(_: int) -> Sequence[tuple[int, int]]:
+    def register(_: int) -> Sequence[tuple[int, int | None]]:
         with closing(SchemaRegistry({"url": stack.registry})) as registry:
-            found: list[tuple[int, int]] = []
+            found: list[tuple[int, int | None]] = []
             for subject in subjects:
                 together.wait(60)
                 made = registry.register(subject, record(ID), compatibility="FULL_TRANSITIVE")
