@@ -141,6 +141,7 @@ def _starts_in_vain(bench: Bench, product: str, partition: Partition) -> int:
     return note.get("attempts", 0)
 
 
+@pytest.mark.faults
 def test_clean_stops_at_a_halt_are_no_starts_in_vain(bench: Bench, scene: tuple[Feed, str]) -> None:
     """A start is noted while it runs; who is killed leaves the note, who drains takes it back."""
     feed, product = scene

@@ -101,6 +101,7 @@ def _check_outputs(bench: Bench, product: str, rows: pl.DataFrame) -> None:
     assert {each.value for each in letters} <= {None}
 
 
+@pytest.mark.faults
 def test_a_kill_and_a_lost_disk_change_nothing_that_was_moved(bench: Bench) -> None:
     """One short run on the real broker: rows once, in order, and state by the new key."""
     source, product = "faults.moved-short", "faults.groups-short"

@@ -25,6 +25,7 @@ def _dies(bench: Bench, run: Run, product: str, source: str, lives: int) -> None
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.faults
 def test_kills_change_no_output_and_no_state(bench: Bench) -> None:
     """Killed in three places, once with its disk lost: all is as if nothing had happened."""
     source, product = "faults.seen", "faults.latest"
@@ -47,6 +48,7 @@ def test_kills_change_no_output_and_no_state(bench: Bench) -> None:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.faults
 def test_a_changelog_that_is_gone_or_does_not_fit_is_refused(bench: Bench) -> None:
     """Deleted with its state in it, with too few partitions, not compacted: 78 each, and why."""
     source, product = "faults.short", "faults.changelog-lost"

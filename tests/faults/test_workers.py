@@ -26,6 +26,7 @@ def _world(bench: Bench, name: str) -> tuple[str, str, latest.Feed]:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.faults
 def test_workers_take_over_from_each_other(bench: Bench) -> None:
     """Two workers; a third one comes and is killed, comes back, and goes for good."""
     source, product, feed = _world(bench, "taken-over")

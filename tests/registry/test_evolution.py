@@ -245,6 +245,7 @@ def test_the_guide_to_a_new_major_does_what_it_says(airport: Airport) -> None:
     assert (refused.returncode, "PUBLISHED_CHANGED" in refused.stderr) == (78, True)
 
 
+@pytest.mark.faults
 def test_two_majors_run_side_by_side_from_one_input(airport: Airport) -> None:
     """At the same time, each with its own group, log, dead letters and snapshot."""
     source, url = airport.topic("gates"), airport.addresses.registry
