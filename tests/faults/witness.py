@@ -306,7 +306,7 @@ def _counts(rows: StateRows, values: Sequence[bytes]) -> list[Row]:
 
 
 def _stored(
-    key: Mapping[str, pl.DataType], meaning: Mapping[str, str | int]
+    key: Mapping[str, pl.DataType], meaning: Mapping[str, object]
 ) -> tuple[StateRows, StateRows]:
     """Keys and rows as a step stores them."""
     return StateRows(key), StateRows(AGGREGATION.state, keys=key, meaning=meaning)

@@ -53,7 +53,8 @@ class StateRows:
     """Encodes and decodes the rows of one store; `columns` are its names and types, at least one.
 
     `keys` are the columns that rows are stored under, `meaning` is what else of the declaration a
-    row depends on, as the size of its window: values are readable where all of it is the same.
+    row depends on, texts and numbers, as the size of its window: values can be read where all of
+    it is the same.
     Takes every type a contract can have, integers of any width, durations, and lists and structs
     of them. All go through the columnar codec, but for Binary inside a list or struct.
     Raises DeclarationError (STATE_COLUMN) for a type or a name that has no Avro form.
@@ -64,7 +65,7 @@ class StateRows:
         columns: Mapping[str, pl.DataType],
         *,
         keys: Mapping[str, pl.DataType] | None = None,
-        meaning: Mapping[str, str | int] | None = None,
+        meaning: Mapping[str, object] | None = None,
     ) -> None:
         self.columns = pl.Schema(columns)
         if problems := _problems(self.columns):
