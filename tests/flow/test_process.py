@@ -322,6 +322,20 @@ def test_a_state_that_fits_no_column_refuses_its_record() -> None:
     assert refused[0].message.startswith("StateMisfitError (total) in step process-1 (spoil)")
 
 
+def test_a_function_may_change_its_event_where_another_record_spoils_the_state() -> None:
+    """Each call gets the event as it came, also when the batch is gone through again."""
+
+    def take(event: dict[str, Any], state: Total) -> dict[str, Any]:
+        n = event.pop("n")
+        state.total = 0.5 if n == 13 else state.total + n  # type: ignore[assignment]  # what is tested
+        return {"id": event["id"], "total": n}
+
+    world = World(stream().process(take, state=Total), COLUMNS, output=SUMS)
+    frame, refused = world.batch([("a", 1, None), ("b", 2, None), ("c", 13, None), ("d", 4, None)])
+    assert frame["total"].to_list() == [1, 2, 4]
+    assert [each.row for each in refused] == [2]
+
+
 def test_a_state_of_other_fields_is_not_read_as_another() -> None:
     """A changed type is refused, never guessed."""
     world = World(stream().process(add, state=Total), COLUMNS, output=SUMS)

@@ -17,7 +17,7 @@ def test_a_hopping_window_of_today_is_told_once() -> None:
     stream = DataProduct("a.b", owner="me").stream("c.d", contract=1)
     windows = stream.group_by("id").window(hopping("1h", every="10m"))
     flow = windows.agg(n=aggregates.count())
-    plan = Plan(flow, {"id": pl.String()}, ground=Ground(("id",)))
+    plan = Plan(flow, {"id": pl.String()}, ground=Ground(("id",), event_time="at"))
     (stage,) = plan.stateful
     store = KeyedStore(stage.rows, MemoryStores(), StoreSettings("log"))
     store.assign(0)

@@ -8,7 +8,13 @@ from typing import Final, Literal
 from headwater.clock import Clock
 from headwater.engine.attempts import Attempts
 from headwater.engine.watermarks import EventTimes
-from headwater.errors import RetriableError, StartRefusedError, UnavailableError
+from headwater.errors import (
+    AbortableError,
+    RecycleError,
+    RetriableError,
+    StartRefusedError,
+    UnavailableError,
+)
 from headwater.model import Partition, Positions
 from headwater.ports import RecordSource, Topics
 
@@ -63,7 +69,12 @@ class StartPositions:
         once one wins, and the other reads what it wrote. Raises StartRefusedError (`OFFSETS_LOST`).
         """
         deadline = clock.monotonic() + EMPTY_GROUP_S
-        for topic, start in (*self._policy.inputs.items(), *self._own()):
+        inputs = self._policy.inputs.items()
+        for topic, start in inputs:
+            if not self._topics.group_offsets(self._policy.group, topic):
+                self._resolve(topic, start)  # refuses before anything is committed
+        # Own topics first: who is killed in between is asked for the start of the inputs again.
+        for topic, start in (*self._own(), *inputs):
             while not self._topics.group_offsets(self._policy.group, topic):
                 positions = self._resolve(topic, start)
                 try:
@@ -128,8 +139,8 @@ class StartPositions:
                 found = source.committed(list(ends))
                 if any(found.get(p, 0) < end for p, end in ends.items()):
                     return False
-        except RetriableError:  # the next turn waits for the broker, and we are asked again
-            return False
+        except (AbortableError, RecycleError, RetriableError):
+            return False  # the next turn meets the cause and mends it, and we are asked again
         return True
 
     def _resolve(self, topic: str, declared: Start) -> Positions:

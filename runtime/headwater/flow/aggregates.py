@@ -187,9 +187,9 @@ def _merged(of: str | None, part: Part) -> pl.Expr:
         case "max":
             return column.max()
         case "first":
-            return column.sort_by(_order(of, part.fold)).first()
+            return column.sort_by(_order(of, part.fold), maintain_order=True).first()
         case "last":
-            return column.sort_by(_order(of, part.fold)).last()
+            return column.sort_by(_order(of, part.fold), maintain_order=True).last()
         case "collect" | "distinct":
             items = column.list.explode()
             kept = items.drop_nulls().unique() if part.fold == "distinct" else items
@@ -212,7 +212,9 @@ def _running(of: str | None, part: Part) -> pl.Expr:
             ordered = column.sort(descending=is_min, nulls_last=True)
             return _greatest(ordered, column.rank("ordinal", descending=is_min))
         case "first" | "last":
-            places = pl.arg_sort_by(_order(of, part.fold), descending=part.fold == "first")
+            # rows of one record have the same time and offset: they stand in the order it has them
+            by = [*map(pl.col, _order(of, part.fold)), pl.int_range(pl.len())]
+            places = pl.arg_sort_by(by, descending=part.fold == "first")
             return _greatest(column.gather(places), places.arg_sort() + 1)
         case _:
             message = f"{part.name} has no running result"

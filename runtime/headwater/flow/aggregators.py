@@ -138,6 +138,7 @@ class Mean:
 
     def __init__(self, total: Sum | FloatSum) -> None:
         self._total = total
+        self.of_whole_numbers = total.type == pl.Int64()
         self.of = total.of
         self.parts = total.parts
 
@@ -151,7 +152,11 @@ class Mean:
 
     def result(self, parts: list[pl.Series]) -> pl.Series:
         """The mean; null without values, as the sum is."""
-        return self._total.result([*parts]).cast(_FLOAT) / parts[0].cast(_FLOAT)
+        count = parts[0]
+        if self.of_whole_numbers:  # their total may be beyond an Int64 where the mean is not
+            mean = parts[1].cast(_FLOAT) / count.cast(_FLOAT)
+            return pl.select(pl.when(pl.lit(count > 0)).then(pl.lit(mean))).to_series()
+        return self._total.result([*parts]).cast(_FLOAT) / count.cast(_FLOAT)
 
 
 class Variance:

@@ -17,7 +17,11 @@ from headwater.product.aggregates import aggregate_mistake
 
 TASK: Final = "_task"
 WATERMARK: Final = "_watermark"
-_OURS: Final = frozenset({TASK, WATERMARK, EVENT_TIME, OFFSET})
+DUE_KEY: Final = "_due_key"
+_OURS: Final = frozenset(
+    # the last four are those of merging states and sessions
+    {TASK, WATERMARK, EVENT_TIME, OFFSET, DUE_KEY, "_place", "_group", "_key", "_island"}
+)
 _PLACE: Final = "_store_place"  # merging has a `_place` of its own
 
 NOT_RUNNING: Final = ("collect", "approx_distinct", "quantile", "quantiles", "top_k", "mergeable")

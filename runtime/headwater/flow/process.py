@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import Parameter, signature
 from itertools import islice
 from typing import Any, Final
@@ -123,7 +123,9 @@ class ProcessStage(StatefulStage):
         try:
             calls = self._called(given, store)
         except StateMisfitError:
-            calls = self._called(given, store, is_careful=True)
+            names, values = self._taken.values(frame)  # anew: a function may change what it gets
+            events = [dict(zip(names, each, strict=True)) for each in values]
+            calls = self._called(replace(given, events=events), store, is_careful=True)
         returned = self._functions.returned.frame(calls.rows, calls.out)
         return Processed(returned, calls.quarantined)
 

@@ -32,6 +32,7 @@ class RunningStage(StatefulStage):
         if not self._aggregation.runs:
             text = f"{', '.join(NOT_RUNNING)} have no running result; aggregate windows"
             raise refused(step, "INVALID_STEP", text)
+        self.needs_event_time = self._aggregation.is_ordered
         self._groups = {name: given[name] for name in step.key}
         self._states = GroupStates(self._aggregation, dict(sorted(self._groups.items())))
         self.keys = self._states.stored_by

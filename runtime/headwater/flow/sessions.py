@@ -6,7 +6,7 @@ import polars as pl
 
 from headwater.contract import StateRows
 from headwater.flow.aggregators import EVENT_TIME
-from headwater.flow.grouping import TASK, GroupStates
+from headwater.flow.grouping import DUE_KEY, TASK, GroupStates
 from headwater.flow.stage import Columns
 from headwater.flow.stateful import KeyedRows
 from headwater.flow.windowed import Limits, WindowStage
@@ -81,13 +81,13 @@ class SessionStage(WindowStage):
         stored = store.read(tasks, keys)
         groups = self._groups.groups(keys).with_columns(tasks.alias(TASK))
         held = _exploded(
-            pl.concat([groups, stored, keys.alias("key").to_frame()], how="horizontal")
+            pl.concat([groups, stored, keys.alias(DUE_KEY).to_frame()], how="horizontal")
         )
         is_over = held[WINDOW_END] <= before
-        left = self._lists(held.filter(~is_over), "key")
-        store.write(left[TASK], left["key"], left)
-        store.schedule(left[TASK], left["key"], _first_ends(left))
-        gone = keys.filter(stored[_SESSIONS].is_not_null() & ~keys.is_in(left["key"].implode()))
+        left = self._lists(held.filter(~is_over), DUE_KEY)
+        store.write(left[TASK], left[DUE_KEY], left)
+        store.schedule(left[TASK], left[DUE_KEY], _first_ends(left))
+        gone = keys.filter(stored[_SESSIONS].is_not_null() & ~keys.is_in(left[DUE_KEY].implode()))
         store.delete(tasks.head(len(gone)), gone)
         return held.filter(is_over).sort(WINDOW_END, *self.groups)
 

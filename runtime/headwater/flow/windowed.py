@@ -17,6 +17,7 @@ from headwater.flow.aggregates import HELD
 from headwater.flow.aggregators import EVENT_TIME, OFFSET
 from headwater.flow.blame import run_without_guilty
 from headwater.flow.grouping import (
+    DUE_KEY,
     NOT_RUNNING,
     TASK,
     TOO_LARGE,
@@ -272,14 +273,14 @@ class ClosingWindows(TimeWindowStage):
             return self._nothing()
         panes = self._taken(task, due, store)
         if not self._overlaps:
-            store.delete(_tasks(task, panes["key"]), panes["key"])
+            store.delete(_tasks(task, panes[DUE_KEY]), panes[DUE_KEY])
             return self._ordered(panes)
         is_over = panes.select(self._last_end() <= limit).to_series()
         over, left = panes.filter(is_over), panes.filter(~is_over)
-        store.delete(_tasks(task, over["key"]), over["key"])
+        store.delete(_tasks(task, over[DUE_KEY]), over[DUE_KEY])
         # of this type: Polars would compute with a bare literal in 32 bits
         next_end = left.select(self._next_end(pl.lit(limit, dtype=pl.Int64))).to_series()
-        store.schedule(_tasks(task, left["key"]), left["key"], next_end)
+        store.schedule(_tasks(task, left[DUE_KEY]), left[DUE_KEY], next_end)
         told = (
             self.rows.columns.to_frame()
             .clear(1)
@@ -296,7 +297,7 @@ class ClosingWindows(TimeWindowStage):
             due = due.unique("key", keep="first", maintain_order=True)
         stored = store.read(_tasks(task, due["key"]), due["key"])
         panes = self.states.groups(due["key"])
-        ends = due.select("key", pl.col("time").alias(WINDOW_END))
+        ends = due.select(pl.col("key").alias(DUE_KEY), pl.col("time").alias(WINDOW_END))
         found = pl.concat([ends, panes, stored], how="horizontal")
         return found.filter(pl.col(HELD).is_not_null())
 

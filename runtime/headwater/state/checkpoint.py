@@ -79,9 +79,11 @@ class CheckpointWriter:
     def abandon(self) -> None:
         """Leave nothing behind; may be repeated."""
         self.is_open = False
-        with suppress(OSError):  # it writes the footer of a file that goes
+        # each writes what a full disk refuses, of a file that goes
+        with suppress(OSError):
             self._writer.close()
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
         self._file.path.unlink(missing_ok=True)
 
     def _finish(self) -> None:

@@ -107,8 +107,8 @@ class KeyedStore:
         declaration (STATE_COLUMNS).
         """
         self._rows.refuse_foreign(values)
-        self._offsets[task] = offset
-        self._tasks[task].restore(keys, values, self._mark(task))
+        self._tasks[task].restore(keys, values, self._marked(task, offset))
+        self._offsets[task] = offset  # not before: a disk that refuses leaves a gap else
 
     def restored(self, task: int) -> None:
         """The changelog of a task was read to its end.
@@ -347,8 +347,9 @@ class KeyedStore:
 
     def _mark(self, task: int) -> Mark | None:
         offset = self._offsets.get(task)
-        if offset is None:
-            return None
+        return None if offset is None else self._marked(task, offset)
+
+    def _marked(self, task: int, offset: int) -> Mark:
         written_ms = self._restoring_since_ms.get(task, self._clock.wall_ms())
         return Mark(self._settings.changelog_id, offset, written_ms)
 
