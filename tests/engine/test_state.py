@@ -4,6 +4,7 @@ from dataclasses import replace
 from errno import ENOSPC
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -12,9 +13,12 @@ from tests.engine.counting import CHANGELOG, STEP, CountingWorld
 from tests.engine.test_exactly_once import STEPS, Histories
 
 from headwater.adapters.memory.stores import MemoryStore
+from headwater.contract import StateRows
 from headwater.errors import FencedError, OutageError, RetriableError, StartRefusedError
 from headwater.model import Partition
 from headwater.ports import LocalStore, TopicSettings
+
+(NOT_IN_THE_CHANGELOG,) = StateRows({"count": pl.Int64()}).encode(pl.DataFrame({"count": [7]}))
 
 EXAMPLES = 150
 
@@ -225,7 +229,7 @@ def test_a_mark_that_is_too_old_is_thrown_away() -> None:
     """Deletions are kept for a time only: a store older than that may hold what is long gone."""
     world = fed()
     store = world.disks["one"].open(0)
-    store.write([b"gone"], [b"not in the changelog"])
+    store.write([b"gone"], [NOT_IN_THE_CHANGELOG])
     store.close()
     world.broker.clock.advance(25 * 60 * 60)
     world.feed(b"b")
@@ -241,7 +245,7 @@ def test_a_mark_the_changelog_does_not_reach_is_thrown_away() -> None:
         store = world.disks["one"].open(0)
         mark = store.mark()
         assert mark is not None
-        store.write([b"gone"], [b"not in the changelog"], replace(mark, changelog_offset=offset))
+        store.write([b"gone"], [NOT_IN_THE_CHANGELOG], replace(mark, changelog_offset=offset))
         store.close()
         log = world.broker.partition(Partition(CHANGELOG, 0))
         log.beginning = 1 if offset == 0 else 0

@@ -139,8 +139,10 @@ def _expected(source: list[list[Row]]) -> tuple[list[list[Row]], list[dict[str, 
 def _named(entries: Iterator[tuple[bytes, bytes]]) -> dict[str, int]:
     """Entries of a store or changelog, read."""
     keys, values = zip(*entries, strict=True)
-    ids = StateRows({"id": pl.String()}).decode(keys)["id"]
-    times = StateRows({"at": pl.Datetime("ms", "UTC")}).decode(values)["at"].dt.epoch("ms")
+    key, by = {"id": pl.String()}, {"at": pl.Datetime("ms", "UTC")}
+    ids = StateRows(key).decode(keys)["id"]
+    rows = StateRows(by, keys=key, meaning={"step": "latest"})
+    times = rows.decode(values)["at"].dt.epoch("ms")
     return dict(zip(ids, times, strict=True))
 
 

@@ -28,7 +28,7 @@ AGGREGATION: Final = Aggregation(
     },
     {"n": pl.Int64()},
 )
-ROWS: Final = StateRows(AGGREGATION.state)
+WINDOWS: Final = {"step": "window", "size_ms": 10_000, "every_ms": 10_000, "emit": "on_close"}
 MOVED: Final = StateRows(
     {
         "id": pl.String(),
@@ -148,6 +148,7 @@ class Way:
     changelog: Log
     output: Log
     keys: StateRows
+    rows: StateRows
     columns: Sequence[str]
     folder: str
 
@@ -164,25 +165,27 @@ class Witness:
         self.expected = [Expected() for _ in range(PARTITIONS)]
         label = {"label": pl.String()}
         results = ["seen", "total", "least", "most"]
-        self._so_far = self._way(product, "agg-2", label, ["label", *results])
+        self._so_far = self._way(
+            product, "agg-2", _stored(label, {"step": "agg"}), ["label", *results]
+        )
         bounds = ["window_start", "window_end"]
         self._windows = self._way(
             f"{product}.windows",
             "window-2",
-            {"window_start": pl.Int64(), **label},
+            _stored({"window_start": pl.Int64(), **label}, WINDOWS),
             ["label", *bounds, *results],
         )
         self._taken = {id(way): [0] * PARTITIONS for way in (self._so_far, self._windows)}
         self._told = {id(way): [0] * PARTITIONS for way in (self._so_far, self._windows)}
 
     def _way(
-        self, output: str, step: str, key: Mapping[str, pl.DataType], columns: Sequence[str]
+        self, output: str, step: str, stored: tuple[StateRows, StateRows], columns: Sequence[str]
     ) -> Way:
         return Way(
             Log(self._bench, f"{output}.rekey-1.repartition"),
             Log(self._bench, f"{output}.{step}.changelog"),
             Log(self._bench, output),
-            StateRows(key),
+            *stored,
             columns,
             f"{output}/{step}",
         )
@@ -272,7 +275,7 @@ class Witness:
         for task, expected in enumerate(self.expected):
             fold = way.changelog.fold(task)
             found = dict(
-                zip(_rows(way.keys, list(fold)), _counts(list(fold.values())), strict=True)
+                zip(_rows(way.keys, list(fold)), _counts(way.rows, [*fold.values()]), strict=True)
             )
             if way is self._so_far:
                 assert found == {(label,): n for label, n in expected.so_far.items()}
@@ -298,5 +301,12 @@ def _rows(rows: StateRows, values: Sequence[bytes]) -> list[Row]:
     return rows.decode(values).rows()
 
 
-def _counts(values: Sequence[bytes]) -> list[Row]:
-    return AGGREGATION.result(ROWS.decode(values)).select("seen", "total", "least", "most").rows()
+def _counts(rows: StateRows, values: Sequence[bytes]) -> list[Row]:
+    return AGGREGATION.result(rows.decode(values)).select("seen", "total", "least", "most").rows()
+
+
+def _stored(
+    key: Mapping[str, pl.DataType], meaning: Mapping[str, object]
+) -> tuple[StateRows, StateRows]:
+    """Keys and rows as a step stores them."""
+    return StateRows(key), StateRows(AGGREGATION.state, keys=key, meaning=meaning)

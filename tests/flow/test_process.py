@@ -344,9 +344,8 @@ def test_a_state_of_other_fields_is_not_read_as_another() -> None:
     for task in world.store.tasks:
         world.store.release(task)
     other = dataclasses.make_dataclass("Total", [("total", float, 0.0)])
-    world = World(stream().process(add, state=other), COLUMNS, output=SUMS, local=world.local)
     with pytest.raises(FatalError, match="other columns"):
-        world.batch([("a", 1, None)])
+        World(stream().process(add, state=other), COLUMNS, output=SUMS, local=world.local)
 
 
 def test_a_stored_state_that_its_model_does_not_take_is_told() -> None:

@@ -266,7 +266,8 @@ def test_a_row_that_is_no_row_names_its_task() -> None:
     stores = MemoryStores()
     for task, value in ((0, ROWS.encode(pl.DataFrame({"n": [1]}))[0]), (7, b"\0")):
         local = stores.open(task)
-        local.write([b"a"], [value], Mark("log", 1, 0))
+        sound = ROWS.encode(pl.DataFrame({"n": [0]}))[0]  # the first is looked at when it is opened
+        local.write([b"A", b"a"], [sound, value], Mark("log", 1, 0))
         local.close()
     store = store_of(stores, 0, 7)
     with pytest.raises(RebuildError) as found:
@@ -281,10 +282,21 @@ def test_rows_of_a_later_release_stop_the_process() -> None:
     local = stores.open(0)
     local.write([b"a"], [b"\1" + bytes(9)], Mark("log", 1, 0))
     local.close()
-    store = store_of(stores, 0)
-    with pytest.raises(FatalError) as refused:
-        got(store, (0, "a"))
-    assert refused.value.code == "STATE_FORMAT"
+    for _ in range(2):  # nor is the task kept open
+        with pytest.raises(FatalError) as refused:
+            store_of(stores, 0)
+        assert refused.value.code == "STATE_FORMAT"
+
+
+def test_a_store_whose_first_row_is_no_row_is_begun_anew() -> None:
+    """It is looked at when the store is opened, and damage costs a restore, never the start."""
+    stores = MemoryStores()
+    local = stores.open(0)
+    local.write([b"a"], [b"\0"], Mark("log", 1, 0))
+    local.close()
+    store = store_of(stores)
+    assert store.assign(0) is None
+    assert got(store, (0, "a")) == [None]
 
 
 def test_a_release_lets_go_even_if_the_flush_fails(monkeypatch: pytest.MonkeyPatch) -> None:

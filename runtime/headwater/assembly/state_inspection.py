@@ -78,7 +78,7 @@ class StateInspection:
 
         Raises StateInUseError while the product runs, ConfigurationError (BAD_KEY) for a key of
         another type, StartRefusedError when what is stored is damaged (STATE_DAMAGED), of a later
-        release (STATE_FORMAT) or of other columns (STATE_COLUMNS).
+        release (STATE_FORMAT) or of another declaration (STATE_COLUMNS).
         """
         for output, stage in self._stages:
             wanted = None if key is None else _key(key, stage)

@@ -1,8 +1,9 @@
 """Rows of a state store <-> bytes. What a store holds of a key is one such value.
 
-A value is framed like one of the log: a byte of format version (0), four bytes that name the
-columns, and an Avro record without logical types, every field nullable. The columns are named
-because Avro is not: bytes of other columns would be read as these, and be nonsense nobody notices.
+A value is framed like one of the log: a byte of format version (0), four bytes that name what it
+is, and an Avro record without logical types, every field nullable. It is named because Avro is not:
+bytes of other columns would be read as these, and be nonsense nobody notices. So would those of
+columns of the same names that stand under other keys, or that mean something else.
 """
 
 import json
@@ -51,12 +52,21 @@ _WIDENED: Final[Mapping[pl.DataType, pl.DataType]] = {
 class StateRows:
     """Encodes and decodes the rows of one store; `columns` are its names and types, at least one.
 
+    `keys` are the columns that rows are stored under, `meaning` is what else of the declaration a
+    row depends on, texts and numbers, as the size of its window: values can be read where all of
+    it is the same.
     Takes every type a contract can have, integers of any width, durations, and lists and structs
     of them. All go through the columnar codec, but for Binary inside a list or struct.
     Raises DeclarationError (STATE_COLUMN) for a type or a name that has no Avro form.
     """
 
-    def __init__(self, columns: Mapping[str, pl.DataType]) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, pl.DataType],
+        *,
+        keys: Mapping[str, pl.DataType] | None = None,
+        meaning: Mapping[str, object] | None = None,
+    ) -> None:
         self.columns = pl.Schema(columns)
         if problems := _problems(self.columns):
             raise DeclarationError([Problem("STATE_COLUMN", each) for each in problems])
@@ -70,7 +80,9 @@ class StateRows:
         )
         self._fields = tuple(Field(name, _avro(kind)) for name, kind in self._stored.items())
         record = Record("state", self._fields)
-        words = {name: _words(kind) for name, kind in self.columns.items()}
+        words: Any = _named(self.columns)
+        if keys is not None or meaning is not None:
+            words = [words, _named(keys or {}), dict(meaning or {})]
         self._frame = MAGIC + zlib.crc32(json.dumps(words).encode()).to_bytes(ID_BYTES, "big")
         self._read, self._write = _codec(record, self._frame)
         self._rebuild = Rebuild(_physical, maps=False, strict=False)
@@ -97,8 +109,8 @@ class StateRows:
     def decode(self, values: Sequence[bytes]) -> pl.DataFrame:
         """The rows of values that `encode` made, in order.
 
-        Raises StartRefusedError for values of a later release (STATE_FORMAT) or of other columns
-        (STATE_COLUMNS), RebuildError for any other bytes.
+        Raises StartRefusedError for values of a later release (STATE_FORMAT) or of another
+        declaration (STATE_COLUMNS), RebuildError for any other bytes.
         """
         if not values:
             return self.columns.to_frame()
@@ -149,8 +161,8 @@ def _damaged() -> RebuildError:
 
 def _other_columns() -> StartRefusedError:
     return StartRefusedError(
-        "The state holds other columns than this release declares; give the step a new name, or "
-        "reset the state.",
+        "The state was kept by another declaration of the step (other columns, keys, windows or "
+        "durations); declare it as it was, or give the step a new name.",
         code="STATE_COLUMNS",
     )
 
@@ -228,6 +240,10 @@ def _avro(stored: pl.DataType) -> Type:
         case _:
             held = Primitive(_PRIMITIVES[stored])
     return Union((NULL, held))
+
+
+def _named(columns: Mapping[str, pl.DataType]) -> dict[str, Any]:
+    return {name: _words(kind) for name, kind in columns.items()}
 
 
 def _words(kind: pl.DataType) -> Any:

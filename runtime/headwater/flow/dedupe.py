@@ -43,11 +43,13 @@ class DedupeStage(StatefulStage):
         self._within: Final = _within_ms(step)
         check_columns(step, step.key, given, stream_key)
         self.time_to_live = TimeToLive("time", timedelta(milliseconds=2 * self._within))
-        self.rows = StateRows({"time": _INSTANT})
         try:
             self.keys = StateRows({name: given[name] for name in sorted(step.key)})
         except DeclarationError as error:
             raise refused(step, "INVALID_STEP", str(error.problems[0].message)) from error
+        # within: what was forgotten by a shorter one is missing, and nobody would notice
+        meaning = {"step": "dedupe", "within_ms": self._within}
+        self.rows = StateRows({"time": _INSTANT}, keys=self.keys.columns, meaning=meaning)
 
     def columns(self, given: Columns) -> Columns:
         """The columns that come out: those that come in."""

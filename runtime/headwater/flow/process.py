@@ -79,8 +79,9 @@ class ProcessStage(StatefulStage):
         self._objects: Final = StateObjects(step)
         self._taken: Final = TakenEvents(step.function)
         try:
-            self.rows = StateRows({**self._objects.columns, TIMERS: pl.List(pl.Int64())})
             self.keys = StateRows({name: given[name] for name in sorted(stream_key)})
+            columns = {**self._objects.columns, TIMERS: pl.List(pl.Int64())}
+            self.rows = StateRows(columns, keys=self.keys.columns, meaning={"step": "process"})
         except DeclarationError as error:
             raise refused(step, "INVALID_STEP", str(error.problems[0].message)) from error
         self._functions: Final = Functions(

@@ -36,7 +36,9 @@ class RunningStage(StatefulStage):
         self._groups = {name: given[name] for name in step.key}
         self._states = GroupStates(self._aggregation, dict(sorted(self._groups.items())))
         self.keys = self._states.stored_by
-        self.rows = StateRows(self._aggregation.state)
+        self.rows = StateRows(
+            self._aggregation.state, keys=self.keys.columns, meaning={"step": "agg"}
+        )
 
     def columns(self, given: Columns) -> Columns:  # noqa: ARG002 - they are known already
         """The group's columns and the results."""

@@ -44,7 +44,11 @@ class SessionStage(WindowStage):
             WINDOW_END: pl.Int64(),
             **self.aggregation.state,
         }
-        self.rows = StateRows({_SESSIONS: pl.List(pl.Struct(self._session))})
+        self.rows = StateRows(
+            {_SESSIONS: pl.List(pl.Struct(self._session))},
+            keys=self.keys.columns,
+            meaning={"step": "session", "gap_ms": self._gap_ms},
+        )
 
     def advance(self, rows: pl.DataFrame, limits: Limits, store: KeyedRows) -> pl.DataFrame:
         """The sessions that close, by task, end and group."""

@@ -157,6 +157,8 @@ def event_times(
 class StatefulStage(ABC):
     """A compiled step with a store: `rows` are what is stored by task and `keys`.
 
+    `rows` are named by the columns of `keys` and by what else of the step a stored row depends on:
+    a start on the state of another declaration is refused.
     `given` are the columns it runs on; `stream_key` are the columns of the stream's key that must
     still be as they came, so that the state of a key is in the task its records come to.
     `needs_event_time`: the step means nothing without `Batch.times` and `watermarks`.
@@ -219,8 +221,10 @@ class LatestStage(StatefulStage):
             self.time_to_live = _life(step, given[step.by])
             self.needs_event_time = True
         try:
-            self.rows = StateRows({step.by: given[step.by]})
             self.keys = StateRows({name: given[name] for name in sorted(step.key)})
+            self.rows = StateRows(
+                {step.by: given[step.by]}, keys=self.keys.columns, meaning={"step": "latest"}
+            )
         except DeclarationError as error:
             raise refused(step, "INVALID_STEP", str(error.problems[0].message)) from error
 

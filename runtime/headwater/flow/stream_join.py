@@ -93,6 +93,8 @@ class StreamJoinStage(StatefulStage):
         self._within_ms: Final = duration_ms(step.within) or 0
         # "0s" is no duration that takes time
         self._open_ms: Final = self._within_ms + (duration_ms(step.allowed_lateness) or 0)
+        # how: an inner join does not keep account of which left rows were paired
+        meaning = {"step": "join", "within_ms": self._within_ms, "how": step.how}
         stamps = {_TIME: pl.Int64(), _OFFSET: pl.Int64(), _IS_PAIRED: pl.Boolean()}
         try:
             keys = {name: left[name] for name in sorted(self._key)}
@@ -103,7 +105,9 @@ class StreamJoinStage(StatefulStage):
                 {
                     side: pl.List(pl.Struct({**stamps, _VALUES: pl.Struct(dict(values))}))
                     for side, values in self._columns.items()
-                }
+                },
+                keys=self.keys.columns,
+                meaning=meaning,
             )
         except DeclarationError as error:
             raise refused(step, "INVALID_STEP", str(error.problems[0].message)) from error

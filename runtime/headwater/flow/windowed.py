@@ -182,6 +182,13 @@ class TimeWindowStage(WindowStage):
         by = {WINDOW_START: pl.Int64(), **dict(sorted(self.groups.items()))}
         self.states: Final = GroupStates(self.aggregation, by)
         self.keys = self.states.stored_by
+        meaning = {
+            "step": "window",
+            "size_ms": self.size_ms,
+            "every_ms": self.every_ms,
+            "emit": step.emit,
+        }
+        self.rows = StateRows(self.aggregation.state, keys=self.keys.columns, meaning=meaning)
 
 
 class ChangingWindows(TimeWindowStage):
@@ -194,7 +201,6 @@ class ChangingWindows(TimeWindowStage):
         if not self.aggregation.runs:
             text = f"{', '.join(NOT_RUNNING)} have no running result; declare emit='on_close'"
             raise refused(step, "INVALID_STEP", text)
-        self.rows = StateRows(self.aggregation.state)
 
     def advance(self, rows: pl.DataFrame, limits: Limits, store: KeyedRows) -> pl.DataFrame:
         """Each row once per open window it is in, with the window as it then stands."""
@@ -228,7 +234,6 @@ class ClosingWindows(TimeWindowStage):
         super().__init__(step, given, stream_key)
         self.pane_ms: Final = math.gcd(self.size_ms, self.every_ms)
         self._overlaps: Final = self.size_ms > self.pane_ms
-        self.rows = StateRows(self.aggregation.state)
 
     def advance(self, rows: pl.DataFrame, limits: Limits, store: KeyedRows) -> pl.DataFrame:
         """The windows that close, by task, end and group."""

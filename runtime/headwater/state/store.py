@@ -14,6 +14,7 @@ from headwater.ports.state import Values
 from headwater.state.checkpoint import Checkpoint, CheckpointWriter
 from headwater.state.due import DueIndex
 from headwater.state.layers import TaskState
+from headwater.state.opening import opened
 from headwater.state.settings import Changes, StoreSettings, TimeToLive
 
 DIRTY_SHARE: Final = 4  # a quarter of the cache at most waits for a flush, the rest is for reading
@@ -75,23 +76,19 @@ class KeyedStore:
 
         A task that is open stays so: what is committed of it is flushed. What is stored is thrown
         away when it is damaged, or nothing vouches for it.
-        Raises StateInUseError while another process holds the task, and what the class says.
+        Raises StateInUseError while another process holds the task, StartRefusedError as `restore`
+        does, and what the class says.
         """
         if task in self._tasks:
             return self._resumed(task)
-        try:
-            local = self._stores.open(task)
-        except RebuildError:
+        found = opened(self._stores, task, self._rows, self._settings.changelog_id)
+        if found is None:
             self.reset(task)
             return None
-        found = local.mark()
-        if found is None or found.changelog_id != self._settings.changelog_id:
-            local.close()
-            self.reset(task)
-            return None
-        self._hold(task, TaskState(local), found.written_ms)
-        self._offsets[task] = found.changelog_offset
-        return found
+        local, mark = found
+        self._hold(task, TaskState(local), mark.written_ms)
+        self._offsets[task] = mark.changelog_offset
+        return mark
 
     def reset(self, task: int) -> None:
         """Throw away what is stored of a task, open or not, and begin with nothing."""
@@ -106,8 +103,8 @@ class KeyedStore:
     def restore(self, task: int, keys: Sequence[bytes], values: Values, *, offset: int) -> None:
         """Take over records of the changelog, in order; `offset` is the next one.
 
-        Raises StartRefusedError for values of a later release (STATE_FORMAT) or of other columns
-        (STATE_COLUMNS).
+        Raises StartRefusedError for values of a later release (STATE_FORMAT) or of another
+        declaration (STATE_COLUMNS).
         """
         self._rows.refuse_foreign(values)
         self._tasks[task].restore(keys, values, self._marked(task, offset))
