@@ -20,8 +20,9 @@ from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.contract import Decoder, Encoder, parse_contract
 from headwater.engine import LetterWriter, Route, Task, Work
+from headwater.engine.suspects import without_trace
 from headwater.errors import RuleBrokenError
-from headwater.flow import ROW, Ground, Plan
+from headwater.flow import ROW, Batch, Ground, Plan, Processed
 from headwater.model import Partition, RawRecord
 from headwater.state import KeyedStore, StoreSettings
 
@@ -185,6 +186,14 @@ def test_late_letters_cost_one_more_attempt_whatever_their_number() -> None:
         world.run([(0, 1, 100), *[(0, 1, 2)] * 50, (0, 1, 101), *[(0, 1, 2)] * 50])
     assert Counter(code for _, code in world.letters) == {"LATE": 100}
     assert attempts.call_count == 2
+
+
+def test_only_a_row_behind_the_watermark_leaves_no_trace() -> None:
+    """One at the watermark may have moved it there, and those behind it were judged by that."""
+    task, marks = pl.Series([0] * 4), pl.Series([5, 5, 5, 5])
+    seen = Batch(task, task, pl.Series([5, 3, None, 5]), marks)
+    done = Processed(pl.DataFrame(), [], by_state=frozenset({0, 1, 2}))
+    assert without_trace(done, seen) == {1, 2}
 
 
 EVENTS = st.lists(
