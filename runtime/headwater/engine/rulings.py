@@ -4,7 +4,7 @@ from typing import Final
 
 import polars as pl
 
-from headwater.contract import ROW, Rules, Severity, Violation
+from headwater.contract import ROW, Broken, Rules, Severity, Violation
 from headwater.errors import RuleBrokenError
 from headwater.model import Partition, Quarantine, RuleViolation
 from headwater.ports import Records
@@ -37,13 +37,18 @@ class Rulings:
 
         Raises RuleBrokenError when a rule of severity `stop` is broken.
         """
+        broken = self.ask(rules, frame)
+        for violation in broken.violations:
+            if violation.rule.severity is Severity.STOP:
+                raise self.stop(rules, violation)
+        return list(broken.quarantined)
+
+    def ask(self, rules: Rules, frame: pl.DataFrame) -> Broken:
+        """What the rows of a frame break, counted. Raises nothing: some may turn out to be none."""
         published = self._published(frame[ROW]) if rules.needs_publish_times else None
         broken = rules.broken(frame, published)
-        for violation in broken.violations:
-            self.violations.append(self._counted(rules.contract.topic, violation))
-            if violation.rule.severity is Severity.STOP:
-                raise self._stop(rules, violation)
-        return list(broken.quarantined)
+        self.violations += [self.counted(rules, each) for each in broken.violations]
+        return broken
 
     def _published(self, rows: pl.Series) -> pl.Series:
         if self._published_ms is None:
@@ -51,10 +56,11 @@ class Rulings:
             self._published_ms = pl.Series(times, dtype=pl.Int64)
         return self._published_ms.gather(rows)
 
-    def _counted(self, topic: str, violation: Violation) -> RuleViolation:
+    def counted(self, rules: Rules, violation: Violation) -> RuleViolation:
+        """A violation with the place of the first of its records."""
         partition, offset = self._place(violation.rows[0])
         return RuleViolation(
-            topic=topic,
+            topic=rules.contract.topic,
             rule=violation.rule.name,
             severity=violation.rule.severity,
             records=len(violation.rows),
@@ -68,7 +74,8 @@ class Rulings:
         record = self._records.raw(row)
         return record.partition, record.offset
 
-    def _stop(self, rules: Rules, violation: Violation) -> RuleBrokenError:
+    def stop(self, rules: Rules, violation: Violation) -> RuleBrokenError:
+        """Why the product stops."""
         # the lowest offset of the first partition: the same in every run, however batches fall
         place = min(map(self._place, violation.rows))
         contract = rules.contract

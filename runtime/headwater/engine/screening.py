@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from headwater.contract import ROW, KeyReader
+from headwater.contract import ROW, Encoded, KeyReader
 from headwater.model import UNREADABLE_HEADERS, Code, Headers, Quarantine
 from headwater.ports import Records
 
@@ -94,3 +94,24 @@ def too_many(headers: Headers) -> str | None:
     if size > MAX_HEADER_BYTES:
         return f"headers of {size} bytes; more than {MAX_HEADER_BYTES} are refused"
     return None
+
+
+def oversized(encoded: Encoded) -> list[Quarantine]:
+    """The records with an output that no broker takes."""
+    # a key is made of fields that the value holds too: it is never longer
+    if 2 * max(map(len, encoded.values), default=0) <= MAX_RECORD_BYTES:
+        return []
+    return [
+        Quarantine(
+            row,
+            Code.MSG_SIZE_TOO_LARGE,
+            f"an output is larger than {MAX_RECORD_BYTES} bytes",
+            "encode",
+        )
+        for row, key, value in zip(encoded.rows, encoded.keys, encoded.values, strict=True)
+        if _length(key) + len(value) > MAX_RECORD_BYTES
+    ]
+
+
+def _length(key: bytes | None) -> int:
+    return 0 if key is None else len(key)

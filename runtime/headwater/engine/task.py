@@ -19,7 +19,6 @@ from headwater.contract import (
     Encoder,
     KeyReader,
     Rules,
-    Severity,
     TopicDecoder,
     schema_headers,
     size_of,
@@ -28,13 +27,22 @@ from headwater.engine.dead_letters import LetterWriter
 from headwater.engine.halting import OnIncompatible, rows_before, unreadable
 from headwater.engine.repartition import PLACE, Repartition
 from headwater.engine.rulings import Rulings
-from headwater.engine.screening import MAX_RECORD_BYTES, screen, screen_keys
+from headwater.engine.screening import oversized, screen, screen_keys
 from headwater.engine.selection import NoRecords, Selection
+from headwater.engine.suspects import Depends, Suspect, Suspicion, certain, violations_of
 from headwater.engine.watermarks import Standing, Watermarks, least
 from headwater.engine.work import Publication, Work, joined
-from headwater.errors import ResultRefusedError
-from headwater.flow import MAX_ROWS, NO_BATCH, Batch, Plan, check_row_local, event_times
-from headwater.model import Code, Halt, Headers, Positions, Quarantine, RuleViolation
+from headwater.errors import ResultRefusedError, RuleBrokenError
+from headwater.flow import (
+    MAX_ROWS,
+    NO_BATCH,
+    Batch,
+    Plan,
+    Processed,
+    check_row_local,
+    event_times,
+)
+from headwater.model import Halt, Headers, Positions, Quarantine, RuleViolation
 from headwater.ports import Records
 from headwater.state import Changes, KeyedStore
 
@@ -78,7 +86,7 @@ class _Done:
     """What the routes made of a batch, and the rows they refused."""
 
     encoded: list[tuple[Route, Encoded]]
-    refused: list[Quarantine]
+    suspects: list[Suspect]
     violations: Sequence[RuleViolation]
     has_batch: bool
     too_late: dict[str, int] = field(default_factory=dict)
@@ -122,6 +130,7 @@ class Task:
         self._asks = any(each.plan.asks_of_records for each in routes)
         self._dead_letters = dead_letters
         self._repartitions = [r.encoder for r in routes if isinstance(r.encoder, Repartition)]
+        self._is_only_state = sum(bool(each.plan.stateful) for each in routes) == 1
         self._stores = [store for each in routes for store in each.stores]
         self._output_rules = {
             each.topic: Rules(each.encoder.contract)
@@ -140,18 +149,19 @@ class Task:
         is refused that no record made.
         What it changes in stores and watermarks is their batch, to be kept or dropped.
         """
-        found, rejected = list(guilty), list[RuleViolation]()
+        found, rejected = list(guilty), list[Suspect]()
         while True:
             self._drop()
             work = self._attempt(records, found)
             late = [each for each in work.late if each.row < len(records)]
             if not late:
                 _refuse_results(work)
-                told = self._heartbeats()
-                return replace(work, violations=[*rejected, *work.violations], changes=told)
+                told = [*violations_of(rejected), *work.violations]
+                return replace(work, violations=told, changes=self._heartbeats())
             # steps with state saw rows that are none: as if they had never come
-            found += late
-            rejected += self._of_outputs(work.violations)
+            taken = certain(late)
+            found += [each.why for each in taken if isinstance(each.why, Quarantine)]
+            rejected += taken
 
     def move(self, standings: Mapping[int, Standing], at: Positions) -> Work:
         """The work of watermarks that move without records, to be committed at these positions.
@@ -178,11 +188,6 @@ class Task:
             store.drop()
         if self.watermarks is not None:
             self.watermarks.drop()
-
-    def _of_outputs(self, violations: Sequence[RuleViolation]) -> list[RuleViolation]:
-        """Those that told of rows an output rejects: the next attempt does not see them."""
-        rejects = [each for each in violations if each.severity == Severity.REJECT]
-        return [each for each in rejects if each.topic in self._output_rules]
 
     def _attempt(self, records: Records, guilty: Sequence[Quarantine]) -> Work:
         """In one piece, or in several."""
@@ -234,7 +239,7 @@ class Task:
             beside = self.beside.get(route.topic)
             seen = batch if beside is None else least(batch, beside)
             processed = route.plan.process(frames[route.source], seen)
-            done.refused.extend(processed.quarantined)
+            suspicion = self._suspicion(route, batch, processed)
             for step, rows in processed.late.items():
                 done.too_late[f"{route.topic}.{step}"] = rows
             for step, rows in processed.duplicates.items():
@@ -243,11 +248,18 @@ class Task:
                 published = route.encoder.encode(processed.frame, batch, places)
             else:
                 published = route.encoder.encode(processed.frame)
-                done.refused.extend(published.quarantined)
-                done.refused.extend(rulings.judge(self._output_rules[route.topic], processed.frame))
-            done.refused.extend(_oversized(published))
+                suspicion.refused(published.quarantined)
+                suspicion.judge(rulings, self._output_rules[route.topic], processed.frame)
+            suspicion.refused(oversized(published))
+            done.suspects.extend(suspicion.found)
             done.encoded.append((route, published))
         return done
+
+    def _suspicion(self, route: Route, batch: Batch, processed: Processed) -> Suspicion:
+        """A row with how far event time was when it was moved is written by what came before."""
+        has_marks = route.plan.needs_watermarks or isinstance(route.encoder, Repartition)
+        depends = Depends.STATE if has_marks else Depends.ITSELF
+        return Suspicion(batch, processed, depends, is_only_state=self._is_only_state)
 
     def _batch(
         self, records: Records, frames: Sequence[pl.DataFrame], reached: Mapping[int, int]
@@ -305,7 +317,8 @@ class Task:
         size: int,
     ) -> Work:
         """All or nothing: of a record that anything refused, no output; of several reasons one."""
-        of_records = [each for each in done.refused if each.row < len(records)]
+        refused = (each.why for each in done.suspects if each.row < len(records))
+        of_records = [each for each in refused if isinstance(each, Quarantine)]
         bad = {each.row: each for each in reversed([*quarantined, *of_records])}
         skipped = self._tombstones(records, bad) if bad else ()
         found = [each for row, each in bad.items() if row not in skipped]
@@ -321,7 +334,7 @@ class Task:
             skipped=len(skipped),
             letter_rows=sorted(each.row for each in found),
             violations=done.violations,
-            late=done.refused if done.has_batch else [],
+            late=done.suspects if done.has_batch else [],
             too_late=done.too_late,
             duplicates=done.duplicates,
         )
@@ -347,12 +360,14 @@ class Task:
 
 def _refuse_results(work: Work) -> None:
     """All that is left to refuse are rows of no record. Raises ResultRefusedError."""
-    for each in work.late:
+    for why in (each.why for each in work.late):
+        if isinstance(why, RuleBrokenError):
+            raise why
         raise ResultRefusedError(
-            f"{each.step} refuses what was computed of several records of {work.topic} "
-            f"({each.message}), and no single one can be set aside for it; nothing of its "
+            f"{why.step} refuses what was computed of several records of {work.topic} "
+            f"({why.message}), and no single one can be set aside for it; nothing of its "
             "transaction is published. Correct the step or the contract, then start again",
-            code=each.code.value,
+            code=why.code.value,
         )
 
 
@@ -366,26 +381,6 @@ def _without(
     for each in refused:
         kept[each.row] = None
     return kept
-
-
-def _oversized(encoded: Encoded) -> list[Quarantine]:
-    # a key is made of fields that the value holds too: it is never longer
-    if 2 * max(map(len, encoded.values), default=0) <= MAX_RECORD_BYTES:
-        return []
-    return [
-        Quarantine(
-            row,
-            Code.MSG_SIZE_TOO_LARGE,
-            f"an output is larger than {MAX_RECORD_BYTES} bytes",
-            "encode",
-        )
-        for row, key, value in zip(encoded.rows, encoded.keys, encoded.values, strict=True)
-        if _length(key) + len(value) > MAX_RECORD_BYTES
-    ]
-
-
-def _length(key: bytes | None) -> int:
-    return 0 if key is None else len(key)
 
 
 def _publication(route: Route, encoded: Encoded, bad: Mapping[int, Quarantine]) -> Publication:

@@ -7,6 +7,7 @@ from itertools import chain
 
 import polars as pl
 
+from headwater.engine.suspects import Suspect
 from headwater.model import (
     Code,
     Halt,
@@ -14,7 +15,6 @@ from headwater.model import (
     Letter,
     Partition,
     Positions,
-    Quarantine,
     RuleViolation,
 )
 from headwater.state import Changes
@@ -39,11 +39,11 @@ class Work:
     """What a batch of input records asks of the transaction.
 
     `letter_rows` are the rows of the batch that the letters were made of. `late` are those that
-    were refused when steps with state had seen them; `too_late` counts the rows that were dropped
-    because what they belong to had closed, by `<output>.<step>`, `duplicates` those that had come
-    already. `changes` are what the batch changed in stores, by changelog, and how far event time
-    has come, by repartition topic. `is_internal`: the records are those of a repartition topic, and
-    were counted once, as those they were made of.
+    steps with state had, or may have, seen before they were refused; `too_late` counts the rows
+    that were dropped because what they belong to had closed, by `<output>.<step>`, `duplicates`
+    those that had come already. `changes` are what the batch changed in stores, by changelog, and
+    how far event time has come, by repartition topic. `is_internal`: the records are those of a
+    repartition topic, and were counted once, as those they were made of.
     """
 
     topic: str
@@ -58,7 +58,7 @@ class Work:
     halts: Sequence[Halt] = ()
     violations: Sequence[RuleViolation] = ()
     letter_rows: Sequence[int] = ()
-    late: Sequence[Quarantine] = ()
+    late: Sequence[Suspect] = ()
     too_late: Mapping[str, int] = field(default_factory=dict)
     duplicates: Mapping[str, int] = field(default_factory=dict)
     changes: Mapping[str, Changes] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Work:
             for each in self.publications
         ]
         letter_rows = [places[row] for row in self.letter_rows]
-        late = [replace(each, row=places[each.row]) for each in self.late]
+        late = [each.moved(places) for each in self.late]
         return replace(self, publications=publications, letter_rows=letter_rows, late=late)
 
 

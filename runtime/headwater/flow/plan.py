@@ -193,7 +193,7 @@ class Plan:
         A row for which a step raises is quarantined, with everything made of it so far.
         Raises DeclarationError when a step fails whatever the rows are.
         """
-        quarantined: list[Quarantine] = []
+        refusals = _Refusals()
         late: dict[str, int] = {}
         duplicates: dict[str, int] = {}
         given, made = frame, None
@@ -201,10 +201,10 @@ class Plan:
             if frame.is_empty() and not isinstance(stage, StatefulStage):
                 continue
             done = self._ran(stage, given, frame, batch)
+            refusals.add(stage, frame, done, made)
             frame = done.frame
             late |= done.late
             duplicates |= done.duplicates
-            quarantined.extend(done.quarantined if made is None else _led_back(done, made))
             if isinstance(stage, StatefulStage) and stage.makes_rows:
                 # rows of records and rows of none take turns: numbered anew for what follows
                 made = frame[ROW]
@@ -213,12 +213,11 @@ class Plan:
             frame = frame.with_columns(made.gather(frame[ROW]).alias(ROW))
         if frame.is_empty():
             frame = self._nothing(frame)
-        if quarantined:
-            quarantined = list({item.row: item for item in reversed(quarantined)}.values())
-            quarantined.sort(key=lambda item: item.row)
+        if quarantined := refusals.of_each_row():
             guilty = pl.Series([item.row for item in quarantined], dtype=pl.UInt32)
             frame = frame.filter(~pl.col(ROW).is_in(guilty.implode()))
-        return Processed(frame, quarantined, late, duplicates)
+        alone, by_state = frozenset(refusals.alone), refusals.by_state
+        return Processed(frame, quarantined, late, duplicates, alone, by_state)
 
     def _ran(
         self, stage: AnyStage, given: pl.DataFrame, frame: pl.DataFrame, batch: Batch
@@ -249,6 +248,40 @@ class Plan:
         """No rows, with the columns that rows would have had."""
         columns = self.columns if self.columns is not None else self._output
         return frame.clear() if columns is None else empty(columns)
+
+
+class _Refusals:
+    """The rows that the stages of a plan refuse, and on what that depends."""
+
+    def __init__(self) -> None:
+        self._found: list[Quarantine] = []
+        self._depends = False
+        self.alone: set[int] = set()
+        self.by_state: frozenset[int] = frozenset()
+
+    def add(
+        self, stage: AnyStage, given: pl.DataFrame, done: Processed, made: pl.Series | None
+    ) -> None:
+        """What a stage made of a frame; `made` are the rows of the batch where it has its own."""
+        if done.quarantined and not self._depends:
+            if isinstance(stage, StatefulStage):
+                self.by_state = _whole(done, given)
+            elif not isinstance(stage, LateStage):
+                self.alone.update(each.row for each in done.quarantined)
+        self._depends = self._depends or isinstance(stage, StatefulStage | LateStage)
+        self._found.extend(done.quarantined if made is None else _led_back(done, made))
+
+    def of_each_row(self) -> list[Quarantine]:
+        """One reason for each row, the first, by row."""
+        found = {item.row: item for item in reversed(self._found)}
+        return [found[row] for row in sorted(found)]
+
+
+def _whole(done: Processed, given: pl.DataFrame) -> frozenset[int]:
+    """Those refused that were one row: of several made of a record others may have gone on."""
+    rows = [each.row for each in done.quarantined]
+    counted = given.group_by(ROW).len().filter(pl.col(ROW).is_in(rows), pl.col("len") == 1)
+    return frozenset(counted[ROW])
 
 
 def _led_back(done: Processed, rows: pl.Series) -> list[Quarantine]:
