@@ -5,10 +5,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 from tests.engine.conftest import INPUT, EchoTask, World
-from tests.engine.test_exactly_once import Histories
+from tests.engine.test_exactly_once import run_histories
 from tests.engine.test_tables import SCHEMA_ID, SCHEMAS, TABLE, framed
 
 from headwater.adapters.memory import MemoryFollower
@@ -104,17 +102,7 @@ def test_in_every_history_a_record_finds_the_row_of_its_key(
 ) -> None:
     """Kills, zombies, rebalances and outages in any order, and a table that comes in trickles."""
     monkeypatch.setattr(tables, "READ_AT_ONCE", 3)
-    machine = type("Machine", (Histories,), {"new_world": staticmethod(JoiningWorld)})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=20,
-            stateful_step_count=30,
-            deadline=None,
-            phases=[Phase.generate],  # shrinking a history takes minutes
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_histories(JoiningWorld, examples=20, steps=30)
 
 
 def test_the_partitions_of_the_tasks_are_held_and_no_others() -> None:

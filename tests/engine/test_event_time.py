@@ -3,10 +3,8 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 from tests.engine.closing import IdleWorld, WindowWorld
-from tests.engine.test_exactly_once import STEPS, Histories
+from tests.engine.test_exactly_once import run_histories
 
 from headwater.adapters.memory import LostCommit
 
@@ -17,17 +15,7 @@ EXAMPLES = 40
 @pytest.mark.parametrize("world", [WindowWorld, IdleWorld])
 def test_every_history_closes_every_window_once(world: type[WindowWorld]) -> None:
     """Kills, zombies, rebalances, lost answers: each record in one window, late as recorded."""
-    machine = type("Machine", (Histories,), {"new_world": staticmethod(world)})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            phases=[Phase.generate],  # shrinking a history takes minutes
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_histories(world, examples=EXAMPLES)
 
 
 def run(world: WindowWorld) -> None:

@@ -209,19 +209,24 @@ class Histories(RuleBasedStateMachine):
             world.ended(process)
 
 
-@pytest.mark.timeout(60)
-def test_every_history_publishes_everything_exactly_once(
-    new_world: "Callable[[], World]",
-) -> None:
-    """Kills, zombies, rebalances, lost answers and outages in any order: nothing lost or twice."""
-    machine = type("MachineOfThisTest", (Histories,), {"new_world": staticmethod(new_world)})
+def run_histories(new_world: "Callable[[], World]", *, examples: int, steps: int = STEPS) -> None:
+    """So many random histories of worlds of this kind, each of so many steps."""
+    machine = type("Machine", (Histories,), {"new_world": staticmethod(new_world)})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
+            max_examples=examples,
+            stateful_step_count=steps,
             deadline=None,
             phases=[Phase.generate],  # shrinking a history takes minutes
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.timeout(60)
+def test_every_history_publishes_everything_exactly_once(
+    new_world: "Callable[[], World]",
+) -> None:
+    """Kills, zombies, rebalances, lost answers and outages in any order: nothing lost or twice."""
+    run_histories(new_world, examples=EXAMPLES)

@@ -7,8 +7,6 @@ from typing import Final
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 from tests.engine.closing import SIZE
 from tests.engine.conftest import DEAD, INPUT, OUTPUT
 from tests.engine.moving import (
@@ -20,7 +18,7 @@ from tests.engine.moving import (
     refuse_worse,
     walked,
 )
-from tests.engine.test_exactly_once import STEPS, Histories
+from tests.engine.test_exactly_once import run_histories
 from tests.engine.test_task import CONTRACT, SCHEMA_ID, SCHEMAS, stream
 
 from headwater import aggregates, tumbling
@@ -156,17 +154,7 @@ def _is_worse(row: Row) -> bool:
 @pytest.mark.parametrize("world", [LateWorld, IdleLateWorld])
 def test_in_every_history_each_row_is_in_one_window_or_late_once(world: type[LateWorld]) -> None:
     """Kills, zombies, rebalances, lost answers: both outputs as the one topic was recorded."""
-    machine = type("Machine", (Histories,), {"new_world": staticmethod(world)})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            phases=[Phase.generate],  # shrinking a history takes minutes
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_histories(world, examples=EXAMPLES)
 
 
 def test_a_run_to_the_end_has_windows_and_late_rows() -> None:

@@ -5,12 +5,11 @@ from collections import Counter
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import run_state_machine_as_test
 from tests.engine.conftest import DEAD
 from tests.engine.moving import IdleMovingWorld, MovingWorld, Row, walked
-from tests.engine.test_exactly_once import STEPS, Histories
+from tests.engine.test_exactly_once import run_histories
 
 from headwater.engine import MOST_SOURCES, Standing
 from headwater.engine.dead_letters import WHOLE, read_letter
@@ -23,17 +22,7 @@ EXAMPLES = 8
 @pytest.mark.parametrize("world", [MovingWorld, IdleMovingWorld])
 def test_every_history_moves_every_row_once(world: type[MovingWorld]) -> None:
     """Kills, zombies, rebalances, lost answers: rows, letters and windows as recorded."""
-    machine = type("Machine", (Histories,), {"new_world": staticmethod(world)})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            phases=[Phase.generate],  # shrinking a history takes minutes
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_histories(world, examples=EXAMPLES)
 
 
 def test_a_run_to_the_end_reads_what_it_moved() -> None:

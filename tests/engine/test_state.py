@@ -6,11 +6,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 from tests.engine.conftest import INPUT, OUTPUT, Process
 from tests.engine.counting import CHANGELOG, STEP, CountingWorld
-from tests.engine.test_exactly_once import STEPS, Histories
+from tests.engine.test_exactly_once import run_histories
 
 from headwater.adapters.memory.stores import MemoryStore
 from headwater.contract import StateRows
@@ -26,17 +24,7 @@ EXAMPLES = 150
 @pytest.mark.timeout(120)
 def test_every_history_counts_every_record_once() -> None:
     """Kills, zombies, rebalances, lost answers and outages in any order: no count is off."""
-    machine = type("Machine", (Histories,), {"new_world": staticmethod(CountingWorld)})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            phases=[Phase.generate],  # shrinking a history takes minutes
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_histories(CountingWorld, examples=EXAMPLES)
 
 
 def run(world: CountingWorld, name: str = "one") -> Process:
