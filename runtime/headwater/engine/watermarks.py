@@ -223,13 +223,12 @@ class EventTimes:
         still be on its way.
         """
         counted_s = min(passed_s, idle_after_s / POLLS)
-        for partition in [each for each in self._waited_s if each.topic == topic]:
-            if partition not in caught_up:
-                self._waited_s[partition] = 0.0
-                continue
-            if self._waited_s[partition] >= idle_after_s:
+        mine = [each for each in self._waited_s.items() if each[0].topic == topic]
+        for partition, waited_s in mine:
+            is_read = partition in caught_up
+            self._waited_s[partition] = waited_s + counted_s if is_read else 0.0
+            if is_read and waited_s >= idle_after_s:
                 yield partition.index
-            self._waited_s[partition] += counted_s
 
     def note(self, partition: Partition) -> Mapping[str, Any]:
         """What to write beside the position of a partition, as JSON can."""
