@@ -22,15 +22,16 @@ def refuse_state_of_before(
     Raises StartRefusedError (STATE_OF_BEFORE) when a task has rows and its partition no offset,
     and what topics and reader raise.
     """
+    lacking = {topic: _without_offset(group, topic, topics) for topic in {*changelogs.values()}}
     found: dict[str, Collection[Partition]] = {}
     for changelog, source in changelogs.items():
-        lacking = _without_offset(group, source, topics)
-        if lacking and _has_rows(changelog, {p.index for p in lacking}, topics, reader):
+        tasks = {partition.index for partition in lacking[source]}
+        if tasks and _has_rows(changelog, tasks, topics, reader):
             # asked again: another process may have started, and written, in between
-            found[changelog] = lacking & _without_offset(group, source, topics)
-    kept = sorted(changelog for changelog, lacking in found.items() if lacking)
+            found[changelog] = lacking[source] & _without_offset(group, source, topics)
+    kept = sorted(changelog for changelog, without in found.items() if without)
     if kept:
-        first = min(partition for lacking in found.values() for partition in lacking)
+        first = min(partition for without in found.values() for partition in without)
         raise StartRefusedError(
             f"group {group} has no offset on {first}, but there is state of what it read before in "
             f"{', '.join(kept)}; what is read again would be counted twice: restore the offsets, "

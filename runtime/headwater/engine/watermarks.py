@@ -24,9 +24,7 @@ from headwater.model import Partition, Positions
 
 END_OF_TIME: Final = 253_402_300_799_999
 """Milliseconds; 9999-12-31T23:59:59.999Z, past every window: the watermark of data that ended."""
-POLLS: Final = (
-    4  # in vain at least: what passes between two counts as a quarter of the time at most
-)
+POLLS: Final = 4  # in vain at least, so that a pause between two of them is never all of the time
 NOTED: Final = "watermark"
 IDLE: Final = "idle"
 
