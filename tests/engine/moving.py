@@ -157,7 +157,8 @@ class MovingWorld(World):
                 TopicSettings(CHANGELOG, PARTITIONS, "table"),
             ]
         )
-        self.start = replace(self.start, changelogs=[CHANGELOG], repartitions=[REPARTITION])
+        changelogs = {CHANGELOG: REPARTITION}
+        self.start = replace(self.start, changelogs=changelogs, repartitions=[REPARTITION])
         self.disks: dict[str, MemoryStores] = {}
         self._last: dict[str, Process] = {}
 
