@@ -148,7 +148,7 @@ def test_schemas_are_named_in_headers(airport: Airport, guids: GuidRegistry) -> 
 def test_a_registry_without_guids_is_told_before_the_first_record(airport: Airport) -> None:
     """A header would hold one; the author learns what to change."""
     _, product = copy(airport, publishing=', schema_id="header"')
-    done = airport.command("run", product, "--until-end")
+    done = airport.process("run", product, "--until-end")
     assert done.returncode == 78
     assert "NO_SCHEMA_GUID" in done.stderr
     assert "Traceback" not in done.stderr
