@@ -43,9 +43,9 @@ from headwater.ports import Records, TopicSettings
 from headwater.product import Latest
 from headwater.state import KeyedStore, StoreSettings
 
-STEP: Final = "latest-4"
+STEP: Final = "latest-1"
 CHANGELOG: Final = f"{OUTPUT}.{STEP}.changelog"
-REPARTITION: Final = f"{OUTPUT}.rekey-3.repartition"
+REPARTITION: Final = f"{OUTPUT}.rekey-1.repartition"
 PARTITIONS: Final = 2
 GROUPS: Final = 4
 
