@@ -106,7 +106,7 @@ class Processor:
         self.loop: Final = Loop(
             self._outside(telling, self._tables(maker, telling.monitor)),
             in_order(loaded, maker.tasks(), self._stores, telling.monitor),
-            StartPositions(self._start_policy(start), self._topics),
+            StartPositions(self._start_policy(start), self._topics, self._reader),
             window=_window(settings.dead_letters),
             settings=LoopSettings(
                 policy=CommitPolicy(interval_s=settings.commit_interval.total_seconds()),
@@ -251,7 +251,7 @@ class Processor:
             inputs={stream.topic: _start(stream) for stream in product.inputs},
             outputs=[output.topic for output in product.outputs],
             explicit=explicit,
-            changelogs=list(changelogs(self._loaded)),
+            changelogs=changelogs(self._loaded),
             repartitions=list(self._repartitions),
         )
 
