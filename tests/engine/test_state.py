@@ -96,7 +96,7 @@ def test_a_checkpoint_that_cannot_be_used_is_told_and_passed_over() -> None:
     checkpointed(world)
     names = world.storage.names(f"{OUTPUT}/{STEP}/")
     for name in names:
-        path = world.storage.get(name)
+        path = world.folder / name
         path.write_bytes(path.read_bytes()[:-1] + b"?")
     world.feed(b"b")
     other = run(world, "two")

@@ -213,7 +213,8 @@ class Restoring:
         """Fill an empty task from a checkpoint; None: there is none."""
         if self.checkpoints is None:
             return None
-        found = self.checkpoints.newest(progress.held, task, reach.covers, monitor)
+        search = self.checkpoints.newest(progress.held, task, reach.covers, monitor)
+        found = yield from search
         if found is None:
             return None
         for entries in progress.held.store.load(task, found):
