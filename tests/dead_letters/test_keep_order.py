@@ -16,7 +16,7 @@ from tests.faults.harness import END_S, Bench, until
 
 from headwater.adapters.memory import MemoryTransactionalLog
 from headwater.adapters.memory.faults import Operation
-from headwater.assembly import letters_parked
+from headwater.assembly import letters_standing
 from headwater.assembly.letters import Selection
 from headwater.assembly.letters_replay import Replayed
 from headwater.errors import FencedError, StartRefusedError, UnavailableError, UnverifiableError
@@ -35,7 +35,7 @@ SELECTIONS: Final = [
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a group to be empty, or for a transaction to end."""
     for name in ("EMPTY_GROUP_S", "LOOK_S", "UNDECIDED_S"):
-        monkeypatch.setattr(letters_parked, name, 0.0)
+        monkeypatch.setattr(letters_standing, name, 0.0)
 
 
 class Orders(Histories):
@@ -133,8 +133,12 @@ class Orders(Histories):
                 if status == "open" and letter.code != "PARKED"
             ]
             world.discard(*hopeless)
-        assert not world.parked()
+        self.all_is_out()
         world.check()
+
+    def all_is_out(self) -> None:
+        """No key is parked for nothing."""
+        assert not self.world.parked()
 
 
 @pytest.mark.timeout(120)
@@ -310,7 +314,7 @@ def test_parked_records_come_back_in_order_and_their_key_is_free_again(
             world.publish(fed.head(6).with_columns(dep_delay=pl.lit(delay)))
         until(lambda: run.metric("headwater_parked_letters") == 9, END_S, "six more letters")
         with monkeypatch.context() as patch:
-            patch.setattr(letters_parked, "EMPTY_GROUP_S", 0.0)
+            patch.setattr(letters_standing, "EMPTY_GROUP_S", 0.0)
             refused = world.command("replay")
         run.send(signal.SIGTERM)
         assert run.exit_code() == 0

@@ -115,6 +115,10 @@ class CountingWorld(World):
     def check(self) -> None:
         """And each key was counted one by one; the changelog holds the last count of each."""
         super().check()
+        self.check_counts()
+
+    def check_counts(self) -> None:
+        """Each key was counted one by one; the changelog holds the last count of each."""
         counts: defaultdict[bytes | None, list[int]] = defaultdict(list)
         for record in self.committed(OUTPUT):
             counts[record.key].append(int((record.value or b"").partition(b"|")[0]))

@@ -107,11 +107,11 @@ def test_a_tombstone_that_is_skipped_is_no_letter() -> None:
 
 
 def test_products_with_state_do_not_park() -> None:
-    """Their letters cannot be replayed: it is refused where it is declared."""
+    """Nobody parks records of a product with state: it is refused where it is declared."""
     inner = task(stream())
     inner.watermarks = Watermarks(None)  # which a task has when a step has state
     store = KeyedStore(parked_rows(), MemoryStores(), StoreSettings("changelog#1"))
-    with pytest.raises(TypeError, match="none may wait"):
+    with pytest.raises(TypeError, match="without state only"):
         ParkingTask(inner, store, lambda _keys, _letters: None)
 
 

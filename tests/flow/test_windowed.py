@@ -103,14 +103,20 @@ def test_tasks_do_not_see_each_other(
 Fate = st.sampled_from(["keep", "drop", "commit", "abort", "restart"])
 
 
-@given(EVENTS, st.lists(Fate, max_size=12), TIME_WINDOWS | st.just(session(gap="4ms")), LATENESS)
+@given(
+    EVENTS,
+    st.lists(Fate, max_size=12),
+    TIME_WINDOWS | st.just(session(gap="4ms")),
+    LATENESS,
+    st.sampled_from(["on_close", "on_change"]),
+)
 def test_what_is_dropped_aborted_or_interrupted_leaves_no_trace(
-    events: list[Event], fates: list[str], windows: Windows, lateness: str
+    events: list[Event], fates: list[str], windows: Windows, lateness: str, emit: Emission
 ) -> None:
     """Batches that are run again, transactions that are, and restarts: told is the same."""
     running, undisturbed = (
-        Running(windowed(windows, lateness)),
-        Running(windowed(windows, lateness)),
+        Running(windowed(windows, lateness, emit)),
+        Running(windowed(windows, lateness, emit)),
     )
     told: list[Result] = []
     committed: tuple[int, dict[int, int], list[Result]] = (0, {}, [])
@@ -161,6 +167,57 @@ def sessions_of(events: Sequence[Event], gap: int, lateness: int) -> list[Result
             row = oracle.result(id_, kind, start, [each.x for each in held])
             told.append((*row[:3], end, *row[4:]))
     return sorted(told, key=lambda row: (row[3], row[0] is not None, row[0] or 0, row[1]))
+
+
+def folded(told: Sequence[Result]) -> list[Result]:
+    """What a reader has who lets each row replace those of its group whose bounds it holds."""
+    held: list[Result] = []
+    for row in told:
+        held = [
+            old
+            for old in held
+            if not (old[:2] == row[:2] and row[2] <= old[2] and old[3] <= row[3])
+        ]
+        held.append(row)
+    return sorted(held, key=lambda row: (row[3], row[0] is not None, row[0] or 0, row[1]))
+
+
+def grown(events: Sequence[Event], gap: int, lateness: int) -> list[Result]:
+    """Row by row, each with the session it is in, of those before it that were not late."""
+    told: list[Result] = []
+    for count, event in enumerate(events, start=1):
+        before = events[:count]
+        mark = max(each.time or 0 for each in before)
+        if (event.time or 0) + lateness >= mark:
+            standing = sessions_of(before, gap, lateness)
+            group = (event.kind, event.id)
+            (mine,) = (
+                row
+                for row in standing
+                if row[:2] == group and row[2] <= (event.time or 0) <= row[3] - gap
+            )
+            told.append(mine)
+    return told
+
+
+@given(EVENTS, CUTS, st.integers(1, 8), LATENESS)
+def test_sessions_told_on_change_are_those_of_one_record_after_the_other(
+    events: list[Event], ends: list[int], gap: int, lateness: str
+) -> None:
+    """Any batching tells the same; the last rows of sessions are those that they close with."""
+    windows, wait_ms = SessionWindows(f"{gap}ms"), int(lateness.rstrip("ms"))
+    running, closing = (
+        Running(windowed(windows, lateness, emit)) for emit in ("on_change", "on_close")
+    )
+    parts = cut(of_task(events), ends)
+    found = [row for part in parts for row in results(running.run(part))]
+    assert found == grown(of_task(events), gap, wait_ms)
+    closed = [row for part in parts for row in results(closing.run(part))]
+    closed += results(closing.run([], {0: 10_000}))
+    assert folded(found) == closed
+    assert results(running.run([], {0: 10_000})) == []
+    running.commit()
+    assert running.store.sizes()[0].keys == 0, "nothing is left"
 
 
 @given(EVENTS, CUTS, st.integers(1, 8), LATENESS)
@@ -309,8 +366,8 @@ def test_mistakes_are_told_without_data() -> None:
     assert "emit='never' is none of" in refused(
         by_id.window(tumbling("1h"), emit="never").agg(n=n)  # type: ignore[arg-type]  # the mistake
     )
-    assert "known when it closes" in refused(
-        by_id.window(session(gap="1h"), emit="on_change").agg(n=n)
+    assert "no running result" in refused(
+        by_id.window(session(gap="1h"), emit="on_change").agg(n=aggregates.collect("x", limit=2))
     )
     assert "bound of the window" in refused(by_id.window(tumbling("1h")).agg(window_end=n))
     assert "BEHIND_WINDOW" in refused(

@@ -123,13 +123,6 @@ def maker(project: Any, repartitions: dict[str, int], partitions: int = 1) -> Ta
     return TaskMaker(loaded, ids, registry, topics, letters, repartitions=repartitions)
 
 
-def test_what_reads_records_out_of_order_refuses_a_rekey(keyless: Any) -> None:
-    """A replay or a comparison would leave rows in the topic between."""
-    found = maker(keyless, {})
-    with pytest.raises(DeclarationError, match=r"NEEDS_STATE: shop.notes has steps with state"):
-        found.task(found.loaded.product.inputs[0])
-
-
 def test_an_input_of_too_many_partitions_is_refused(keyless: Any) -> None:
     """Where each of them stands would not fit beside a position."""
     found = maker(keyless, {"shop.notes.rekey-1.repartition": 3}, 201)

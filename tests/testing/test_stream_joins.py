@@ -94,8 +94,8 @@ def test_a_join_of_streams_is_described(shop: Any) -> None:
     told = describe(load_product("shop.paid", shop.root))
     (step, _) = told["outputs"][0]["steps"]
     assert step["does"] == (
-        "shop.payments by key, stream-join-1-rekey-1 (to the task of order), within 10m, open for 5m more"
-        " (left): amount as paid"
+        "shop.payments by key, stream-join-1-rekey-1 (to the task of order), within 10m, "
+        "open for 5m more (left): amount as paid"
     )
     assert "shop.paid.stream-join-1-rekey-1.repartition" in told["topics"]
 

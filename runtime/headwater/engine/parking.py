@@ -52,7 +52,7 @@ class ParkingTask(Task):
 
     def __init__(self, task: Task, store: KeyedStore, told: Callable[[int, int], None]) -> None:
         if task.watermarks is not None:
-            message = "the letters of a product with state cannot be replayed: none may wait"
+            message = "the order of letters is kept of products without state only"
             raise TypeError(message)
         self._task = task
         self._store = store

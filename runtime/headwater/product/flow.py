@@ -237,7 +237,7 @@ class Flow:
         return self._then(step)
 
     def _name(self, kind: str) -> str:
-        """The kind and its number among its own: steps put before leave stores and topics theirs."""
+        """Kind and number among its own: steps put before leave stores and topics their names."""
         before = sum(step.name.rpartition("-")[0] == kind for step in self.steps)
         return f"{kind}-{before + 1}"
 
