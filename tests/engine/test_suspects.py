@@ -21,10 +21,10 @@ from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.contract import Decoder, Encoder, parse_contract
 from headwater.engine import LetterWriter, Route, Task, Work, pieces
-from headwater.engine.suspects import without_trace
+from headwater.engine.suspects import Doubt, Suspect, certain, without_trace
 from headwater.errors import ResultRefusedError, RuleBrokenError
 from headwater.flow import ROW, Batch, Ground, Plan, Processed
-from headwater.model import Partition, RawRecord
+from headwater.model import Code, Partition, Quarantine, RawRecord
 from headwater.state import KeyedStore, StoreSettings
 
 TASKS = 2
@@ -297,6 +297,30 @@ def test_a_window_that_closes_too_large_because_of_a_refused_record_stops_nothin
         assert letters == [(1, "STEP_FAILED")]
         with pytest.raises(ResultRefusedError):
             World(closed(), rejecting()).run([(0, 5, 2), *events], cuts)
+
+
+def test_of_a_run_that_was_broken_off_only_what_is_refused_by_itself_is_certain() -> None:
+    """Another may be refused before the first that is known; of all, it is each task's first."""
+    doubts = [(4, 0, Doubt.ALL), (5, 0, Doubt.OTHERS), (6, 1, Doubt.NONE), (7, 1, Doubt.ALL)]
+    found = [Suspect(row, task, Quarantine(row, Code.LATE, ""), each) for row, task, each in doubts]
+    assert [each.row for each in certain(found, are_all_known=True)] == [4, 5, 7]
+    assert [each.row for each in certain(found, are_all_known=False)] == [5]
+
+
+def starved(order: Order, state: Total) -> Order:
+    """There is no memory for a fifty."""
+    state.n += order.n
+    if order.n == 50:
+        raise MemoryError
+    return Order(id=order.id, n=state.n, at=order.at)
+
+
+def test_what_follows_a_record_without_memory_is_not_lost() -> None:
+    """The run ended at it: though no other met it, the others are run again."""
+    flow = stream().process(starved, state=Total)
+    published, letters, _ = World(flow).run([(0, 1, 5), (0, 50, 1), (0, 3, 6)]).told
+    assert [(row, n) for _, row, n, _ in published] == [(0, 1), (2, 4)]
+    assert letters == [(1, "STEP_FAILED")]
 
 
 def test_many_refused_records_cost_few_runs() -> None:

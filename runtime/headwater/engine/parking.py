@@ -76,13 +76,13 @@ class ParkingTask(Task):
         totals = self._totals()
         before = self._parked(records, {task for task, total in totals.items() if total["keys"]})
         waiting = _waiting(records, before) if before else {}
-        work = joined(self._works(records, range(len(records)), waiting, guilty))
+        work = joined(self._in_order(records, range(len(records)), waiting, guilty))
         if work.letter_rows:
             self._write(totals, before, _after(records, work.letter_rows, before))
         self._told(*(sum(total[name] for total in totals.values()) for name in ("keys", "letters")))
         return work
 
-    def _works(
+    def _in_order(
         self,
         records: Records,
         rows: Sequence[int],
@@ -95,22 +95,22 @@ class ParkingTask(Task):
         then. So the rows are halved, until what is set aside before it is known.
         """
         try:
-            work = self._work(records, rows, waiting, guilty)
+            work = self._of_rows(records, rows, waiting, guilty)
         except RuleBrokenError:
             if len(rows) == 1:
                 raise
             middle = len(rows) // 2
-            works = self._works(records, rows[:middle], waiting, guilty)
+            works = self._in_order(records, rows[:middle], waiting, guilty)
             halts = [halt for each in works for halt in each.halts]
             left = set(rows_before(records, halts)).intersection(rows[middle:])
-            return works + (self._works(records, sorted(left), waiting, guilty) if left else [])
+            return works + (self._in_order(records, sorted(left), waiting, guilty) if left else [])
         followers = _followers(records, work.letter_rows, waiting)
         if not followers:
             return [work]
         waiting.update(followers)
-        return self._works(records, rows, waiting, guilty)
+        return self._in_order(records, rows, waiting, guilty)
 
-    def _work(
+    def _of_rows(
         self,
         records: Records,
         rows: Sequence[int],

@@ -103,13 +103,16 @@ class Task:
         What it changes in stores and watermarks is their batch, to be kept or dropped.
         """
         self._drop()
+        size = size_of(records.values)
         works: list[Work] = []
         halts: list[Halt] = []
-        for part in self._parts(records):
+        for part in self._parts(records, size):
             left = set(rows_before(records, halts)).intersection(part) if halts else part
             works.append(self._part(records, sorted(left) if halts else part, guilty))
             halts += works[-1].halts
-        return replace(joined(works), changes=self._heartbeats())
+        if halts:
+            size = size_of([records.values[row] for row in rows_before(records, halts)])
+        return replace(joined(works), size=size, changes=self._heartbeats())
 
     def move(self, standings: Mapping[int, Standing], at: Positions) -> Work:
         """The work of watermarks that move without records, to be committed at these positions.
@@ -156,7 +159,10 @@ class Task:
 
     # -- decode ----------------------------------------------------------------------------------
 
-    def _parts(self, records: Records) -> Sequence[Sequence[int]]:
+    def _parts(self, records: Records, size: int) -> Sequence[Sequence[int]]:
+        """The rows to be in memory at one time as columns, mostly all; so many bytes are given."""
+        if self._expansion.bounds(len(records), size):
+            return [range(len(records))]
         return self._expansion.pieces(records.values)
 
     def _part(self, records: Records, rows: Sequence[int], guilty: Sequence[Quarantine]) -> Work:
@@ -272,8 +278,8 @@ class Task:
         return Work(
             topic=records.topic,
             read=len(records),
-            size=size_of(records.values),
-            ends=records.ends(),
+            size=0,  # this and the ends are told of all records together
+            ends={},
             publications=[_publication(route, published, bad) for route, published in run.encoded],
             dead_letters=self._dead_letters.topic,
             letters=self._dead_letters.letters(records, found) if found else (),
