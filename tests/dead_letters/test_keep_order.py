@@ -5,13 +5,12 @@ from typing import Final
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import rule, run_state_machine_as_test
+from hypothesis.stateful import rule
 from tests.dead_letters.conftest import FIRST, SECOND, SetAside
 from tests.dead_letters.order import OrderWorld
 from tests.engine.conftest import DEAD, Process
-from tests.engine.test_exactly_once import STEPS, Histories
+from tests.engine.test_exactly_once import Histories, run_histories
 from tests.faults.harness import END_S, Bench, until
 
 from headwater.adapters.memory import MemoryTransactionalLog
@@ -145,17 +144,7 @@ class Orders(Histories):
 @pytest.mark.usefixtures("at_once")
 def test_no_record_overtakes_one_of_its_key_that_was_set_aside() -> None:
     """Whatever fails, is replayed, discarded or killed, in any order, and at last all is out."""
-    machine = type("Machine", (Orders,), {"new_world": staticmethod(OrderWorld)})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            phases=[Phase.generate],  # shrinking a history takes minutes
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_histories(OrderWorld, examples=EXAMPLES, histories=Orders)
 
 
 def run(world: OrderWorld) -> Process:

@@ -52,6 +52,7 @@ class KeyedStoreMachine(RuleBasedStateMachine):
         self.committed: dict[Place, Row] = {}
         self.staged: dict[Place, Row] = {}
         self.batch: dict[Place, Row] = {}
+        self.saved: dict[Place, Row] = {}
         self.now = START
         self.stores = self.made()
         self.store = self.opened()
@@ -86,6 +87,7 @@ class KeyedStoreMachine(RuleBasedStateMachine):
         """What the changelog says is all there is."""
         self.staged = dict(self.committed)
         self.batch = dict(self.committed)
+        self.saved = dict(self.committed)
         self.produced = []
 
     @rule(rows=st.dictionaries(places, st.tuples(st.integers(), st.integers(-30, 30)), max_size=12))
@@ -119,12 +121,26 @@ class KeyedStoreMachine(RuleBasedStateMachine):
         places_ = list(zip(changes.partitions, changes.keys, strict=True))
         assert len(set(places_)) == len(places_)
         self.staged = dict(self.batch)
+        self.saved = dict(self.batch)
+
+    @rule()
+    def savepoint(self) -> None:
+        """What is written from here on can be taken back by itself."""
+        self.store.savepoint()
+        self.saved = dict(self.batch)
+
+    @rule()
+    def rollback(self) -> None:
+        """The batch as it was saved, or began."""
+        self.store.rollback()
+        self.batch = dict(self.saved)
 
     @rule()
     def drop(self) -> None:
         """The batch never was."""
         self.store.drop()
         self.batch = dict(self.staged)
+        self.saved = dict(self.staged)
 
     @rule(knows_offsets=st.booleans())
     def commit(self, knows_offsets: bool) -> None:

@@ -46,8 +46,9 @@ NOTHING: Final = Standing()
 class Watermarks:
     """The standings of the tasks of one input, staged as its stores are.
 
-    A batch: `observe` any number of times, then `keep` or `drop`. A transaction: any number of
-    batches, then `committed` or `aborted`. `idle_after_s` is None where partitions are waited for.
+    A batch: `observe` any number of times, with `savepoint` and `rollback` between its pieces, then
+    `keep` or `drop`. A transaction: any number of batches, then `committed` or `aborted`.
+    `idle_after_s` is None where partitions are waited for.
     """
 
     def __init__(self, idle_after_s: float | None = None) -> None:
@@ -57,6 +58,7 @@ class Watermarks:
         self._committed: dict[int, Standing] = {}
         self._transaction: dict[int, Standing] = {}
         self._batch: dict[int, Standing] = {}
+        self._piece: dict[int, Standing] = {}
 
     # -- a batch ---------------------------------------------------------------------------------
 
@@ -78,13 +80,13 @@ class Watermarks:
             if mark is not None and mark != before[task].watermark:
                 reached[task] = mark
             if task in reached or before[task].is_idle:
-                self._batch[task] = Standing(mark)
+                self._piece[task] = Standing(mark)
         return marks, reached
 
     def move(self, standings: Mapping[int, Standing]) -> Mapping[int, int]:
         """Let tasks stand so without records; the watermarks that moved."""
         before = {task: self.standing(task).watermark for task in standings}
-        self._batch.update(standings)
+        self._piece.update(standings)
         return {
             task: new.watermark
             for task, new in standings.items()
@@ -93,26 +95,37 @@ class Watermarks:
 
     def standing(self, task: int) -> Standing:
         """How far a task has come in the batch."""
-        for layer in (self._batch, self._transaction, self._committed):
+        for layer in (self._piece, self._batch, self._transaction, self._committed):
             if task in layer:
                 return layer[task]
         return NOTHING
 
     def stage(self, task: int, standing: Standing) -> None:
         """Let a task stand so after the batch."""
-        self._batch[task] = standing
+        self._piece[task] = standing
 
     def staged(self) -> Mapping[int, Standing]:
         """The standings that the batch changed."""
-        return dict(self._batch)
+        return {**self._batch, **self._piece}
+
+    def savepoint(self) -> None:
+        """What is observed from here on can be rolled back to here."""
+        self._batch.update(self._piece)
+        self._piece.clear()
+
+    def rollback(self) -> None:
+        """The batch stands as it did at its last savepoint, or began."""
+        self._piece.clear()
 
     def keep(self) -> None:
         """The batch is part of the transaction."""
+        self.savepoint()
         self._transaction.update(self._batch)
         self._batch.clear()
 
     def drop(self) -> None:
         """The batch never was."""
+        self._piece.clear()
         self._batch.clear()
 
     # -- a transaction ---------------------------------------------------------------------------
@@ -137,7 +150,7 @@ class Watermarks:
 
     def aborted(self) -> None:
         """The transaction never was, nor the batch."""
-        self._batch.clear()
+        self.drop()
         self._transaction.clear()
 
     # -- the assignment --------------------------------------------------------------------------
