@@ -8,16 +8,18 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.flow.test_windowed import (
+from tests.flow.test_windowed import TIME_WINDOWS
+from tests.flow.windowing import (
+    COLUMNS,
     CUTS,
     EVENTS,
     LATENESS,
-    TIME_WINDOWS,
+    Event,
+    Running,
     counted,
     cut,
     stream,
 )
-from tests.flow.windowing import COLUMNS, Event, Running
 
 from headwater import Flow, aggregates, session, tumbling
 from headwater.errors import DeclarationError
