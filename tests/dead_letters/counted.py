@@ -63,7 +63,7 @@ def with_state(
         Standstill(OUTPUT, [INPUT], world.source(), world.topics, why="it counts"),
         Restoring(stores, sources, world.broker.clock),
         EventTimes(marks, world.broker.clock),
-        StartPositions(world.start, world.topics),
+        StartPositions(world.start, world.topics, MemoryRangeReader(world.broker)),
         partners={},
     )
     sandbox = StrictSandbox()

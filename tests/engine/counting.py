@@ -59,7 +59,7 @@ class CountingWorld(World):
 
     def __init__(self) -> None:
         super().__init__()
-        self.start = replace(self.start, changelogs=[CHANGELOG])
+        self.start = replace(self.start, changelogs={CHANGELOG: INPUT})
         self.topics.create([TopicSettings(CHANGELOG, 3, "table")])
         self.disks: dict[str, LocalStores] = {}
         self._last: dict[str, Process] = {}

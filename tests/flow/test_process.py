@@ -369,7 +369,7 @@ def test_a_stored_state_that_its_model_does_not_take_is_told() -> None:
     assert [each.message for each in caught.value.problems] == [
         (
             "process-1: what is stored is no Bounded any more (total); let it take what it took"
-            " before, or reset the state"
+            " before, or begin anew (docs/state.md, To begin anew)"
         )
     ]
 

@@ -167,7 +167,7 @@ class DeadLetters:
             standstill,
             Restoring(stores, sources, SYSTEM),
             EventTimes(marks, SYSTEM),
-            StartPositions(start_policy(self._loaded), self._topics),
+            StartPositions(start_policy(self._loaded), self._topics, self._reader),
             partners=partners(self._loaded),
         )
 

@@ -90,10 +90,16 @@ class KeptState(LetterState):
     ) -> None:
         try:
             if isinstance(error, RebuildError):
-                self._stores.reset(error.task)
+                self._throw_away(error.task)
                 raise UnavailableError(f"{error} It was thrown away; {AGAIN}.") from error
         finally:
             self._stores.release(self._stores.partitions())
+
+    def _throw_away(self, damaged: int | None) -> None:
+        for each in self._stores.held:
+            for task in each.store.tasks:
+                if damaged in {task, None}:
+                    each.store.reset(task)
 
     # -- beside the letters, in their transactions ---------------------------------------------
 

@@ -100,7 +100,7 @@ class Processor:
         self.loop: Final = Loop(
             self._outside(telling, self._tables(maker, telling.monitor)),
             in_order(loaded, maker.tasks(), self._stores, telling.monitor),
-            StartPositions(start_policy(loaded, start), self._topics),
+            StartPositions(start_policy(loaded, start), self._topics, self._reader),
             window=_window(settings.dead_letters),
             settings=LoopSettings(
                 policy=CommitPolicy(interval_s=settings.commit_interval.total_seconds()),

@@ -14,7 +14,7 @@ def start_policy(loaded: LoadedProduct, explicit: Start | None = None) -> StartP
         inputs={stream.topic: _start(stream) for stream in product.inputs},
         outputs=[output.topic for output in product.outputs],
         explicit=explicit,
-        changelogs=list(changelogs(loaded)),
+        changelogs=changelogs(loaded),
         repartitions=list(loaded.repartitions),
     )
 

@@ -26,6 +26,7 @@ class _Underway:
     held: StepStore
     task: int
     writer: CheckpointWriter
+    offset: int
     began_s: float
 
 
@@ -40,7 +41,7 @@ class Checkpoints:
         self._clock = clock
         self._every_s = every_s
         self._last_s: dict[Key, float] = {}
-        self._offsets: dict[Key, int] = {}
+        self._offsets: dict[Key, int] = {}  # of the checkpoints that are whole
         self._underway: _Underway | None = None
         self._looked_s = clock.monotonic()
 
@@ -94,8 +95,7 @@ class Checkpoints:
                 self._tell(held, task, monitor, str(error))
                 continue
             if writer is not None:
-                self._underway = _Underway(held, task, writer, now_s)
-                self._offsets[held.changelog, task] = offset
+                self._underway = _Underway(held, task, writer, offset, now_s)
                 return
 
     def _changed(self) -> Iterator[tuple[StepStore, int, int]]:
@@ -108,8 +108,8 @@ class Checkpoints:
 
     def _end(self, done: _Underway, monitor: Monitor, failure: str | None = None) -> None:
         self._underway = None
-        if failure is not None:
-            self._offsets.pop((done.held.changelog, done.task))
+        if failure is None:
+            self._offsets[done.held.changelog, done.task] = done.offset
         self._tell(done.held, done.task, monitor, failure, done.began_s)
 
     def _tell(  # what is told has so many parts
