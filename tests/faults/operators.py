@@ -76,12 +76,17 @@ STEPS: Final = {
 """The step with state of each port, if it has a store."""
 UNORDERED: Final = {".streams"}  # how two topics take turns is arrival order
 FADING: Final = {""}  # when rows that are over are deleted depends on batches, and is never seen
-_EVENT: Final = [
+_EVENT: Final[Sequence[Mapping[str, Any]]] = [
     {"name": "id", "type": "string", "doc": "The key."},
     {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}, "doc": "When."},
     {"name": "n", "type": "long", "doc": "A number."},
 ]
-_SECOND: Final = {"name": "m", "type": ["null", "long"], "default": None, "doc": "Another one."}
+_SECOND: Final[Mapping[str, Any]] = {
+    "name": "m",
+    "type": ["null", "long"],
+    "default": None,
+    "doc": "Another one.",
+}
 
 
 def _write_contract(bench: Bench, topic: str, fields: Sequence[Mapping[str, Any]] = _EVENT) -> None:

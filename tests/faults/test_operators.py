@@ -27,7 +27,7 @@ def _world(bench: Bench, name: str) -> tuple[str, str, operators.Feed]:
 
 def _comes_to_the_end(bench: Bench, product: str) -> None:
     with bench.run(product) as run:
-        assert run.exit_code(2 * END_S) == 0, run.errors()
+        assert run.exit_code(600) == 0, run.errors()
 
 
 def _killed_at(bench: Bench, product: str, feed: operators.Feed, point: str) -> None:
@@ -51,14 +51,14 @@ def test_a_kill_and_a_lost_disk_change_no_operator(bench: Bench) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_kills_anywhere_change_no_operator(bench: Bench) -> None:
     """At every named place and at moments of chance, now and then with the disk lost."""
     product, calm, feed = _world(bench, "operators")
     chance = random.Random(11)
     feed.write(2_000)
     _comes_to_the_end(bench, product)  # there is state to be lost
-    feed.write(200_000)
+    feed.write(150_000)
     plan = [*get_args(Point), *[""] * 8]
     for point in chance.sample(plan, len(plan)):
         if point == "during_restore":
@@ -82,7 +82,7 @@ def test_kills_anywhere_change_no_operator(bench: Bench) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_moving_tasks_change_no_operator(bench: Bench) -> None:
     """For two minutes processes come and go, asked or killed."""
     product, calm, feed = _world(bench, "operators-moved")
