@@ -34,15 +34,18 @@ def _killed_at(bench: Bench, product: str, feed: operators.Feed, point: str) -> 
     """One life that ends at a named place, with work left."""
     with bench.run(product, settings={**OFTEN, "HEADWATER_FAIL": point}) as run:
         assert run.exit_code() == -9, run.errors()
-    with closing(bench.gauge(product, feed.orders)) as gauge:
-        assert 0 < gauge.total() < feed.fed, "this kill does not count"
+    with (
+        closing(bench.gauge(product, feed.orders)) as orders,
+        closing(bench.gauge(product, feed.payments)) as payments,
+    ):
+        assert 0 < orders.total() + payments.total() < 2 * feed.fed, "this kill does not count"
 
 
 @pytest.mark.timeout(240)
 def test_a_kill_and_a_lost_disk_change_no_operator(bench: Bench) -> None:
     """Deduplication, timers, both joins, sessions and windows: outputs, changelogs and stores."""
     product, calm, feed = _world(bench, "operators-short")
-    feed.write(10_000)
+    feed.write(5_000)
     _killed_at(bench, product, feed, "during_commit:kill@6")
     operators.loses_its_disk(bench, product)
     _comes_to_the_end(bench, product)
