@@ -69,7 +69,7 @@ def opened(root: Path) -> KeyedStore:
 
 def stores(root: Path) -> RocksDbStores:
     """The stores on disk."""
-    folder = root / ".headwater/state/air.latest/latest-2"
+    folder = root / ".headwater/state/air.latest/latest-1"
     return RocksDbStores(folder, RocksDbMemory(8 << 20))
 
 
@@ -95,12 +95,12 @@ def test_keys_and_mark_are_told_by_task(
 ) -> None:
     """A line for each, with the place in the changelog that its store is up to."""
     project(tmp_path)
-    assert inspect("latest-2") == 0
+    assert inspect("latest-1") == 0
     heading, columns, first, second = capsys.readouterr().out.splitlines()
-    assert heading.startswith("air.latest, step latest-2: 10 keys of id -> at Datetime")
+    assert heading.startswith("air.latest, step latest-1: 10 keys of id -> at Datetime")
     assert columns.split() == ["task", "keys", "changelog", "up", "to", "written"]
-    assert first.split()[:3] == ["0", "5", "air.latest.latest-2.changelog[0]@7"]
-    assert second.split()[:3] == ["1", "5", "air.latest.latest-2.changelog[1]@8"]
+    assert first.split()[:3] == ["0", "5", "air.latest.latest-1.changelog[0]@7"]
+    assert second.split()[:3] == ["1", "5", "air.latest.latest-1.changelog[1]@8"]
 
 
 def test_the_row_of_a_key_is_shown(
@@ -108,14 +108,14 @@ def test_the_row_of_a_key_is_shown(
 ) -> None:
     """Where it is stored, with times as texts; a key that is not there is exit 1."""
     project(tmp_path)
-    assert inspect("latest-2", "--key", "k13", "--format", "json") == 0
+    assert inspect("latest-1", "--key", "k13", "--format", "json") == 0
     (store,) = json.loads(capsys.readouterr().out)["stores"]
-    assert store["changelog"] == "air.latest.latest-2.changelog"
+    assert store["changelog"] == "air.latest.latest-1.changelog"
     assert [task["found"] for task in store["tasks"]] == [None, {"at": "2024-01-04T00:00:00Z"}]
     assert store["tasks"][1]["mark"]["changelog_offset"] == 8
-    assert inspect("latest-2", "--key", "k13") == 0
+    assert inspect("latest-1", "--key", "k13") == 0
     assert 'task 1: {"at": "2024-01-04T00:00:00Z"}' in capsys.readouterr().out
-    assert inspect("latest-2", "--key", "k99") == 1
+    assert inspect("latest-1", "--key", "k99") == 1
     assert "there is no such key" in capsys.readouterr().out
 
 
@@ -124,12 +124,12 @@ def test_a_key_of_several_columns_is_a_json_object(
 ) -> None:
     """Each column of its type; anything else is a mistake, told without repeating it."""
     project(tmp_path, key=["id", "n"])
-    assert inspect("latest-2", "--key", '{"id": "k02", "n": 2}') == 0
+    assert inspect("latest-1", "--key", '{"id": "k02", "n": 2}') == 0
     assert "2024-01-03T00:00:00Z" in capsys.readouterr().out
     for wrong in ("k02", '{"id": "k02"}', '{"id": "k02", "n": "two"}'):
-        assert inspect("latest-2", "--key", wrong) == 78
+        assert inspect("latest-1", "--key", wrong) == 78
         assert capsys.readouterr().err.splitlines() == [
-            "BAD_KEY: --key: the key of latest-2 is id (String), n (Int64); write a JSON object"
+            "BAD_KEY: --key: the key of latest-1 is id (String), n (Int64); write a JSON object"
         ]
 
 
@@ -138,7 +138,7 @@ def test_what_is_sensitive_is_masked(
 ) -> None:
     """As in dead letters."""
     project(tmp_path, secret="at")
-    assert inspect("latest-2", "--key", "k00") == 0
+    assert inspect("latest-1", "--key", "k00") == 0
     told = capsys.readouterr().out
     assert "2024" not in told.split("\n", 1)[1]
     assert '"at": "<redacted>"' in told
@@ -149,7 +149,7 @@ def test_where_something_is_sensitive_no_other_name_is_trusted(
 ) -> None:
     """A step put the secret under a name of its own."""
     project(tmp_path, secret="at", by="own")
-    assert inspect("latest-2", "--key", "k00") == 0
+    assert inspect("latest-1", "--key", "k00") == 0
     assert '"own": "<redacted>"' in capsys.readouterr().out
 
 
@@ -225,7 +225,7 @@ def test_a_product_that_runs_is_refused(
     """Another process holds the task; it is told what to do."""
     project(tmp_path)
     with closing(stores(tmp_path).open(1)):
-        assert inspect("latest-2") == 75
+        assert inspect("latest-1") == 75
     told = capsys.readouterr().err
     assert told.startswith("STATE_IN_USE: air.latest runs and holds its state in ")
     assert told.strip().endswith("stop it, then look.")
@@ -236,9 +236,9 @@ def test_state_that_is_damaged_is_told(
 ) -> None:
     """Nothing of it is shown; the next run makes it anew."""
     project(tmp_path)
-    current = tmp_path / ".headwater/state/air.latest/latest-2/0/rocksdb/CURRENT"
+    current = tmp_path / ".headwater/state/air.latest/latest-1/0/rocksdb/CURRENT"
     current.write_text("nonsense\n")
-    assert inspect("latest-2") == 78
+    assert inspect("latest-1") == 78
     assert capsys.readouterr().err.startswith("STATE_DAMAGED: The state in ")
 
 
@@ -248,7 +248,7 @@ def test_an_unknown_step_is_told_with_those_that_have_state(
     """A step without state is none of them."""
     project(tmp_path)
     assert inspect("with-columns-1") == 78
-    wanted = "air.latest has no step with-columns-1 with state; there are: latest-2"
+    wanted = "air.latest has no step with-columns-1 with state; there are: latest-1"
     assert capsys.readouterr().err.splitlines() == [f"UNKNOWN_STEP: {wanted}"]
 
 
@@ -261,6 +261,6 @@ def test_a_machine_without_state_says_where_to_look(
     """It makes no directory."""
     project(tmp_path)
     monkeypatch.setenv("HEADWATER_STATE_DIR", "elsewhere")
-    assert inspect("latest-2") == 0
+    assert inspect("latest-1") == 0
     assert "look where the setting `state_dir` points" in capsys.readouterr().out
     assert not (tmp_path / "elsewhere").exists()

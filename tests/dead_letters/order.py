@@ -104,7 +104,7 @@ class OrderWorld(World):
     def __init__(self) -> None:
         super().__init__()
         self.broker.groups[OUTPUT] = self.broker.group("product")  # the product is `out`
-        self.start = replace(self.start, changelogs=[CHANGELOG])
+        self.start = replace(self.start, changelogs={CHANGELOG: INPUT})
         self.registry = MemoryRegistry()
         self.is_mended = False
         self.topics.create(

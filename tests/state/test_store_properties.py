@@ -38,7 +38,10 @@ places = st.tuples(st.sampled_from(TASKS), st.sampled_from(SOME_KEYS))
 
 
 class KeyedStoreMachine(RuleBasedStateMachine):
-    """`log` is the changelog; `kept` what of it is visible in the open transaction."""
+    """On the stores in memory.
+
+    `log` is the changelog, `produced` what the open transaction adds to it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,11 +58,15 @@ class KeyedStoreMachine(RuleBasedStateMachine):
 
     def made(self) -> LocalStores:
         """The stores on an empty disk."""
-        raise NotImplementedError
+        return MemoryStores()
 
     def killed(self) -> LocalStores:
         """The stores as they are found after the process was killed now."""
-        raise NotImplementedError
+        found = copy.deepcopy(self.stores)
+        assert isinstance(found, MemoryStores)
+        for held in found._tasks.values():
+            held.is_open = False
+        return found
 
     def opened(self) -> KeyedStore:
         """A store of both tasks, restored from its mark on."""
@@ -233,20 +240,6 @@ def columns(wanted: list[Place]) -> tuple[pl.Series, pl.Series]:
     )
 
 
-class InMemory(KeyedStoreMachine):
-    """On the stores in memory."""
-
-    def made(self) -> LocalStores:
-        return MemoryStores()
-
-    def killed(self) -> LocalStores:
-        found = copy.deepcopy(self.stores)
-        assert isinstance(found, MemoryStores)
-        for held in found._tasks.values():
-            held.is_open = False
-        return found
-
-
 class OnDisk(KeyedStoreMachine):
     """On RocksDB; a copy of the files of an open store is what a killed process leaves."""
 
@@ -276,7 +269,7 @@ class OnDisk(KeyedStoreMachine):
         self.directory.cleanup()
 
 
-TestInMemory = InMemory.TestCase
+TestInMemory = KeyedStoreMachine.TestCase
 TestInMemory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestOnDisk = OnDisk.TestCase
 TestOnDisk.settings = settings(max_examples=8, stateful_step_count=25, deadline=None)

@@ -66,14 +66,14 @@ def test_what_is_late_behind_another_key_comes_out_at_a_port(project: Any, body:
     )
     assert outcome.frame("late").rows() == [("s2", 4)]
     assert sorted(outcome.frame().select("note", "total").rows()) == [("x", 1), ("y", 10)]
-    assert outcome.late == {"shop.hours.window-2": 2}
+    assert outcome.late == {"shop.hours.window-1": 2}
     assert [(each.row, each.code) for each in outcome.dead_letters] == [(5, Code.NO_EVENT_TIME)]
     told = describe(driver.loaded)
-    topic = "shop.hours.window-2.repartition"
+    topic = "shop.hours.window-1.repartition"
     assert [each for each in told["topics"] if "repartition" in each] == [topic]
     steps = {step["name"]: step for output in told["outputs"] for step in output["steps"]}
-    assert steps["late-2"]["through"] == steps["window-2"]["through"] == topic
-    assert steps["late-2"]["does"] == "what is late by note for windows of 1h"
+    assert steps["late-1"]["through"] == steps["window-1"]["through"] == topic
+    assert steps["late-1"]["does"] == "what is late by note for windows of 1h"
 
 
 def test_late_rows_need_no_windows_that_are_published(project: Any) -> None:
@@ -112,7 +112,7 @@ def test_what_reads_records_out_of_order_refuses_late_rows(project: Any) -> None
         register(contract, registry)
     ids = lookup_ids(loaded.outputs.values(), registry)
     maker = TaskMaker(loaded, ids, registry, topics, LetterWriter("dead"))
-    with pytest.raises(DeclarationError, match=r"NEEDS_STATE: .* \(late-2\)"):
+    with pytest.raises(DeclarationError, match=r"NEEDS_STATE: .* \(late-1\)"):
         maker.tasks()
 
 

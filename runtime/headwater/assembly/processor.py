@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from headwater.adapters.directory import DirectoryStorage
 from headwater.adapters.kafka.consumer import KafkaSource
 from headwater.adapters.kafka.follower import KafkaFollower
 from headwater.adapters.kafka.producer import KafkaTransactionalLog
@@ -15,6 +14,7 @@ from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics, check_topic
 from headwater.adapters.registry import SchemaRegistry
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
+from headwater.assembly.checkpoints import checkpoints_of
 from headwater.assembly.co_partitioning import co_partitioned, require_co_partitioning
 from headwater.assembly.parking import in_order
 from headwater.assembly.project import LoadedProduct
@@ -32,7 +32,6 @@ from headwater.config.settings import DeadLetterLimit
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
-    Checkpoints,
     CommitPolicy,
     DeadLetterTail,
     FollowedTables,
@@ -89,6 +88,7 @@ class Processor:
         require_tables(loaded, self._topics, self._repartitions)
         self._prepare_topics()
         self._stores = self._stores_on_disk()
+        self._checkpoints = checkpoints_of(self._stores, settings)
         self._ids = registered_ids(
             loaded, self._registry, is_registering=is_registering or self._is_dev
         )
@@ -106,7 +106,7 @@ class Processor:
         self.loop: Final = Loop(
             self._outside(telling, self._tables(maker, telling.monitor)),
             in_order(loaded, maker.tasks(), self._stores, telling.monitor),
-            StartPositions(self._start_policy(start), self._topics),
+            StartPositions(self._start_policy(start), self._topics, self._reader),
             window=_window(settings.dead_letters),
             settings=LoopSettings(
                 policy=CommitPolicy(interval_s=settings.commit_interval.total_seconds()),
@@ -138,6 +138,8 @@ class Processor:
         """Let go of what the loop does not close itself."""
         self._reader.close()
         self._registry.close()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
 
     # -- topics --------------------------------------------------------------------------------
 
@@ -196,15 +198,6 @@ class Processor:
             self._topics.topic_id,
         )
 
-    def _checkpoints(self) -> Checkpoints:
-        """At `<checkpoint_dir>/<output>/<step>/<task>/`."""
-        return Checkpoints(
-            self._stores,
-            DirectoryStorage(self._settings.checkpoint_dir),
-            SYSTEM,
-            every_s=self._settings.checkpoint_every.total_seconds(),
-        )
-
     # -- data path -----------------------------------------------------------------------------
 
     def _tables(self, maker: TaskMaker, monitor: Monitor) -> FollowedTables | None:
@@ -236,7 +229,7 @@ class Processor:
                 self._loaded.tables,
             )
         )
-        sources = StateSources(self._topics, self._reader, self._checkpoints(), tables)
+        sources = StateSources(self._topics, self._reader, self._checkpoints, tables)
         restoring = Restoring(self._stores, sources, SYSTEM)
         return Outside(
             source,
@@ -258,7 +251,7 @@ class Processor:
             inputs={stream.topic: _start(stream) for stream in product.inputs},
             outputs=[output.topic for output in product.outputs],
             explicit=explicit,
-            changelogs=list(changelogs(self._loaded)),
+            changelogs=changelogs(self._loaded),
             repartitions=list(self._repartitions),
         )
 
