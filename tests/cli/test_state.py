@@ -214,9 +214,9 @@ def test_both_sides_of_a_join_have_one_store(
     joined = f'.join({heard}, within="1m", columns={{"n": "m"}})'
     text = product.read_text().replace(".latest(['id'], by=\"at\")", joined)
     product.write_text(text.replace('.with_columns(own=pl.col("at"))', ""))
-    assert inspect("join-1") == 0
+    assert inspect("stream-join-1") == 0
     heading, _ = capsys.readouterr().out.splitlines()
-    assert heading.startswith("air.latest, step join-1: 0 keys of ")
+    assert heading.startswith("air.latest, step stream-join-1: 0 keys of ")
 
 
 def test_a_product_that_runs_is_refused(

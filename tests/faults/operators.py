@@ -69,7 +69,7 @@ STEPS: Final = {
     "": "dedupe-1",
     ".process": "process-1",
     ".table": None,
-    ".streams": "join-1",
+    ".streams": "stream-join-1",
     ".sessions": "window-1",
     ".changes": "window-1",
 }
