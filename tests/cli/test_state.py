@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
+from headwater.assembly.parking import parked_stores
 from headwater.assembly.project import load_product
 from headwater.cli.main import main
 from headwater.state import KeyedStore, StoreSettings
@@ -150,6 +151,72 @@ def test_where_something_is_sensitive_no_other_name_is_trusted(
     project(tmp_path, secret="at", by="own")
     assert inspect("latest-1", "--key", "k00") == 0
     assert '"own": "<redacted>"' in capsys.readouterr().out
+
+
+def parked(root: Path) -> None:
+    """A product that keeps the order of its letters, and two keys that wait in its first task."""
+    project(root)
+    file = root / "products/air/latest/product.py"
+    text = file.read_text().replace("DataProduct\n", "DataProduct, DeadLetters\n", 1)
+    text = text.replace('com")', 'com", dead_letters=DeadLetters(keep_order=True))')
+    file.write_text(text.replace(".latest(['id'], by=\"at\")", ""))
+    loaded = load_product("air.latest", root)
+    memory, folder = RocksDbMemory(8 << 20), root / ".headwater/state"
+    (held,) = parked_stores(
+        loaded, lambda output, step: RocksDbStores(folder / output / step, memory), str
+    )
+    held.store.assign(0)
+    rows = pl.DataFrame({"first": [17, 21, None], "keys": [1, 1, 2], "letters": [3, 1, 4]})
+    keys = pl.Series([b"kUA-1545", b"k" + (7).to_bytes(8, "big"), b"n"], dtype=pl.Binary)
+    held.store.write(pl.Series([0] * len(keys)), keys, rows)
+    held.store.keep()
+    held.store.committed({0: 5})
+    held.store.restored(0)
+    held.store.release(0)
+
+
+def test_keys_that_wait_behind_a_letter_are_shown_by_input(
+    tmp_path: Path, inspect: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How many, and of one the first record set aside and its letters; as texts and numbers."""
+    parked(tmp_path)
+    assert inspect("air.seen") == 0
+    heading, _, task = capsys.readouterr().out.splitlines()
+    assert (
+        heading
+        == "air.latest.dead-letters, step air.seen: 2 keys of key -> first Int64, letters Int64"
+    )
+    assert task.split()[:3] == ["0", "2", "air.latest.dead-letters.air.seen.changelog[0]@5"]
+    assert inspect("air.seen", "--key", "UA-1545") == 0
+    assert 'task 0: {"first": 17, "letters": 3}' in capsys.readouterr().out
+    assert inspect("air.seen", "--key", "7") == 0
+    assert 'task 0: {"first": 21, "letters": 1}' in capsys.readouterr().out
+    assert inspect("air.seen", "--key", "UA-1") == 1
+    capsys.readouterr()
+    assert inspect("latest-2") == 78
+    wanted = "air.latest has no step latest-2 with state; there are: air.seen"
+    assert capsys.readouterr().err.splitlines() == [f"UNKNOWN_STEP: {wanted}"]
+
+
+def test_both_sides_of_a_join_have_one_store(
+    tmp_path: Path, inspect: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is told once."""
+    project(tmp_path)
+    contract = tmp_path / "schemas/air/seen/v1.avsc"
+    seen = json.loads(contract.read_text()) | {"eventTime": "at"}
+    for topic in ("air/seen", "air/heard"):
+        file = tmp_path / "schemas" / topic / "v1.avsc"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(seen))
+    product = tmp_path / "products/air/latest/product.py"
+    heard = 'product.stream("air.heard", contract=1)'
+    joined = f'.join({heard}, within="1m", columns={{"n": "m"}})'
+    text = product.read_text().replace(".latest(['id'], by=\"at\")", joined)
+    product.write_text(text.replace('.with_columns(own=pl.col("at"))', ""))
+    assert inspect("stream-join-1") == 0
+    heading, _ = capsys.readouterr().out.splitlines()
+    assert heading.startswith("air.latest, step stream-join-1: 0 keys of ")
 
 
 def test_a_product_that_runs_is_refused(

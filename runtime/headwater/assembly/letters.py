@@ -46,10 +46,11 @@ class Selection:
         )
 
     def _key_bytes(self) -> frozenset[bytes]:
-        return frozenset(key for text in self.keys for key in _encodings(text))
+        return frozenset(key for text in self.keys for key in encodings_of(text))
 
 
-def _encodings(text: str) -> Iterator[bytes]:
+def encodings_of(text: str) -> Iterator[bytes]:
+    """The bytes of a record's key that this text may mean."""
     yield text.encode()
     try:
         number = int(text)
