@@ -1,9 +1,9 @@
 """Sessions in a flow against a computation in plain Python."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.flow.windowing import (
     CUTS,
@@ -19,6 +19,8 @@ from tests.flow.windowing import (
     windowed,
 )
 
+from headwater.product import Flow
+from headwater.product.steps import Emission
 from headwater.product.windows import SessionWindows
 
 
@@ -111,3 +113,24 @@ def test_sessions_are_those_of_a_batch_computation(
     assert found == sessions_of(of_task(events), gap, wait_ms)
     running.commit()
     assert running.store.sizes()[0].keys == 0, "nothing is left"
+
+
+def fold_of(events: Sequence[Event], ends: Sequence[int], flow: Flow) -> dict[bytes, bytes]:
+    """What is left of the changelog of one task that restarts behind each batch."""
+    running = Running(flow)
+    for part in cut(events, ends):
+        running.run(part)
+        running.commit()
+        running.restart()
+    fold = {key: value for _, key, value in running.log}  # of a key the last counts
+    return {key: value for key, value in fold.items() if value is not None}
+
+
+@example([Event(0, "a", 1, 1.0, 33), Event(0, "a", 1, 1.0, 35)], [1], 1, "1ms", "on_close")
+@given(EVENTS, CUTS, st.integers(1, 8), LATENESS, st.sampled_from(get_args(Emission)))
+def test_what_is_kept_of_sessions_does_not_depend_on_batches_or_restarts(
+    events: list[Event], ends: list[int], gap: int, lateness: str, emit: Emission
+) -> None:
+    """To the byte: the changelog of a task that moved is that of one that stayed."""
+    flow = windowed(SessionWindows(f"{gap}ms"), lateness, emit)
+    assert fold_of(of_task(events), ends, flow) == fold_of(of_task(events), [], flow)

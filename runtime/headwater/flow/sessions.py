@@ -99,11 +99,10 @@ class SessionStage(WindowStage):
         return self.aggregation.merge(bounded, by=[*by, WINDOW_START, WINDOW_END])
 
     def _lists(self, sessions: pl.DataFrame, *others: str) -> pl.DataFrame:
-        """The sessions of each group as a list, the groups in the order of their first ones."""
+        """The sessions of each group as a list by time, whatever order they came together in."""
         by = [*self._groups.by, *others]
-        return sessions.group_by(by, maintain_order=True).agg(
-            pl.struct(*self._session).alias(_SESSIONS)
-        )
+        in_order = pl.struct(*self._session).sort_by(WINDOW_START)
+        return sessions.group_by(by, maintain_order=True).agg(in_order.alias(_SESSIONS))
 
 
 class ChangingSessions(SessionStage):
@@ -145,9 +144,7 @@ class ChangingSessions(SessionStage):
         for rows in sorted(sweeps, key=lambda each: int(each[_SWEEP][0])):
             ran, held = self._swept(rows, held)
             told.append(ran)
-        lists = groups.join(
-            self._lists(held.sort(WINDOW_START)), on=by, nulls_equal=True, maintain_order="left"
-        )
+        lists = groups.join(self._lists(held), on=by, nulls_equal=True, maintain_order="left")
         _write(lists, keys, stored, store)
         return pl.concat(told).sort(_AT)
 
