@@ -1,4 +1,4 @@
-"""Every step with state under `kill -9`: as if nothing had happened."""
+"""Every step with state under `kill -9` and while tasks move: as if nothing had happened."""
 
 import random
 from contextlib import closing
@@ -6,7 +6,8 @@ from typing import Final, get_args
 
 import pytest
 from tests.faults import operators
-from tests.faults.harness import BUSY, Bench
+from tests.faults.harness import BUSY, END_S, Bench, until
+from tests.faults.restless import churn
 
 from headwater.engine.failpoints import Point
 
@@ -81,3 +82,17 @@ def test_kills_anywhere_change_no_operator(bench: Bench) -> None:
     for each in (product, calm):
         _comes_to_the_end(bench, each)
     operators.check(bench, product, calm, feed)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+def test_moving_tasks_change_no_operator(bench: Bench) -> None:
+    """For two minutes processes come and go, asked or killed."""
+    product, calm, feed = _world(bench, "operators-moved")
+    feed.write(2_000)
+    churn(bench, product, feed.orders, feed)
+    until(lambda: bench.has_read(product, feed.orders), END_S, "all is read")
+    for each in (product, calm):
+        _comes_to_the_end(bench, each)
+    operators.check(bench, product, calm, feed)
+    print(f"{feed.fed:,} events of each stream")
