@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +21,7 @@ import xxhash
 
 from headwater.errors import RebuildError, RetriableError, StartRefusedError
 from headwater.ports import CheckpointStorage, LocalStore, Mark
+from headwater.ports.state import Keys, Values
 from headwater.state.marks import mark_text, read_mark
 
 SLICE_ROWS: Final = 20_000  # entries read and written between two turns of a loop: some 30 ms
@@ -30,6 +31,14 @@ _SCHEMA: Final = pa.schema([("key", pa.binary()), ("value", pa.binary())])
 _MARK: Final = b"headwater.mark"
 _OFFSET_DIGITS: Final = 20  # of 64 bits: names ascend as offsets do
 _READ_BYTES: Final = 1 << 20
+
+
+class Filled(Protocol):
+    """What a checkpoint is loaded into."""
+
+    def write(self, keys: Keys, values: Values, mark: Mark | None = None) -> None:
+        """As that of a LocalStore."""
+        ...
 
 
 class CheckpointWriter:
@@ -105,7 +114,7 @@ class Checkpoint:
     file: Path
     mark: Mark
 
-    def load(self, store: LocalStore) -> Iterator[list[bytes]]:
+    def load(self, store: Filled) -> Iterator[list[bytes]]:
         """Write the entries to an empty store, a slice at a time, and the mark with the last.
 
         Yields the values of each slice. Raises what the store raises. A store that was not loaded

@@ -1,0 +1,178 @@
+"""Entries in columns: keys and values one after another as Arrow lays them out, found by hash."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.ports.state import Keys, Values
+from headwater.state.hash_index import NOWHERE, SLOT_BYTES, SLOTS_PER_ROW, Hashes, HashIndex, Rows
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
+ENTRY_BYTES: Final = 9 + int(SLOT_BYTES * SLOTS_PER_ROW)
+"""What an entry takes beside its content: two ends, whether it has a value, and slots."""
+
+SLICE_ROWS: Final = 50_000  # of a room are copied at once to another
+SEED: Final = 0  # of the hash; nothing of it leaves the process
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What entries take: how many they are, and the bytes of their keys and values."""
+
+    rows: int = 0
+    keys: int = 0
+    values: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """All of it, in memory."""
+        return self.rows * ENTRY_BYTES + self.keys + self.values
+
+    def __add__(self, other: "Extent") -> "Extent":
+        return Extent(self.rows + other.rows, self.keys + other.keys, self.values + other.values)
+
+    def __mul__(self, factor: float) -> "Extent":
+        return Extent(*(int(each * factor) for each in (self.rows, self.keys, self.values)))
+
+    def holds(self, other: "Extent") -> bool:
+        """Whether so much fits in."""
+        return other.rows <= self.rows and other.keys <= self.keys and other.values <= self.values
+
+
+class Entries:
+    """Keys and values, null where there is none: BinaryArrays of one length."""
+
+    def __init__(self, keys: Any, values: Any) -> None:
+        self.keys = keys
+        self.values = values
+
+    @classmethod
+    def of(cls, keys: Keys, values: Values) -> "Entries":
+        """Those of bytes objects."""
+        return cls(pa.array(keys, pa.binary()), pa.array(values, pa.binary()))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def extent(self) -> Extent:
+        """What they take."""
+        return Extent(len(self), self.keys.total_values_length, self.values.total_values_length)
+
+    def last(self, limit_bytes: int) -> "Entries":
+        """As many of the last ones as take no more than this."""
+        sizes = np.diff(_ends(self.keys)) + np.diff(_ends(self.values))
+        first = first_within(sizes, limit_bytes)
+        return Entries(self.keys.slice(first), self.values.slice(first))
+
+
+class Room:
+    """Entries in as much room as was made for them; a newer one hides the older, which stays.
+
+    Of several keys of one hash only the last is found.
+    """
+
+    def __init__(self, size: Extent) -> None:
+        self.size: Final = size
+        self._used = Extent()
+        self._keys = _Column(size.rows, size.keys)
+        self._values = _Column(size.rows, size.values)
+        self._has_value = np.zeros(size.rows, np.bool_)
+        self._index = HashIndex(size.rows)
+
+    def takes(self, more: Extent) -> bool:
+        """Whether so much can be appended."""
+        return self.size.holds(self._used + more)
+
+    def append(self, entries: Entries) -> bool:
+        """Append entries that it takes; whether every other key can still be found."""
+        start = self._used.rows
+        rows = np.arange(start, start + len(entries), dtype=np.int32)
+        self._keys.append(start, entries.keys)
+        self._values.append(start, entries.values)
+        self._has_value[rows] = entries.values.is_valid().to_numpy(zero_copy_only=False)
+        self._used += entries.extent
+        hidden = self._index.put(_hashes(entries.keys), rows)
+        is_newer = hidden != NOWHERE
+        older, newer = self._keys.take(hidden[is_newer]), self._keys.take(rows[is_newer])
+        return bool(older.equals(newer))
+
+    def get(self, keys: Keys) -> tuple[list[bytes | None], Mask]:
+        """The value of each key, None also where there is none; and whether the key is here."""
+        wanted = pa.array(keys, pa.binary())
+        rows = self._index.find(_hashes(wanted))
+        names = self._keys.take(rows, rows != NOWHERE)
+        is_here = pc.equal(names, wanted).fill_null(False).to_numpy(zero_copy_only=False)  # noqa: FBT003 - Arrow's signature
+        has_value = is_here & self._has_value[rows] if len(self._has_value) else is_here
+        return self._values.take(rows, has_value).to_pylist(), is_here
+
+    def live(self) -> Rows:
+        """The rows that are found and have a value, in the order they came."""
+        is_live = np.zeros(self.size.rows, np.bool_)
+        is_live[self._index.rows()] = True
+        return np.flatnonzero(is_live & self._has_value).astype(np.int32)
+
+    def last(self, rows: Rows, limit_bytes: int) -> Rows:
+        """As many of the last of some rows as take no more than this."""
+        return rows[first_within(self._keys.sizes(rows) + self._values.sizes(rows), limit_bytes) :]
+
+    def extent(self, rows: Rows) -> Extent:
+        """What some rows take."""
+        sizes = (int(column.sizes(rows).sum()) for column in (self._keys, self._values))
+        return Extent(len(rows), *sizes)
+
+    def entries(self, rows: Rows) -> Iterator[Entries]:
+        """Some rows, a slice of them at a time."""
+        for start in range(0, len(rows), SLICE_ROWS):
+            part = rows[start : start + SLICE_ROWS]
+            yield Entries(self._keys.take(part), self._values.take(part))
+
+
+class _Column:
+    """Values one after another, with room for more."""
+
+    def __init__(self, rows: int, size: int) -> None:
+        self._ends = np.zeros(rows + 1, np.int32)
+        self._data = np.empty(size, np.uint8)  # the system gives pages when they are written
+
+    def append(self, start: int, values: Any) -> None:
+        """Write a BinaryArray behind the first `start` values."""
+        ends = _ends(values)
+        begin = self._ends[start]
+        self._ends[start : start + len(ends)] = ends - ends[0] + begin
+        if ends[-1] > ends[0]:
+            data = np.frombuffer(values.buffers()[2], np.uint8)[ends[0] : ends[-1]]
+            self._data[begin : begin + len(data)] = data
+
+    def take(self, rows: Rows, mask: Mask | None = None) -> Any:
+        """The BinaryArray of some rows, null where the mask says so: only these need not exist."""
+        buffers = [None, pa.py_buffer(self._ends), pa.py_buffer(self._data)]
+        column = pa.Array.from_buffers(pa.binary(), len(self._ends) - 1, buffers)
+        return column.take(pa.array(rows, mask=None if mask is None else ~mask))
+
+    def sizes(self, rows: Rows) -> npt.NDArray[np.int32]:
+        """How many bytes some rows are."""
+        return self._ends[rows + 1] - self._ends[rows]
+
+
+def first_within(sizes: npt.NDArray[np.int32], limit_bytes: int) -> int:
+    """Where the last entries of these contents begin that take no more than a limit."""
+    needed = np.cumsum(sizes[::-1] + ENTRY_BYTES, dtype=np.int64)
+    return len(sizes) - int(np.searchsorted(needed, limit_bytes, side="right"))
+
+
+def _ends(values: Any) -> npt.NDArray[np.int32]:
+    """Where the values of a BinaryArray begin and end in its data."""
+    return np.frombuffer(values.buffers()[1], np.int32)[values.offset :][: len(values) + 1]
+
+
+def _hashes(keys: Any) -> Hashes:
+    found: Hashes = pl.Series(keys).hash(SEED).to_numpy()
+    return found
