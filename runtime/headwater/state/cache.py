@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from headwater.ports.state import Keys, Values
+from headwater.ports.state import Keys
 from headwater.state.entries import Entries, Extent, Room
 
 UNKNOWN: Final[Any] = object()
@@ -41,11 +41,10 @@ class Cache:
                 values[place] = UNKNOWN
         return values
 
-    def add(self, keys: Keys, values: Values) -> None:
+    def add(self, added: Entries) -> None:
         """Keep entries of distinct keys; they are in the local store as well."""
-        added = Entries.of(keys, values)
         if not self._room.takes(added.extent):
-            added = self._renewed_for(added)
+            added = self._make_room_for(added)
         self.is_whole &= self._room.append(added)
 
     @property
@@ -57,16 +56,19 @@ class Cache:
         """Take no more memory than this."""
         self._limit_bytes = limit_bytes
         if self.bytes > limit_bytes:
-            self._renewed_for(Entries.of([], []))
+            self._make_room_for(Entries.of([], []))
 
-    def _renewed_for(self, added: Entries) -> Entries:
-        """Make room for what is added, or the last of it: this; and keep the last of the rest."""
+    def _make_room_for(self, added: Entries) -> Entries:
+        """Keep the last entries and take the last of those that are added, which are returned."""
         limit = min(int(self._limit_bytes * LIVE_SHARE), COLUMN_BYTES)
         taken, older = added.last(limit), self._room
-        live = older.live()
+        live = older.valued(older.live())
         kept = older.last(live, limit - taken.extent.bytes)
         self.is_whole &= len(taken) == len(added) and len(kept) == len(live)
         need = older.extent(kept) + taken.extent
+        if self.bytes <= self._limit_bytes and older.size.holds(need * (1 / LIVE_SHARE)):
+            older.clean(kept)
+            return taken
         self._room = Room(need * min(GROWTH, self._limit_bytes / max(need.bytes, 1)))
         for entries in older.entries(kept):
             self._room.append(entries)

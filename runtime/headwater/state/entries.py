@@ -1,6 +1,6 @@
 """Entries in columns: keys and values one after another as Arrow lays them out, found by hash."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -18,7 +18,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 ENTRY_BYTES: Final = 9 + int(SLOT_BYTES * SLOTS_PER_ROW)
 """What an entry takes beside its content: two ends, whether it has a value, and slots."""
 
-SLICE_ROWS: Final = 50_000  # of a room are copied at once to another
+SLICE_ROWS: Final = 10_000  # of a room are copied at once
 SEED: Final = 0  # of the hash; nothing of it leaves the process
 
 
@@ -58,6 +58,13 @@ class Entries:
         """Those of bytes objects."""
         return cls(pa.array(keys, pa.binary()), pa.array(values, pa.binary()))
 
+    @classmethod
+    def ascending(cls, entries: Mapping[bytes, bytes | None]) -> "Entries":
+        """Those of a dict, by key."""
+        columns = {"key": list(entries), "value": list(entries.values())}
+        frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.Binary)).sort("key")
+        return cls(*(each.to_arrow().cast(pa.binary()) for each in frame))
+
     def __len__(self) -> int:
         return len(self.keys)
 
@@ -93,12 +100,7 @@ class Room:
 
     def append(self, entries: Entries) -> bool:
         """Append entries that it takes; whether every other key can still be found."""
-        start = self._used.rows
-        rows = np.arange(start, start + len(entries), dtype=np.int32)
-        self._keys.append(start, entries.keys)
-        self._values.append(start, entries.values)
-        self._has_value[rows] = entries.values.is_valid().to_numpy(zero_copy_only=False)
-        self._used += entries.extent
+        rows = self._write(entries)
         hidden = self._index.put(_hashes(entries.keys), rows)
         is_newer = hidden != NOWHERE
         older, newer = self._keys.take(hidden[is_newer]), self._keys.take(rows[is_newer])
@@ -114,10 +116,14 @@ class Room:
         return self._values.take(rows, has_value).to_pylist(), is_here
 
     def live(self) -> Rows:
-        """The rows that are found and have a value, in the order they came."""
+        """The rows that are found, in the order they came."""
         is_live = np.zeros(self.size.rows, np.bool_)
         is_live[self._index.rows()] = True
-        return np.flatnonzero(is_live & self._has_value).astype(np.int32)
+        return np.flatnonzero(is_live).astype(np.int32)
+
+    def valued(self, rows: Rows) -> Rows:
+        """Those of some rows that have a value."""
+        return rows[self._has_value[rows]]
 
     def last(self, rows: Rows, limit_bytes: int) -> Rows:
         """As many of the last of some rows as take no more than this."""
@@ -128,11 +134,37 @@ class Room:
         sizes = (int(column.sizes(rows).sum()) for column in (self._keys, self._values))
         return Extent(len(rows), *sizes)
 
+    def clean(self, rows: Rows) -> None:
+        """Leave only rows that are found, in their order."""
+        is_all = len(rows) == len(self._index.rows())
+        self._used = Extent()
+        for entries in self.entries(rows):  # what is written stands behind what is read
+            self._write(entries)
+        if is_all:
+            numbers = np.zeros(self.size.rows, np.int32)
+            numbers[rows] = np.arange(len(rows), dtype=np.int32)
+            self._index.renumber(numbers)
+            return
+        self._index.clear()
+        for start in range(0, len(rows), SLICE_ROWS):
+            part = np.arange(start, min(start + SLICE_ROWS, len(rows)), dtype=np.int32)
+            self._index.put(_hashes(self._keys.take(part)), part)
+
     def entries(self, rows: Rows) -> Iterator[Entries]:
         """Some rows, a slice of them at a time."""
         for start in range(0, len(rows), SLICE_ROWS):
             part = rows[start : start + SLICE_ROWS]
-            yield Entries(self._keys.take(part), self._values.take(part))
+            values = self._values.take(part, self._has_value[part])
+            yield Entries(self._keys.take(part), values)
+
+    def _write(self, entries: Entries) -> Rows:
+        start = self._used.rows
+        rows = np.arange(start, start + len(entries), dtype=np.int32)
+        self._keys.append(start, entries.keys)
+        self._values.append(start, entries.values)
+        self._has_value[rows] = entries.values.is_valid().to_numpy(zero_copy_only=False)
+        self._used += entries.extent
+        return rows
 
 
 class _Column:

@@ -64,6 +64,15 @@ class HashIndex:
             slots = self._next(slots[goes_on])
         return replaced
 
+    def renumber(self, rows: Rows) -> None:
+        """Let the hashes of row n stand for `rows[n]`."""
+        is_used = self._rows != NOWHERE
+        self._rows[is_used] = rows[self._rows[is_used]]
+
+    def clear(self) -> None:
+        """Forget every hash."""
+        self._rows.fill(NOWHERE)
+
     def rows(self) -> Rows:
         """All rows that a hash stands for, in no order."""
         return self._rows[self._rows != NOWHERE]

@@ -7,16 +7,15 @@ Each layer hides those after it. A batch is kept or dropped, what is staged is c
 what is dirty is in the changelog for good, and in the local store after the next flush.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress, repeat
 from typing import Any
-
-import polars as pl
 
 from headwater.ports import LocalStore, Mark
 from headwater.ports.state import Keys, Values
 from headwater.state.cache import UNKNOWN, Cache
 from headwater.state.due import DueIndex
+from headwater.state.entries import Entries
 from headwater.state.weight import EntryWeight
 
 
@@ -82,14 +81,13 @@ class TaskState:
 
     def flush(self, mark: Mark | None) -> None:
         """Write what is dirty to the local store, with a mark that vouches for it."""
-        keys = pl.Series(list(self._dirty), dtype=pl.Binary).sort().to_list()  # twice as fast
-        self.write(keys, list(map(self._dirty.__getitem__, keys)), mark)
+        self._write_all(self._dirty, mark)
         self._dirty = {}
 
     def write(self, keys: Keys, values: Values, mark: Mark | None = None) -> None:
         """Write entries past what is not flushed, ascending by key and distinct, and a mark."""
         self.local.write(keys, values, mark)
-        self.cache.add(keys, values)
+        self.cache.add(Entries.of(keys, values))
 
     def restore(self, keys: Sequence[bytes], values: Values, mark: Mark | None) -> None:
         """Write entries of the changelog to the local store; of a key the last counts.
@@ -97,9 +95,7 @@ class TaskState:
         Nothing may be dirty: it is older, and would hide them.
         """
         self.due = None
-        newest = dict(zip(keys, values, strict=True))
-        ascending = sorted(newest)
-        self.write(ascending, list(map(newest.__getitem__, ascending)), mark)
+        self._write_all(dict(zip(keys, values, strict=True)), mark)
 
     def next_slice(self, limit: int) -> tuple[list[bytes], list[bytes]]:
         """The next entries of an endless tour through the local store, as they are now.
@@ -149,5 +145,10 @@ class TaskState:
         values = self.local.get(keys)
         # not what is absent: who looks for it writes it next
         held = [value is not None for value in values]
-        self.cache.add(list(compress(keys, held)), list(compress(values, held)))
+        self.cache.add(Entries.of(list(compress(keys, held)), list(compress(values, held))))
         return values
+
+    def _write_all(self, entries: Mapping[bytes, bytes | None], mark: Mark | None) -> None:
+        ascending = Entries.ascending(entries)
+        self.local.write(ascending.keys.to_pylist(), ascending.values.to_pylist(), mark)
+        self.cache.add(ascending)
