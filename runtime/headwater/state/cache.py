@@ -42,7 +42,7 @@ class Cache:
         return values
 
     def add(self, added: Entries) -> None:
-        """Keep entries of distinct keys; they are in the local store as well."""
+        """Keep entries, which are in the local store as well; of a key the last counts."""
         if not self._room.takes(added.extent):
             added = self._make_room_for(added)
         self.is_whole &= self._room.append(added)
@@ -52,15 +52,21 @@ class Cache:
         """How much memory the entries take, with the room for those to come."""
         return self._room.size.bytes
 
+    def emptied(self) -> "Cache":
+        """One with nothing in it, for all that is stored to be added to: whole if it takes it."""
+        cache = Cache(is_whole=True)
+        cache.limit(self._limit_bytes)
+        return cache
+
     def limit(self, limit_bytes: int) -> None:
         """Take no more memory than this."""
-        self._limit_bytes = limit_bytes
-        if self.bytes > limit_bytes:
+        self._limit_bytes = min(limit_bytes, COLUMN_BYTES)
+        if self.bytes > self._limit_bytes:
             self._make_room_for(Entries.of([], []))
 
     def _make_room_for(self, added: Entries) -> Entries:
         """Keep the last entries and take the last of those that are added, which are returned."""
-        limit = min(int(self._limit_bytes * LIVE_SHARE), COLUMN_BYTES)
+        limit = int(self._limit_bytes * LIVE_SHARE)
         taken, older = added.last(limit), self._room
         live = older.valued(older.live())
         kept = older.last(live, limit - taken.extent.bytes)

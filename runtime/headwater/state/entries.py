@@ -47,7 +47,7 @@ class Extent:
 
 
 class Entries:
-    """Keys and values, null where there is none: BinaryArrays of one length."""
+    """Keys and values, null where there is none: LargeBinaryArrays of one length."""
 
     def __init__(self, keys: Any, values: Any) -> None:
         self.keys = keys
@@ -56,14 +56,14 @@ class Entries:
     @classmethod
     def of(cls, keys: Keys, values: Values) -> "Entries":
         """Those of bytes objects."""
-        return cls(pa.array(keys, pa.binary()), pa.array(values, pa.binary()))
+        return cls(pa.array(keys, pa.large_binary()), pa.array(values, pa.large_binary()))
 
     @classmethod
     def ascending(cls, entries: Mapping[bytes, bytes | None]) -> "Entries":
         """Those of a dict, by key."""
         columns = {"key": list(entries), "value": list(entries.values())}
         frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.Binary)).sort("key")
-        return cls(*(each.to_arrow().cast(pa.binary()) for each in frame))
+        return cls(*(each.to_arrow() for each in frame))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -101,17 +101,18 @@ class Room:
     def append(self, entries: Entries) -> bool:
         """Append entries that it takes; whether every other key can still be found."""
         rows = self._write(entries)
-        hidden = self._index.put(_hashes(entries.keys), rows)
-        is_newer = hidden != NOWHERE
-        older, newer = self._keys.take(hidden[is_newer]), self._keys.take(rows[is_newer])
-        return bool(older.equals(newer))
+        others = self._index.put(_hashes(entries.keys), rows)
+        has_other = others != NOWHERE
+        names = self._keys.take(others[has_other])
+        return bool(names.equals(self._keys.take(rows[has_other])))
 
     def get(self, keys: Keys) -> tuple[list[bytes | None], Mask]:
         """The value of each key, None also where there is none; and whether the key is here."""
         wanted = pa.array(keys, pa.binary())
         rows = self._index.find(_hashes(wanted))
         names = self._keys.take(rows, rows != NOWHERE)
-        is_here = pc.equal(names, wanted).fill_null(False).to_numpy(zero_copy_only=False)  # noqa: FBT003 - Arrow's signature
+        same = pc.fill_null(pc.equal(names, wanted), False)  # noqa: FBT003 - Arrow's signature
+        is_here = same.to_numpy(zero_copy_only=False)
         has_value = is_here & self._has_value[rows] if len(self._has_value) else is_here
         return self._values.take(rows, has_value).to_pylist(), is_here
 
@@ -175,7 +176,7 @@ class _Column:
         self._data = np.empty(size, np.uint8)  # the system gives pages when they are written
 
     def append(self, start: int, values: Any) -> None:
-        """Write a BinaryArray behind the first `start` values."""
+        """Write a BinaryArray, or a large one, behind the first `start` values."""
         ends = _ends(values)
         begin = self._ends[start]
         self._ends[start : start + len(ends)] = ends - ends[0] + begin
@@ -194,15 +195,16 @@ class _Column:
         return self._ends[rows + 1] - self._ends[rows]
 
 
-def first_within(sizes: npt.NDArray[np.int32], limit_bytes: int) -> int:
+def first_within(sizes: npt.NDArray[Any], limit_bytes: int) -> int:
     """Where the last entries of these contents begin that take no more than a limit."""
     needed = np.cumsum(sizes[::-1] + ENTRY_BYTES, dtype=np.int64)
     return len(sizes) - int(np.searchsorted(needed, limit_bytes, side="right"))
 
 
-def _ends(values: Any) -> npt.NDArray[np.int32]:
-    """Where the values of a BinaryArray begin and end in its data."""
-    return np.frombuffer(values.buffers()[1], np.int32)[values.offset :][: len(values) + 1]
+def _ends(values: Any) -> npt.NDArray[Any]:
+    """Where the values of an array of bytes begin and end in its data."""
+    kind = np.int32 if pa.types.is_binary(values.type) else np.int64
+    return np.frombuffer(values.buffers()[1], kind)[values.offset :][: len(values) + 1]
 
 
 def _hashes(keys: Any) -> Hashes:

@@ -46,9 +46,10 @@ class HashIndex:
     def put(self, hashes: Hashes, rows: Rows) -> Rows:
         """Let hashes stand for rows; of a hash that comes twice the last counts.
 
-        Returns the row of each that lost its hash by it, or lost to a later one here; else NOWHERE.
+        Returns for each the row that its hash stood for before or stands for instead; NOWHERE
+        where there is none.
         """
-        replaced = np.full(len(hashes), NOWHERE, np.int32)
+        others = np.full(len(hashes), NOWHERE, np.int32)
         left = np.arange(len(hashes))
         slots = self._first(hashes)
         while len(left):
@@ -59,10 +60,10 @@ class HashIndex:
             self._rows[mine], self._hashes[mine] = rows[is_ours], hashes[is_ours]
             goes_on = self._hashes[slots] != hashes
             after = self._rows[slots]
-            replaced[left] = np.where(after == rows, before, after)
+            others[left] = np.where(after == rows, before, after)
             left, hashes, rows = left[goes_on], hashes[goes_on], rows[goes_on]
             slots = self._next(slots[goes_on])
-        return replaced
+        return others
 
     def renumber(self, rows: Rows) -> None:
         """Let the hashes of row n stand for `rows[n]`."""
@@ -75,7 +76,8 @@ class HashIndex:
 
     def rows(self) -> Rows:
         """All rows that a hash stands for, in no order."""
-        return self._rows[self._rows != NOWHERE]
+        rows: Rows = self._rows[self._rows != NOWHERE]
+        return rows
 
     def _first(self, hashes: Hashes) -> npt.NDArray[Any]:
         return (((hashes >> _HALF) * self._size) >> _HALF).astype(np.intp)

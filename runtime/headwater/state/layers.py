@@ -117,11 +117,14 @@ class TaskState:
             held = {key: value for key, value in layer.items() if value is not None}
             yield list(held), list(held.values())
         start: bytes | None = b""
+        seen = self.cache.emptied()
         while start is not None:
             keys, values = self.local.scan(start, limit)
+            seen.add(Entries.of(keys, values))
             start = keys[-1] + b"\0" if len(keys) == limit else None
             below = [key not in self._dirty for key in keys]
             yield list(compress(keys, below)), list(compress(values, below))
+        self.cache = seen
 
     @property
     def dirty_bytes(self) -> int:
