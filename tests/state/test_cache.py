@@ -1,10 +1,9 @@
 """The cache of a task: columns found by hash, which say what a dict would say, or nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,9 +23,9 @@ some_entries = st.dictionaries(
 )
 
 
-def few_hashes(keys: Any) -> Any:
+def few_hashes(keys: Collection[bytes]) -> Any:
     """So few that most keys share theirs with another."""
-    return pl.Series(keys).hash(0).to_numpy() % np.uint64(7) << np.uint64(61)
+    return np.array([hash(key) % 7 << 61 for key in keys], np.uint64)
 
 
 def cache_of(held: Mapping[bytes, bytes | None], limit_bytes: int = MANY_BYTES) -> Cache:
@@ -42,7 +41,7 @@ def test_an_index_finds_the_row_that_a_hash_was_put_with_last(
     batches: list[list[tuple[int, bool]]],
 ) -> None:
     """And tells what else was put with it; hashes that begin in one slot are told apart."""
-    index = HashIndex(20)
+    index = HashIndex(100)
     known: dict[int, int] = {}
     given_: list[int] = []
     for batch in batches:
@@ -119,7 +118,7 @@ class Colliding(CacheMachine):
 
     def __init__(self) -> None:
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(entries, "_hashes", few_hashes)
+        self.patch.setattr(entries, "hashes_of", few_hashes)
         super().__init__()
 
     def teardown(self) -> None:

@@ -1,6 +1,6 @@
 """Entries of a local store that were used lately, in bounded memory.
 
-They are in columns: as Python objects an entry takes 190 bytes beside its content, here 27. What a
+They are in columns: as Python objects an entry takes 190 bytes beside its content, here 25. What a
 newer one hides stays until the room is full; then all is written anew without it, as a
 log-structured file system cleans (Rosenblum and Ousterhout, 1992).
 """

@@ -1,6 +1,6 @@
 """Entries in columns: keys and values one after another as Arrow lays them out, found by hash."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -11,15 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.ports.state import Keys, Values
-from headwater.state.hash_index import NOWHERE, SLOT_BYTES, SLOTS_PER_ROW, Hashes, HashIndex, Rows
+from headwater.state.hash_index import NOWHERE, ROW_BYTES, Hashes, HashIndex, Rows
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
-ENTRY_BYTES: Final = 9 + int(SLOT_BYTES * SLOTS_PER_ROW)
-"""What an entry takes beside its content: two ends, whether it has a value, and slots."""
+ENTRY_BYTES: Final = 9 + ROW_BYTES
+"""What an entry takes beside its content: two ends, whether it has a value, and in the index."""
 
 SLICE_ROWS: Final = 10_000  # of a room are copied at once
-SEED: Final = 0  # of the hash; nothing of it leaves the process
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +46,27 @@ class Extent:
 
 
 class Entries:
-    """Keys and values, null where there is none: LargeBinaryArrays of one length."""
+    """Keys with their hashes and values, null where there is none: LargeBinaryArrays."""
 
-    def __init__(self, keys: Any, values: Any) -> None:
+    def __init__(self, keys: Any, hashes: Hashes, values: Any) -> None:
         self.keys = keys
+        self.hashes = hashes
         self.values = values
 
     @classmethod
     def of(cls, keys: Keys, values: Values) -> "Entries":
         """Those of bytes objects."""
-        return cls(pa.array(keys, pa.large_binary()), pa.array(values, pa.large_binary()))
+        columns = (pa.array(each, pa.large_binary()) for each in (keys, values))
+        return cls(next(columns), hashes_of(keys), next(columns))
 
     @classmethod
     def ascending(cls, entries: Mapping[bytes, bytes | None]) -> "Entries":
         """Those of a dict, by key."""
-        columns = {"key": list(entries), "value": list(entries.values())}
-        frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.Binary)).sort("key")
-        return cls(*(each.to_arrow() for each in frame))
+        columns = {"key": [*entries], "hash": hashes_of(entries), "value": [*entries.values()]}
+        schema = {"key": pl.Binary, "hash": pl.UInt64, "value": pl.Binary}
+        frame = pl.DataFrame(columns, schema=schema).sort("key")
+        hashes = frame["hash"].to_numpy()
+        return cls(frame["key"].to_arrow(), hashes, frame["value"].to_arrow())
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -77,7 +80,7 @@ class Entries:
         """As many of the last ones as take no more than this."""
         sizes = np.diff(_ends(self.keys)) + np.diff(_ends(self.values))
         first = first_within(sizes, limit_bytes)
-        return Entries(self.keys.slice(first), self.values.slice(first))
+        return Entries(self.keys.slice(first), self.hashes[first:], self.values.slice(first))
 
 
 class Room:
@@ -101,7 +104,7 @@ class Room:
     def append(self, entries: Entries) -> bool:
         """Append entries that it takes; whether every other key can still be found."""
         rows = self._write(entries)
-        others = self._index.put(_hashes(entries.keys), rows)
+        others = self._index.put(entries.hashes, rows)
         has_other = others != NOWHERE
         names = self._keys.take(others[has_other])
         return bool(names.equals(self._keys.take(rows[has_other])))
@@ -109,18 +112,16 @@ class Room:
     def get(self, keys: Keys) -> tuple[list[bytes | None], Mask]:
         """The value of each key, None also where there is none; and whether the key is here."""
         wanted = pa.array(keys, pa.binary())
-        rows = self._index.find(_hashes(wanted))
+        rows = self._index.find(hashes_of(keys))
         names = self._keys.take(rows, rows != NOWHERE)
         same = pc.fill_null(pc.equal(names, wanted), False)  # noqa: FBT003 - Arrow's signature
         is_here = same.to_numpy(zero_copy_only=False)
-        has_value = is_here & self._has_value[rows] if len(self._has_value) else is_here
+        has_value = is_here & self._has_value[rows] if self.size.rows else is_here
         return self._values.take(rows, has_value).to_pylist(), is_here
 
     def live(self) -> Rows:
         """The rows that are found, in the order they came."""
-        is_live = np.zeros(self.size.rows, np.bool_)
-        is_live[self._index.rows()] = True
-        return np.flatnonzero(is_live).astype(np.int32)
+        return self._index.rows()
 
     def valued(self, rows: Rows) -> Rows:
         """Those of some rows that have a value."""
@@ -136,27 +137,18 @@ class Room:
         return Extent(len(rows), *sizes)
 
     def clean(self, rows: Rows) -> None:
-        """Leave only rows that are found, in their order."""
-        is_all = len(rows) == len(self._index.rows())
+        """Leave only some of the live rows, in their order."""
         self._used = Extent()
         for entries in self.entries(rows):  # what is written stands behind what is read
             self._write(entries)
-        if is_all:
-            numbers = np.zeros(self.size.rows, np.int32)
-            numbers[rows] = np.arange(len(rows), dtype=np.int32)
-            self._index.renumber(numbers)
-            return
-        self._index.clear()
-        for start in range(0, len(rows), SLICE_ROWS):
-            part = np.arange(start, min(start + SLICE_ROWS, len(rows)), dtype=np.int32)
-            self._index.put(_hashes(self._keys.take(part)), part)
+        self._index.keep(rows)
 
     def entries(self, rows: Rows) -> Iterator[Entries]:
         """Some rows, a slice of them at a time."""
         for start in range(0, len(rows), SLICE_ROWS):
             part = rows[start : start + SLICE_ROWS]
             values = self._values.take(part, self._has_value[part])
-            yield Entries(self._keys.take(part), values)
+            yield Entries(self._keys.take(part), self._index.hashes(part), values)
 
     def _write(self, entries: Entries) -> Rows:
         start = self._used.rows
@@ -174,6 +166,8 @@ class _Column:
     def __init__(self, rows: int, size: int) -> None:
         self._ends = np.zeros(rows + 1, np.int32)
         self._data = np.empty(size, np.uint8)  # the system gives pages when they are written
+        buffers = [None, pa.py_buffer(self._ends), pa.py_buffer(self._data)]
+        self._array = pa.Array.from_buffers(pa.binary(), rows, buffers)
 
     def append(self, start: int, values: Any) -> None:
         """Write a BinaryArray, or a large one, behind the first `start` values."""
@@ -186,9 +180,8 @@ class _Column:
 
     def take(self, rows: Rows, mask: Mask | None = None) -> Any:
         """The BinaryArray of some rows, null where the mask says so: only these need not exist."""
-        buffers = [None, pa.py_buffer(self._ends), pa.py_buffer(self._data)]
-        column = pa.Array.from_buffers(pa.binary(), len(self._ends) - 1, buffers)
-        return column.take(pa.array(rows, mask=None if mask is None else ~mask))
+        is_null = None if mask is None or mask.all() else ~mask
+        return self._array.take(pa.array(rows, mask=is_null))
 
     def sizes(self, rows: Rows) -> npt.NDArray[np.int32]:
         """How many bytes some rows are."""
@@ -207,6 +200,6 @@ def _ends(values: Any) -> npt.NDArray[Any]:
     return np.frombuffer(values.buffers()[1], kind)[values.offset :][: len(values) + 1]
 
 
-def _hashes(keys: Any) -> Hashes:
-    found: Hashes = pl.Series(keys).hash(SEED).to_numpy()
-    return found
+def hashes_of(keys: Collection[bytes]) -> Hashes:
+    """Python's own: known of a key that a dict was asked for, and of no use to an attacker."""
+    return np.fromiter(map(hash, keys), np.int64, len(keys)).view(np.uint64)
