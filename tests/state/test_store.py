@@ -1,6 +1,6 @@
 """What a keyed store promises beside being a dict: order, bounds, damage, who may open it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from tests.state.stores import KINDS, MEMORY_BYTES
 
 from headwater.adapters.directory import DirectoryStorage
 from headwater.adapters.memory import MemoryStores
-from headwater.adapters.memory.stores import MemoryStore
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
 from headwater.clock import ManualClock
 from headwater.contract import StateRows
@@ -142,37 +141,6 @@ def test_memory_is_bounded_however_many_keys_are_used() -> None:
     places = [(n % 2, str(n)) for n in range(5_000)]
     assert got(store, *places) == list(range(5_000))
     assert store.memory_bytes() <= 100_000
-
-
-def test_a_store_that_is_in_memory_whole_asks_no_disk_for_what_is_absent(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """From its beginning on, and after a start as soon as all its rows were looked at."""
-    asked: list[bytes] = []
-    get = MemoryStore.get
-
-    def told(self: MemoryStore, keys: Sequence[bytes]) -> list[bytes | None]:
-        asked.extend(keys)
-        return get(self, keys)
-
-    monkeypatch.setattr(MemoryStore, "get", told)
-    stores = MemoryStores()
-    store = store_of(stores, 0)
-    put(store, {(0, "a"): 1, (0, "b"): 2})
-    commit(store, 1)
-    store.flush()
-    put(store, {(0, "b"): None})
-    commit(store, 2)
-    store.flush()
-    assert got(store, (0, "a"), (0, "b"), (0, "c")) == [1, None, None]
-    assert asked == []
-    store.release(0)
-    store.assign(0)
-    assert got(store, (0, "b"), (0, "c")) == [None, None]
-    assert asked == [b"b", b"c"]
-    store.due(0, 0, lambda keys, _: pl.repeat(None, len(keys), dtype=pl.Int64, eager=True))
-    assert got(store, (0, "a"), (0, "b"), (0, "c")) == [1, None, None]
-    assert asked == [b"b", b"c"]
 
 
 def test_a_task_is_held_by_one_store(tmp_path: Path) -> None:
