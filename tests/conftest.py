@@ -4,9 +4,11 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
+from tests.adapters.object_server import ObjectServer
 
 from headwater.embedded import Addresses
 
@@ -32,6 +34,23 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
             patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
         yield
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[ObjectServer]:
+    """A server of S3's protocol, for the session."""
+    with ObjectServer() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The location of a prefix in a new bucket; the environment leads to it."""
+    for name, value in object_server.environment.items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{uuid4().hex}"
+    object_server.create(name)
+    return f"s3://{name}/some/prefix"
 
 
 @pytest.fixture(scope="session")

@@ -127,9 +127,10 @@ class RuleBrokenError(FatalError):
 
 
 class ResultRefusedError(FatalError):
-    """A row that no single record made was refused, as a window that closed; nothing is published.
+    """A result that no single record made was refused, as a window that closed, or is too large.
 
-    The code is that of the refusal (`model.Code`).
+    Nothing is published. The code is that of the refusal (`model.Code`), or AGGREGATE_OVERFLOW or
+    AGGREGATE_FAILED where there is no result.
     """
 
     exit_code = 65

@@ -1,7 +1,7 @@
 """One kind of broker and everything a test opens on it, for the laws of the log."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
 import pytest
@@ -103,6 +103,11 @@ class Outside:
 
     def group_offsets(self, topic: str, group: str = "readers") -> Positions:
         return self.topics.group_offsets(f"{self.prefix}.{group}", topic)
+
+    def group_standing(
+        self, topic: str, group: str = "readers"
+    ) -> Mapping[Partition, tuple[int, str]]:
+        return self.topics.group_standing(f"{self.prefix}.{group}", topic)
 
     def write(self, topic: str, *values: bytes) -> None:
         """One committed transaction; the key of a record is its value."""

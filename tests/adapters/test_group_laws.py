@@ -43,10 +43,11 @@ def test_positions_from_outside_are_taken_by_an_empty_group_only(outside: Outsid
     stranger, log = outside.source("readers", "stranger"), outside.log()
     stranger.commit_start({place: 1})
     log.begin()
-    log.send_offsets({place: 2}, {place: ""}, stranger.group_token())
-    assert outside.group_offsets(topic) == {place: 1}
+    log.send_offsets({place: 2}, {place: "a note"}, stranger.group_token())
+    assert outside.group_standing(topic) == {place: (1, "")}
     log.commit()
     assert stranger.committed([place]) == {place: 2}
+    assert outside.group_standing(topic) == {place: (2, "a note")}
     member = outside.member(topic)
     until(lambda: bool(member.source.assignment()), member)
     log.begin()

@@ -95,6 +95,7 @@ def checkpointed(store: KeyedStore, stores: RocksDbStores, directory: Path, time
     def write() -> None:
         while not writer.advance():
             pass
+        writer.finish()
 
     timed.run("checkpoint", write)
     found = next(checkpoints(storage, "benchmark", 0))

@@ -92,6 +92,9 @@ class Stopwatch:
     def checkpoint_passed_over(self, name: str, reason: str) -> None:
         pass
 
+    def checkpoint_taken(self, place: str) -> None:
+        pass
+
     def checkpointed(self, checkpoint: CheckpointStanding) -> None:
         pass
 

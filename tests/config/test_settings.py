@@ -96,6 +96,28 @@ def test_every_mistake_is_listed_at_once_with_its_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "location", ["checkpoints", "/mnt/shared", "s3://bucket", "s3://a-bucket.eu/some/prefix/"]
+)
+def test_checkpoints_are_in_a_directory_or_a_bucket(tmp_path: Path, location: str) -> None:
+    """As it is written."""
+    settings = load_settings(tmp_path, {"HEADWATER_CHECKPOINTS": location})
+    assert settings.checkpoints == location
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["", "s3://", "s3:///prefix", "gs://bucket", "s3://me:secret@bucket", "s3://bucket//x",
+     "s3://bucket/a?region=b", "file:///tmp", "s3://Bucket"],
+)  # fmt: skip
+def test_any_other_place_for_checkpoints_is_refused(tmp_path: Path, location: str) -> None:
+    """Stores that nothing here tries, and locations with a password in them."""
+    (problem,) = problems_of(tmp_path, {"HEADWATER_CHECKPOINTS": location})
+    assert problem.code == "BAD_VALUE"
+    assert "write a directory, or s3://bucket/prefix" in problem.message
+    assert "secret" not in problem.message
+
+
+@pytest.mark.parametrize(
     ("environ", "text", "meant"),
     [
         ({}, "pol_size = 1", "poll_size"),

@@ -1,28 +1,23 @@
 """A product that sets records aside on a real broker, and the command that brings them back."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import polars as pl
 import pytest
-import structlog
 from structlog.contextvars import clear_contextvars
+from tests.cli import inside
 from tests.dead_letters.world import World
 from tests.faults.harness import Bench
 
 from headwater.adapters.kafka.bulk import BulkWriter
-from headwater.assembly import letters_opening, running
 from headwater.assembly.flights import data_directory, departures
 from headwater.assembly.project import load_product
 from headwater.assembly.running import RunOptions, Summary, run_product
-from headwater.cli.main import main
 from headwater.config import load_settings
 from headwater.embedded import Addresses
 from headwater.product.names import folder_of
@@ -77,7 +72,7 @@ class SetAside:
 
     def run(self) -> Summary:
         """Run the product to the end of its input."""
-        with self._at_home():
+        with inside.project(self.bench.folder, self._environment()):
             try:
                 return run_product(
                     load_product(self.product), load_settings(), RunOptions(until_end=True)
@@ -120,16 +115,8 @@ class SetAside:
 
     def command(self, command: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end, in this process."""
-        out, err, code = StringIO(), StringIO(), 0
         line = self._line(command, *arguments)
-        with self._at_home() as patch, _same_logs(), redirect_stdout(out), redirect_stderr(err):
-            patch.setattr(sys, "argv", ["headwater", *line])
-            patch.setattr(sys, "stdin", StringIO())
-            try:
-                main()
-            except SystemExit as end:
-                code = int(end.code or 0)
-        return subprocess.CompletedProcess(line, code, out.getvalue(), err.getvalue())
+        return inside.command(line, self.bench.folder, self._environment())
 
     def _line(self, command: str, *arguments: str) -> list[str]:
         return ["dead-letters", command, self.product, *arguments]
@@ -143,16 +130,6 @@ class SetAside:
             "HEADWATER_ACTOR": "tester",
             "HEADWATER_RELEASE": "r2",
         }
-
-    @contextmanager
-    def _at_home(self) -> Iterator[pytest.MonkeyPatch]:
-        """In the project's folder, with its settings."""
-        with pytest.MonkeyPatch.context() as patch, chdir(self.bench.folder):
-            for name, value in self._environment().items():
-                patch.setenv(name, value)
-            for room in (running, letters_opening):  # the alarm of this process is pytest's
-                patch.setattr(room, "bounded", lambda loaded, _seconds: loaded)
-            yield patch
 
     def answer(self, command: str, *arguments: str) -> dict[str, Any]:
         """What a command that succeeds answers as JSON."""
@@ -170,18 +147,6 @@ class SetAside:
         """The flights published so far, sorted."""
         found = self.bench.visible(self.product)
         return sorted(found["flight_id"]) if found.height else []
-
-
-@contextmanager
-def _same_logs() -> Iterator[None]:
-    """A command sets the logging up for its process; afterwards it is as before."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    try:
-        yield
-    finally:
-        root.handlers[:], root.level = handlers, level
-        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -2,60 +2,48 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 import polars as pl
+from tests.dead_letters.commands import LettersWorld
 from tests.dead_letters.world import StrictSandbox
-from tests.engine.conftest import DEAD, INPUT, OUTPUT, EchoTask, KilledError, Process, World
+from tests.engine.conftest import DEAD, INPUT, OUTPUT, EchoTask, Process
 from tests.engine.counting import power_off
 
 from headwater.adapters.memory import (
     MemoryRangeReader,
-    MemorySource,
     MemoryStores,
-    MemoryTransactionalLog,
 )
-from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly import audit
-from headwater.assembly.audit import Action, Actor, AuditLog, Mark, audit_contract
-from headwater.assembly.letters import DeadLetterBox, Selection
-from headwater.assembly.letters_ledger import Ledger
+from headwater.assembly.letters_ledger import Beside
 from headwater.assembly.letters_order import Chain, chain_of
 from headwater.assembly.letters_parked import ParkedKeys
-from headwater.assembly.letters_replay import Replay, Replayed, ReplayOptions
-from headwater.assembly.letters_work import Release, place_of
-from headwater.contract import Decoder
+from headwater.assembly.letters_work import Release
 from headwater.engine import (
     LetterWriter,
     ParkingTask,
     Publication,
     StepStore,
-    StoredLetter,
     Stores,
     Task,
     Work,
     changelog_of,
     parked_rows,
 )
-from headwater.engine.dead_letters import read_letter
 from headwater.engine.parking import OF_KEY, TOTALS
-from headwater.errors import HeadwaterError
 from headwater.model import Code, Partition, Quarantine
 from headwater.ports import Records, TopicSettings
 from headwater.state import KeyedStore, StoreSettings
 
 CHANGELOG: Final = changelog_of(DEAD, INPUT)
-ALL: Final = Selection()
-Outcome = Replayed | HeadwaterError | Literal["killed"]
 
 
 class MendingTask(EchoTask):
     """As EchoTask, but a release that is mended takes `bad…` too; `never…` none can take."""
 
-    def __init__(self, world: "OrderWorld") -> None:
+    def __init__(self, world: LettersWorld) -> None:
         super().__init__()
         self._world = world
 
@@ -81,35 +69,21 @@ class MendingTask(EchoTask):
                 )
             ],
             dead_letters=DEAD,
-            letters=LetterWriter(DEAD).letters(records, list(named.values())),
+            letters=LetterWriter(DEAD, clock=self._world.broker.clock).letters(
+                records, list(named.values())
+            ),
             codes=Counter(each.code for each in named.values()),
             letter_rows=sorted(named),
         )
 
 
-@dataclass(eq=False, slots=True)
-class Command:
-    """One replay or discard as a process of its own."""
-
-    log: MemoryTransactionalLog
-
-    def kill(self) -> None:
-        """As `kill -9`."""
-        self.log.vanish()
-
-
-class OrderWorld(World):
+class OrderWorld(LettersWorld):
     """Three partitions and five keys; every instance has a disk, as in `CountingWorld`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.broker.groups[OUTPUT] = self.broker.group("product")  # the product is `out`
-        self.start = replace(self.start, changelogs=[CHANGELOG])
-        self.registry = MemoryRegistry()
-        self.is_mended = False
-        self.topics.create(
-            [TopicSettings(CHANGELOG, 3, "table"), TopicSettings(audit.TOPIC, 1, "log")]
-        )
+        self.start = replace(self.start, changelogs={CHANGELOG: INPUT})
+        self.topics.create([TopicSettings(CHANGELOG, 3, "table")])
         self.disks: dict[str, MemoryStores] = {}
         self._last: dict[str, Process] = {}
         self._checked: object = None
@@ -135,80 +109,15 @@ class OrderWorld(World):
 
     # -- the commands --------------------------------------------------------------------------
 
-    def replay(self, selection: Selection = ALL, *, if_newest: bool = False) -> Outcome:
-        """Replay letters with the release of now."""
-        options = ReplayOptions(if_newest=if_newest)
-        return self._run(lambda ledger: self._replay(ledger).run(selection, options, _unheard))
-
-    def discard(self, *places: tuple[Partition, int]) -> Outcome:
-        """Discard the open letters at these places, as `DeadLetters.discard` does."""
-
-        def run(ledger: Ledger) -> Replayed:
-            ledger.take_over()
-            box = self._box()
-            opened = [
-                each.letter for each in box.divided(ALL, _unheard)[0] if each.status == "open"
-            ]
-            ledger.know(opened)
-            marks = [
-                Mark(Action.DISCARDED, *place_of(each), letter=each, topic_id=box.topic_id)
-                for each in opened
-                if place_of(each) in places
-            ]
-            ledger.commit(marks)
-            return Replayed()
-
-        return self._run(run)
-
-    def _run(self, action: Callable[[Ledger], Replayed]) -> Outcome:
-        log = MemoryTransactionalLog(self.broker, transactional_id=DEAD)
-        source = MemorySource(self.broker, group=OUTPUT, member=DEAD)
-        reader = MemoryRangeReader(self.broker)
-        order = ParkedKeys(OUTPUT, {INPUT: CHANGELOG}, source, topics=self.topics, reader=reader)
-        ledger = Ledger(
-            log, self._audit(), Actor("tester", OUTPUT, "r2"), dead_letters=DEAD, order=order
-        )
-        before, self.current = self.current, Command(log)  # type: ignore[assignment]  # can be killed
-        outcome: Outcome = "killed"
-        with suppress(KilledError):
-            try:
-                outcome = action(ledger)
-            except HeadwaterError as error:
-                outcome = error
-            log.close()
-        self.current = before
-        return outcome
-
-    def _replay(self, ledger: Ledger) -> Replay:
+    def release(self) -> tuple[Release, Beside, Callable[[], None]]:
         task: Task = MendingTask(self)
         release = Release(lambda topic: task if topic == INPUT else None, StrictSandbox())
         reader = MemoryRangeReader(self.broker)
-        return Replay(self._box(), ledger, release, topics=self.topics, reader=reader)
-
-    def _box(self) -> DeadLetterBox:
-        return DeadLetterBox(OUTPUT, self.topics, MemoryRangeReader(self.broker), self._audit())
-
-    def _audit(self) -> AuditLog:
-        reader = MemoryRangeReader(self.broker)
-        return AuditLog(self.topics, self.registry, reader, clock=self.broker.clock)
+        keys = {INPUT: CHANGELOG}
+        parked = ParkedKeys(OUTPUT, keys, self.source(), topics=self.topics, reader=reader)
+        return release, parked, lambda: None
 
     # -- what must hold ------------------------------------------------------------------------
-
-    def letters(self) -> dict[tuple[Partition, int], tuple[StoredLetter, str]]:
-        """Every committed letter by its place, and what the audit log says of it."""
-        found = {
-            place_of(letter): (letter, "open")
-            for record in self.committed(DEAD)
-            if (letter := read_letter(record)) is not None
-        }
-        values = [record.value for record in self.committed(audit.TOPIC)]
-        if values:
-            frame = Decoder(audit_contract(), self.registry.schema).decode(values).frame
-            for row in frame.iter_rows(named=True):
-                place = Partition(row["topic"], row["partition"]), row["offset"]
-                assert found[place][1] == "open", f"{place} was resolved twice"
-                found[place] = found[place][0], row["action"]
-        return found
 
     def check(self) -> None:
         """Every record read is published, or set aside and open or discarded; in order, per key."""
@@ -264,6 +173,3 @@ class OrderWorld(World):
         }
         assert said == totals
         return held
-
-
-def _unheard(_done: int, _total: int) -> None: ...

@@ -5,18 +5,17 @@ from typing import Final
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import rule, run_state_machine_as_test
+from hypothesis.stateful import rule
 from tests.dead_letters.conftest import FIRST, SECOND, SetAside
 from tests.dead_letters.order import OrderWorld
 from tests.engine.conftest import DEAD, Process
-from tests.engine.test_exactly_once import STEPS, Histories
+from tests.engine.test_exactly_once import Histories, run_histories
 from tests.faults.harness import END_S, Bench, until
 
 from headwater.adapters.memory import MemoryTransactionalLog
 from headwater.adapters.memory.faults import Operation
-from headwater.assembly import letters_parked
+from headwater.assembly import letters_standing
 from headwater.assembly.letters import Selection
 from headwater.assembly.letters_replay import Replayed
 from headwater.errors import FencedError, StartRefusedError, UnavailableError, UnverifiableError
@@ -35,7 +34,7 @@ SELECTIONS: Final = [
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a group to be empty, or for a transaction to end."""
     for name in ("EMPTY_GROUP_S", "LOOK_S", "UNDECIDED_S"):
-        monkeypatch.setattr(letters_parked, name, 0.0)
+        monkeypatch.setattr(letters_standing, name, 0.0)
 
 
 class Orders(Histories):
@@ -133,25 +132,19 @@ class Orders(Histories):
                 if status == "open" and letter.code != "PARKED"
             ]
             world.discard(*hopeless)
-        assert not world.parked()
+        self.all_is_out()
         world.check()
+
+    def all_is_out(self) -> None:
+        """No key is parked for nothing."""
+        assert not self.world.parked()
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("at_once")
 def test_no_record_overtakes_one_of_its_key_that_was_set_aside() -> None:
     """Whatever fails, is replayed, discarded or killed, in any order, and at last all is out."""
-    machine = type("Machine", (Orders,), {"new_world": staticmethod(OrderWorld)})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            phases=[Phase.generate],  # shrinking a history takes minutes
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_histories(OrderWorld, examples=EXAMPLES, histories=Orders)
 
 
 def run(world: OrderWorld) -> Process:
@@ -310,7 +303,7 @@ def test_parked_records_come_back_in_order_and_their_key_is_free_again(
             world.publish(fed.head(6).with_columns(dep_delay=pl.lit(delay)))
         until(lambda: run.metric("headwater_parked_letters") == 9, END_S, "six more letters")
         with monkeypatch.context() as patch:
-            patch.setattr(letters_parked, "EMPTY_GROUP_S", 0.0)
+            patch.setattr(letters_standing, "EMPTY_GROUP_S", 0.0)
             refused = world.command("replay")
         run.send(signal.SIGTERM)
         assert run.exit_code() == 0

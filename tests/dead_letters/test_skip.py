@@ -2,17 +2,17 @@
 
 import json
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.schema_registry import Schema
 from tests.dead_letters.conftest import SetAside
-from tests.faults.damaging import damage
+from tests.faults.damaging import damage, write_batch
 from tests.faults.harness import START_S, Bench, until
 from tests.registry.confluent import registry_client
 
@@ -37,14 +37,6 @@ def sound(world: SetAside, suffix: str) -> list[bytes]:
     return list(world.bench.encoder(world.source).encode(rows.with_row_index("_row")).values)
 
 
-def feed(world: SetAside, partition: Partition, values: Sequence[bytes]) -> None:
-    """These bytes, as one batch."""
-    producer = Producer({**world.bench.kafka, "linger.ms": 100, "compression.type": "gzip"})
-    for value in values:
-        producer.produce(world.source, value=value, key=b"k", partition=partition.index)
-    assert producer.flush(20) == 0
-
-
 def halt(world: SetAside, partition: Partition) -> None:
     """One record that the product's contract can never read, and good ones behind it."""
     schema = Schema(json.dumps(INCOMPATIBLE), "AVRO")
@@ -52,7 +44,8 @@ def halt(world: SetAside, partition: Partition) -> None:
         client.set_compatibility(f"{world.source}-value", "NONE")
         schema_id = client.register_schema(f"{world.source}-value", schema)
     unreadable = b"\0" + schema_id.to_bytes(4, "big") + b"\x04A1"
-    feed(world, partition, [unreadable, *sound(world, "-behind")])
+    values = [unreadable, *sound(world, "-behind")]
+    write_batch(world.bench.kafka, partition, values, is_gzip=True)
 
 
 def stand(world: SetAside, partition: Partition, offset: int) -> None:
@@ -141,8 +134,9 @@ def test_a_damaged_batch_is_skipped_as_a_whole(
     ends = bench.topics.ends(world.source)
     begins = [ends[partition], ends[partition] + 9]
     for begin, is_resealed in zip(begins, (True, False), strict=True):
-        feed(world, partition, sound(world, f"-{begin}-lost") * 2)
-        feed(world, partition, sound(world, f"-{begin}-behind"))
+        lost = sound(world, f"-{begin}-lost") * 2
+        write_batch(bench.kafka, partition, lost, is_gzip=is_resealed)
+        write_batch(bench.kafka, partition, sound(world, f"-{begin}-behind"), is_gzip=True)
         assert damage(session_home, partition, begin, is_resealed=is_resealed) == begin + 5
     stand(world, partition, begins[0])
 

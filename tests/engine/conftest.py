@@ -128,7 +128,7 @@ class Process:
         self.loop = Loop(
             outside,
             world.tasks(self.task),
-            StartPositions(world.start, world.topics),
+            StartPositions(world.start, world.topics, MemoryRangeReader(broker)),
             window=self.window,
             settings=settings,
         )

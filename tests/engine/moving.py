@@ -43,9 +43,9 @@ from headwater.ports import Records, TopicSettings
 from headwater.product import Latest
 from headwater.state import KeyedStore, StoreSettings
 
-STEP: Final = "latest-4"
+STEP: Final = "latest-1"
 CHANGELOG: Final = f"{OUTPUT}.{STEP}.changelog"
-REPARTITION: Final = f"{OUTPUT}.rekey-3.repartition"
+REPARTITION: Final = f"{OUTPUT}.rekey-1.repartition"
 PARTITIONS: Final = 2
 GROUPS: Final = 4
 
@@ -157,7 +157,8 @@ class MovingWorld(World):
                 TopicSettings(CHANGELOG, PARTITIONS, "table"),
             ]
         )
-        self.start = replace(self.start, changelogs=[CHANGELOG], repartitions=[REPARTITION])
+        changelogs = {CHANGELOG: REPARTITION}
+        self.start = replace(self.start, changelogs=changelogs, repartitions=[REPARTITION])
         self.disks: dict[str, MemoryStores] = {}
         self._last: dict[str, Process] = {}
 
@@ -175,15 +176,14 @@ class MovingWorld(World):
             self.broker.append(INPUT, content, key=b"k%d" % (self._fed % 5))
 
     def stores(self, process: Process) -> Stores:
-        last = self._last.get(process.instance)
+        name = process.instance
+        last, self._last[name] = self._last.get(name), process
         if last is None or last.is_running:
-            self.disks[process.instance] = MemoryStores()
+            self.disks[name] = MemoryStores()
         else:
             power_off(last)
-        self._last[process.instance] = process
         settings = StoreSettings(self.topics.topic_id(CHANGELOG))
-        disk = self.disks[process.instance]
-        store = KeyedStore(self.stored, disk, settings, clock=self.broker.clock)
+        store = KeyedStore(self.stored, self.disks[name], settings, clock=self.broker.clock)
         return Stores([StepStore(OUTPUT, STEP, REPARTITION, store)])
 
     def task(self, stores: Stores) -> EchoTask:

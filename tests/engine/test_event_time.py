@@ -76,7 +76,8 @@ def test_an_idle_partition_goes_along_with_the_others() -> None:
     assert 30 not in {start for _, start in world.closed()}
     put(world, 99, key=fast)
     quiet_for(world, 1.0)
-    assert 30 in {start for _, start in world.closed()}
+    (task,) = (task for task, start in world.closed() if start == 30)
+    assert json.loads(world.note(task))["idle"]
     put(world, 32, key=slow)
     run(world)
     assert [start for _, start in world.late()] == [30]
@@ -95,3 +96,28 @@ def test_a_lost_answer_to_a_commit_without_records_is_resolved(lost: LostCommit)
     world.check()
     assert 30 in {start for _, start in world.closed()}
     assert world.open().total() == 1  # the record that is ahead of all
+
+
+def test_a_pause_of_this_process_makes_no_partition_idle() -> None:
+    """Nobody read meanwhile: what comes right behind the pause is not late."""
+    world = IdleWorld()
+    world.idle_after_s = 10.0
+    slow, fast = keys_of_two_partitions(world)
+    put(world, 31, key=slow)
+    put(world, 99, key=fast)
+    run(world)
+    world.broker.group("product").members.clear()
+    process = world.process().begin()
+    for _ in range(30):
+        process.step()
+    world.broker.clock.advance(3600)
+    process.step()  # what came meanwhile is still on its way
+    put(world, 32, key=slow)
+    for _ in range(5):
+        process.step()
+    assert world.late() == []
+    assert process.is_running
+    process.stop()
+    quiet_for(world, 20.0)
+    assert 30 in {start for _, start in world.closed()}, "idle in earnest"
+    world.check()

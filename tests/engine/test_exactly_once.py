@@ -209,9 +209,15 @@ class Histories(RuleBasedStateMachine):
             world.ended(process)
 
 
-def run_histories(new_world: "Callable[[], World]", *, examples: int, steps: int = STEPS) -> None:
+def run_histories(
+    new_world: "Callable[[], World]",
+    *,
+    examples: int,
+    steps: int = STEPS,
+    histories: type[Histories] = Histories,
+) -> None:
     """So many random histories of worlds of this kind, each of so many steps."""
-    machine = type("Machine", (Histories,), {"new_world": staticmethod(new_world)})
+    machine = type("Machine", (histories,), {"new_world": staticmethod(new_world)})
     run_state_machine_as_test(
         machine,
         settings=settings(

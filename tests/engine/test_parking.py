@@ -7,13 +7,14 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.engine.test_task import encoded, stream, task
+from tests.engine.test_suspects import rules
+from tests.engine.test_task import CONTRACT, encoded, stream, task
 
-from headwater import Flow
 from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.engine import ParkingTask, Watermarks, Work, parked_rows
 from headwater.engine.dead_letters import PREFIX
+from headwater.errors import RuleBrokenError
 from headwater.model import Code, Partition, Quarantine, RawRecord
 from headwater.state import KeyedStore, StoreSettings
 
@@ -26,12 +27,13 @@ Given = tuple[int, bytes | None, bool]
 class Parking:
     """A task that parks, over two partitions, and what it told."""
 
-    def __init__(self, *flows: Flow, skip_tombstones: bool = False) -> None:
+    def __init__(self, *, skip_tombstones: bool = False, stopping: int | None = None) -> None:
         self.store = KeyedStore(parked_rows(), MemoryStores(), StoreSettings("changelog#1"))
         for partition in range(2):
             self.store.assign(partition)
         self.told: list[tuple[int, int]] = []
-        inner = task(*(flows or (stream(),)), skip_tombstones=skip_tombstones)
+        output = CONTRACT if stopping is None else rules(stop=f"n <> {stopping}")
+        inner = task(stream(), skip_tombstones=skip_tombstones, output=output)
         self.task = ParkingTask(inner, self.store, lambda keys, n: self.told.append((keys, n)))
 
     def process(self, rows: Sequence[RawRecord], guilty: Sequence[Quarantine] = ()) -> Work:
@@ -106,12 +108,26 @@ def test_a_tombstone_that_is_skipped_is_no_letter() -> None:
     assert (work.skipped, parking.told) == (1, [(1, 1)])
 
 
+def test_a_record_that_waits_stops_nothing() -> None:
+    """It breaks a rule of severity stop, and nobody looks into it: in its batch as in the next."""
+    rows = rows_of([(0, b"b", False), (0, b"a", True), (0, b"a", False), (0, b"b", False)])
+    for cuts in ([0, 4], [0, 2, 4]):
+        parking = Parking(stopping=2)
+        works = [parking.process(rows[begin:end]) for begin, end in pairwise(cuts)]
+        found = [each for work in works for each in letters(work)]
+        assert found == [("BAD_MAGIC", 1, ""), ("PARKED", 2, "1")]
+        assert [each for work in works for each in published(work)] == [SOUND[0], SOUND[3]]
+        assert sum(work.read for work in works) == len(rows)
+    with pytest.raises(RuleBrokenError, match=r"@3 breaks"):
+        Parking(stopping=3).process(rows)
+
+
 def test_products_with_state_do_not_park() -> None:
-    """Their letters cannot be replayed: it is refused where it is declared."""
+    """Nobody parks records of a product with state: it is refused where it is declared."""
     inner = task(stream())
     inner.watermarks = Watermarks(None)  # which a task has when a step has state
     store = KeyedStore(parked_rows(), MemoryStores(), StoreSettings("changelog#1"))
-    with pytest.raises(TypeError, match="none may wait"):
+    with pytest.raises(TypeError, match="without state only"):
         ParkingTask(inner, store, lambda _keys, _letters: None)
 
 

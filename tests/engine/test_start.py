@@ -1,12 +1,20 @@
 """Promise 9: no silent start."""
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import pytest
+from tests.engine.counting import CHANGELOG, CountingWorld
+
+from headwater.adapters.memory import MemoryRangeReader
+from headwater.adapters.memory.storage import Content
 from headwater.engine import Start, StartPolicy
+from headwater.engine.state_of_before import refuse_state_of_before
 from headwater.errors import RetriableError, StartRefusedError, UnavailableError
 from headwater.model import Partition
-from headwater.ports import TopicSettings
+from headwater.ports import Records, TopicSettings
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Process, World
@@ -155,4 +163,84 @@ def test_a_start_that_cannot_be_had_now_is_asked_for_again(world: "World") -> No
     process = world.process()
     process.run()
     assert process.ended is None
+    world.check_complete()
+
+
+def stateful(world: CountingWorld, name: str = "one") -> "Process":
+    """A process of a product with state that was run to its end."""
+    world.broker.group("product").members.clear()
+    process = world.process(name, poll_size=3)
+    process.run()
+    process.ended = process.ended or "stopped"
+    return process
+
+
+@pytest.mark.parametrize("name", ["one", "two"], ids=["its disk", "another disk"])
+def test_state_without_offsets_is_refused_whatever_the_operator_says(name: str) -> None:
+    """`STATE_OF_BEFORE`: what `--start` reads again would be counted twice."""
+    world = CountingWorld()
+    world.feed(*[b"a"] * 30)
+    stateful(world)
+    offsets = dict(world.broker.group("product").offsets)
+    world.broker.groups.clear()
+    world.start = replace(world.start, explicit="earliest")
+    ended = stateful(world, name).ended
+    assert isinstance(ended, StartRefusedError)
+    assert (ended.code, ended.exit_code) == ("STATE_OF_BEFORE", 78)
+    assert f"in[0], but there is state of what it read before in {CHANGELOG};" in str(ended)
+    assert not world.positions(), "asked again, it is refused again"
+    world.broker.group("product").offsets.update(offsets)
+    world.feed(*[b"b"] * 10)
+    stateful(world, name)
+    world.check_complete()
+
+
+def test_state_of_one_partition_without_an_offset_is_refused() -> None:
+    """Offsets can be deleted by partition; a new partition has no state."""
+    world = CountingWorld()
+    world.feed(*[b"a"] * 30)
+    stateful(world)
+    del world.broker.group("product").offsets[Partition("in", 1)]
+    ended = stateful(world).ended
+    assert isinstance(ended, StartRefusedError)
+    assert ended.code == "STATE_OF_BEFORE"
+    assert "in[1], but" in str(ended)
+
+
+def test_a_changelog_without_rows_is_no_state() -> None:
+    """Deletions, and control records of transactions that were aborted, are nothing to count on."""
+    world = CountingWorld()
+    log = world.broker.partition(Partition(CHANGELOG, 0))
+    log.append(Content(b"key", None, ()), world.broker.clock.wall_ms(), None)
+    world.feed(*[b"a"] * 30)
+    stateful(world)
+    assert world.positions() == world.topics.ends("in")
+
+
+def test_a_process_that_started_meanwhile_is_not_mistaken_for_before() -> None:
+    """Its offsets were committed before its first row: asked again, they are there."""
+    world = CountingWorld()
+    world.feed(*[b"a"] * 30)
+    stateful(world)
+    offsets = dict(world.broker.group("product").offsets)
+    world.broker.groups.clear()
+    reading = MemoryRangeReader(world.broker)
+
+    class Reader(MemoryRangeReader):
+        def read(self, *given: Any, **named: Any) -> Iterator[Records]:
+            world.broker.group("product").offsets.update(offsets)
+            return reading.read(*given, **named)
+
+    refuse_state_of_before("product", {CHANGELOG: "in"}, world.topics, Reader(world.broker))
+
+
+def test_state_made_anew_is_counted_from_the_start() -> None:
+    """What the message says: without the changelog, its old disk is no state either."""
+    world = CountingWorld()
+    world.feed(*[b"a"] * 30)
+    stateful(world)
+    world.broker.groups.clear()
+    for topic, kind in ((CHANGELOG, "table"), ("out", "log")):
+        world.broker.create(TopicSettings(topic, 3, kind))  # type: ignore[arg-type]  # both are kinds
+    stateful(world)
     world.check_complete()

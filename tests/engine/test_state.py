@@ -12,7 +12,14 @@ from tests.engine.test_exactly_once import run_histories
 
 from headwater.adapters.memory.stores import MemoryStore
 from headwater.contract import StateRows
-from headwater.errors import FencedError, OutageError, RetriableError, StartRefusedError
+from headwater.engine.selection import NoRecords
+from headwater.errors import (
+    AbortableError,
+    FencedError,
+    OutageError,
+    RetriableError,
+    StartRefusedError,
+)
 from headwater.model import Partition
 from headwater.ports import LocalStore, TopicSettings
 
@@ -89,7 +96,7 @@ def test_a_checkpoint_that_cannot_be_used_is_told_and_passed_over() -> None:
     checkpointed(world)
     names = world.storage.names(f"{OUTPUT}/{STEP}/")
     for name in names:
-        path = world.storage.get(name)
+        path = world.folder / name
         path.write_bytes(path.read_bytes()[:-1] + b"?")
     world.feed(b"b")
     other = run(world, "two")
@@ -133,6 +140,22 @@ def test_a_checkpoint_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert not process.monitor.checkpoints[-1].failure
     process.stop()
     assert list(world.storage.workspace.iterdir()) == []
+
+
+def test_a_checkpoint_that_was_broken_off_is_tried_again() -> None:
+    """Also when nothing changes any more: what it lacks, another machine would have to read."""
+    world = CountingWorld()
+    process = world.process("one", poll_size=3).begin()
+    world.feed(*[b"a"] * 10)
+    held = process.loop._restoring.checkpoints
+    assert held is not None
+    while held._underway is None:
+        process.step()
+    held._underway.writer.abandon()
+    for _ in range(300):
+        process.step()
+    assert {each.task for each in process.monitor.checkpoints} == {0, 1, 2}
+    process.stop()
 
 
 def test_a_full_disk_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,19 +267,6 @@ def test_a_mark_the_changelog_does_not_reach_is_thrown_away() -> None:
         store.close()
 
 
-def test_damage_found_at_work_is_repaired_from_the_changelog() -> None:
-    """The transaction is aborted, the task thrown away and restored, and nothing shows."""
-    world = fed()
-    for task in range(3):
-        store = world.disks["one"].open(task)
-        keys, _ = store.scan(b"", 10)
-        store.write(keys, [b"\0"] * len(keys))
-        store.close()
-    world.feed(*[b"b"] * 10)
-    assert run(world).monitor.endings["committed"]
-    world.check_complete()
-
-
 def test_a_task_that_another_process_keeps_open_is_refused() -> None:
     """After the time of a hand-over; the code says that two share a directory."""
     world = fed()
@@ -313,6 +323,24 @@ def _recorded(world: CountingWorld, name: str) -> list[int]:
 
     disk.open = opening  # type: ignore[method-assign]  # of this one
     return opened
+
+
+def test_nothing_is_kept_for_a_transaction_that_is_lost() -> None:
+    """Its partitions went, so it is aborted whatever joins it; the batch can still be dropped."""
+    world = CountingWorld()
+    process = world.process("one", interval_s=3600.0).begin()
+    world.feed(*[b"a"] * 30)
+    while process.loop._transaction.is_empty:
+        process.step()
+    held = sorted(process.source.assignment())
+    process.loop._transaction.lost(held)
+    store = process.stores.held[0].store
+    row = pl.Series([0]), pl.Series([b"key"], dtype=pl.Binary), pl.DataFrame({"count": [1]})
+    work = replace(process.task.process(NoRecords(INPUT)), ends={held[0]: 7})
+    store.write(*row)
+    with pytest.raises(AbortableError, match="partitions were lost"):
+        process.loop._stage(work)
+    assert store.keep().keys == [b"key"]
 
 
 def test_a_changelog_made_anew_is_refused() -> None:

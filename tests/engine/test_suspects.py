@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,18 +16,19 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from tests.engine.test_task import CONTRACT, SCHEMA, SCHEMA_ID, SCHEMAS, codes, stream
 
-from headwater import Flow, aggregates, tumbling
+from headwater import Flow, ProcessContext, aggregates, hopping, tumbling
 from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.contract import Decoder, Encoder, parse_contract
-from headwater.engine import LetterWriter, Route, Task, Work
-from headwater.engine.suspects import without_trace
-from headwater.errors import RuleBrokenError
+from headwater.engine import LetterWriter, Route, Task, Work, pieces
+from headwater.engine.suspects import Doubt, Suspect, certain, without_trace
+from headwater.errors import ResultRefusedError, RuleBrokenError
 from headwater.flow import ROW, Batch, Ground, Plan, Processed
-from headwater.model import Partition, RawRecord
+from headwater.model import Code, Partition, Quarantine, RawRecord
 from headwater.state import KeyedStore, StoreSettings
 
 TASKS = 2
+NO_ROW = -1  # of what no record made
 TIME = pl.Datetime("ms", "UTC")
 
 Event = tuple[int, int, int]
@@ -79,6 +81,66 @@ def windowed() -> Flow:
     return told.select("id", pl.col("n").cast(pl.Int32), at="window_start")
 
 
+def scaled() -> Flow:
+    """The sum of numbers of which 64 are more than a result of 64 bits can hold."""
+    large = stream().with_columns(large=pl.col("n").cast(pl.Int64) * 2**57)
+    total = large.group_by("id").agg(large=aggregates.sum("large"))
+    return total.select("id", n=(pl.col("large") // 2**57).cast(pl.Int32), at=pl.lit(0).cast(TIME))
+
+
+def closed() -> Flow:
+    """The same of windows of ten seconds, told when they close."""
+    large = stream().with_columns(large=pl.col("n").cast(pl.Int64) * 2**57)
+    windows = large.group_by("id").window(tumbling("10s"))
+    return windows.agg(large=aggregates.sum("large")).select(
+        "id", n=(pl.col("large") // 2**57).cast(pl.Int32), at="window_start"
+    )
+
+
+def hopping_late() -> Flow:
+    """Windows that overlap, told when they close; what is late is a dead letter."""
+    windows = stream().group_by("id").window(hopping("20s", every="5s"), late="dead-letter")
+    return windows.agg(n=aggregates.count()).select(
+        "id", n=pl.col("n").cast(pl.Int32), at="window_start"
+    )
+
+
+def kept() -> Flow:
+    """What is latest by its number; a three is refused behind the state."""
+    return stream().latest("id", by="n").map_events(refuse_three)
+
+
+@dataclass
+class Total:
+    """What `process` keeps of a key."""
+
+    n: int = 0
+
+
+def added(order: Order, state: Total, context: ProcessContext) -> Order:
+    """The sum so far; it cannot do a fifty, and asks to be called ten seconds later."""
+    state.n += order.n
+    context.set_timer(order.at + timedelta(seconds=10))
+    if order.n == 50:
+        raise ValueError
+    return Order(id=order.id, n=state.n, at=order.at)
+
+
+def told_later(state: Total, at: datetime) -> Order:
+    """The sum so far, a tenth of it."""
+    return Order(id="a", n=state.n // 10, at=at)
+
+
+def processed() -> Flow:
+    """A function per key with a timer."""
+    return stream().process(added, state=Total, on_timer=told_later)
+
+
+def rejecting() -> Flow:
+    """No state: a three is refused by a step."""
+    return stream().map_events(refuse_three)
+
+
 class World:
     """One task that publishes flows, given batches as the loop gives them."""
 
@@ -90,6 +152,7 @@ class World:
         self.published: list[tuple[str, int, int, int]] = []
         self.letters: list[tuple[int, str]] = []
         self.broken: Counter[str] = Counter()
+        self.state: dict[tuple[int, int, bytes], bytes] = {}
 
     def _route(self, topic: str, flow: Flow, output: Any) -> Route:
         plan = Plan(flow, CONTRACT.columns, ground=Ground(("id",), event_time="at"))
@@ -117,13 +180,29 @@ class World:
         for published in work.publications:
             frame = Decoder(LIMITED, SCHEMAS.__getitem__).decode(published.values, {}).frame
             rows = zip(published.rows, frame["n"], frame["at"].dt.epoch("s"), strict=True)
-            self.published += [(published.topic, first + row, n, at) for row, n, at in rows]
+            self.published += [
+                (published.topic, first + row if row < work.read else NO_ROW, n, at)
+                for row, n, at in rows
+            ]
         self.letters += codes(work.letters)
         self.broken.update({each.rule: each.records for each in work.violations})
-        for store in self.stores:
-            store.keep()
+        for place, store in enumerate(self.stores):
+            changes = store.keep()
+            for task, key, value in zip(
+                changes.partitions, changes.keys, changes.values, strict=True
+            ):
+                self.state.pop((place, task, key), None)
+                if value is not None:
+                    self.state[place, task, key] = value
         if self.task.watermarks is not None:
             self.task.watermarks.keep()
+
+    @property
+    def stands(self) -> Any:
+        """What is kept, and how far event time is."""
+        marks = self.task.watermarks
+        found = [marks and marks.standing(task).watermark for task in range(TASKS)]
+        return dict(self.state), found
 
     @property
     def told(self) -> tuple[list[tuple[str, int, int, int]], list[tuple[int, str]], Counter[str]]:
@@ -179,13 +258,13 @@ def test_a_rule_that_stops_is_not_broken_by_what_a_refused_record_left() -> None
             World(summed(), output=output).run([*events, (0, 31, 0)], cuts)
 
 
-def test_late_letters_cost_one_more_attempt_whatever_their_number() -> None:
-    """They changed nothing, so all of them are certain at once, up to another that is refused."""
+def test_late_letters_cost_no_second_run() -> None:
+    """They changed nothing that others met: what came of these stands."""
     world = World(windowed())
-    with patch.object(world.task, "_attempt", wraps=world.task._attempt) as attempts:
+    with patch.object(world.task.routes, "run", wraps=world.task.routes.run) as runs:
         world.run([(0, 1, 100), *[(0, 1, 2)] * 50, (0, 1, 101), *[(0, 1, 2)] * 50])
     assert Counter(code for _, code in world.letters) == {"LATE": 100}
-    assert attempts.call_count == 2
+    assert runs.call_count == 1
 
 
 def test_only_a_row_behind_the_watermark_leaves_no_trace() -> None:
@@ -196,6 +275,70 @@ def test_only_a_row_behind_the_watermark_leaves_no_trace() -> None:
     assert without_trace(done, seen) == {1, 2}
 
 
+def test_a_result_too_large_because_of_a_refused_record_stops_nothing() -> None:
+    """Sixty is refused; with it ten more would be beyond 64 bits, in one batch and not in two."""
+    output = rules(reject="n <= 50")
+    events = [(0, 40, 0), (0, 20, 0), (0, 10, 0)]
+    for cuts in ([], [2]):
+        published, letters, _ = World(scaled(), output=output).run(events, cuts).told
+        assert [(row, n) for _, row, n, _ in published] == [(0, 40), (2, 50)]
+        assert letters == [(1, "CONTRACT_VIOLATION")]
+        with pytest.raises(ResultRefusedError, match="more digits") as stopped:
+            World(scaled(), output=output).run([*events, (0, 30, 0)], cuts)
+        assert (stopped.value.code, stopped.value.exit_code) == ("AGGREGATE_OVERFLOW", 65)
+
+
+def test_a_window_that_closes_too_large_because_of_a_refused_record_stops_nothing() -> None:
+    """The record is refused by another output; the window closes without it."""
+    events = [(0, 62, 0), (0, 3, 1), (0, 1, 20)]
+    for cuts in ([], [2]):
+        published, letters, _ = World(closed(), rejecting()).run(events, cuts).told
+        assert [n for topic, *_, n, _ in published if topic == "out.0"] == [62]
+        assert letters == [(1, "STEP_FAILED")]
+        with pytest.raises(ResultRefusedError):
+            World(closed(), rejecting()).run([(0, 5, 2), *events], cuts)
+
+
+def test_of_a_run_that_was_broken_off_only_what_is_refused_by_itself_is_certain() -> None:
+    """Another may be refused before the first that is known; of all, it is each task's first."""
+    doubts = [(4, 0, Doubt.ALL), (5, 0, Doubt.OTHERS), (6, 1, Doubt.NONE), (7, 1, Doubt.ALL)]
+    found = [Suspect(row, task, Quarantine(row, Code.LATE, ""), each) for row, task, each in doubts]
+    assert [each.row for each in certain(found, are_all_known=True)] == [4, 5, 7]
+    assert [each.row for each in certain(found, are_all_known=False)] == [5]
+
+
+def starved(order: Order, state: Total) -> Order:
+    """There is no memory for a fifty."""
+    state.n += order.n
+    if order.n == 50:
+        raise MemoryError
+    return Order(id=order.id, n=state.n, at=order.at)
+
+
+def test_what_follows_a_record_without_memory_is_not_lost() -> None:
+    """The run ended at it: though no other met it, the others are run again."""
+    flow = stream().process(starved, state=Total)
+    published, letters, _ = World(flow).run([(0, 1, 5), (0, 50, 1), (0, 3, 6)]).told
+    assert [(row, n) for _, row, n, _ in published] == [(0, 1), (2, 4)]
+    assert letters == [(1, "STEP_FAILED")]
+
+
+def test_many_refused_records_cost_few_runs() -> None:
+    """Each leaves a sum that refuses all behind it; each is found, and letters are made once."""
+    events = [(0, 1000 if row % 100 == 99 else row % 2 * 2 - 1, 0) for row in range(2_000)]
+    world = World(summed())
+    world.task.skip_proofs()
+    run, made = world.task.routes, world.task._dead_letters
+    with (
+        patch.object(run, "run", wraps=run.run) as runs,
+        patch.object(type(made), "letters", autospec=True, side_effect=type(made).letters) as wrote,
+    ):
+        world.run(events)
+    assert world.letters == [(row, "CONTRACT_VIOLATION") for row in range(99, 2_000, 100)]
+    assert runs.call_count <= 3 * 20
+    assert sum(len(call.args[2]) for call in wrote.call_args_list) == 20
+
+
 EVENTS = st.lists(
     st.tuples(
         st.integers(0, TASKS - 1), st.sampled_from([1, 3, 30, 50, 60, -40]), st.integers(0, 40)
@@ -204,12 +347,46 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=10, deadline=None)
-@given(EVENTS, st.sets(st.integers(1, 13), max_size=4))
-def test_any_batching_refuses_and_publishes_the_same(events: list[Event], cuts: set[int]) -> None:
-    """Two outputs with state whose rules reject, a step that raises, and late letters."""
+FLOWS = [summed, windowed, scaled, closed, hopping_late, kept, processed, rejecting]
+"""Steps with state of every kind, and one without."""
+
+
+def outcome(flows: Sequence[Callable[[], Flow]], events: list[Event], cuts: Sequence[int]) -> Any:
+    """All that came of the events, and what is kept; or why the product stopped."""
+    world = World(*(flow() for flow in flows))
+    world.task.skip_proofs()
+    try:
+        return *world.run(events, cuts).told, world.state
+    except ResultRefusedError as error:
+        return error.code
+
+
+def one_by_one(flows: Sequence[Callable[[], Flow]], events: list[Event]) -> Any:
+    """The oracle: no record meets another of its batch, and one set aside leaves no trace."""
+    world = World(*(flow() for flow in flows))
+    world.task.skip_proofs()
+    try:
+        for row in range(len(events)):
+            before, letters = world.stands, len(world.letters)
+            world._take(world.task.process(batch(events, row, row + 1)), row)
+            assert len(world.letters) == letters or world.stands == before
+    except ResultRefusedError as error:
+        return error.code
+    return *world.told, world.state
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.sampled_from(FLOWS), min_size=1, max_size=2),
+    EVENTS,
+    st.sets(st.integers(1, 13), max_size=3),
+)
+def test_any_batching_comes_to_what_one_record_at_a_time_comes_to(
+    flows: list[Callable[[], Flow]], events: list[Event], cuts: set[int]
+) -> None:
+    """Outputs, letters, what is counted and what is kept; pieces may be as small as a row."""
     ends = sorted(cut for cut in cuts if cut < len(events))
-    for flows in ([summed()], [windowed()], [summed(), windowed()]):
-        single = World(*flows).run(events, range(1, len(events)))
-        assert World(*flows).run(events).told == single.told
-        assert World(*flows).run(events, ends).told == single.told
+    wanted = one_by_one(flows, events)
+    with patch.object(pieces, "FEWEST", 1), patch.object(pieces, "ENOUGH", 3):
+        assert outcome(flows, events, []) == wanted
+        assert outcome(flows, events, ends) == wanted

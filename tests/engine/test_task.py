@@ -11,7 +11,7 @@ import pytest
 
 from headwater import DataProduct, Flow
 from headwater.adapters.memory.reader import MemoryRecords
-from headwater.contract import Decoder, Encoder, KeyReader, TopicDecoder, parse_contract
+from headwater.contract import Contract, Decoder, Encoder, KeyReader, TopicDecoder, parse_contract
 from headwater.contract import expansion as expanding
 from headwater.engine import InputPolicy, LetterWriter, Route, Task, Work
 from headwater.engine.dead_letters import source_position
@@ -71,13 +71,13 @@ def records(*values: bytes | None) -> MemoryRecords:
     return MemoryRecords("shop.orders", rows)
 
 
-def task(*flows: Flow, skip_tombstones: bool = False) -> Task:
+def task(*flows: Flow, skip_tombstones: bool = False, output: Contract = CONTRACT) -> Task:
     """Each flow publishes on a topic of its own."""
     routes = [
         Route(
             f"out.{place}",
             Plan(flow, CONTRACT.columns, CONTRACT.columns),
-            Encoder(CONTRACT, SCHEMA_ID),
+            Encoder(output, SCHEMA_ID),
         )
         for place, flow in enumerate(flows)
     ]

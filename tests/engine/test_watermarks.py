@@ -10,9 +10,11 @@ from tests.engine.test_task import CONTRACT, SCHEMA_ID, SCHEMAS, stream
 
 from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
+from headwater.clock import ManualClock
 from headwater.contract import Decoder, Encoder, StateRows
 from headwater.contract import expansion as expanding
 from headwater.engine import END_OF_TIME, LetterWriter, Route, Standing, Task, Watermarks
+from headwater.engine.watermarks import POLLS, EventTimes
 from headwater.errors import ResultRefusedError
 from headwater.flow import ROW, Batch, Columns, Ground, KeyedRows, Plan, Processed, StatefulStage
 from headwater.flow.windows import LATEST_MS
@@ -104,6 +106,23 @@ def test_a_record_ends_idleness() -> None:
     assert watermarks.idle(frozenset({0})) == {}
     observed(watermarks, [(0, 3)])
     assert watermarks.standing(0) == Standing(5)
+
+
+def test_only_time_between_polls_makes_a_partition_idle() -> None:
+    """A pause counts as a quarter of the time, and not before another poll was in vain."""
+    clock, partition = ManualClock(), Partition("in", 0)
+    times = EventTimes({"in": Watermarks(10.0)}, clock)
+    times.assigned([partition], {})
+    clock.advance(3600)  # a restore
+
+    def polled(after_s: float) -> bool:
+        clock.advance(after_s)
+        return bool(times.idle({partition: 5}))
+
+    assert [polled(1.0) for _ in range(8)] == [False] * 8
+    assert [polled(3600.0), polled(0.1), polled(0.1)] == [False, True, True]
+    times.heard([partition])
+    assert [polled(3600.0) for _ in range(POLLS + 1)] == [False] * POLLS + [True]
 
 
 class HoldStage(StatefulStage):

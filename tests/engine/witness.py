@@ -32,6 +32,7 @@ class Witness:
         self.halts: Sequence[Halt] = ()
         self.restores: list[Sequence[RestoreStanding]] = []
         self.passed_over_checkpoints: list[tuple[str, str]] = []
+        self.taken_checkpoints: list[str] = []
         self.checkpoints: list[CheckpointStanding] = []
         self.sizes: Sequence[StoreStanding] = ()
         self.standings: list[Sequence[TableStanding]] = []
@@ -81,6 +82,9 @@ class Witness:
 
     def checkpoint_passed_over(self, name: str, reason: str) -> None:
         self.passed_over_checkpoints.append((name, reason))
+
+    def checkpoint_taken(self, place: str) -> None:
+        self.taken_checkpoints.append(place)
 
     def checkpointed(self, checkpoint: CheckpointStanding) -> None:
         self.checkpoints.append(checkpoint)

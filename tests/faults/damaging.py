@@ -1,13 +1,36 @@
 """Damages record batches where the broker of the session keeps them: on disk."""
 
 import struct
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from confluent_kafka import Producer
 
 from headwater.model import Partition
 
 HEADER: Final = struct.Struct(">qiibIhi")  # base, length, epoch, magic, crc, attributes, last delta
 CRC_FROM: Final = 21  # the checksum covers what follows it
+TAIL: Final[dict[str, str | bytes | None]] = {"tail": b"\xff" * 16_384}
+"""Headers of the last record of a batch whose checksum is going to be wrong.
+
+After a wrong checksum librdkafka reads on somewhere within the batch, as far before its end as the
+batch stands behind the beginning of the response, and takes what is there for another batch: where
+it finds version 0 or 1, an assertion may end the process (docs/dead-letters.md). 0xff is no
+version, so it gives up the rest of the response, in each run alike.
+"""
+
+
+def write_batch(
+    config: Mapping[str, Any], partition: Partition, values: Sequence[bytes], *, is_gzip: bool
+) -> None:
+    """Write `values` with the key "k" as one batch; one that is not compressed ends in TAIL."""
+    compression = "gzip" if is_gzip else "none"
+    producer = Producer({**config, "linger.ms": 100, "compression.type": compression})
+    for row, value in enumerate(values, 1):
+        tail = None if is_gzip or row < len(values) else TAIL
+        producer.produce(partition.topic, value, key=b"k", partition=partition.index, headers=tail)
+    assert producer.flush(20) == 0
 
 
 def crc32c(data: bytes) -> int:
@@ -23,7 +46,8 @@ def crc32c(data: bytes) -> int:
 def damage(home: Path, partition: Partition, offset: int, *, is_resealed: bool) -> int:
     """Flip a byte of the batch that begins at `offset`, on disk; returns the batch's last offset.
 
-    The broker's page cache is the same file. Resealed, the checksum fits, the compression does not.
+    The broker's page cache is the same file. Resealed, the checksum fits, the compression does not;
+    not resealed, the batch must end in TAIL.
     """
     folder = home / ".headwater/kafka/log" / f"{partition.topic}-{partition.index}"
     (segment,) = folder.glob("*.log")

@@ -16,6 +16,7 @@ from typing import Final, Self
 
 import polars as pl
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from headwater.adapters.kafka.bulk import BulkWriter
 from headwater.adapters.kafka.reader import KafkaLogReader
@@ -34,8 +35,9 @@ INPUT: Final = "operations.departures"
 OUTPUT: Final = "operations.departure-delays"
 PRODUCT: Final = REPOSITORY / "tests/stateless_delays.txt"
 
-START_S: Final = 30.0  # from starting a process to its first commit, on a crowded machine
+START_S: Final = 60.0  # from starting a process to its first commit, on a crowded machine
 END_S: Final = 90.0  # to the end of the largest input here
+EXPIRED_S: Final = 40.0  # transaction timeout 10 s, session timeout 12 s, on a crowded machine
 LOOK_S: Final = 0.005  # how often a condition outside is looked at again
 
 PASSING: Final = frozenset(
@@ -268,6 +270,12 @@ class Bench:
     def has_read(self, product: str, source: str) -> bool:
         """Whether the product's committed positions are the ends of its input."""
         return self.topics.group_offsets(product, source) == self.topics.ends(source)
+
+    def members(self, group: str) -> int:
+        """The members of a group; one that was stopped counts until its session times out."""
+        admin = AdminClient({**self.kafka, "log_level": 2})
+        found = admin.describe_consumer_groups([group], request_timeout=5)[group].result(10)
+        return len(found.members)
 
     # -- the checkers --------------------------------------------------------------------------
 

@@ -89,12 +89,12 @@ class Feed:
         self.fed += events
 
 
-def declare(bench: Bench, product: str, source: str) -> Path:
+def declare(bench: Bench, product: str, source: str, text: str = TEXT) -> Path:
     """Write the product; the directory of its local state."""
     write_contract(bench, product)
     file = bench.folder / "products" / folder_of(product) / "product.py"
     file.parent.mkdir(parents=True)
-    file.write_text(TEXT.format(product=product, source=source))
+    file.write_text(text.format(product=product, source=source))
     return bench.folder / ".headwater/state" / product / "latest-1"
 
 

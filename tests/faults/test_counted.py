@@ -7,6 +7,7 @@ import signal
 import time
 from contextlib import closing
 from pathlib import Path
+from statistics import median, quantiles
 from typing import Final, get_args
 
 import pytest
@@ -87,6 +88,7 @@ def _survives(bench: Bench, name: str, plan: list[str], events: int) -> None:
     while feed.fed < events:
         feed.write(min(50_000, events - feed.fed))
     witness = Witness(bench, product, source)
+    recovered_s = []
     for point in chance.sample(plan, len(plan)):
         if point == "during_restore":
             _loses_its_disk(bench, product)
@@ -95,28 +97,37 @@ def _survives(bench: Bench, name: str, plan: list[str], events: int) -> None:
             times = 1 if is_rare else chance.randint(8, 16)
             _killed_at(bench, product, source, f"{point}:kill@{times}", events)
         else:
-            _killed_anywhere(bench, product, source, chance, events)
+            recovered_s.append(_killed_anywhere(bench, product, source, chance, events))
         print(f"{witness.check():,} outputs checked")
     _comes_to_the_end(bench, product)
     witness.check_end()
+    *_, p99 = quantiles(recovered_s, n=100, method="inclusive")
+    print(f"from a start to its first commit: p50 {median(recovered_s):.1f} s, p99 {p99:.1f} s")
 
 
 def _killed_anywhere(
     bench: Bench, product: str, source: str, chance: random.Random, events: int
-) -> None:
-    """One life of two workers, of which one is killed some commits after the first."""
+) -> float:
+    """One life of two workers, of which one is killed some commits after the first.
+
+    How many seconds it took to its first commit.
+    """
+    began_s = time.monotonic()
     with (
         closing(bench.gauge(product, source)) as gauge,
         bench.run(product, "--workers", "2", settings=counted.OFTEN) as run,
     ):
-        for _ in range(chance.randint(1, 8)):
+        gauge.wait_beyond(gauge.total(), run)
+        took_s = time.monotonic() - began_s
+        for _ in range(chance.randint(0, 7)):
             gauge.wait_beyond(gauge.total(), run)
         victim = chance.choice(_children(run.process.pid))
         os.kill(victim, signal.SIGKILL)
         assert run.exit_code() == KILLED, run.errors()
         counted.fence(bench, product)
         assert 0 < gauge.total() < events, "this kill does not count"
-        print(f"{'anywhere':24} at {gauge.total():9,}")
+        print(f"{'anywhere':24} at {gauge.total():9,}, first commit after {took_s:.1f} s")
+    return took_s
 
 
 def _children(pid: int) -> list[int]:

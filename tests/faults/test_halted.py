@@ -9,9 +9,8 @@ from typing import Final
 
 import polars as pl
 import pytest
-from confluent_kafka import Producer
 from confluent_kafka.schema_registry import Schema
-from tests.faults.damaging import damage
+from tests.faults.damaging import damage, write_batch
 from tests.faults.harness import START_S, Bench, Run, until
 from tests.registry.confluent import registry_client
 
@@ -40,20 +39,17 @@ class Feed:
         self._taken = 0
         self.fed: dict[int, list[str]] = {0: [], 1: []}
 
-    def sound(self, partition: int, records: int = SOUND) -> None:
+    def sound(self, partition: int, records: int = SOUND, *, is_gzip: bool = True) -> None:
         """The next departures."""
         rows = self._flights.slice(self._taken, records)
         self._taken += records
         values = self._bench.encoder(self.topic).encode(rows.with_row_index("_row")).values
-        self.raw(partition, values)
+        self.raw(partition, values, is_gzip=is_gzip)
         self.fed[partition] += rows["flight_id"].to_list()
 
-    def raw(self, partition: int, values: Sequence[bytes]) -> None:
+    def raw(self, partition: int, values: Sequence[bytes], *, is_gzip: bool = True) -> None:
         """Any bytes, as one batch."""
-        producer = Producer({**self._bench.kafka, "linger.ms": 100, "compression.type": "gzip"})
-        for value in values:
-            producer.produce(self.topic, value=value, key=b"k", partition=partition)
-        assert producer.flush(20) == 0
+        write_batch(self._bench.kafka, Partition(self.topic, partition), values, is_gzip=is_gzip)
 
 
 def _register_incompatible(bench: Bench, topic: str) -> int:
@@ -210,7 +206,7 @@ def test_a_corrupt_batch_halts_its_partition_and_no_other(
     feed, product = scene
     feed.sound(0, 6)
     expected = {*feed.fed[0]}
-    feed.sound(0, 9)
+    feed.sound(0, 9, is_gzip=is_resealed)
     feed.sound(0, 4)
     feed.sound(1, 8)
     expected |= {*feed.fed[1]}

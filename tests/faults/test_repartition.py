@@ -55,7 +55,7 @@ def _product(bench: Bench, product: str, source: str) -> None:
 
 def _moved(bench: Bench, product: str) -> pl.DataFrame:
     """The rows that were moved, by partition of their topic and in its order."""
-    records = bench.records(f"{product}.rekey-2.repartition")
+    records = bench.records(f"{product}.rekey-1.repartition")
     frame = MOVED.decode([record.value or b"" for record in records])
     places = pl.DataFrame(
         {
@@ -112,7 +112,7 @@ def test_a_kill_and_a_lost_disk_change_nothing_that_was_moved(bench: Bench) -> N
         assert run.exit_code(START_S) == -9
     with closing(bench.gauge(product, source)) as gauge:
         assert 0 < gauge.total() < 40_000, "this kill does not count"
-    shutil.rmtree(bench.folder / ".headwater/state" / product / "latest-3", ignore_errors=True)
+    shutil.rmtree(bench.folder / ".headwater/state" / product / "latest-1", ignore_errors=True)
     with bench.run(product) as run:
         assert run.exit_code() == 0
     _check(bench, product, source)

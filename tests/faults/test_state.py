@@ -3,16 +3,27 @@
 import random
 import shutil
 from contextlib import closing
+from typing import Final, Literal
 
 import pytest
 from confluent_kafka.admin import AdminClient
 from tests.faults import latest
 from tests.faults.harness import BUSY, START_S, Bench, Run, until
-from tests.faults.latest import EVENTS
+from tests.faults.latest import EVENTS, PARTITIONS
 
-from headwater.ports import TopicSettings
+from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
+from headwater.ports import Mark, TopicSettings
 
 pytestmark = pytest.mark.kafka
+
+JOINED: Final = """
+from headwater import DataProduct
+
+product = DataProduct("{product}", owner="me")
+rows = product.table("{source}-table", contract=1)
+flow = product.stream("{source}", contract=1).join(rows, on="id", columns={{"n": "m"}})
+product.publish(flow.select("id", "at", "n"), contract=1)
+"""
 
 
 def _dies(bench: Bench, run: Run, product: str, source: str, lives: int) -> None:
@@ -76,3 +87,72 @@ def test_a_changelog_that_is_gone_or_does_not_fit_is_refused(bench: Bench) -> No
         with bench.run(other) as run:
             assert run.exit_code() == 78
             assert said.format(source=source, topic=wrong) in run.errors()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.faults
+def test_local_state_that_is_damaged_is_made_anew_and_that_of_a_later_release_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes flipped in files of each task: nothing shows. A mark of the future: 78, until it goes.
+
+    And workers that would have no partition: 78, with both numbers.
+    """
+    source, product = "faults.damaged-in", "faults.damaged"
+    feed = latest.Feed(bench, source, random.Random(6))
+    feed.write(4_000)
+    local = latest.declare(bench, product, source)
+    with bench.run(product) as run:
+        assert run.exit_code() == 0, run.errors()
+    stores = RocksDbStores(local, RocksDbMemory(8 << 20))
+    for task in range(PARTITIONS):
+        stores.open(task).close()  # what is in its write-ahead log goes to a file
+        files = list(local.glob(f"{task}/rocksdb/*.sst"))
+        assert files
+        for file in files:
+            content = bytearray(file.read_bytes())
+            content[10] ^= 0xFF
+            file.write_bytes(content)
+    feed.write(400)
+    with bench.run(product) as run:
+        assert run.exit_code() == 0, run.errors()
+    latest.check(bench, product, source)
+    with monkeypatch.context() as patch, closing(stores.open(0)) as store:
+        patch.setattr("headwater.state.marks.FORMAT", 2)
+        store.write([], [], Mark("later", 1, 1))
+    feed.write(400)
+    with bench.run(product) as run:
+        assert run.exit_code() == 78
+        assert "STATE_FORMAT" in run.errors()
+    shutil.rmtree(local / "0")
+    with bench.run(product, "--workers", str(PARTITIONS + 1)) as run:
+        assert run.exit_code() == 78
+        said = f"TOO_MANY_WORKERS: {product}: --workers 5, and {source} has {PARTITIONS} partition"
+        assert said in run.errors()
+    with bench.run(product) as run:
+        assert run.exit_code() == 0, run.errors()
+    latest.check(bench, product, source)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("name", "partitions", "kind", "said"),
+    [
+        ("few", 2, "table", "{source} has 4 and its table {source}-table 2; write"),
+        ("kept", PARTITIONS, "log", "TABLE_NOT_COMPACTED: "),
+    ],
+)
+def test_a_table_whose_topic_does_not_fit_is_refused(
+    bench: Bench, name: str, partitions: int, kind: Literal["log", "table"], said: str
+) -> None:
+    """Too few partitions, or not compacted: 78 before the first record, and why."""
+    source, product = f"faults.{name}-in", f"faults.{name}"
+    latest.Feed(bench, source, random.Random(6)).write(10)
+    latest.write_contract(bench, f"{source}-table")
+    bench.topics.create([TopicSettings(f"{source}-table", partitions, kind)])
+    latest.declare(bench, product, source, JOINED)
+    with bench.run(product) as run:
+        assert run.exit_code() == 78
+        assert said.format(source=source) in run.errors()
+    assert bench.topics.partitions(product) is None

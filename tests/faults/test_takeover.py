@@ -7,13 +7,11 @@ from typing import Final
 
 import polars as pl
 import pytest
-from confluent_kafka.admin import AdminClient
-from tests.faults.harness import BUSY, START_S, Bench, Gauge, Run, until
+from tests.faults.harness import BUSY, EXPIRED_S, START_S, Bench, Gauge, Run, until
 
 pytestmark = pytest.mark.kafka
 
 FENCED: Final = 75
-EXPIRED_S: Final = 40.0  # transaction timeout 10 s, session timeout 12 s, on a crowded machine
 # the member stays in the group: no new assignment says where to begin again, the process must
 LONG_SESSION: Final = {
     "HEADWATER_KAFKA__SESSION_TIMEOUT_MS": "40000",
@@ -23,13 +21,6 @@ LONG_SESSION: Final = {
     "HEADWATER_KAFKA__SOCKET_TIMEOUT_MS": "3000",
 }
 STOPPED_IN_A_TRANSACTION: Final = {"HEADWATER_FAIL": "after_send_offsets:stop@20"}
-
-
-def _members(bench: Bench, group: str) -> int:
-    """The members of a group; one that was stopped counts until its session times out."""
-    admin = AdminClient({**bench.kafka, "log_level": 2})
-    found = admin.describe_consumer_groups([group], request_timeout=5)[group].result(10)
-    return len(found.members)
 
 
 @contextmanager
@@ -97,7 +88,7 @@ def test_a_process_that_the_group_forgot_goes_on(
     """Stopped beyond transaction and session, it joins again and goes on from what is committed."""
     product = bench.product("forgotten", spring)
     with _stopped(bench, product, spring) as (run, _):
-        until(lambda: _members(bench, product) == 0, EXPIRED_S, "the session times out")
+        until(lambda: bench.members(product) == 0, EXPIRED_S, "the session times out")
         run.send(signal.SIGCONT)
         assert run.exit_code() == 0
     bench.check(product, spring, spring_flights)
@@ -110,7 +101,7 @@ def test_a_process_that_the_group_forgot_and_replaced_gives_up(
     """Stopped beyond transaction and session, then replaced, it exits 75 once awake."""
     product = bench.product("replaced", spring)
     with _stopped(bench, product, spring) as (older, gauge):
-        until(lambda: _members(bench, product) == 0, EXPIRED_S, "the session times out")
+        until(lambda: bench.members(product) == 0, EXPIRED_S, "the session times out")
         _replaced(bench, product, older, gauge)
     bench.check(product, spring, spring_flights)
 
@@ -124,7 +115,7 @@ def test_a_process_that_wakes_when_all_is_done_publishes_nothing(
     with _stopped(bench, product, spring) as (older, _):
         with bench.run(product) as younger:
             assert younger.exit_code() == 0
-        until(lambda: _members(bench, product) == 0, EXPIRED_S, "the successor's session ends")
+        until(lambda: bench.members(product) == 0, EXPIRED_S, "the successor's session ends")
         older.send(signal.SIGCONT)
         assert older.exit_code() in {0, FENCED}
     bench.check(product, spring, spring_flights)

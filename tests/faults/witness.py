@@ -166,12 +166,12 @@ class Witness:
         label = {"label": pl.String()}
         results = ["seen", "total", "least", "most"]
         self._so_far = self._way(
-            product, "agg-2", _stored(label, {"step": "agg"}), ["label", *results]
+            product, "agg-1", _stored(label, {"step": "agg"}), ["label", *results]
         )
         bounds = ["window_start", "window_end"]
         self._windows = self._way(
             f"{product}.windows",
-            "window-2",
+            "window-1",
             _stored({"window_start": pl.Int64(), **label}, WINDOWS),
             ["label", *bounds, *results],
         )

@@ -8,16 +8,18 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.flow.test_windowed import (
+from tests.flow.test_windowed import TIME_WINDOWS
+from tests.flow.windowing import (
+    COLUMNS,
     CUTS,
     EVENTS,
     LATENESS,
-    TIME_WINDOWS,
+    Event,
+    Running,
     counted,
     cut,
     stream,
 )
-from tests.flow.windowing import COLUMNS, Event, Running
 
 from headwater import Flow, aggregates, session, tumbling
 from headwater.errors import DeclarationError
@@ -131,15 +133,15 @@ def test_mistakes_of_late_rows_are_told_without_data() -> None:
         "INVALID_STEP late-1: its windows have late='dead-letter', which sets these rows aside "
         "already; declare late='drop' to have them as a flow"
     )
-    assert refused(behind.agg(n=n)).startswith("BEHIND_WINDOW agg-2: comes behind late-1")
+    assert refused(behind.agg(n=n)).startswith("BEHIND_WINDOW agg-1: comes behind late-1")
     assert "BEHIND_WINDOW late-2" in refused(behind.window(tumbling("1h")).late())
     counts = hours.agg(n=n).group_by("id").window(tumbling("1h"))
-    assert "BEHIND_WINDOW late-2" in refused(counts.late())
+    assert "BEHIND_WINDOW late-1" in refused(counts.late())
     assert "no duration" in refused(by_id.window(tumbling("1x")).late())
     assert "UNKNOWN_COLUMN" in refused(stream().group_by("idd").window(tumbling("1h")).late())
     with pytest.raises(DeclarationError, match="NO_EVENT_TIME"):
         Plan(hours.late(), COLUMNS, ground=Ground(("id",)))
-    with pytest.raises(DeclarationError, match="BEHIND_STATE: rekey-2: comes behind late-1"):
+    with pytest.raises(DeclarationError, match="BEHIND_STATE: rekey-1: comes behind late-1"):
         sections_of(hours.late().rekey("kind"), "out", COLUMNS, ground=KEY)
 
 
@@ -156,7 +158,7 @@ def test_late_rows_behind_another_key_are_those_of_the_topic_of_their_windows() 
     kinds = front.group_by("kind")
     hours, days = kinds.window(tumbling("1h")), kinds.window(tumbling("1d"))
     n = aggregates.count()
-    topic, alone = "out.window-2.repartition", "days.late-2.repartition"
+    topic, alone = "out.window-1.repartition", "days.late-1.repartition"
     assert shared({"late": hours.late(), "out": hours.agg(n=n), "days": days.late()}) == [
         ("late", topic, "late"),
         ("out", None, topic),
@@ -165,10 +167,10 @@ def test_late_rows_behind_another_key_are_those_of_the_topic_of_their_windows() 
         ("days", alone, "days"),
     ]
     moved = front.rekey("kind").group_by(["kind", "id"]).window(session(gap="1h"))
-    topic = "out.rekey-2.repartition"
+    topic = "out.rekey-1.repartition"
     assert shared({"out": moved.agg(n=n), "late": moved.late()})[2:] == [("late", topic, "late")]
     several = {"out": hours.agg(n=n), "other": hours.agg(m=n), "late": hours.late()}
-    with pytest.raises(DeclarationError, match="LATE_OF_SEVERAL: late-2: out and other have"):
+    with pytest.raises(DeclarationError, match="LATE_OF_SEVERAL: late-1: out and other have"):
         shared(several)
     plain = stream().group_by("id").window(tumbling("1h"))
     same_key = {"out": plain.agg(n=n), "other": plain.agg(m=n), "late": plain.late()}

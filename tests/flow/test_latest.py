@@ -132,13 +132,13 @@ def test_mistakes_are_told_without_data() -> None:
     ]
     wanted = "only data tells the columns of the steps before it; put it before them"
     blind = stream().map(lambda frame: frame.filter(frame["n"].item(0) > 0))
-    assert refused(blind.latest("id", by="at")) == [f"UNKNOWN_COLUMNS latest-2: {wanted}"]
+    assert refused(blind.latest("id", by="at")) == [f"UNKNOWN_COLUMNS latest-1: {wanted}"]
 
 
 def test_a_changed_key_stops_it() -> None:
     """The state of a key would be spread over tasks, and wrong in all of them."""
     product = Product(stream().with_columns(id=pl.col("id") + "!").latest("id", by="at"))
-    with pytest.raises(DeclarationError, match=r"KEY_CHANGED.*latest-2: a step before it changed"):
+    with pytest.raises(DeclarationError, match=r"KEY_CHANGED.*latest-1: a step before it changed"):
         product.run([(0, "a", 1)])
 
 

@@ -92,7 +92,7 @@ def test_a_step_that_looks_beyond_its_row_is_found(name: str) -> None:
 def test_the_step_to_blame_is_named_among_several() -> None:
     """A row-local step before it is not accused."""
     flow = stream().filter(pl.col("n") > 3).with_columns(pl.col("x").fill_null(strategy="forward"))
-    with pytest.raises(DeclarationError, match="with-columns-2 gives other rows"):
+    with pytest.raises(DeclarationError, match="with-columns-1 gives other rows"):
         check_row_local(Plan(flow, COLUMNS), rows(100))
 
 

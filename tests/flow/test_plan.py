@@ -90,7 +90,7 @@ def test_every_unknown_column_is_told_with_the_nearest_that_is_there() -> None:
         "UNKNOWN_COLUMN filter-1: no column 'nn' here; did you mean 'n'?",
         "UNKNOWN_COLUMN filter-2: no column 'ids' here; did you mean 'id'?",
     ]
-    assert found[2].startswith("INVALID_STEP select-3: InvalidOperationError: ")
+    assert found[2].startswith("INVALID_STEP select-1: InvalidOperationError: ")
 
 
 def test_a_map_may_drop_the_row_when_it_keeps_the_rows() -> None:

@@ -205,7 +205,7 @@ def test_steps_behind_see_rows_of_records_and_of_none() -> None:
     assert seen[-1] == [0, 1, 2, 3, 4]
     assert frame.select(ROW, "id").rows() == [(0, "a!"), (1, "b!"), (3, "c!"), (4, "a!"), (4, "b!")]
     _, (of_none,) = world.batch([("d", 1, minute(40))])
-    assert (of_none.row, of_none.step) == (1, "map-3")
+    assert (of_none.row, of_none.step) == (1, "map-1")
 
 
 def test_a_timer_that_raises_refuses_the_row_of_no_record() -> None:
@@ -369,7 +369,7 @@ def test_a_stored_state_that_its_model_does_not_take_is_told() -> None:
     assert [each.message for each in caught.value.problems] == [
         (
             "process-1: what is stored is no Bounded any more (total); let it take what it took"
-            " before, or reset the state"
+            " before, or begin anew (docs/state.md, To begin anew)"
         )
     ]
 

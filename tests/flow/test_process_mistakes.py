@@ -85,7 +85,7 @@ def test_mistakes_are_told_without_data() -> None:
         ],
         [
             (
-                "BEHIND_TIMERS latest-3: has state behind process-2, of which rows come when timers"
+                "BEHIND_TIMERS latest-1: has state behind process-1, of which rows come when timers"
                 " are due; publish those, and go on in a product that reads them"
             )
         ],

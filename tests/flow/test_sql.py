@@ -147,7 +147,7 @@ def test_a_statement_runs_behind_a_map_whose_columns_only_data_can_tell() -> Non
 
     done = Plan(stream().map(needy).sql("SELECT first FROM events"), COLUMNS).process(rows(n=[7]))
     assert done.frame["first"].to_list() == [7]
-    with pytest.raises(DeclarationError, match="RESERVED_NAME: sql-2"):
+    with pytest.raises(DeclarationError, match="RESERVED_NAME: sql-1"):
         Plan(stream().map(needy).sql("SELECT first AS _row FROM events"), COLUMNS)
     with pytest.raises(DeclarationError, match="SUM looks at more than one event"):
         Plan(stream().map(needy).sql("SELECT SUM(first) AS s FROM events"), COLUMNS)

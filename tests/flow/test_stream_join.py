@@ -128,7 +128,7 @@ def test_late_rows_can_be_dead_letters() -> None:
 
 def test_columns_of_the_right_are_null_behind_a_left_join_only() -> None:
     """So that a contract which wants them is refused before any row is."""
-    assert nullable_of(sections(joined("left"))) == {"y": "join-1"}
+    assert nullable_of(sections(joined("left"))) == {"y": "stream-join-1"}
     assert nullable_of(sections(joined("inner"))) == {}
 
 

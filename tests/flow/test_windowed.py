@@ -2,76 +2,49 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.flow.windowing import COLUMNS, TASKS, Event, Oracle, Result, Running, results
+from tests.flow.windowing import (
+    COLUMNS,
+    CUTS,
+    EVENTS,
+    LATENESS,
+    TASKS,
+    Event,
+    Oracle,
+    Result,
+    Running,
+    counted,
+    cut,
+    of_task,
+    results,
+    stream,
+    windowed,
+)
 
-from headwater import DataProduct, Flow, aggregates, hopping, session, tumbling
+from headwater import Flow, aggregates, hopping, session, tumbling
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
 from headwater.errors import DeclarationError
 from headwater.flow import ROW, Ground, Plan, check_row_local
 from headwater.flow.grouping import rekey_needed
 from headwater.model import Code
 from headwater.product import WindowedAggregate
-from headwater.product.flow import Windowed
 from headwater.product.steps import Emission
-from headwater.product.windows import SessionWindows, TimeWindows, Windows
+from headwater.product.windows import TimeWindows, Windows
 
-EVENTS = st.lists(
-    st.builds(
-        Event,
-        st.integers(0, TASKS - 1),
-        st.sampled_from("ab"),
-        st.sampled_from([1, None]),
-        st.sampled_from([None, 1.0, 2.5, -4.0]),
-        st.integers(-12, 40),
-    ),
-    max_size=40,
-)
-CUTS = st.lists(st.integers(0, 40), max_size=4)
 TIME_WINDOWS = st.tuples(st.integers(1, 12), st.integers(1, 12)).map(
     lambda pair: TimeWindows(f"{max(pair)}ms", f"{min(pair)}ms")
 )
-LATENESS = st.sampled_from(["0s", "1ms", "5ms", "9ms"])
-
-
-def stream() -> Flow:
-    """A flow without steps."""
-    return DataProduct("a.b", owner="me").stream("c.d", contract=1)
-
-
-def windowed(windows: Windows, lateness: str = "0s", emit: Emission = "on_close") -> Flow:
-    """Count, sum and minimum by window."""
-    grouped = stream().group_by(["kind", "id"])
-    return counted(grouped.window(windows, allowed_lateness=lateness, emit=emit))
-
-
-def counted(made: Windowed) -> Flow:
-    """Count, sum and minimum."""
-    return made.agg(n=aggregates.count(), total=aggregates.sum("x"), low=aggregates.min("x"))
 
 
 def oracle_of(windows: TimeWindows, lateness: str, emit: Emission) -> Oracle:
     """The same in plain Python."""
     wait_ms = 0 if lateness == "0s" else int(lateness.removesuffix("ms"))
     return Oracle(windows.size_ms, windows.every_ms, wait_ms, emit == "on_change")
-
-
-def cut(events: Sequence[Event], ends: Sequence[int]) -> list[Sequence[Event]]:
-    """The events in batches that end there."""
-    cuts = sorted({0, len(events), *(end for end in ends if end < len(events))})
-    return [events[start:end] for start, end in pairwise(cuts)]
-
-
-def of_task(events: Sequence[Event], task: int = 0) -> list[Event]:
-    """The events of one task, as those of task 0."""
-    return [event._replace(task=0) for event in events if event.task == task]
 
 
 @given(EVENTS, CUTS, TIME_WINDOWS, LATENESS, st.sampled_from(["on_close", "on_change"]))
@@ -103,14 +76,20 @@ def test_tasks_do_not_see_each_other(
 Fate = st.sampled_from(["keep", "drop", "commit", "abort", "restart"])
 
 
-@given(EVENTS, st.lists(Fate, max_size=12), TIME_WINDOWS | st.just(session(gap="4ms")), LATENESS)
+@given(
+    EVENTS,
+    st.lists(Fate, max_size=12),
+    TIME_WINDOWS | st.just(session(gap="4ms")),
+    LATENESS,
+    st.sampled_from(["on_close", "on_change"]),
+)
 def test_what_is_dropped_aborted_or_interrupted_leaves_no_trace(
-    events: list[Event], fates: list[str], windows: Windows, lateness: str
+    events: list[Event], fates: list[str], windows: Windows, lateness: str, emit: Emission
 ) -> None:
     """Batches that are run again, transactions that are, and restarts: told is the same."""
     running, undisturbed = (
-        Running(windowed(windows, lateness)),
-        Running(windowed(windows, lateness)),
+        Running(windowed(windows, lateness, emit)),
+        Running(windowed(windows, lateness, emit)),
     )
     told: list[Result] = []
     committed: tuple[int, dict[int, int], list[Result]] = (0, {}, [])
@@ -135,46 +114,6 @@ def test_what_is_dropped_aborted_or_interrupted_leaves_no_trace(
     told += results(running.run(events[place:]))
     whole = results(undisturbed.run(events))
     assert sorted(map(repr, told)) == sorted(map(repr, whole))
-
-
-def sessions_of(events: Sequence[Event], gap: int, lateness: int) -> list[Result]:
-    """The sessions of the rows that were not late, as a batch computation has them."""
-    mark: int | None = None
-    in_time: list[Event] = []
-    for event in events:
-        assert event.time is not None
-        mark = event.time if mark is None else max(mark, event.time)
-        if event.time + lateness >= mark:
-            in_time.append(event)
-    groups: dict[tuple[Any, ...], list[list[Event]]] = {}
-    for event in sorted(in_time, key=lambda each: each.time or 0):
-        found = groups.setdefault((event.kind, event.id), [])
-        if found and (event.time or 0) - (found[-1][-1].time or 0) <= gap:
-            found[-1].append(event)
-        else:
-            found.append([event])
-    oracle = Oracle(0, 0)
-    told = []
-    for (kind, id_), found in groups.items():
-        for held in found:
-            start, end = held[0].time or 0, (held[-1].time or 0) + gap
-            row = oracle.result(id_, kind, start, [each.x for each in held])
-            told.append((*row[:3], end, *row[4:]))
-    return sorted(told, key=lambda row: (row[3], row[0] is not None, row[0] or 0, row[1]))
-
-
-@given(EVENTS, CUTS, st.integers(1, 8), LATENESS)
-def test_sessions_are_those_of_a_batch_computation(
-    events: list[Event], ends: list[int], gap: int, lateness: str
-) -> None:
-    """Told when they close, by end and group; the end of time closes the last ones."""
-    running = Running(windowed(SessionWindows(f"{gap}ms"), lateness))
-    found = [row for part in cut(of_task(events), ends) for row in results(running.run(part))]
-    found += results(running.run([], {0: 10_000}))
-    wait_ms = 0 if lateness == "0s" else int(lateness.removesuffix("ms"))
-    assert found == sessions_of(of_task(events), gap, wait_ms)
-    running.commit()
-    assert running.store.sizes()[0].keys == 0, "nothing is left"
 
 
 @given(EVENTS, CUTS)
@@ -309,8 +248,8 @@ def test_mistakes_are_told_without_data() -> None:
     assert "emit='never' is none of" in refused(
         by_id.window(tumbling("1h"), emit="never").agg(n=n)  # type: ignore[arg-type]  # the mistake
     )
-    assert "known when it closes" in refused(
-        by_id.window(session(gap="1h"), emit="on_change").agg(n=n)
+    assert "no running result" in refused(
+        by_id.window(session(gap="1h"), emit="on_change").agg(n=aggregates.collect("x", limit=2))
     )
     assert "bound of the window" in refused(by_id.window(tumbling("1h")).agg(window_end=n))
     assert "BEHIND_WINDOW" in refused(

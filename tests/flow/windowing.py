@@ -3,15 +3,20 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import polars as pl
+from hypothesis import strategies as st
 
+from headwater import DataProduct, Flow, aggregates
 from headwater.adapters.memory import MemoryStores
 from headwater.flow import ROW, Batch, Columns, Ground, Plan
 from headwater.model import Quarantine
 from headwater.ports import LocalStores
-from headwater.product import Flow
+from headwater.product.flow import Windowed
+from headwater.product.steps import Emission
+from headwater.product.windows import Windows
 from headwater.state import Changes, KeyedStore, StoreSettings
 
 COLUMNS: Final[Columns] = {"id": pl.String(), "kind": pl.Int64(), "x": pl.Float64()}
@@ -169,3 +174,45 @@ def results(frame: pl.DataFrame) -> list[Result]:
     """The rows that came out, bounds in milliseconds."""
     plain = frame.drop(ROW).with_columns(pl.col("window_start", "window_end").cast(pl.Int64))
     return plain.rows()
+
+
+EVENTS = st.lists(
+    st.builds(
+        Event,
+        st.integers(0, TASKS - 1),
+        st.sampled_from("ab"),
+        st.sampled_from([1, None]),
+        st.sampled_from([None, 1.0, 2.5, -4.0]),
+        st.integers(-12, 40),
+    ),
+    max_size=40,
+)
+CUTS = st.lists(st.integers(0, 40), max_size=4)
+LATENESS = st.sampled_from(["0s", "1ms", "5ms", "9ms"])
+
+
+def stream() -> Flow:
+    """A flow without steps."""
+    return DataProduct("a.b", owner="me").stream("c.d", contract=1)
+
+
+def windowed(windows: Windows, lateness: str = "0s", emit: Emission = "on_close") -> Flow:
+    """Count, sum and minimum by window."""
+    grouped = stream().group_by(["kind", "id"])
+    return counted(grouped.window(windows, allowed_lateness=lateness, emit=emit))
+
+
+def counted(made: Windowed) -> Flow:
+    """Count, sum and minimum."""
+    return made.agg(n=aggregates.count(), total=aggregates.sum("x"), low=aggregates.min("x"))
+
+
+def cut(events: Sequence[Event], ends: Sequence[int]) -> list[Sequence[Event]]:
+    """The events in batches that end there."""
+    cuts = sorted({0, len(events), *(end for end in ends if end < len(events))})
+    return [events[start:end] for start, end in pairwise(cuts)]
+
+
+def of_task(events: Sequence[Event], task: int = 0) -> list[Event]:
+    """The events of one task, as those of task 0."""
+    return [event._replace(task=0) for event in events if event.task == task]

@@ -61,9 +61,9 @@ def test_every_step_returns_a_new_flow_and_remembers_its_line() -> None:
     assert departures.steps == ()
     assert [step.name for step in both.steps] == [
         "filter-1",
-        "with-columns-2",
-        "map-3",
-        "map-events-4",
+        "with-columns-1",
+        "map-1",
+        "map-events-1",
     ]
     assert filtered.steps[0] is both.steps[0]
     origin = both.steps[0].origin
@@ -71,6 +71,23 @@ def test_every_step_returns_a_new_flow_and_remembers_its_line() -> None:
     assert (
         "departures.filter" in Path(HERE).read_text(encoding="utf-8").splitlines()[origin.line - 1]
     )
+
+
+def test_steps_put_in_before_leave_the_others_their_names() -> None:
+    """State and topics are found by the name of a step: a new filter must not begin them anew."""
+    departures = declared().stream("operations.departures", contract=1)
+    before = departures.latest("id", by="at").rekey("note").latest("note", by="at")
+    after = (
+        departures.filter(pl.col("a") > 1)
+        .with_columns(b=1)
+        .latest("id", by="at")
+        .map(lambda frame: frame)
+        .rekey("note")
+        .latest("note", by="at")
+    )
+    names = [step.name for step in before.steps]
+    assert names == ["latest-1", "rekey-1", "latest-2"]
+    assert [step.name for step in after.steps if step.name in names] == names
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,15 @@
 """Two logs of observations on the real broker, joined by airport and hour, against a batch join."""
 
-import os
+import json
 from datetime import timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
-from structlog.contextvars import clear_contextvars
-from tests.products.test_copartitioned_join import OUTPUT, Year
-
-from headwater.assembly import feed as module
-from headwater.assembly import running
-from headwater.assembly.feed import FeedOptions, feed
-from headwater.assembly.flights import data_directory, observations
-from headwater.assembly.project import load_product
-from headwater.assembly.running import RunOptions, run_product
-from headwater.config import load_settings
-from headwater.embedded import Addresses
+from tests.products.trial import Trial
 
 pytestmark = pytest.mark.kafka
 
+INPUTS = {"OBSERVATIONS": "meteorology.observations", "HISTORY": "meteorology.observations"}
 PRODUCT = """
 import polars as pl
 
@@ -32,39 +22,38 @@ joined = product.stream("OBSERVATIONS", contract=1).join(
 )
 product.publish(joined.select("origin", "observed_at", "temp", "again"), contract=1)
 """
+OPTIONAL = {"default": None, "doc": "As recorded."}
+OUTPUT = {
+    "type": "record",
+    "name": "Paired",
+    "doc": "An observation and a warm one near it.",
+    "owner": "weather@airport.example",
+    "key": "origin",
+    "fields": [
+        {"name": "origin", "type": "string", "doc": "Where."},
+        {
+            "name": "observed_at",
+            "type": {"type": "long", "logicalType": "timestamp-millis"},
+            "doc": "When.",
+        },
+        {"name": "temp", "type": ["null", "double"], **OPTIONAL},
+        {"name": "again", "type": ["null", "double"], **OPTIONAL},
+    ],
+}
 HOUR = timedelta(hours=1)
 
 
-def test_a_year_of_observations_finds_the_warm_ones_within_an_hour(
-    stack: Addresses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_year_of_observations_finds_the_warm_ones_within_an_hour(trial: Trial) -> None:
     """Its own partitions on both sides: the pairs of a batch join, and alone what found none."""
-    environment = {"KAFKA": stack.kafka, "REGISTRY": stack.registry, "ENVIRONMENT": "dev"}
-    for key, value in environment.items():
-        monkeypatch.setenv(f"HEADWATER_{key}", value)
-    monkeypatch.chdir(tmp_path)
-    assert OUTPUT["key"] == "origin"
-    year = Year(tmp_path)
-    text = PRODUCT.replace("PRODUCT", year.product)
-    for word, (_, source) in year.sources.items():
-        text = text.replace(word, source.topic)
-    (tmp_path / "products" / year.product.replace(".", "/") / "product.py").write_text(text)
-    settings = load_settings(tmp_path, dict(os.environ))
-    monkeypatch.setattr(module, "SOURCES", tuple(source for _, source in year.sources.values()))
-    # the alarm of this process is pytest's
-    monkeypatch.setattr(running, "bounded", lambda loaded, _seconds: loaded)
-    for _ in feed(settings, tmp_path / "schemas", FeedOptions(partitions=3), lambda *_: None):
-        pass
-    try:
-        summary = run_product(load_product(year.product), settings, RunOptions(until_end=True))
-    finally:
-        clear_contextvars()
-    stream = observations(data_directory()).select("origin", "observed_at", "temp")
+    trial.declare(PRODUCT, json.dumps(OUTPUT), INPUTS)
+    trial.feed(partitions=3)
+    summary = trial.run()
+    stream = trial.read("OBSERVATIONS").select("origin", "observed_at", "temp")
     warm = stream.filter(pl.col("temp") > 60).rename({"temp": "again", "observed_at": "then"})
     near = (pl.col("observed_at") - pl.col("then")).abs() <= HOUR
     pairs = stream.join(warm, on="origin").filter(near).drop("then")
     alone = stream.join(pairs, on=["origin", "observed_at"], how="anti")
-    found = year.published(settings).select(pairs.columns)
+    found = trial.published().select(pairs.columns)
     is_paired = pl.col("again").is_not_null()
     order = pairs.columns
     assert not summary.late

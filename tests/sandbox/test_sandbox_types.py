@@ -73,7 +73,7 @@ def test_a_deadly_record_is_found_among_several_types_whatever_names_its_schema(
         found = sandbox.guilty(MemoryRecords(TOPIC, records), lambda: None)
     assert [(each.row, each.code, each.step) for each in found] == [
         (3, Code.PROCESS_DIED, "map-1"),
-        (7, Code.PROCESS_DIED, "map-2"),
+        (7, Code.PROCESS_DIED, "map-1"),
     ]
 
 

@@ -125,8 +125,10 @@ class Colliding(CacheMachine):
         self.patch.undo()
 
 
+SETTINGS: Final = settings(max_examples=15, stateful_step_count=20, deadline=None)
 TestRoomy = Roomy.TestCase
+TestRoomy.settings = SETTINGS
 TestNarrow = Narrow.TestCase
+TestNarrow.settings = SETTINGS
 TestColliding = Colliding.TestCase
-for each in (TestRoomy, TestNarrow, TestColliding):
-    each.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+TestColliding.settings = SETTINGS

@@ -78,6 +78,23 @@ def test_what_was_taken_comes_back_with_what_never_was(local: LocalStores) -> No
     store.release(0)
 
 
+def test_what_a_piece_took_comes_back_when_it_is_rolled_back(local: LocalStores) -> None:
+    """What was taken before the savepoint does not, unless the whole batch is dropped."""
+    store = opened(local)
+    put(store, (b"a", 1), (b"b", 2), (b"c", 3))
+    store.keep()
+    store.committed({0: 1})
+    assert due(store, 1) == [(1, b"a")]
+    store.savepoint()
+    assert due(store, 2) == [(2, b"b")]
+    store.rollback()
+    assert due(store, 2) == [(2, b"b")]
+    store.savepoint()
+    store.drop()
+    assert due(store, 3) == [(1, b"a"), (2, b"b"), (3, b"c")]
+    store.release(0)
+
+
 def test_an_assigned_task_knows_what_is_due_in_every_layer(local: LocalStores) -> None:
     """On disk, committed, staged and in the batch; deleted rows are not."""
     store = opened(local)

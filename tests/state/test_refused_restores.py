@@ -14,7 +14,7 @@ from headwater.contract import StateRows
 from headwater.errors import RetriableError
 from headwater.ports import LocalStore, Mark
 from headwater.ports.state import Values
-from headwater.state import CheckpointWriter, KeyedStore, StoreSettings
+from headwater.state import CheckpointWriter, KeyedStore, StoreSettings, checkpoint
 
 ROWS = StateRows({"n": pl.Int64()})
 
@@ -38,11 +38,14 @@ def test_a_refused_write_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.changelog_offset == 1
 
 
-def test_a_checkpoint_on_a_full_disk_is_told_and_gone(tmp_path: Path) -> None:
+def test_a_checkpoint_on_a_full_disk_is_told_and_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also when what is left of it in memory can be written no more."""
     storage = DirectoryStorage(tmp_path)
     device = storage.workspace / "out-step-0"
     device.symlink_to("/dev/full")
+    monkeypatch.setattr(checkpoint, "_draft", lambda *_: device)
     store: LocalStore = MemoryStores().open(0)
     keys = sorted(os.urandom(20) for _ in range(20_000))
     store.write(keys, [os.urandom(30) for _ in keys], Mark("log", 1, 1))

@@ -202,6 +202,7 @@ def test_a_mark_is_as_old_as_what_it_was_restored_from_until_the_end_is_reached(
     writer = store.checkpoint(0, DirectoryStorage(tmp_path), "p/s")
     assert writer is not None
     assert writer.advance()
+    writer.finish()
     store.restored(0)
     store.release(0)
     assert store.assign(0) == Mark("log", 7, 62_000)
@@ -329,6 +330,7 @@ def test_a_store_goes_through_a_checkpoint_and_the_tail(tmp_path: Path) -> None:
     store.committed({0: 20})
     store.flush()
     assert writer.advance()
+    writer.finish()
     found = next(checkpoints(storage, "p/s", 0))
     assert isinstance(found, Checkpoint)
     assert found.mark.changelog_offset == 10

@@ -38,7 +38,10 @@ places = st.tuples(st.sampled_from(TASKS), st.sampled_from(SOME_KEYS))
 
 
 class KeyedStoreMachine(RuleBasedStateMachine):
-    """`log` is the changelog; `kept` what of it is visible in the open transaction."""
+    """On the stores in memory.
+
+    `log` is the changelog, `produced` what the open transaction adds to it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,17 +52,22 @@ class KeyedStoreMachine(RuleBasedStateMachine):
         self.committed: dict[Place, Row] = {}
         self.staged: dict[Place, Row] = {}
         self.batch: dict[Place, Row] = {}
+        self.saved: dict[Place, Row] = {}
         self.now = START
         self.stores = self.made()
         self.store = self.opened()
 
     def made(self) -> LocalStores:
         """The stores on an empty disk."""
-        raise NotImplementedError
+        return MemoryStores()
 
     def killed(self) -> LocalStores:
         """The stores as they are found after the process was killed now."""
-        raise NotImplementedError
+        found = copy.deepcopy(self.stores)
+        assert isinstance(found, MemoryStores)
+        for held in found._tasks.values():
+            held.is_open = False
+        return found
 
     def opened(self) -> KeyedStore:
         """A store of both tasks, restored from its mark on."""
@@ -79,6 +87,7 @@ class KeyedStoreMachine(RuleBasedStateMachine):
         """What the changelog says is all there is."""
         self.staged = dict(self.committed)
         self.batch = dict(self.committed)
+        self.saved = dict(self.committed)
         self.produced = []
 
     @rule(rows=st.dictionaries(places, st.tuples(st.integers(), st.integers(-30, 30)), max_size=12))
@@ -112,12 +121,26 @@ class KeyedStoreMachine(RuleBasedStateMachine):
         places_ = list(zip(changes.partitions, changes.keys, strict=True))
         assert len(set(places_)) == len(places_)
         self.staged = dict(self.batch)
+        self.saved = dict(self.batch)
+
+    @rule()
+    def savepoint(self) -> None:
+        """What is written from here on can be taken back by itself."""
+        self.store.savepoint()
+        self.saved = dict(self.batch)
+
+    @rule()
+    def rollback(self) -> None:
+        """The batch as it was saved, or began."""
+        self.store.rollback()
+        self.batch = dict(self.saved)
 
     @rule()
     def drop(self) -> None:
         """The batch never was."""
         self.store.drop()
         self.batch = dict(self.staged)
+        self.saved = dict(self.staged)
 
     @rule(knows_offsets=st.booleans())
     def commit(self, knows_offsets: bool) -> None:
@@ -233,20 +256,6 @@ def columns(wanted: list[Place]) -> tuple[pl.Series, pl.Series]:
     )
 
 
-class InMemory(KeyedStoreMachine):
-    """On the stores in memory."""
-
-    def made(self) -> LocalStores:
-        return MemoryStores()
-
-    def killed(self) -> LocalStores:
-        found = copy.deepcopy(self.stores)
-        assert isinstance(found, MemoryStores)
-        for held in found._tasks.values():
-            held.is_open = False
-        return found
-
-
 class OnDisk(KeyedStoreMachine):
     """On RocksDB; a copy of the files of an open store is what a killed process leaves."""
 
@@ -276,7 +285,7 @@ class OnDisk(KeyedStoreMachine):
         self.directory.cleanup()
 
 
-TestInMemory = InMemory.TestCase
+TestInMemory = KeyedStoreMachine.TestCase
 TestInMemory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestOnDisk = OnDisk.TestCase
 TestOnDisk.settings = settings(max_examples=8, stateful_step_count=25, deadline=None)

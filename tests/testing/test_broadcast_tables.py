@@ -264,7 +264,7 @@ def test_a_field_of_values_cannot_come_from_a_left_join_as_it_is(
             """,
         )
         if refused:
-            with pytest.raises(DeclarationError, match="built is null where join-2 finds nothing"):
+            with pytest.raises(DeclarationError, match="built is null where join-1 finds nothing"):
                 check([], project.root)
         else:
             check([], project.root)

@@ -27,7 +27,7 @@ def test_a_grouping_by_another_column_goes_through_a_topic_of_its_own(project: A
     outcome = driver.run([{"id": id_, "n": n, "note": note} for id_, n, note in given])
     assert outcome.frame().rows() == [("x", 1, 1), ("y", 1, 2), ("x", 2, 4), (None, 1, 4)]
     told = describe(driver.loaded)
-    assert told["topics"][-2:] == ["shop.notes.agg-2.repartition", "shop.notes.agg-2.changelog"]
+    assert told["topics"][-2:] == ["shop.notes.agg-1.repartition", "shop.notes.agg-1.changelog"]
     assert told["outputs"][0]["steps"][1]["does"] == (
         "by note so far: orders=count(), total=sum(n)"
     )

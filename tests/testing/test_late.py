@@ -6,16 +6,10 @@ from typing import Any
 
 import pytest
 
-from headwater.adapters.memory import MemoryBroker, MemoryTopics
-from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.description import describe
 from headwater.assembly.project import load_product
-from headwater.assembly.registration import lookup_ids, register
-from headwater.assembly.tasks import TaskMaker
-from headwater.engine import LetterWriter
 from headwater.errors import DeclarationError
 from headwater.model import Code
-from headwater.ports import TopicSettings
 from headwater.testing import ProductDriver
 
 TIME = {"type": "long", "logicalType": "timestamp-millis"}
@@ -66,14 +60,14 @@ def test_what_is_late_behind_another_key_comes_out_at_a_port(project: Any, body:
     )
     assert outcome.frame("late").rows() == [("s2", 4)]
     assert sorted(outcome.frame().select("note", "total").rows()) == [("x", 1), ("y", 10)]
-    assert outcome.late == {"shop.hours.window-2": 2}
+    assert outcome.late == {"shop.hours.window-1": 2}
     assert [(each.row, each.code) for each in outcome.dead_letters] == [(5, Code.NO_EVENT_TIME)]
     told = describe(driver.loaded)
-    topic = "shop.hours.window-2.repartition"
+    topic = "shop.hours.window-1.repartition"
     assert [each for each in told["topics"] if "repartition" in each] == [topic]
     steps = {step["name"]: step for output in told["outputs"] for step in output["steps"]}
-    assert steps["late-2"]["through"] == steps["window-2"]["through"] == topic
-    assert steps["late-2"]["does"] == "what is late by note for windows of 1h"
+    assert steps["late-1"]["through"] == steps["window-1"]["through"] == topic
+    assert steps["late-1"]["does"] == "what is late by note for windows of 1h"
 
 
 def test_late_rows_need_no_windows_that_are_published(project: Any) -> None:
@@ -100,24 +94,8 @@ def test_a_step_behind_late_rows_is_proven_though_no_row_is_late(project: Any) -
         ProductDriver(file).run(sales(*(("x", n, n) for n in range(1, 9))))
 
 
-def test_what_reads_records_out_of_order_refuses_late_rows(project: Any) -> None:
-    """Without the records before them nobody knows what is late, though there is no store."""
-    file = product(project, LATE, "late")
-    file.write_text(file.read_text().replace('"note"', '"id"'))
-    loaded = load_product(file)
-    assert not any(plan.stateful for plan in loaded.plans.values())
-    registry, topics = MemoryRegistry(), MemoryTopics(MemoryBroker())
-    topics.create([TopicSettings("shop.sales", 1, "source")])
-    for contract in loaded.outputs.values():
-        register(contract, registry)
-    ids = lookup_ids(loaded.outputs.values(), registry)
-    maker = TaskMaker(loaded, ids, registry, topics, LetterWriter("dead"))
-    with pytest.raises(DeclarationError, match=r"NEEDS_STATE: .* \(late-2\)"):
-        maker.tasks()
-
-
 def test_nothing_waits_for_the_letters_of_late_rows(project: Any) -> None:
-    """They cannot be replayed, so no order can be kept behind them."""
+    """Their order is not kept, as that of no product with state is."""
     file = product(project, LATE, "late")
     text = file.read_text().replace('"note"', '"id"').replace("DataProduct\n", "*\n")
     kept = 'owner="shop@example.com", dead_letters=DeadLetters(keep_order=True)'

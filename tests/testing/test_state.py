@@ -7,14 +7,10 @@ from typing import Any
 import pytest
 
 from headwater.adapters.memory import MemoryBroker, MemoryTopics
-from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.co_partitioning import require_co_partitioning
 from headwater.assembly.description import describe
 from headwater.assembly.project import load_product
-from headwater.assembly.registration import lookup_ids, register
-from headwater.assembly.tasks import TaskMaker
-from headwater.engine import LetterWriter
-from headwater.errors import DeclarationError, StartRefusedError
+from headwater.errors import StartRefusedError
 from headwater.model import Code
 from headwater.ports import TopicSettings
 from headwater.testing import ProductDriver
@@ -104,20 +100,6 @@ def test_describe_says_what_the_step_keeps(project: Any) -> None:
     loaded = load_product(latest(project))
     (output,) = describe(loaded)["outputs"]
     assert output["steps"][0]["does"] == "the row of each id with the greatest n"
-
-
-def test_what_reads_records_out_of_order_refuses_state(project: Any) -> None:
-    """A replay or a comparison has no state: it would publish what is older."""
-    loaded = load_product(latest(project))
-    registry, topics = MemoryRegistry(), MemoryTopics(MemoryBroker())
-    topics.create([TopicSettings("shop.orders", 1, "source")])
-    contracts = loaded.outputs.values()
-    for contract in contracts:
-        register(contract, registry)
-    ids = lookup_ids(contracts, registry)
-    maker = TaskMaker(loaded, ids, registry, topics, LetterWriter("dead"))
-    with pytest.raises(DeclarationError, match=r"NEEDS_STATE: shop.latest has steps with state"):
-        maker.task(loaded.product.inputs[0])
 
 
 def test_a_changelog_of_another_size_than_its_input_is_refused_at_the_start(project: Any) -> None:

@@ -94,10 +94,10 @@ def test_a_join_of_streams_is_described(shop: Any) -> None:
     told = describe(load_product("shop.paid", shop.root))
     (step, _) = told["outputs"][0]["steps"]
     assert step["does"] == (
-        "shop.payments by key, join-1-rekey-1 (to the task of order), within 10m, open for 5m more"
-        " (left): amount as paid"
+        "shop.payments by key, stream-join-1-rekey-1 (to the task of order), within 10m, "
+        "open for 5m more (left): amount as paid"
     )
-    assert "shop.paid.join-1-rekey-1.repartition" in told["topics"]
+    assert "shop.paid.stream-join-1-rekey-1.repartition" in told["topics"]
 
 
 def test_mistakes_of_a_join_of_streams_are_told(shop: Any) -> None:
@@ -128,7 +128,7 @@ def test_a_contract_that_wants_what_a_left_join_may_not_find_is_refused(shop: An
 def test_streams_of_other_numbers_of_partitions_are_refused_with_both(shop: Any) -> None:
     """Before anything is read; both sides share one store."""
     loaded = load_product("shop.paid", shop.root)
-    assert changelogs(loaded) == {"shop.paid.join-1.changelog": "shop.orders"}
+    assert changelogs(loaded) == {"shop.paid.stream-join-1.changelog": "shop.orders"}
     topics = MemoryTopics(MemoryBroker())
     topics.create(
         [TopicSettings("shop.orders", 3, "source"), TopicSettings("shop.payments", 2, "source")]

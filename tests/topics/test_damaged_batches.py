@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 from confluent_kafka import Producer
-from tests.faults.damaging import damage
+from tests.faults.damaging import TAIL, damage, write_batch
 
 from headwater.adapters.kafka.damage import end_of_damage
 from headwater.adapters.kafka.topics import KafkaTopics
@@ -14,6 +14,8 @@ from headwater.model import Partition
 from headwater.ports import TopicSettings
 
 BATCHES: Final = (6, 9, 2_000, 5, 1)  # records each: the second, third and last are damaged
+LAST: Final = 4  # the last of five records of a transaction
+RESEALED: Final = 2  # the third gets the checksum of what it then is
 
 
 @pytest.mark.kafka
@@ -23,13 +25,11 @@ def test_of_each_offset_it_is_told_where_its_damage_ends(
     """First, middle and last of a batch; two damaged side by side; one at the end of the log."""
     config, partition = {"bootstrap.servers": stack.kafka}, Partition("damaged-batches", 0)
     KafkaTopics(config).create([TopicSettings(partition.topic, 1, "log")])
-    producer = Producer({**config, "linger.ms": 100, "compression.type": "gzip"})
     begins: list[int] = []
-    for records in BATCHES:
-        begins.append(sum(BATCHES[: len(begins)]))
-        for number in range(records):
-            producer.produce(partition.topic, b"%d" % number * 20, key=b"k", partition=0)
-        assert producer.flush(20) == 0
+    for batch, records in enumerate(BATCHES):
+        begins.append(sum(BATCHES[:batch]))
+        values = [b"%d" % number * 20 for number in range(records)]
+        write_batch(config, partition, values, is_gzip=batch == RESEALED)
     _, second, third, fourth, last = begins
     end = sum(BATCHES)
     damaged = {second: (third, False), third: (fourth, True), last: (end, False)}
@@ -56,12 +56,14 @@ def test_damage_among_transactions_is_found_from_the_marker_before_it(
     producer.init_transactions(20)
     for _ in range(3):
         producer.begin_transaction()
-        for number in range(5):
-            producer.produce(partition.topic, b"%d" % number * 20, key=b"k", partition=0)
+        for number in range(LAST + 1):
+            tail = TAIL if number == LAST else None
+            value = b"%d" % number * 20
+            producer.produce(partition.topic, value, key=b"k", partition=0, headers=tail)
         producer.commit_transaction(20)
     marker, begin = 5, 6
-    assert damage(session_home, partition, begin, is_resealed=False) == begin + 4
-    for offset in (marker, begin, begin + 4):
+    assert damage(session_home, partition, begin, is_resealed=False) == begin + LAST
+    for offset in (marker, begin, begin + LAST):
         assert end_of_damage(config, partition, offset) == begin + 5
     for sound in (marker - 1, begin + 5):
         assert end_of_damage(config, partition, sound) == sound

@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
+from tests.cli import inside
 from tests.registry.confluent import deserializer, registry_client, serializer
 
 from headwater.adapters.kafka.reader import KafkaLogReader
@@ -107,24 +108,30 @@ class Airport:
     # -- our side ------------------------------------------------------------------------------
 
     def command(self, *arguments: str, url: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run `headwater`."""
+        """Run `headwater` in this process."""
+        return inside.command(arguments, self.folder, self._settings(url))
+
+    def process(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `headwater` as a process: a refused start leaves what it opened to its end."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("HEADWATER_")}
         return subprocess.run(
             [sys.executable, "-m", "headwater", *arguments],
             cwd=self.folder,
-            env={
-                **inherited,
-                "HEADWATER_KAFKA": self.addresses.kafka,
-                "HEADWATER_REGISTRY": url or self.addresses.registry,
-                "HEADWATER_ENVIRONMENT": "dev",
-                "HEADWATER_INSTANCE": "w",
-                "HEADWATER_SNAPSHOTS": str(self.folder / "lake"),
-            },
+            env={**inherited, **self._settings(None)},
             capture_output=True,
             text=True,
             timeout=LIMIT_S,
             check=False,
         )
+
+    def _settings(self, url: str | None) -> dict[str, str]:
+        return {
+            "HEADWATER_KAFKA": self.addresses.kafka,
+            "HEADWATER_REGISTRY": url or self.addresses.registry,
+            "HEADWATER_ENVIRONMENT": "dev",
+            "HEADWATER_INSTANCE": "w",
+            "HEADWATER_SNAPSHOTS": str(self.folder / "lake"),
+        }
 
     def run(self, product: str, *options: str, url: str | None = None) -> dict[str, Any]:
         """Run a product to the end of now; returns the summary it printed."""

@@ -24,20 +24,35 @@ def gate(name: str, number: int) -> dict[str, Any]:
     return {"gate": name, "number": number}
 
 
-@pytest.mark.kafka
-@pytest.mark.parametrize("subjects", STRATEGIES)
-def test_subjects_are_named_in_three_ways(airport: Airport, subjects: str) -> None:
-    """A record whose schema stands under no subject of the topic costs itself alone."""
+def copy(airport: Airport, *, reading: str = "", publishing: str = "") -> tuple[str, str]:
+    """A topic of gates, and a product that publishes each of them again, with further options."""
     source = airport.topic("gates")
     airport.contract("gates", "Gate")
     airport.contract("copy", "Gate")
     product = airport.product(
         "copy",
         f"""
-        gates = product.stream("{source}", contract=1, subjects="{subjects}")
-        product.publish(gates, contract=1)
+        gates = product.stream("{source}", contract=1{reading})
+        product.publish(gates, contract=1{publishing})
         """,
     )
+    return source, product
+
+
+def serializers(airport: Airport, *records: str) -> list[Any]:
+    """Confluent's own, which name each record in the subject of its schema."""
+    url, strategy = airport.addresses.registry, STRATEGIES["topic-record"]
+    return [
+        airport.serializer(url, airport.schema(record), subject_name_strategy=strategy)
+        for record in records
+    ]
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("subjects", STRATEGIES)
+def test_subjects_are_named_in_three_ways(airport: Airport, subjects: str) -> None:
+    """A record whose schema stands under no subject of the topic costs itself alone."""
+    source, product = copy(airport, reading=f', subjects="{subjects}"')
     url = airport.addresses.registry
     strategy = {"subject_name_strategy": STRATEGIES[subjects]}
     ours = airport.serializer(url, airport.schema("Gate"), **strategy)
@@ -75,15 +90,10 @@ def test_several_types_in_one_topic_are_read_as_several_frames(airport: Airport)
         product.publish(closed, contract=1, port="closings")
         """,
     )
-    url = airport.addresses.registry
-    opened, closed, moved = (
-        airport.serializer(
-            url, airport.schema(name), subject_name_strategy=topic_record_subject_name_strategy
-        )
-        for name in ("Opened", "Closed", "Moved")
-    )
+    opened, closed, moved = serializers(airport, "Opened", "Closed", "Moved")
     sent = [((opened, closed, moved)[n % 3], gate(f"A{n % 5}", n)) for n in range(60)]
     airport.send(source, sent)
+    url = airport.addresses.registry
     airport.run(product)
     assert airport.read(product, url) == [each for by, each in sent if by is opened]
     assert airport.read(f"{product}.closings", url) == [each for by, each in sent if by is closed]
@@ -105,36 +115,20 @@ def test_one_type_of_several_is_read_whatever_its_namespace(airport: Airport) ->
         product.publish(opened, contract=1)
         """,
     )
-    url = airport.addresses.registry
-    opened, closed, moved = (
-        airport.serializer(url, schema, subject_name_strategy=topic_record_subject_name_strategy)
-        for schema in (
-            airport.schema("Opened"),
-            airport.schema("Closed"),
-            airport.schema("terminal.Opened"),
-        )
-    )
+    opened, closed, moved = serializers(airport, "Opened", "Closed", "terminal.Opened")
     sent = [((opened, closed, moved)[n % 3], gate(f"A{n % 5}", n)) for n in range(30)]
     airport.send(source, sent)
     summary = airport.run(product)
     assert (summary["read"], summary["skipped"]) == (30, 10)
-    assert airport.read(product, url) == [each for by, each in sent if by is not closed]
+    published = airport.read(product, airport.addresses.registry)
+    assert published == [each for by, each in sent if by is not closed]
     assert airport.letters(product) == []
 
 
 @pytest.mark.kafka
 def test_schemas_are_named_in_headers(airport: Airport, guids: GuidRegistry) -> None:
     """V1 is read beside V0, written where it is asked for, and its snapshot is proved."""
-    source = airport.topic("gates")
-    airport.contract("gates", "Gate")
-    airport.contract("copy", "Gate")
-    product = airport.product(
-        "copy",
-        f"""
-        gates = product.stream("{source}", contract=1)
-        product.publish(gates, contract=1, schema_id="header")
-        """,
-    )
+    source, product = copy(airport, publishing=', schema_id="header"')
     schema = airport.schema("Gate")
     framed = airport.serializer(guids.url, schema)
     headed = airport.serializer(guids.url, schema, schema_id_serializer=header_schema_id_serializer)
@@ -153,17 +147,8 @@ def test_schemas_are_named_in_headers(airport: Airport, guids: GuidRegistry) -> 
 @pytest.mark.kafka
 def test_a_registry_without_guids_is_told_before_the_first_record(airport: Airport) -> None:
     """A header would hold one; the author learns what to change."""
-    source = airport.topic("gates")
-    airport.contract("gates", "Gate")
-    airport.contract("copy", "Gate")
-    product = airport.product(
-        "copy",
-        f"""
-        gates = product.stream("{source}", contract=1)
-        product.publish(gates, contract=1, schema_id="header")
-        """,
-    )
-    done = airport.command("run", product, "--until-end")
+    _, product = copy(airport, publishing=', schema_id="header"')
+    done = airport.process("run", product, "--until-end")
     assert done.returncode == 78
     assert "NO_SCHEMA_GUID" in done.stderr
     assert "Traceback" not in done.stderr

@@ -7,7 +7,7 @@ registers nothing.
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -15,21 +15,15 @@ import polars as pl
 
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
-from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.diff_frames import compare
-from headwater.assembly.diff_maps import maps_in_order
+from headwater.assembly.diff_side import Cut, Made, Outside, Side
 from headwater.assembly.diff_tally import Allowance, Finding, PortTally, RefusedTally, StopTally
 from headwater.assembly.project import LoadedProduct, complete, told
-from headwater.assembly.registration import lookup_ids, register
 from headwater.assembly.root import PRODUCTS, SCHEMAS, find_root
 from headwater.assembly.source import FILE_NAME, read_product
-from headwater.assembly.tables import read_tables, tables_cut
-from headwater.assembly.tasks import TaskMaker
+from headwater.assembly.tables import tables_cut
 from headwater.config import Settings
-from headwater.contract import ROW, Contract, Decoder, Severity
-from headwater.engine import LetterWriter
-from headwater.engine.dead_letters import OFFSET, PREFIX
 from headwater.errors import (
     ConfigurationError,
     DeclarationError,
@@ -37,18 +31,13 @@ from headwater.errors import (
     StartRefusedError,
     UnverifiableError,
 )
-from headwater.model import Letter, Partition, RuleViolation
-from headwater.ports import LogReader, Records, Registry, Topics
+from headwater.ports import Records, Topics
 from headwater.product.names import folder_of
 
 READ_AT_ONCE: Final = 40_000  # records: larger batches are no faster, and take more memory
-CODE: Final = PREFIX + "code"
 
 Progress = Callable[[int, int], None]
 """Told how many offsets of the cut are done, and how many there are."""
-
-Cut = Mapping[Partition, tuple[int, int]]
-"""`[start, end)` per input partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +47,6 @@ class DiffOptions:
     allowance: Allowance = field(default_factory=Allowance)
     last: int | None = None
     sample: int = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """What the comparison reads from; nothing is written to any of it."""
-
-    topics: Topics
-    reader: LogReader
-    registry: Registry
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What one side makes of a batch: frames by port, and codes by offset of what it refuses.
-
-    `stops` are the rules at which a run would stop.
-    """
-
-    frames: Mapping[str | None, pl.DataFrame]
-    refused: Mapping[int, str]
-    stops: Sequence[RuleViolation] = ()
 
 
 @dataclass(slots=True)
@@ -98,9 +66,22 @@ class Compared:
             left = today.frames.get(name, tally.empties[0])
             right = candidate.frames.get(name, tally.empties[1])
             tally.add(records, compare(left, right, tally.key, tally.layout.shared))
+        self._add_others(today, candidate)
+        self.records += len(records)
+
+    def finish(self, today: Made, candidate: Made) -> None:
+        """Compare what no single record made, and what the end of the data made of both."""
+        for name, tally in self.ports.items():
+            left, right = (
+                pl.concat([empty.clear(), *side.results.get(name, ())])
+                for empty, side in zip(tally.empties, (today, candidate), strict=True)
+            )
+            tally.add(None, compare(left, right, tally.window_key(), tally.layout.shared))
+        self._add_others(today, candidate)
+
+    def _add_others(self, today: Made, candidate: Made) -> None:
         self.refused.add(today.refused, candidate.refused)
         self.stops.add(today.stops, candidate.stops)
-        self.records += len(records)
 
     def findings(self) -> list[Finding]:
         """Every difference, allowed or not."""
@@ -159,15 +140,16 @@ class Comparison:
         self._inputs: Final = sorted({*today.streams(), *candidate.streams()})
         _require(self._inputs, outside.topics)
         tables = tables_cut((today, candidate), outside.topics)  # once: both see the same rows
-        self._today = _Side(today, outside, tables)
-        self._candidate = _Side(candidate, outside, tables)
+        self._today = Side(today, outside, tables)
+        self._candidate = Side(candidate, outside, tables)
 
     def run(self, options: DiffOptions, progress: Progress) -> Compared:
         """Compare. The positions are taken once, at the start.
 
         Raises ConfigurationError for a column that is allowed and nowhere to be found,
         DeclarationError when a side depends on batch boundaries, UnverifiableError when there is
-        nothing to compare on, or the log loses what is to be read, and UnavailableError.
+        nothing to compare on, or the log loses what is to be read, ResultRefusedError for what a
+        side computes of several records and cannot publish, and UnavailableError.
         """
         sides = self._today, self._candidate
         names = dict.fromkeys((*sides[0].contracts, *sides[1].contracts))
@@ -191,80 +173,8 @@ class Comparison:
             topics = ", ".join(sorted({partition.topic for partition in cut}))
             text = f"There is no record in {topics} to compare the definitions on; feed some first."
             raise UnverifiableError(text, code="NOTHING_TO_COMPARE")
+        compared.finish(*(side.end() for side in sides))
         return compared
-
-
-class _Side:
-    """One definition, whose outputs are encoded and decoded again.
-
-    So what is compared is what would be published. Its schema ids exist in this object alone. No
-    rule stops it: where a run would have stopped is told, and the rest compared all the same.
-    """
-
-    def __init__(self, loaded: LoadedProduct, outside: Outside, tables: Cut) -> None:
-        registry = MemoryRegistry()
-        for contract in loaded.outputs.values():
-            register(contract, registry)
-        self._stops = {
-            (contract.topic, rule.name)
-            for contract in (*loaded.inputs.values(), *loaded.outputs.values())
-            for rule in contract.rules
-            if rule.severity is Severity.STOP
-        }
-        maker = TaskMaker(
-            _never_stopping(loaded),
-            lookup_ids(loaded.outputs.values(), registry),
-            outside.registry,
-            outside.topics,
-            LetterWriter(f"{loaded.name}.dead-letters"),
-            always_framed=True,
-        )
-        read_tables(maker, outside.reader, tables)
-        self._tasks = maker.tasks()
-        self._ports = {output.topic: output.port for output in loaded.product.outputs}
-        self._decoders = {
-            topic: Decoder(contract, registry.schema) for topic, contract in loaded.outputs.items()
-        }
-        self._maps = {topic: maps_in_order(contract) for topic, contract in loaded.outputs.items()}
-        self.contracts: Final[Mapping[str | None, Contract]] = {
-            port: loaded.outputs[topic] for topic, port in self._ports.items()
-        }
-
-    def process(self, records: Records) -> Made:
-        """What it makes of these records; nothing where it does not read their topic."""
-        if records.topic not in self._tasks:
-            return Made({}, {})
-        work = self._tasks[records.topic].process(records)
-        frames = {}
-        for each in work.publications:
-            frame = self._decoders[each.topic].decode(each.values).frame
-            ordered = frame.with_columns(each.rows.alias(ROW), *self._maps[each.topic])
-            frames[self._ports[each.topic]] = ordered
-        stops = [each for each in work.violations if (each.topic, each.rule) in self._stops]
-        return Made(frames, dict(map(_refusal, work.letters)), stops)
-
-
-def _never_stopping(loaded: LoadedProduct) -> LoadedProduct:
-    return replace(loaded, inputs=_warning(loaded.inputs), outputs=_warning(loaded.outputs))
-
-
-def _warning(contracts: Mapping[str, Contract]) -> dict[str, Contract]:
-    """Contracts whose rules of severity `stop` only count what breaks them."""
-    return {
-        name: replace(
-            contract,
-            rules=tuple(
-                replace(rule, severity=Severity.WARN) if rule.severity is Severity.STOP else rule
-                for rule in contract.rules
-            ),
-        )
-        for name, contract in contracts.items()
-    }
-
-
-def _refusal(letter: Letter) -> tuple[int, str]:
-    said = dict(letter.headers)  # ours come last, after those of the record itself
-    return int(said[OFFSET] or 0), (said[CODE] or b"").decode()
 
 
 def _require(names: Sequence[str], topics: Topics) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import polars as pl
 
@@ -14,6 +14,8 @@ from headwater.ports import Records
 from headwater.redaction import REDACTED
 
 Kind: TypeAlias = Literal["added", "removed", "changed"]
+
+NO_RECORD: Final = ("", -1)  # in the place of topic and partition
 
 
 @dataclass(slots=True)
@@ -30,8 +32,8 @@ class Sample:
     size: int
     _kept: dict[tuple[Kind, str, int], list[dict[str, Any]]] = field(default_factory=dict)
 
-    def add(self, records: Records, diff: RowDiff, changed: pl.Series) -> None:
-        """Keep rows of one batch, which is of one partition."""
+    def add(self, records: Records | None, diff: RowDiff, changed: pl.Series) -> None:
+        """Keep rows of one batch, which is of one partition; of none: no record made the rows."""
         one_sided: tuple[tuple[Kind, pl.DataFrame], ...] = (
             ("added", diff.added),
             ("removed", diff.removed),
@@ -45,19 +47,22 @@ class Sample:
             self._keep_pair(records, diff, places[at])
 
     def rows(self) -> list[dict[str, Any]]:
-        """What was kept: kind, place of the input record, key, and the row or its columns."""
+        """What was kept: kind, place of the input record, key, and the row or its columns.
+
+        The place is null where no single record made the row.
+        """
         by_kind: dict[Kind, list[dict[str, Any]]] = {"changed": [], "added": [], "removed": []}
         for (kind, _, _), rows in sorted(self._kept.items()):
             by_kind[kind] += rows
         return [row for rows in by_kind.values() for row in rows[: self.size]]
 
-    def _room(self, kind: Kind, records: Records, rows: int) -> range:
+    def _room(self, kind: Kind, records: Records | None, rows: int) -> range:
         if not rows or not self.size:
             return range(0)
-        place = (kind, records.topic, records.partitions()[0])
-        return range(min(rows, self.size - len(self._kept.setdefault(place, []))))
+        held = self._kept.setdefault((kind, *_place(records)), [])
+        return range(min(rows, self.size - len(held)))
 
-    def _keep_pair(self, records: Records, diff: RowDiff, at: int) -> None:
+    def _keep_pair(self, records: Records | None, diff: RowDiff, at: int) -> None:
         left, right = diff.pairs
         differing = [each for each in self.columns if diff.differs[each.name][at]]
         values = {
@@ -69,17 +74,25 @@ class Sample:
         }
         self._keep("changed", records, left[at], {"columns": values})
 
-    def _keep(self, kind: Kind, records: Records, row: pl.DataFrame, what: dict[str, Any]) -> None:
-        index, source = records.partitions()[0], row[ROW].item()
+    def _keep(
+        self, kind: Kind, records: Records | None, row: pl.DataFrame, what: dict[str, Any]
+    ) -> None:
         key = {name: self._shown(row[name], 0, name) for name in self.key if name in row}
-        place = {"partition": index, "offset": records.offsets()[source]}
-        found = {"kind": kind, "topic": records.topic, **place, "key": key, **what}
-        self._kept[kind, records.topic, index].append(found)
+        topic, index = _place(records)
+        place: dict[str, Any] = {"topic": None, "partition": None, "offset": None}
+        if records is not None:
+            offset = records.offsets()[row[ROW].item()]
+            place = {"topic": topic, "partition": index, "offset": offset}
+        self._kept[kind, topic, index].append({"kind": kind, **place, "key": key, **what})
 
     def _shown(self, series: pl.Series, at: int, name: str) -> Any:
         if touches(name, self.masked):
             return REDACTED
         return _finite(plain(series[at], series.dtype))
+
+
+def _place(records: Records | None) -> tuple[str, int]:
+    return NO_RECORD if records is None else (records.topic, records.partitions()[0])
 
 
 def _finite(value: Any) -> Any:

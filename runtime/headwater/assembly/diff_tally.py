@@ -14,6 +14,7 @@ from headwater.assembly.diff_frames import Column, RowDiff, lay_out
 from headwater.assembly.diff_sample import Kind, Sample
 from headwater.contract import ROW, ROW_TYPE, Contract, masked_fields
 from headwater.errors import ConfigurationError, Problem
+from headwater.flow.windows import WINDOW_START
 from headwater.model import Partition, RuleViolation
 from headwater.ports import Records
 
@@ -97,8 +98,17 @@ class PortTally:
         self.rows: Final[Counter[str]] = Counter()
         self.columns: Final[Counter[str]] = Counter()
 
-    def add(self, records: Records, diff: RowDiff) -> None:
-        """Count one batch, compared."""
+    def window_key(self) -> list[Column]:
+        """What names a row that no single record made: its key, and the start of its window.
+
+        Its end may be what differs, as that of a session.
+        """
+        named = {each.name for each in self.key}
+        bounds = [each for each in self.layout.shared if each.name == WINDOW_START and each.type]
+        return [*self.key, *(each for each in bounds if each.name not in named)]
+
+    def add(self, records: Records | None, diff: RowDiff) -> None:
+        """Count one batch, compared; of no records where none of them made its rows."""
         pairs = diff.pairs[0].height
         changed = diff.differs.select(pl.any_horizontal(pl.all())).to_series()
         found = {

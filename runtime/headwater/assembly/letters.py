@@ -46,10 +46,11 @@ class Selection:
         )
 
     def _key_bytes(self) -> frozenset[bytes]:
-        return frozenset(key for text in self.keys for key in _encodings(text))
+        return frozenset(key for text in self.keys for key in encodings_of(text))
 
 
-def _encodings(text: str) -> Iterator[bytes]:
+def encodings_of(text: str) -> Iterator[bytes]:
+    """The bytes of a record's key that this text may mean."""
     yield text.encode()
     try:
         number = int(text)
@@ -190,12 +191,17 @@ class DeadLetterBox:
         return found
 
     def _at_source(self, letter: StoredLetter) -> RawRecord | None:
-        """The record itself; None when it, or its topic as it was, is gone."""
+        """The record itself; None when it, or its topic as it was, is gone.
+
+        Its publish time tells, but for one that was refused behind a change of key: that letter has
+        the time of the row that was moved.
+        """
         ranges = {letter.source: (letter.source_offset, letter.source_offset + 1)}
         try:
             for records in self._reader.read(ranges, max_records=1):
                 raw = records.raw(0)
-                return raw if raw.timestamp_ms == letter.published_ms else None
+                is_same = raw.timestamp_ms == letter.published_ms or letter.is_behind_rekey
+                return raw if is_same else None
         except UnverifiableError:
             return None
         return None

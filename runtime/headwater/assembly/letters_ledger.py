@@ -1,8 +1,8 @@
 """Resolving dead letters: the one transactional id that may, and its transactions."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 from headwater.assembly.audit import TOPIC, Actor, AuditLog, Mark
 from headwater.engine import Publication, StoredLetter, publish
@@ -14,14 +14,19 @@ from headwater.errors import (
     RetriableError,
     UnavailableError,
 )
-from headwater.model import Letter
+from headwater.model import Letter, Positions
 from headwater.ports import CommitOutcome, TransactionalLog
+from headwater.state import Changes
 
+NO_CHANGES: Final[Mapping[str, Changes]] = {}
 AGAIN = "run the command again: what was committed is not done twice"
 
 
-class KeyOrder(Protocol):
-    """The parked keys of a product; see `ParkedKeys`."""
+class Beside(Protocol):
+    """What changes beside the letters of a product that stands still.
+
+    Its parked keys (`ParkedKeys`), or the state of its steps (`KeptState`).
+    """
 
     def stand_still(self, log: TransactionalLog) -> None:
         """Make sure that the product does not run."""
@@ -32,7 +37,7 @@ class KeyOrder(Protocol):
         ...
 
     def stage(self, log: TransactionalLog, marks: Sequence[Mark]) -> None:
-        """Put what these marks change of the keys into the open transaction."""
+        """Put what these marks change, and the product's positions, into the open transaction."""
         ...
 
 
@@ -51,27 +56,27 @@ class Ledger:
         actor: Actor,
         *,
         dead_letters: str,
-        order: KeyOrder | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self._log = log
         self._audit = audit
         self._actor = actor
         self._dead_letters = dead_letters
-        self._order = order
+        self._beside = beside
 
     def take_over(self) -> None:
         """Fence who else resolves letters of this product; finish or abort what they left.
 
-        Raises StartRefusedError when its order is kept and it does not stand still.
+        Raises StartRefusedError when it has to stand still and does not.
         """
         with self._told():
             self._log.initialise()
-            if self._order is not None:
-                self._order.stand_still(self._log)
+            if self._beside is not None:
+                self._beside.stand_still(self._log)
 
     def know(self, letters: Iterable[StoredLetter]) -> None:
         """These letters are open, and no others: keys that wait for none of them are freed."""
-        if self._order is not None and self._order.know(letters):
+        if self._beside is not None and self._beside.know(letters):
             self.commit(())
 
     def commit(
@@ -79,11 +84,15 @@ class Ledger:
         marks: Sequence[Mark],
         publications: Sequence[Publication] = (),
         letters: Sequence[Letter] = (),
-    ) -> None:
+        changes: Mapping[str, Changes] = NO_CHANGES,
+    ) -> Positions:
         """Publish all of it in one transaction; on return it is committed.
 
+        `changes` are those of stores and of event time, by topic. Returns the next offsets behind
+        what was written of them.
+
         Raises FencedError when another command has taken over, UnavailableError for whatever asks
-        to run the command again, and StartRefusedError when a product whose order is kept runs.
+        to run the command again, and StartRefusedError when a product that has to stand still runs.
         """
         keys, values = self._audit.encode(marks, self._actor)
         with self._told():
@@ -93,16 +102,19 @@ class Ledger:
             for publication in publications:
                 if publication.values:
                     publish(self._log, publication)
+            for topic, each in changes.items():
+                self._log.produce_to(topic, each.partitions, each.keys, each.values)
             if letters:
                 self._log.produce_letters(self._dead_letters, letters)
             self._log.produce(TOPIC, keys, values)
-            if self._order is not None:
-                self._order.stage(self._log, marks)
+            if self._beside is not None:
+                self._beside.stage(self._log, marks)
             reach("after_produce")
             reach("during_commit")
             if self._log.commit() is CommitOutcome.UNKNOWN:
                 raise UnavailableError(f"the last commit was not answered; {AGAIN}")
             reach("after_commit")
+            return self._log.published()
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -1,7 +1,8 @@
 """Joins a product's dead letters with the broker and the registry: what the commands work on."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Final, Self
@@ -13,27 +14,43 @@ from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.audit import Action, Actor, AuditLog, Mark, Place, actor_of
+from headwater.assembly.checkpoints import checkpoints_of
 from headwater.assembly.letters import DeadLetterBox, Entry, OnProgress, Selection, in_order
-from headwater.assembly.letters_ledger import Ledger
+from headwater.assembly.letters_ledger import Beside, Ledger
 from headwater.assembly.letters_parked import ParkedKeys
 from headwater.assembly.letters_payload import PayloadView
 from headwater.assembly.letters_replay import Replay, Replayed, ReplayOptions
 from headwater.assembly.letters_skip import Skipper
+from headwater.assembly.letters_standing import Standstill
+from headwater.assembly.letters_state import KeptState
 from headwater.assembly.letters_work import Release
 from headwater.assembly.parking import parked_changelogs
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
 from headwater.assembly.sandbox import ChildSandbox, Setting
+from headwater.assembly.starting import start_policy
+from headwater.assembly.state import depends_on_others, partners, stores_on_disk
 from headwater.assembly.step_bound import bounded
 from headwater.assembly.tables import read_tables, tables_cut
 from headwater.assembly.tasks import TaskMaker
+from headwater.clock import SYSTEM
 from headwater.config import Settings
-from headwater.engine import LetterWriter, StoredLetter, Task
+from headwater.engine import (
+    EventTimes,
+    LetterWriter,
+    Restoring,
+    StartPositions,
+    StateSources,
+    StoredLetter,
+    Stores,
+    Task,
+)
 from headwater.errors import ConfigurationError, Problem, StartRefusedError
 from headwater.model import Partition
 
 MARKS_AT_ONCE: Final = 10_000  # per transaction: far below what a producer's queue holds
+HAS_STATE: Final = "it has steps with state, which the letters change beside it"
 QUIET: Final = {"log_level": "2"}  # critical: what fails here is told by an error, or tried again
 
 
@@ -96,26 +113,59 @@ class DeadLetters:
         if not options.is_dry:
             self._audit.prepare(is_creating=self._is_dev)
         ids = registered_ids(self._loaded, self._registry, is_registering=self._is_dev)
-        letters = LetterWriter(self.box.topic, self.actor.release)
         bound_s = self._settings.step_timeout.total_seconds()
         loaded = bounded(self._loaded, bound_s)
-        maker = TaskMaker(loaded, ids, self._registry, self._topics, letters)
-        tasks: dict[str, Task] = {}
-
-        def task_of(topic: str) -> Task | None:
-            for stream in self._loaded.product.inputs:
-                if stream.topic == topic and topic not in tasks:
-                    tasks[topic] = maker.task(stream)
-            return tasks.get(topic)
-
-        read_tables(maker, self._reader, tables_cut([loaded], self._topics))
         setting = Setting(self._loaded.file, ids, self._registry, bound_s, loaded.tables)
-        with closing(ChildSandbox(setting)) as sandbox:
-            release = Release(task_of, sandbox)
-            replay = Replay(
-                self.box, self._ledger, release, topics=self._topics, reader=self._reader
+        with ExitStack() as opened:
+            stores = self._stores()
+            letters = LetterWriter(self.box.topic, self.actor.release)
+            maker = TaskMaker(
+                loaded,
+                ids,
+                self._registry,
+                self._topics,
+                letters,
+                stores=stores,
+                repartitions=self._repartitions(),
             )
+            tasks = maker.tasks()
+            read_tables(maker, self._reader, tables_cut([loaded], self._topics))
+            sandbox = opened.enter_context(closing(ChildSandbox(setting)))
+            release = Release(tasks.get, sandbox, repartitions=loaded.repartitions)
+            ledger = self._ledger
+            if depends_on_others(loaded):
+                state = opened.enter_context(self._kept_state(tasks, stores))
+                release = replace(release, state=state)
+                ledger = self._new_ledger(state)
+            replay = Replay(self.box, ledger, release, topics=self._topics, reader=self._reader)
             return replay.run(selection, options, on_progress)
+
+    def _stores(self) -> Stores:
+        """Where the product has them: who runs here next finds them up to date."""
+        return stores_on_disk(self._loaded, self._settings.state_dir, self._topics)
+
+    def _repartitions(self) -> dict[str, int]:
+        counts = {topic: self._topics.partitions(topic) for topic in self._loaded.repartitions}
+        missing = [topic for topic, count in counts.items() if count is None]
+        if missing:
+            text = f"there is no topic {', '.join(missing)}; run this release once, then replay"
+            raise StartRefusedError(text, code="TOPIC_MISSING")
+        return {topic: count for topic, count in counts.items() if count is not None}
+
+    def _kept_state(self, tasks: Mapping[str, Task], stores: Stores) -> KeptState:
+        standstill = Standstill(
+            self._loaded.name, list(tasks), self._group, self._topics, why=HAS_STATE
+        )
+        marks = {topic: task.watermarks for topic, task in tasks.items() if task.watermarks}
+        checkpoints = checkpoints_of(stores, self._settings)
+        sources = StateSources(self._topics, self._reader, checkpoints)
+        return KeptState(
+            standstill,
+            Restoring(stores, sources, SYSTEM),
+            EventTimes(marks, SYSTEM),
+            StartPositions(start_policy(self._loaded), self._topics, self._reader),
+            partners=partners(self._loaded),
+        )
 
     def discard(self, selection: Selection, reason: str, on_progress: OnProgress) -> int:
         """Mark the open letters that are meant as discarded; how many they were."""
@@ -181,8 +231,13 @@ class DeadLetters:
 
     @cached_property
     def _ledger(self) -> Ledger:
-        order = self._parked_keys() if self._loaded.product.dead_letters.keep_order else None
-        return Ledger(self._log, self._audit, self.actor, dead_letters=self.box.topic, order=order)
+        keeps_order = self._loaded.product.dead_letters.keep_order
+        return self._new_ledger(self._parked_keys() if keeps_order else None)
+
+    def _new_ledger(self, beside: Beside | None) -> Ledger:
+        return Ledger(
+            self._log, self._audit, self.actor, dead_letters=self.box.topic, beside=beside
+        )
 
     def _parked_keys(self) -> ParkedKeys:
         changelogs = {topic: log for log, topic in parked_changelogs(self._loaded).items()}

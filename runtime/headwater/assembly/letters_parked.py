@@ -1,11 +1,8 @@
 """The keys that a product parks, freed in the transaction that resolves the last of their letters.
 
-Only while the product stands still: each transaction puts the positions of its group in as they
-are, which the broker takes from outside an empty group only. A product that starts meanwhile waits
-for the transaction before it learns where it stands, and reads the changelog behind that.
+Only while the product stands still (`letters_standing.py`).
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -13,19 +10,16 @@ from typing import Final
 import polars as pl
 
 from headwater.assembly.audit import Action, Mark, Place
-from headwater.assembly.letters_ledger import AGAIN
 from headwater.assembly.letters_order import Chain, chain_of
-from headwater.assembly.letters_skip import EMPTY_GROUP_S, LOOK_S
+from headwater.assembly.letters_standing import Standstill
 from headwater.assembly.letters_work import place_of
-from headwater.clock import SYSTEM
 from headwater.engine import StoredLetter, parked_rows
 from headwater.engine.parking import COLUMNS, TOTALS
-from headwater.errors import AbortableError, StartRefusedError, UnavailableError
-from headwater.model import Partition, Positions
-from headwater.ports import CommitOutcome, LogReader, RecordSource, Topics, TransactionalLog
+from headwater.model import Partition
+from headwater.ports import LogReader, RecordSource, Topics, TransactionalLog
 
 RECORDS_AT_ONCE: Final = 10_000
-UNDECIDED_S: Final = 60.0  # the broker ends what a killed process left open after 10 s
+WHY: Final = "it keeps the order of its letters, and takes no key for free while it runs"
 
 
 class ParkedKeys:
@@ -43,30 +37,18 @@ class ParkedKeys:
         topics: Topics,
         reader: LogReader,
     ) -> None:
-        self._product = product
+        self._standstill = Standstill(product, list(changelogs), source, topics, why=WHY)
         self._changelogs = changelogs
-        self._source = source
         self._topics = topics
         self._reader = reader
         self._rows = parked_rows()
-        self._positions: Positions = {}
-        self._notes: Mapping[Partition, str] = {}
         self._keys: dict[Chain, bytes] = {}
         self._letters: dict[Chain, int] = {}  # as the changelogs say
         self._open: defaultdict[Chain, set[Place]] = defaultdict(set)
 
     def stand_still(self, log: TransactionalLog) -> None:
-        """Wait until the product is surely stopped, and take down where it stands.
-
-        Raises StartRefusedError: GROUP_ACTIVE while it runs, OFFSETS_LOST when it has no position;
-        UnavailableError when the broker does not answer.
-        """
-        deadline_s = SYSTEM.monotonic() + EMPTY_GROUP_S
-        while not self._is_still(log):
-            if SYSTEM.monotonic() > deadline_s:
-                raise self._active("is running")
-            time.sleep(LOOK_S)
-        self._await_decisions()
+        """As `Standstill.begin`."""
+        self._standstill.begin(log, self._changelogs.values())
 
     def know(self, letters: Iterable[StoredLetter]) -> bool:
         """Learn what is parked; `letters` are all that are open.
@@ -100,67 +82,9 @@ class ParkedKeys:
         for chain in changed:
             if not self._open[chain]:
                 del self._keys[chain], self._letters[chain]
-        try:
-            self._hold(log)
-        except AbortableError as error:
-            raise self._active("was started meanwhile") from error
+        self._standstill.hold(log)
 
     # -- steps ---------------------------------------------------------------------------------
-
-    def _is_still(self, log: TransactionalLog) -> bool:
-        """False when the group has members: the broker refuses positions from outside then."""
-        inputs = [p for topic in self._changelogs for p in self._topics.beginnings(topic)]
-        self._positions = self._source.committed(inputs)
-        if not self._positions:
-            text = (
-                f"{self._product} has no committed position, and without one nothing tells whether"
-                " it runs; start it, stop it, and run the command again"
-            )
-            raise StartRefusedError(text, code="OFFSETS_LOST")
-        notes = self._source.metadata(inputs)
-        self._notes = {partition: notes.get(partition, "") for partition in self._positions}
-        log.begin()
-        try:
-            self._hold(log)
-        except AbortableError:
-            log.abort()
-            return False
-        if log.commit() is CommitOutcome.UNKNOWN:
-            raise UnavailableError(f"the commit was not answered; {AGAIN}")
-        return True
-
-    def _await_decisions(self) -> None:
-        """Committed letters behind a transaction that a killed process left open are not seen yet.
-
-        It can no longer be committed, and ends by its timeout. Raises UnavailableError.
-        """
-        deadline_s = SYSTEM.monotonic() + UNDECIDED_S
-        for topic in (f"{self._product}.dead-letters", *self._changelogs.values()):
-            ends = self._topics.high_watermarks(topic)
-            while any(stable < ends[p] for p, stable in self._topics.ends(topic).items()):
-                if SYSTEM.monotonic() > deadline_s:
-                    raise UnavailableError(f"a transaction on {topic} stays open; {AGAIN}")
-                time.sleep(LOOK_S)
-
-    def _hold(self, log: TransactionalLog) -> None:
-        """Raises AbortableError when the product runs, or ran since its positions were read.
-
-        Asked in this order: once the positions are in the transaction, none can be committed
-        before it ends.
-        """
-        log.send_offsets(self._positions, self._notes, self._source.group_token())
-        found: dict[Partition, int] = {}
-        for topic in self._changelogs:
-            found.update(self._topics.group_offsets(self._product, topic))
-        if found != self._positions:
-            raise AbortableError(f"{self._product} went on")
-
-    def _active(self, what: str) -> StartRefusedError:
-        return StartRefusedError(
-            f"{self._product} {what}; stop it, then run the command again: it keeps the order of"
-            " its letters, and takes no key for free while it runs",
-            code="GROUP_ACTIVE",
-        )
 
     def _parked(self, changelog: str) -> Iterator[tuple[int, bytes, int, int]]:
         """Partition, key, first offset and open letters of each parked key, as committed now."""

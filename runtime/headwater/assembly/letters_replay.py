@@ -42,7 +42,8 @@ class Replayed:
 
     `stopping` are those that failed again because of a rule of severity `stop`. `left_behind` are
     those that wait for one that stays open. `keys` counts the output keys of all letters,
-    `newer_keys` those of them with a newer record.
+    `newer_keys` those of them with a newer record. `moved` counts the rows written to repartition
+    topics; `late` and `duplicates` those that steps with state dropped, by `<output>.<step>`.
     """
 
     replayed: int = 0
@@ -52,6 +53,9 @@ class Replayed:
     left_behind: int = 0
     refused: list[Refused] = field(default_factory=list)
     written: Counter[str] = field(default_factory=Counter)
+    moved: Counter[str] = field(default_factory=Counter)
+    late: Counter[str] = field(default_factory=Counter)
+    duplicates: Counter[str] = field(default_factory=Counter)
     keys: int = 0
     newer_keys: int = 0
 
@@ -107,29 +111,51 @@ class Replay:
             if each.status not in SETTLED
         )
         overtaking = Overtaking(self._box.product, self._topics, self._reader, silent)
-        newer = overtaking.overtaken(_heard(work.batches(letters), on_progress, len(letters)))
+        state = self._release.state
+        state.open(letters)
+        tried = self._tried(work.batches(letters))
+        newer = overtaking.overtaken(_heard(tried, on_progress, len(letters)))
+        state.aborted()
         done = Replayed(keys=newer.keys, newer_keys=newer.newer_keys)
-        for batch in work.batches(letters):
-            self._finish(batch, newer.places, options, done)
+        left = newer.places if options.if_newest else frozenset()
+        for each in work.batches(letters):
+            batch = self._decided(work, each, left, done)
+            self._commit(batch, is_dry=options.is_dry)
+            self._count(batch, done)
             on_progress(done.letters, len(letters))
+        state.aborted()
         return done
 
-    def _finish(
-        self,
-        batch: LetterBatch,
-        newer: frozenset[Place],
-        options: ReplayOptions,
-        done: Replayed,
-    ) -> None:
+    def _tried(self, batches: Iterable[LetterBatch]) -> Iterator[LetterBatch]:
+        """The batches, each with what those before it changed."""
+        for batch in batches:
+            self._release.state.keep()
+            yield batch
+
+    def _decided(
+        self, work: LetterWork, batch: LetterBatch, newer: frozenset[Place], done: Replayed
+    ) -> LetterBatch:
+        """The batch without the records whose letters stay open."""
         done.refused += batch.refused
-        newer = newer if options.if_newest else frozenset()
         behind = self._stalled.behind(batch, newer)
-        done.left_behind += _count(batch) - _count(batch := batch.without(behind))
-        done.left_newer += _count(batch) - _count(batch := batch.without(newer))
+        done.left_behind += _letters(batch) - _letters(batch := work.without(batch, behind))
+        done.left_newer += _letters(batch) - _letters(batch := work.without(batch, newer))
+        return batch
+
+    def _commit(self, batch: LetterBatch, *, is_dry: bool) -> None:
         marks = [mark for held in batch.records for mark in self._marks(batch, held)]
-        if marks and not options.is_dry:
-            letters = [letter for _, letter in batch.failed.values()]
-            self._ledger.commit(marks, batch.publications, letters)
+        if not marks:
+            return
+        state = self._release.state
+        changes = {**batch.changes, **state.keep()}
+        if is_dry:
+            return
+        letters = [letter for _, letter in batch.failed.values()]
+        outputs = [*batch.publications, *batch.moved]
+        state.committed(self._ledger.commit(marks, outputs, letters, changes))
+
+    @staticmethod
+    def _count(batch: LetterBatch, done: Replayed) -> None:
         for held in batch.records:
             place, count = place_of(held.letters[0]), len(held.letters)
             if place in batch.failed:
@@ -139,6 +165,10 @@ class Replay:
                 done.replayed += count
         for publication in batch.publications:
             done.written[publication.topic] += len(publication.values)
+        for publication in batch.moved:
+            done.moved[publication.topic] += len(publication.values)
+        done.late.update(batch.late)
+        done.duplicates.update(batch.duplicates)
 
     def _marks(self, batch: LetterBatch, held: SetAside) -> Iterator[Mark]:
         failed = batch.failed.get(place_of(held.letters[0]))
@@ -153,7 +183,7 @@ class Replay:
             )
 
 
-def _count(batch: LetterBatch) -> int:
+def _letters(batch: LetterBatch) -> int:
     return sum(len(held.letters) for held in batch.records)
 
 
@@ -173,7 +203,7 @@ def _heard(
 ) -> Iterator[LetterBatch]:
     done = 0
     for batch in batches:
-        done += _count(batch) + len(batch.refused)
+        done += _letters(batch) + len(batch.refused)
         on_progress(done, total)
         yield batch
 

@@ -1,13 +1,15 @@
 """What comes of dead letters under the current release of their product; publishes nothing."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
-from typing import Final
+from typing import Final, cast
 
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.assembly.audit import Place
 from headwater.assembly.letters import DeadLetterBox, Refused
+from headwater.assembly.letters_state import NO_STATE, LetterState
 from headwater.engine import Publication, StoredLetter, Task, Work
 from headwater.engine.dead_letters import PREFIX, again
 from headwater.engine.guard import Sandbox
@@ -15,12 +17,17 @@ from headwater.engine.selection import Selection
 from headwater.errors import RuleBrokenError
 from headwater.model import Code, Letter, Quarantine, RawRecord
 from headwater.ports import Records
+from headwater.state import Changes
 
 LETTERS_AT_ONCE: Final = 500  # per transaction: a letter is below a megabyte, and most are small
 
 DEADLY: Final = frozenset({Code.PROCESS_DIED.value, Code.STEP_TIMEOUT.value})
 DEADLY_AT_ONCE: Final = 20  # the most guilty records that a sandbox takes a batch to have
 RULES: Final = "rules"  # the step that a letter names when a rule refused its record
+SEVERAL_ROWS: Final = (
+    "it tells of one row behind a change of key, and this release makes several of its record: "
+    "those that nothing refused are published"
+)
 
 Key = tuple[str, bytes]
 """An output topic and a key of it."""
@@ -53,24 +60,44 @@ class LetterBatch:
     """What came of some records of one input. Rows are places in `records`.
 
     `failed` holds the code and the new letter of each record that failed again, by the place of its
-    first letter; `stopping` are those of them that break a rule of severity `stop`.
+    first letter; `stopping` are those of them that break a rule of severity `stop`. `moved` goes to
+    repartition topics, where the product goes on with it; `changes` is how far event time has come,
+    for those who read them. `late` counts rows that were dropped because what they belong to had
+    closed, `duplicates` those that had come already, by `<output>.<step>`.
     """
 
     records: Sequence[SetAside] = ()
     publications: Sequence[Publication] = ()
+    moved: Sequence[Publication] = ()
+    changes: Mapping[str, Changes] = field(default_factory=dict)
+    late: Mapping[str, int] = field(default_factory=dict)
+    duplicates: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[Place, tuple[str, Letter]] = field(default_factory=dict)
     stopping: frozenset[Place] = frozenset()
     refused: Sequence[Refused] = ()
 
     def outputs(self) -> Iterator[tuple[SetAside, Key]]:
-        """Each output that has a key, with the record that it came of."""
+        """Each output that has a key, with the record that it came of.
+
+        What no single record made, as a window that closed, is left out.
+        """
         for publication in self.publications:
             for row, key in zip(publication.rows, publication.keys, strict=True):
-                if key is not None:
+                if key is not None and row < len(self.records):
                     yield self.records[row], (publication.topic, key)
 
+    def rows(self) -> Counter[Place]:
+        """How many rows were made of each record, by the place of its first letter."""
+        made = (row for each in (*self.publications, *self.moved) for row in each.rows)
+        return Counter(
+            place_of(self.records[row].letters[0]) for row in made if row < len(self.records)
+        )
+
     def without(self, places: frozenset[Place]) -> "LetterBatch":
-        """The batch without the records of these letters; rows are counted anew."""
+        """The batch without the records of these letters; rows are counted anew.
+
+        Only for steps that keep nothing: what comes of a record depends on no other.
+        """
         rows = {row for row, each in enumerate(self.records) if place_of(each.letters[0]) in places}
         if not rows:
             return self
@@ -88,10 +115,13 @@ class Release:
     """The product as it is now: the task of an input, None when it is none any more.
 
     Every record goes through the sandbox first: one that ends a process now may have had any code.
+    `state` is that of the steps, `repartitions` the topics between them.
     """
 
     task_of: Callable[[str], Task | None]
     sandbox: Sandbox
+    state: LetterState = NO_STATE
+    repartitions: Collection[str] = ()
 
 
 class LetterWork:
@@ -105,7 +135,7 @@ class LetterWork:
         self._box = box
         self._release = release
         self._asked = asked
-        self._guilty: dict[tuple[Place, ...], Sequence[Quarantine]] = {}
+        self._guilty: dict[Place, Quarantine | None] = {}
 
     def batches(self, letters: Sequence[StoredLetter]) -> Iterator[LetterBatch]:
         """The work of letters that stand in the order of their records.
@@ -122,14 +152,34 @@ class LetterWork:
                     reason = f"{self._box.product} no longer reads {topic}"
                     yield LetterBatch(refused=self._refused(Refused(each, reason) for each in part))
                 else:
-                    yield self._batch(topic, task, part)
+                    yield self._batch(part)
 
-    def _batch(self, topic: str, task: Task, letters: Sequence[StoredLetter]) -> LetterBatch:
+    def without(self, batch: LetterBatch, places: frozenset[Place]) -> LetterBatch:
+        """The batch as if the records of these letters were not in it."""
+        left = [each for each in batch.records if place_of(each.letters[0]) not in places]
+        if not self._release.state.is_kept or len(left) == len(batch.records):
+            return batch.without(places)
+        return self._made(left, batch.refused)
+
+    def _batch(self, letters: Sequence[StoredLetter]) -> LetterBatch:
         originals, missing = self._box.originals(letters)
         refused = self._refused(missing)
         held = self._set_aside([each for each in letters if place_of(each) in originals], originals)
+        batch = self._made(held, refused)
+        partly = self._partly_published(batch)
+        if not partly:
+            return batch
+        refused = [*refused, *self._refused(partly)]
+        gone = {place_of(each.letter) for each in partly}
+        left = [each for each in held if gone.isdisjoint(map(place_of, each.letters))]
+        return self._made(left, refused)
+
+    def _made(self, held: Sequence[SetAside], refused: Sequence[Refused]) -> LetterBatch:
+        """What the release makes of these records, which are of one input."""
         if not held:
             return LetterBatch(refused=refused)
+        topic = held[0].record.partition.topic
+        task = cast("Task", self._release.task_of(topic))  # asked for before
         records = MemoryRecords(topic, [each.record for each in held])
         work, stopping = _processed(task, records, self._found_guilty(held, records))
         failed: dict[Place, tuple[str, Letter]] = {}
@@ -137,8 +187,32 @@ class LetterWork:
             before = held[row].history
             code = (dict(letter.headers)[PREFIX + "code"] or b"").decode()
             failed[place_of(before)] = (code, again(letter, before))
-        stopped = frozenset(place_of(held[row].letters[0]) for row in stopping)
-        return LetterBatch(held, work.publications, failed, stopped, refused)
+        internal = self._release.repartitions
+        return LetterBatch(
+            held,
+            [each for each in work.publications if each.topic not in internal],
+            [each for each in work.publications if each.topic in internal],
+            work.changes,
+            work.too_late,
+            work.duplicates,
+            failed,
+            frozenset(place_of(held[row].letters[0]) for row in stopping),
+            refused,
+        )
+
+    def _partly_published(self, batch: LetterBatch) -> list[Refused]:
+        """Letters of rows that were refused behind a change of key, of records that made others.
+
+        Those others went on; only where a record makes a single row is that the one refused.
+        """
+        rows = batch.rows()
+        return [
+            Refused(letter, SEVERAL_ROWS)
+            for held in batch.records
+            if any(each.is_behind_rekey for each in held.letters)
+            and rows[place_of(held.letters[0])] > 1
+            for letter in held.letters
+        ]
 
     def _refused(self, refused: Iterable[Refused]) -> Sequence[Refused]:
         return [each for each in refused if place_of(each.letter) in self._asked]
@@ -164,11 +238,13 @@ class LetterWork:
         return any(place_of(letter) in self._asked for letter in letters)
 
     def _found_guilty(self, held: Sequence[SetAside], records: Records) -> Sequence[Quarantine]:
-        """The rows that end a process; asked once, as a search takes its time."""
-        places = tuple(place_of(each.letters[0]) for each in held)
-        if places not in self._guilty:
-            self._guilty[places] = self._release.sandbox.guilty(records, _nothing_to_do)
-        return self._guilty[places]
+        """The rows that end a process; asked once of each, as a search takes its time."""
+        places = [place_of(each.letters[0]) for each in held]
+        if not self._guilty.keys() >= set(places):
+            guilty = self._release.sandbox.guilty(records, _nothing_to_do)
+            self._guilty |= dict.fromkeys(places) | {places[each.row]: each for each in guilty}
+        found = ((row, self._guilty[place]) for row, place in enumerate(places))
+        return [replace(each, row=row) for row, each in found if each is not None]
 
 
 def place_of(letter: StoredLetter) -> Place:

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from headwater.adapters.directory import DirectoryStorage
 from headwater.adapters.kafka.consumer import KafkaSource
 from headwater.adapters.kafka.follower import KafkaFollower
 from headwater.adapters.kafka.producer import KafkaTransactionalLog
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics, check_topic
 from headwater.adapters.registry import SchemaRegistry
-from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
+from headwater.assembly.checkpoints import checkpoints_of
 from headwater.assembly.co_partitioning import co_partitioned, require_co_partitioning
 from headwater.assembly.parking import in_order
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
 from headwater.assembly.sandbox import ChildSandbox, Setting
-from headwater.assembly.state import changelogs, stores_of
+from headwater.assembly.starting import start_policy
+from headwater.assembly.state import changelogs, stores_on_disk
 from headwater.assembly.tables import followed_tables, partitions_beside, require_tables
 from headwater.assembly.tasks import TaskMaker
 from headwater.assembly.workers import identity
@@ -32,7 +32,6 @@ from headwater.config.settings import DeadLetterLimit
 from headwater.engine import (
     BadRecordLimit,
     BadRecordWindow,
-    Checkpoints,
     CommitPolicy,
     DeadLetterTail,
     FollowedTables,
@@ -43,17 +42,13 @@ from headwater.engine import (
     Purging,
     Restoring,
     Start,
-    StartPolicy,
     StartPositions,
     StateSources,
-    Stores,
 )
 from headwater.errors import StartRefusedError
 from headwater.model import Partition, Positions
 from headwater.ports import Monitor, TopicSettings
-from headwater.product import Stream
 
-STATE_BYTES: Final = 64 << 20  # of RocksDB, all stores of the process: buffers and blocks
 STATISTICS_MS: Final = 1_000  # how often librdkafka tells: lag is as old as this at most
 
 
@@ -88,7 +83,8 @@ class Processor:
         self._repartitions = {t: self._moved_partitions(t) for t in loaded.repartitions}
         require_tables(loaded, self._topics, self._repartitions)
         self._prepare_topics()
-        self._stores = self._stores_on_disk()
+        self._stores = stores_on_disk(loaded, settings.state_dir, self._topics)
+        self._checkpoints = checkpoints_of(self._stores, settings)
         self._ids = registered_ids(
             loaded, self._registry, is_registering=is_registering or self._is_dev
         )
@@ -106,7 +102,7 @@ class Processor:
         self.loop: Final = Loop(
             self._outside(telling, self._tables(maker, telling.monitor)),
             in_order(loaded, maker.tasks(), self._stores, telling.monitor),
-            StartPositions(self._start_policy(start), self._topics),
+            StartPositions(start_policy(loaded, start), self._topics, self._reader),
             window=_window(settings.dead_letters),
             settings=LoopSettings(
                 policy=CommitPolicy(interval_s=settings.commit_interval.total_seconds()),
@@ -138,6 +134,8 @@ class Processor:
         """Let go of what the loop does not close itself."""
         self._reader.close()
         self._registry.close()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
 
     # -- topics --------------------------------------------------------------------------------
 
@@ -187,24 +185,6 @@ class Processor:
                 code="TOPIC_SETTINGS",
             )
 
-    def _stores_on_disk(self) -> Stores:
-        """At `<state_dir>/<output>/<step>/<task>/`."""
-        memory, directory = RocksDbMemory(STATE_BYTES), self._settings.state_dir
-        return stores_of(
-            self._loaded,
-            lambda output, step: RocksDbStores(directory / output / step, memory),
-            self._topics.topic_id,
-        )
-
-    def _checkpoints(self) -> Checkpoints:
-        """At `<checkpoint_dir>/<output>/<step>/<task>/`."""
-        return Checkpoints(
-            self._stores,
-            DirectoryStorage(self._settings.checkpoint_dir),
-            SYSTEM,
-            every_s=self._settings.checkpoint_every.total_seconds(),
-        )
-
     # -- data path -----------------------------------------------------------------------------
 
     def _tables(self, maker: TaskMaker, monitor: Monitor) -> FollowedTables | None:
@@ -236,7 +216,7 @@ class Processor:
                 self._loaded.tables,
             )
         )
-        sources = StateSources(self._topics, self._reader, self._checkpoints(), tables)
+        sources = StateSources(self._topics, self._reader, self._checkpoints, tables)
         restoring = Restoring(self._stores, sources, SYSTEM)
         return Outside(
             source,
@@ -251,17 +231,6 @@ class Processor:
             co_partitioned(self._loaded),
         )
 
-    def _start_policy(self, explicit: Start | None) -> StartPolicy:
-        product = self._loaded.product
-        return StartPolicy(
-            group=product.name,
-            inputs={stream.topic: _start(stream) for stream in product.inputs},
-            outputs=[output.topic for output in product.outputs],
-            explicit=explicit,
-            changelogs=list(changelogs(self._loaded)),
-            repartitions=list(self._repartitions),
-        )
-
 
 def _window(limit: DeadLetterLimit) -> BadRecordWindow:
     codes = {code: BadRecordLimit(**dict(own)) for code, own in limit.codes.items()}
@@ -271,9 +240,3 @@ def _window(limit: DeadLetterLimit) -> BadRecordWindow:
 def _transaction_timeout_s(settings: Settings) -> float:
     name = "transaction.timeout.ms"
     return int(settings.kafka.get(name, TIMEOUTS_MS[name])) / 1000
-
-
-def _start(stream: Stream) -> Start:
-    if stream.start_ms is not None:
-        return stream.start_ms
-    return "latest" if stream.start == "latest" else "earliest"

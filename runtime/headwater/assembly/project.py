@@ -329,8 +329,8 @@ def _order_mistakes(
     }
     for topic in sorted(kept):
         text = (
-            f"{topic} has steps with state, late rows or another key: its letters cannot be "
-            "replayed, so none may wait for them; leave out keep_order=True"
+            f"{topic} has steps with state, late rows or another key: the order of letters is kept "
+            "of products without these only; leave out keep_order=True"
         )
         origin = outputs[topic].origin
         yield Problem("ORDER_WITH_STATE", text, origin.file, origin.line)

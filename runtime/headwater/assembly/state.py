@@ -1,8 +1,11 @@
 """The stores of a product's steps, in whatever keeps their entries."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
 
 from headwater.adapters.memory import MemoryStores
+from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
 from headwater.assembly.parking import (
     ChangelogId,
     LocalStoresOf,
@@ -12,7 +15,11 @@ from headwater.assembly.parking import (
 from headwater.assembly.project import LoadedProduct
 from headwater.engine import StepStore, Stores, changelog_of
 from headwater.flow import Section, StatefulStage
+from headwater.ports import Topics
 from headwater.state import KeyedStore, StoreSettings, TimeToLive
+
+ALONE: Final[Mapping[str, int]] = {}
+STATE_BYTES: Final = 64 << 20  # of RocksDB, all stores of the process: buffers and blocks
 
 
 def changelogs(loaded: LoadedProduct) -> dict[str, str]:
@@ -33,6 +40,20 @@ def _stateful(loaded: LoadedProduct) -> Iterator[tuple[Section, StatefulStage]]:
                 yield section, stage
 
 
+def depends_on_others(loaded: LoadedProduct) -> bool:
+    """Whether what comes of a record depends on those before it: on state, or on event time."""
+    return any(each.plan.needs_watermarks or each.writes is not None for each in loaded.sections)
+
+
+def partners(loaded: LoadedProduct) -> dict[str, list[str]]:
+    """The topics that each topic is joined with, stream by stream."""
+    found: dict[str, list[str]] = {}
+    for left, right in loaded.joined:
+        found.setdefault(left.topic, []).append(right.topic)
+        found.setdefault(right.topic, []).append(left.topic)
+    return found
+
+
 def stores_of(loaded: LoadedProduct, local: LocalStoresOf, changelog_id: ChangelogId) -> Stores:
     """The stores of all steps with state; `changelog_id` gives the id of a changelog topic."""
     held = []
@@ -48,9 +69,23 @@ def stores_of(loaded: LoadedProduct, local: LocalStoresOf, changelog_id: Changel
     return Stores([*held, *parked_stores(loaded, local, changelog_id)])
 
 
-def stores_in_memory(loaded: LoadedProduct) -> Stores:
-    """Stores of one task, 0, for a run that stands alone."""
+def stores_on_disk(loaded: LoadedProduct, directory: Path, topics: Topics) -> Stores:
+    """At `<directory>/<output>/<step>/<task>/`."""
+    memory = RocksDbMemory(STATE_BYTES)
+    return stores_of(
+        loaded,
+        lambda output, step: RocksDbStores(directory / output / step, memory),
+        topics.topic_id,
+    )
+
+
+def stores_in_memory(loaded: LoadedProduct, counts: Mapping[str, int] = ALONE) -> Stores:
+    """Stores for a run that stands alone, of as many tasks as `counts` says of their topics.
+
+    Of one, 0, where it says nothing.
+    """
     stores = stores_of(loaded, lambda _output, _step: MemoryStores(), str)
     for each in stores.held:
-        each.store.assign(0)
+        for task in range(counts.get(each.source, 1)):
+            each.store.assign(task)
     return stores

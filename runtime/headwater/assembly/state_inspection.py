@@ -1,7 +1,7 @@
 """What is stored on this machine of the steps of a stopped product, as a person may see it."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,13 @@ from typing import Any, Final
 import polars as pl
 
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
+from headwater.assembly.letters import encodings_of
+from headwater.assembly.parking import parked_changelogs
 from headwater.assembly.plain import PlainValueError, column_of, plain_events
 from headwater.assembly.project import LoadedProduct
-from headwater.contract import masked_fields, touches
-from headwater.engine import changelog_of
+from headwater.contract import StateRows, masked_fields, touches
+from headwater.engine import changelog_of, parked_rows
+from headwater.engine.parking import OF_KEY, TOTALS
 from headwater.errors import (
     ConfigurationError,
     Problem,
@@ -57,9 +60,27 @@ class InspectedStore:
     tasks: list[InspectedTask]
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """How the entries of a step stand in its store.
+
+    `keys` gives the bytes that a text may mean, `shown` are the columns for a person. `total` is
+    the key of an entry that adds up all others; where there is one, all are counts and places.
+    """
+
+    output: str
+    step: str
+    key: Mapping[str, str]
+    rows: StateRows
+    keys: Callable[[str], Sequence[bytes]]
+    shown: Sequence[str]
+    total: bytes | None = None
+
+
 class StateInspection:
     """Looks at the state of one step below `directory`; every output that has the step.
 
+    The step of what is parked behind dead letters is the input topic.
     Raises ConfigurationError (UNKNOWN_STEP) when no output has such a step with state.
     """
 
@@ -67,9 +88,12 @@ class StateInspection:
         self._loaded = loaded
         self._directory = directory
         stages = [(each.output, stage) for each in loaded.sections for stage in each.plan.stateful]
-        self._stages = [(topic, stage) for topic, stage in stages if stage.step.name == step]
-        if not self._stages:
-            known = ", ".join(sorted({stage.step.name for _, stage in stages})) or "none"
+        # both sides of a join have one store
+        kept = {(topic, stage.step.name): _kept(topic, stage) for topic, stage in stages}
+        kept |= {(each.output, each.step): each for each in _parked(loaded)}
+        self._kept = [each for (_, name), each in kept.items() if name == step]
+        if not self._kept:
+            known = ", ".join(sorted({name for _, name in kept})) or "none"
             text = f"{loaded.name} has no step {step} with state; there are: {known}"
             raise ConfigurationError([Problem("UNKNOWN_STEP", text)])
 
@@ -80,31 +104,38 @@ class StateInspection:
         another type, StartRefusedError when what is stored is damaged (STATE_DAMAGED), of a later
         release (STATE_FORMAT) or of another declaration (STATE_COLUMNS).
         """
-        for output, stage in self._stages:
-            wanted = None if key is None else _key(key, stage)
-            folder = self._directory / output / stage.step.name
+        for kept in self._kept:
+            wanted = () if key is None else kept.keys(key)
+            folder = self._directory / kept.output / kept.step
             stores = RocksDbStores(folder, RocksDbMemory(MEMORY_BYTES))
             tasks = []
             for task in _tasks(folder):
                 with self._told(folder), closing(stores.open(task)) as store:
-                    found = None if wanted is None else self._row(store, stage, wanted)
+                    found = self._row(store, kept, wanted) if wanted else None
                     count = _count(store, progress)
+                    if kept.total is not None:
+                        count -= store.get([kept.total]) != [None]
                     tasks.append(InspectedTask(task, count, store.mark(), found))
             yield InspectedStore(
-                output,
-                stage.step.name,
-                changelog_of(output, stage.step.name),
-                _types(stage.keys.columns),
-                _types(stage.rows.columns),
+                kept.output,
+                kept.step,
+                changelog_of(kept.output, kept.step),
+                kept.key,
+                _types({name: kept.rows.columns[name] for name in kept.shown}),
                 tasks,
             )
 
-    def _row(self, store: LocalStore, stage: StatefulStage, key: bytes) -> dict[str, Any] | None:
-        (value,) = store.get([key])
-        if value is None:
+    def _row(
+        self, store: LocalStore, kept: _Kept, wanted: Sequence[bytes]
+    ) -> dict[str, Any] | None:
+        values = [value for value in store.get(wanted) if value is not None]
+        if not values:
             return None
-        (row,) = plain_events(stage.rows.decode([value]))
-        return {name: row[name] if self._may_show(name) else REDACTED for name in row}
+        row, *_ = plain_events(kept.rows.decode(values))
+        is_count = kept.total is not None
+        return {
+            name: row[name] if is_count or self._may_show(name) else REDACTED for name in kept.shown
+        }
 
     def _may_show(self, column: str) -> bool:
         """Whether nothing sensitive can stand in a column.
@@ -130,6 +161,31 @@ class StateInspection:
                 f"{error} The next run throws it away and restores it from the changelog.",
                 code=error.code,
             ) from error
+
+
+def _kept(output: str, stage: StatefulStage) -> _Kept:
+    return _Kept(
+        output,
+        stage.step.name,
+        _types(stage.keys.columns),
+        stage.rows,
+        lambda text: [_key(text, stage)],
+        shown=list(stage.rows.columns),
+    )
+
+
+def _parked(loaded: LoadedProduct) -> Iterator[_Kept]:
+    """The keys that wait behind a dead letter, by input."""
+    for topic in parked_changelogs(loaded).values():
+        yield _Kept(
+            f"{loaded.name}.dead-letters",
+            topic,
+            {"key": "as in the input"},
+            parked_rows(),
+            lambda text: [OF_KEY + key for key in encodings_of(text)],
+            shown=["first", "letters"],
+            total=TOTALS,
+        )
 
 
 def _tasks(folder: Path) -> list[int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import cast
 from uuid import UUID
 
 from headwater.assembly.project import LoadedProduct
@@ -31,12 +31,10 @@ from headwater.engine import (
     join_tasks,
 )
 from headwater.errors import DeclarationError, Problem, StartRefusedError
-from headwater.flow import Plan, Section
+from headwater.flow import Section
 from headwater.model import Headers
 from headwater.ports import Registry, Topics
-from headwater.product import Late, Output, StatefulStep, Stream, Table
-
-NO_STATE: Final = Stores()
+from headwater.product import Output, Stream, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +42,8 @@ class TaskMaker:
     """Makes the task of an input. `ids` are the schema ids of the outputs, by topic.
 
     `always_framed`: no schema is named in a header, for outputs that are never published.
-    `stores` are those of the steps with state, `repartitions` the partition counts of repartition
-    topics; without them a product that has such is refused.
+    `stores` are those of the steps with state, where the plans have none yet; `repartitions` are
+    the partition counts of repartition topics.
     """
 
     loaded: LoadedProduct
@@ -55,7 +53,7 @@ class TaskMaker:
     letters: LetterWriter
     on_incompatible: OnIncompatible = "dead-letter"
     always_framed: bool = False
-    stores: Stores = NO_STATE
+    stores: Stores = field(default_factory=Stores)
     repartitions: Mapping[str, int] = field(default_factory=dict)
 
     def tasks(self) -> dict[str, Task]:
@@ -141,7 +139,6 @@ class TaskMaker:
         stores = self.stores.of(section.output, [each.step.name for each in plan.stateful])
         if stores:
             plan = plan.with_stores({each.step: each.store for each in stores})
-        self._refuse_stateless(output, plan, section)
         held = [each.store for each in stores]
         if section.writes is not None:
             sink = Repartition(section.sink, section.writes, self.repartitions[section.sink])
@@ -154,22 +151,6 @@ class TaskMaker:
         in_header = output.schema_id == "header" and not self.always_framed
         encoder = Encoder(contract, None if in_header else ids.value, ids.key)
         return encoder, guid_header(self._guid(output, contract)) if in_header else ()
-
-    def _refuse_stateless(self, output: Output, plan: Plan, section: Section) -> None:
-        is_moving = section.writes is not None and section.sink not in self.repartitions
-        is_timeless = plan.needs_watermarks and not plan.stateful and self.stores is NO_STATE
-        if plan.has_stores and not is_moving and not is_timeless:
-            return
-        kinds = StatefulStep | Late
-        named = (each.name for each in section.plan.flow.steps if isinstance(each, kinds))
-        steps = ", ".join(named) or "rekey"
-        text = (
-            f"{output.topic} has steps with state ({steps}), and what is asked for reads records "
-            "out of their order; it works on products without such steps"
-        )
-        raise DeclarationError(
-            [Problem("NEEDS_STATE", text, output.origin.file, output.origin.line)]
-        )
 
     def _guid(self, output: Output, contract: Contract) -> UUID:
         subject = value_subject(output.topic)

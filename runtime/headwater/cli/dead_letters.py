@@ -154,9 +154,10 @@ def replay(  # noqa: PLR0913, PLR0917  # one parameter per option
 
     First a child process tries them: a record that ends it fails again. What comes out is
     published in one transaction with the mark that resolves the letter; what fails again becomes a
-    new letter. The product may run meanwhile, unless it keeps the order of its letters: then it is
-    to be stopped, and letters that wait for each other come together. A replayed value may be older
-    than what its key holds by now: how many are is said, --if-newest leaves those letters open.
+    new letter. The product may run meanwhile, unless it has state or keeps the order of its
+    letters: then it is to be stopped. Letters that wait for each other come together. A replayed
+    value may be older than what its key holds by now: how many are is said, --if-newest leaves
+    those letters open.
     """
     selection = selection_of(code, key, since, until, at)
     options = ReplayOptions(if_newest=if_newest, is_dry=dry_run)

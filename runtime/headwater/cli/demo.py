@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final
@@ -23,7 +23,8 @@ from headwater.cli.tables import show, table
 from headwater.clock import SYSTEM
 from headwater.config import Settings, load_settings
 from headwater.embedded import stack
-from headwater.errors import DifferenceError
+from headwater.embedded.home import NAME
+from headwater.errors import DifferenceError, RegistrationRefusedError, StartRefusedError
 from headwater.observe.logs import configure_logs
 
 LIVE: Final = ".venv/bin/headwater run operations.departure-delays"
@@ -56,7 +57,8 @@ def demo(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
     settings = _on_a_stack(given)
     configure_logs(form=settings.log_format, level="warning", secrets=settings.secrets())
     schemas = project_root(Path.cwd()) / SCHEMAS
-    with keeping(KEPT if BROKER in given.kafka else STAYS_UP):
+    is_own = BROKER not in given.kafka
+    with keeping(STAYS_UP if is_own else KEPT), _own_data() if is_own else nullcontext():
         with _step("feeding the flights of 2013"), progress_bar("feed") as tell:
             fed = list(run_feed(settings, schemas, FeedOptions(), tell))
         visited = [_told(each) for each in visit(settings, _step_bar)]
@@ -74,6 +76,23 @@ def _on_a_stack(settings: Settings) -> Settings:
         with keeping("what this command started is stopped again, run it again to go on"):
             stack.up(stack_folder(Path.cwd()), progress=StackProgress(Console(stderr=True)))
     return resolve(settings)
+
+
+@contextmanager
+def _own_data() -> Iterator[None]:
+    """What other versions of the demo's products left in this folder is refused with a way out.
+
+    A product keeps what it has; here nothing is lost that is not made again in a minute.
+    """
+    try:
+        yield
+    except (StartRefusedError, RegistrationRefusedError) as error:
+        data = stack_folder(Path.cwd()) / NAME
+        raise StartRefusedError(
+            f"{str(error).rstrip('.')}. If it is an older demo that left this, run `headwater dev "
+            f"down`, delete {data} (all data of this stack), and run the demo again.",
+            code=error.code,
+        ) from error
 
 
 @contextmanager

@@ -68,6 +68,8 @@ def diff(  # noqa: PLR0913, PLR0917  # one parameter per option
     input record by today's definition stands beside what the candidate makes of it, by key.
     Records that only one of them sets aside are counted too. A rule of severity `stop` stops
     neither: where a run would end is told, and what is behind it is compared all the same.
+    Steps with state begin with none on both sides, and the end of the cut closes what waits; rows
+    that no single record made, as windows, are matched by key and start of the window.
 
     Nothing is published, committed or registered: topics, groups and subjects stay as they are.
     """
@@ -194,11 +196,12 @@ def _show_sample(tally: PortTally) -> None:
     rows = tally.sample.rows()
     if not rows:
         return
-    topics = ", ".join(sorted({row["topic"] for row in rows}))
-    print(f"\nSome rows of {tally.topic}\nby their records of {topics}")
+    topics = ", ".join(sorted({row["topic"] for row in rows if row["topic"] is not None}))
+    print(f"\nSome rows of {tally.topic}" + (f"\nby their records of {topics}" if topics else ""))
     made = table("kind", "record", "key", "what", numbers={"record"})
     for row in rows:
-        place = "[{partition}]@{offset}".format(**row)
+        has_place = row["topic"] is not None
+        place = "[{partition}]@{offset}".format(**row) if has_place else "several"
         key = ", ".join(str(value) for value in row["key"].values())
         made.add_row(row["kind"], place, key, _what(row))
     show(made)

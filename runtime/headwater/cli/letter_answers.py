@@ -88,6 +88,9 @@ def outcome(topic: str, done: Replayed, options: ReplayOptions) -> dict[str, Any
         "left_newer": done.left_newer,
         "left_behind": done.left_behind,
         "written": done.written,
+        "moved": done.moved,
+        "late": done.late,
+        "duplicates": done.duplicates,
         "keys": done.keys,
         "newer_keys": done.newer_keys,
         "refused": [_refusal(each) for each in done.refused],
@@ -98,6 +101,7 @@ def print_outcome(topic: str, done: Replayed, options: ReplayOptions) -> None:
     """What a replay came to, or would come to, as sentences."""
     would = "would be " if options.is_dry else ""
     print(f"{topic}: {counted(done.replayed, 'letter')} {would}replayed{_written(done)}")
+    _print_rows(done)
     for code, count in done.failed_again.most_common():
         print(f"  {counted(count, 'letter')} failed again: {code}")
     if done.stopping:
@@ -113,6 +117,17 @@ def print_outcome(topic: str, done: Replayed, options: ReplayOptions) -> None:
     if done.newer_keys:
         has = "has" if done.newer_keys == 1 else "have"
         print(f"  {done.newer_keys:,} of {counted(done.keys, 'key')} {has} newer values")
+
+
+def _print_rows(done: Replayed) -> None:
+    """What became of rows that are not published, or not yet."""
+    for topic, count in done.moved.items():
+        if count:
+            print(f"  {counted(count, 'row')} to {topic}, where the product goes on with them")
+    for step, count in done.late.items():
+        print(f"  {counted(count, 'row')} dropped by {step}: late")
+    for step, count in done.duplicates.items():
+        print(f"  {counted(count, 'row')} dropped by {step}: there already")
 
 
 def _written(done: Replayed) -> str:

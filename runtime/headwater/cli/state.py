@@ -38,7 +38,11 @@ def state() -> None:
 def inspect(
     product: Product,
     step: Annotated[
-        str, typer.Argument(metavar="STEP", help="A step with state, as `describe` names it.")
+        str,
+        typer.Argument(
+            metavar="STEP",
+            help="A step with state, as `describe` names it; of parked keys, the input topic.",
+        ),
     ],
     key: Annotated[
         str | None,

@@ -1,6 +1,7 @@
 """The settings of one process. Read them with `load_settings`; every value here was checked."""
 
 import json
+import re
 import socket
 from collections.abc import Mapping
 from datetime import timedelta
@@ -24,6 +25,9 @@ from headwater.redaction import ClientProperties, redact
 
 MIB: Final = 1024 * 1024
 
+# S3's rules for the names of buckets, and the characters of keys that are safe everywhere
+_BUCKET: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)*/?")
+
 
 def _properties(value: object) -> ClientProperties:
     if not isinstance(value, Mapping) or not all(isinstance(text, str) for text in value.values()):
@@ -37,6 +41,13 @@ Properties = Annotated[
     PlainSerializer(lambda held: {name: redact(name, value) for name, value in held.items()}),
     Field(default_factory=ClientProperties),
 ]
+
+
+def _location(value: str) -> str:
+    """A directory, or a prefix in a bucket. Names and passwords have no place in it."""
+    if not value or ("://" in value and _BUCKET.fullmatch(value) is None):
+        raise ValueError("write a directory, or s3://bucket/prefix")
+    return value
 
 
 class BadRecordShare(BaseModel):
@@ -200,12 +211,15 @@ class Settings(BaseSettings):
             "processes of one machine may share it; what is lost is restored from changelogs."
         ),
     )
-    checkpoint_dir: Path = Field(
-        default=Path(".headwater/checkpoints"),
+    checkpoints: Annotated[str, AfterValidator(_location)] = Field(
+        default=".headwater/checkpoints",
         description=(
-            "Directory of checkpoints of the state of steps, relative to the working directory. "
-            "Where local state is lost, the newest is loaded and the changelog read from there on, "
-            "so it helps most on storage that outlives the machine, shared by all replicas."
+            "Where checkpoints of the state of steps are kept: a directory, relative to the "
+            "working directory, or `s3://bucket/prefix`, with region, endpoint and credentials "
+            "from the usual variables (`AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, "
+            "`AWS_SECRET_ACCESS_KEY`). Where local state is lost, the newest is loaded and the "
+            "changelog read from there on, so it helps most where it outlives the machine, shared "
+            "by all replicas."
         ),
     )
     checkpoint_every: Duration = Field(

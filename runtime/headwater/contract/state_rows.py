@@ -149,7 +149,7 @@ def _later(values: Iterable[bytes]) -> StartRefusedError | None:
     if later := max((value[0] for value in values if value), default=0):
         return StartRefusedError(
             f"The state was written by a later release (format {later}, this one reads 0); "
-            "run that release, or reset the state.",
+            "run that release, or begin anew (docs/state.md, To begin anew).",
             code="STATE_FORMAT",
         )
     return None
@@ -162,7 +162,7 @@ def _damaged() -> RebuildError:
 def _other_columns() -> StartRefusedError:
     return StartRefusedError(
         "The state was kept by another declaration of the step (other columns, keys, windows or "
-        "durations); declare it as it was, or give the step a new name.",
+        "durations); declare it as it was, or begin anew (docs/state.md, To begin anew).",
         code="STATE_COLUMNS",
     )
 

@@ -14,13 +14,14 @@ from headwater.engine.parking import ParkingTask, parked_rows
 from headwater.engine.purging import Purging
 from headwater.engine.repartition import Repartition
 from headwater.engine.restoring import Restoring, StateSources
+from headwater.engine.routes import Route
 from headwater.engine.section_task import SectionTask
 from headwater.engine.sources import MOST_SOURCES
 from headwater.engine.start import Start, StartPolicy, StartPositions
 from headwater.engine.stores import StepStore, Stores, changelog_of
 from headwater.engine.table_task import TableTask
 from headwater.engine.tables import FollowedTable, FollowedTables
-from headwater.engine.task import InputPolicy, Route, Task
+from headwater.engine.task import InputPolicy, Task
 from headwater.engine.transaction import Transaction, publish
 from headwater.engine.watermarks import END_OF_TIME, EventTimes, Standing, Watermarks
 from headwater.engine.work import Publication, Work

@@ -146,6 +146,7 @@ class StoredLetter:
     The writer's schema has an id or a GUID, as the record names it, or neither.
     `behind` is the offset of the record in `source` that was set aside first, of those of its key
     that have to come back in order; None for that one itself, and where no order is kept.
+    `is_behind_rekey`: it tells of a row that was made of the record, behind a change of key.
     """
 
     partition: Partition
@@ -164,6 +165,7 @@ class StoredLetter:
     schema_guid: str | None
     omitted: frozenset[str]
     behind: int | None = None
+    is_behind_rekey: bool = False
 
 
 def read_letter(raw: RawRecord) -> StoredLetter | None:
@@ -200,6 +202,7 @@ def read_letter(raw: RawRecord) -> StoredLetter | None:
         schema_guid=said.get(SCHEMA_GUID),
         omitted=frozenset(name for name, text in said.items() if text.encode() in OMISSIONS),
         behind=_number(said[BEHIND], place[2]) if BEHIND in said else None,
+        is_behind_rekey=IN_THE_INPUT.decode() in {said.get(name) for name in WHOLE},
     )
 
 

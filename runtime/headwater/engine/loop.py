@@ -230,6 +230,7 @@ class Loop:
 
     def _stage(self, work: Work) -> None:
         if work.ends:
+            self._transaction.refuse_if_lost()  # before anything is kept for it
             self._tally.add(work)
             self._times.heard(work.ends if work.read else ())
             self._times.keep()
@@ -291,7 +292,7 @@ class Loop:
         except OutageError:
             raise
         except RebuildError as error:
-            self._recover(AbortableError(str(error)))
+            self._recover(error)
             self._restoring.rebuild(error.task)
         except (AbortableError, RecycleError, RetriableError, FencedError) as error:
             self._recover(error)

@@ -6,14 +6,17 @@ a replay or discard of the letters frees a key, and only while the product stand
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import polars as pl
 
 from headwater.contract import StateRows
+from headwater.engine.halting import rows_before
+from headwater.engine.selection import Selection
 from headwater.engine.task import Task
-from headwater.engine.work import Work
+from headwater.engine.work import Work, joined
+from headwater.errors import RuleBrokenError
 from headwater.model import Code, Quarantine
 from headwater.ports import Records
 from headwater.state import KeyedStore
@@ -52,7 +55,7 @@ class ParkingTask(Task):
 
     def __init__(self, task: Task, store: KeyedStore, told: Callable[[int, int], None]) -> None:
         if task.watermarks is not None:
-            message = "the letters of a product with state cannot be replayed: none may wait"
+            message = "the order of letters is kept of products without state only"
             raise TypeError(message)
         self._task = task
         self._store = store
@@ -66,23 +69,60 @@ class ParkingTask(Task):
         """As the task, but that records of parked keys are set aside unseen (PARKED).
 
         Those behind the first bad one of the batch too: what a record of theirs came to is dropped,
-        by running the batch again without them. Raises what the task raises.
+        by running the batch again without them. Raises what the task raises, RuleBrokenError for a
+        record that does not wait only.
         """
         self._store.drop()
         totals = self._totals()
         before = self._parked(records, {task for task, total in totals.items() if total["keys"]})
         waiting = _waiting(records, before) if before else {}
-        while True:
-            named = [each for each in guilty if each.row not in waiting]
-            work = self._task.process(records, [*waiting.values(), *named])
-            followers = _followers(records, work.letter_rows, waiting)
-            if not followers:
-                break
-            waiting.update(followers)
+        work = joined(self._in_order(records, range(len(records)), waiting, guilty))
         if work.letter_rows:
             self._write(totals, before, _after(records, work.letter_rows, before))
         self._told(*(sum(total[name] for total in totals.values()) for name in ("keys", "letters")))
         return work
+
+    def _in_order(
+        self,
+        records: Records,
+        rows: Sequence[int],
+        waiting: dict[int, Quarantine],
+        guilty: Sequence[Quarantine],
+    ) -> list[Work]:
+        """The work of some of the records; those found to wait behind them are added to `waiting`.
+
+        A record that breaks a rule of severity `stop` may be one that waits: nobody looks into it
+        then. So the rows are halved, until what is set aside before it is known.
+        """
+        try:
+            work = self._of_rows(records, rows, waiting, guilty)
+        except RuleBrokenError:
+            if len(rows) == 1:
+                raise
+            middle = len(rows) // 2
+            works = self._in_order(records, rows[:middle], waiting, guilty)
+            halts = [halt for each in works for halt in each.halts]
+            left = set(rows_before(records, halts)).intersection(rows[middle:])
+            return works + (self._in_order(records, sorted(left), waiting, guilty) if left else [])
+        followers = _followers(records, work.letter_rows, waiting)
+        if not followers:
+            return [work]
+        waiting.update(followers)
+        return self._in_order(records, rows, waiting, guilty)
+
+    def _of_rows(
+        self,
+        records: Records,
+        rows: Sequence[int],
+        waiting: Mapping[int, Quarantine],
+        guilty: Sequence[Quarantine],
+    ) -> Work:
+        known = {**{each.row: each for each in guilty}, **waiting}
+        if len(rows) == len(records):
+            return self._task.process(records, list(known.values()))
+        refused = [replace(known[row], row=place) for place, row in enumerate(rows) if row in known]
+        work = self._task.process(Selection(records, rows), refused)
+        return work.moved(rows, len(records))
 
     def _totals(self) -> dict[int, Counter[str]]:
         """How many keys and letters are parked, of each task held."""

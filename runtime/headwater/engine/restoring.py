@@ -95,6 +95,7 @@ class Restoring:
         self._reader: Final = sources.reader
         self._clock = clock
         self._held: Sequence[Partition] = ()
+        self._damaged: set[tuple[str, int]] = set()  # changelogs and tasks to be thrown away
         self._work: Iterator[bool] | None = None
         self.is_needed = False
         """Whether tasks are not yet up to date: no record of theirs may be processed."""
@@ -122,8 +123,13 @@ class Restoring:
         self.stores.release(partitions)
 
     def rebuild(self, task: int | None) -> None:
-        """Throw away what is stored of a task, or of all, and restore it; nothing is staged now."""
-        self.stores.reset(task)
+        """Have what is stored of a task, or of all, thrown away and restored; nothing is staged.
+
+        `advance` does it, where a disk that refuses is waited for.
+        """
+        for each in self.stores.held:
+            meant = [held for held in self._tasks(each) if task in {held, None}]
+            self._damaged.update((each.changelog, held) for held in meant)
         self._begin()
 
     def advance(self, monitor: Monitor) -> bool:
@@ -207,7 +213,8 @@ class Restoring:
         """Fill an empty task from a checkpoint; None: there is none."""
         if self.checkpoints is None:
             return None
-        found = self.checkpoints.newest(progress.held, task, reach.covers, monitor)
+        search = self.checkpoints.newest(progress.held, task, reach.covers, monitor)
+        found = yield from search
         if found is None:
             return None
         for entries in progress.held.store.load(task, found):
@@ -216,11 +223,15 @@ class Restoring:
         return found.mark
 
     def _assigned(self, held: StepStore, task: int) -> Generator[bool, None, Mark | None]:
-        """Open a task, when whoever had it has let go."""
+        """Open a task, when whoever had it has let go; with nothing in it where it is damaged."""
         deadline_s = self._clock.monotonic() + HAND_OVER_S
         while True:
             try:
-                return held.store.assign(task)
+                if (held.changelog, task) not in self._damaged:
+                    return held.store.assign(task)
+                held.store.reset(task)
+                self._damaged.discard((held.changelog, task))
+                return None
             except StateInUseError as error:
                 if self._clock.monotonic() > deadline_s:
                     raise FencedError(str(error), code=error.code) from error

@@ -1,5 +1,7 @@
 """What a batch breaks of the contracts' rules, with the places of the records. Logs nothing."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 import polars as pl
@@ -41,14 +43,13 @@ class Rulings:
         for violation in broken.violations:
             if violation.rule.severity is Severity.STOP:
                 raise self.stop(rules, violation)
+            self.violations.append(self.counted(rules, violation))
         return list(broken.quarantined)
 
     def ask(self, rules: Rules, frame: pl.DataFrame) -> Broken:
-        """What the rows of a frame break, counted. Raises nothing: some may turn out to be none."""
+        """What the rows of a frame break. Counts nothing: some may turn out to be none."""
         published = self._published(frame[ROW]) if rules.needs_publish_times else None
-        broken = rules.broken(frame, published)
-        self.violations += [self.counted(rules, each) for each in broken.violations]
-        return broken
+        return rules.broken(frame, published)
 
     def _published(self, rows: pl.Series) -> pl.Series:
         if self._published_ms is None:
@@ -90,3 +91,15 @@ def _told(partition: Partition, offset: int) -> str:
     if offset == NOWHERE:
         return f"What was computed of several records of {partition.topic}"
     return f"{partition}@{offset}"
+
+
+def counted_together(violations: Iterable[RuleViolation]) -> list[RuleViolation]:
+    """Of each rule of a topic one, with all its records and the place of the first of them."""
+    found: dict[tuple[str, str], RuleViolation] = {}
+    for each in violations:
+        known = found.setdefault((each.topic, each.rule), each)
+        if known is not each:
+            first = min(known, each, key=lambda one: (one.partition, one.offset))
+            together = replace(first, records=known.records + each.records)
+            found[each.topic, each.rule] = together
+    return list(found.values())

@@ -1,18 +1,17 @@
 """The task of a section behind a repartition topic: rows in, as another task of ours wrote them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final, cast
 
 import polars as pl
 
-from headwater.contract import ROW, Moved, RepartitionRows, size_of
+from headwater.contract import ROW, Moved, RepartitionRows
 from headwater.engine.dead_letters import LetterWriter
+from headwater.engine.given import TIME, Given
 from headwater.engine.repartition import PLACE
-from headwater.engine.rulings import Rulings
+from headwater.engine.routes import Route, Routes
 from headwater.engine.sources import SourceWatermarks
-from headwater.engine.task import NOT_MOVED, Route, Task
-from headwater.engine.work import Work
+from headwater.engine.task import Task
 from headwater.errors import FatalError, RebuildError, StartRefusedError
 from headwater.flow import Batch
 from headwater.model import ELSEWHERE, Headers, Partition, Positions, Quarantine, RawRecord
@@ -43,31 +42,33 @@ class SectionTask(Task):
         self._origin = origin
         self._marks = SourceWatermarks(sources)
         self.watermarks = self._marks
-        self._take_routes(routes, dead_letters)
+        self.routes = Routes(routes)
+        self._dead_letters = dead_letters
 
-    def _attempt(self, records: Records, guilty: Sequence[Quarantine]) -> Work:
-        return self._process(records, guilty, size_of(records.values))
-
-    def _process(
+    def _parts(
         self,
         records: Records,
-        guilty: Sequence[Quarantine],
-        size: int,
-        reached: Mapping[int, int] = NOT_MOVED,
-    ) -> Work:
+        size: int,  # noqa: ARG002 - rows of ours take no more than their bytes
+    ) -> Sequence[Sequence[int]]:
+        return [range(len(records))]
+
+    def _given(self, records: Records, guilty: Sequence[Quarantine]) -> Given:
         moved = self._decoded(records)
-        tasks = pl.Series(records.partitions(), dtype=pl.Int64)
-        offsets = pl.Series(records.offsets(), dtype=pl.Int64)
-        marks, risen = self._marks.heard(tasks, moved.lineage)
-        batch = Batch(tasks, offsets, moved.lineage["_time"], marks, {**reached, **risen})
         frame = moved.rows
         if guilty:
             refused = pl.Series([each.row for each in guilty], dtype=frame[ROW].dtype)
             frame = frame.filter(~pl.col(ROW).is_in(refused.implode()))
         originals = _Originals(records, moved.lineage, self._origin)
-        self._prove_row_local([frame], batch)
-        done = self._run([frame], batch, Rulings(originals), moved.lineage.select(PLACE))
-        return replace(self._work(originals, done, guilty, size), is_internal=True)
+        return Given(originals, [frame], guilty, moved.lineage)
+
+    def _batch(self, given: Given, reached: Mapping[int, int]) -> Batch:
+        """Of a row that is refused the watermark counts: it is not the row's own."""
+        tasks, offsets = (
+            pl.Series(each, dtype=pl.Int64)
+            for each in (given.records.partitions(), given.records.offsets())
+        )
+        marks, risen = self._marks.heard(tasks, given.lineage)
+        return Batch(tasks, offsets, given.lineage[TIME], marks, {**reached, **risen})
 
     def _decoded(self, records: Records) -> Moved:
         try:

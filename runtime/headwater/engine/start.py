@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from headwater.clock import Clock
 from headwater.engine.attempts import Attempts
+from headwater.engine.state_of_before import refuse_state_of_before
 from headwater.engine.watermarks import EventTimes
 from headwater.errors import (
     AbortableError,
@@ -16,7 +17,7 @@ from headwater.errors import (
     UnavailableError,
 )
 from headwater.model import Partition, Positions
-from headwater.ports import RecordSource, Topics
+from headwater.ports import LogReader, RecordSource, Topics
 
 EMPTY_GROUP_S: Final = (
     20.0  # above session.timeout.ms (12 s): a killed static member is still in the group until then
@@ -30,23 +31,25 @@ Start = Literal["earliest", "latest"] | int
 class StartPolicy:
     """The start of each input topic as declared, and the operator's explicit one, if any.
 
-    `outputs`, `changelogs` and `repartitions` are topics of the product's own.
+    `outputs`, `changelogs` and `repartitions` are topics of the product's own; of a changelog, with
+    the topic whose partitions are its tasks.
     """
 
     group: str
     inputs: Mapping[str, Start]
     outputs: Sequence[str]
     explicit: Start | None = None
-    changelogs: Sequence[str] = ()
+    changelogs: Mapping[str, str] = field(default_factory=dict)
     repartitions: Sequence[str] = ()
 
 
 class StartPositions:
     """Resolves and checks positions; the only writer of the note beside committed offsets."""
 
-    def __init__(self, policy: StartPolicy, topics: Topics) -> None:
+    def __init__(self, policy: StartPolicy, topics: Topics, reader: LogReader) -> None:
         self._policy = policy
         self._topics = topics
+        self._reader = reader
         frozen = (*policy.outputs, *policy.repartitions)
         self._outputs = {topic: topics.partitions(topic) for topic in frozen}
         self._changelogs = {topic: topics.topic_id(topic) for topic in policy.changelogs}
@@ -66,8 +69,11 @@ class StartPositions:
         """Resolve and commit the start of every input topic that has no offset of the group.
 
         Only an empty group takes such a commit: of two processes that start at
-        once one wins, and the other reads what it wrote. Raises StartRefusedError (`OFFSETS_LOST`).
+        once one wins, and the other reads what it wrote. Raises StartRefusedError: `OFFSETS_LOST`,
+        and `STATE_OF_BEFORE` when there is state of partitions that have no offset.
         """
+        changelogs = self._policy.changelogs
+        refuse_state_of_before(self._policy.group, changelogs, self._topics, self._reader)
         deadline = clock.monotonic() + EMPTY_GROUP_S
         inputs = self._policy.inputs.items()
         for topic, start in inputs:
@@ -192,8 +198,8 @@ class StartPositions:
             if recorded.get(topic, topic_id) != topic_id:
                 raise StartRefusedError(
                     f"{topic} was deleted or made anew since {partition} was last committed, and "
-                    "the state with it; restore the topic, or read from the start again as another "
-                    "product",
+                    "the state with it; restore the topic, or begin anew (docs/state.md, To begin "
+                    "anew)",
                     code="CHANGELOG_LOST",
                 )
 

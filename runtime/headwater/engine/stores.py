@@ -55,13 +55,6 @@ class Stores:
         for each in self.held:
             each.store.aborted()
 
-    def reset(self, task: int | None) -> None:
-        """Throw away what is stored of a task, or of all that are open."""
-        for each in self.held:
-            for mine in each.store.tasks:
-                if task in {mine, None}:
-                    each.store.reset(mine)
-
     def flush_when_due(self) -> None:
         """Write what is committed to the local stores. Raises RebuildError, RetriableError."""
         for each in self.held:

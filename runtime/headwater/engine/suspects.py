@@ -1,39 +1,40 @@
-"""Which records of an attempt are refused for certain, where steps with state saw all of them.
+"""Which records of a run are refused for certain, where steps with state saw all of them.
 
 A record changes what those behind it in its task meet: the state, and the watermark. So one that is
 refused behind others that are refused may be sound without them, and is asked again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
 import polars as pl
 
-from headwater.contract import Rules, Severity
+from headwater.contract import Rule, Rules, Severity, Violation
 from headwater.engine.rulings import Rulings
 from headwater.errors import RuleBrokenError
 from headwater.flow import Batch, Processed
 from headwater.model import Quarantine, RuleViolation
+from headwater.ports import Records
 
 NO_TASK: Final = -1  # of a row that no record made
 
 
-class Depends(Enum):
-    """On what it depends that a record is refused."""
+class Doubt(Enum):
+    """What stands against taking a record as refused, and the others as they came out."""
 
-    ITSELF = auto()
-    """On nothing but the record."""
-    BEFORE = auto()
-    """On the records before it in its task; itself it changed nothing."""
-    STATE = auto()
-    """On the records before it in its task; those behind it saw what it changed."""
+    NONE = auto()
+    """Nothing: no other record met anything of it, be it as it may."""
+    OTHERS = auto()
+    """It is refused whatever came before it; those behind it in its task met what it changed."""
+    ALL = auto()
+    """It may be sound without those before it; those behind it met what it changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A row that an attempt refused, or that broke a rule which stops the product.
+    """A row that is refused, or broke a rule which stops the product.
 
     `broken` are the rules of outputs that reject it.
     """
@@ -41,113 +42,120 @@ class Suspect:
     row: int
     task: int
     why: Quarantine | RuleBrokenError
-    depends: Depends
-    broken: Sequence[RuleViolation] = ()
+    doubt: Doubt
+    broken: Sequence[tuple[Rules, Rule]] = ()
 
-    def moved(self, places: Sequence[int]) -> "Suspect":
-        """The same in a batch of which the rows are `places`."""
-        row, why = places[self.row], self.why
-        if isinstance(why, Quarantine):
-            why = replace(why, row=row)
-        return replace(self, row=row, why=why)
+    def violations(self, rulings: Rulings) -> list[RuleViolation]:
+        """What it broke; `rulings` are of the records it is among."""
+        return [rulings.counted(rules, Violation(rule, [self.row])) for rules, rule in self.broken]
 
 
-def certain(suspects: Sequence[Suspect]) -> list[Suspect]:
-    """Those that are refused in whatever batches the records come.
+def certain(suspects: Sequence[Suspect], *, are_all_known: bool) -> list[Suspect]:
+    """Those that are refused in whatever batches the records come, and that others met.
 
-    All that depend on themselves alone; and of each task, in log order, up to the first that others
-    may depend on. At least one of any. Raises RuleBrokenError when one of these stops the product.
+    Of each task the first, and all that are refused whatever came before them. None: there is
+    nothing to run again. Unless `are_all_known`, one that is not among these may be the first.
     """
-    found = [each for each in suspects if each.depends is Depends.ITSELF]
-    alone = {each.row for each in found}
-    closed: set[int] = set()
-    for each in _of_each_row(suspects):
-        first = each[0]
-        if first.task in closed:
-            continue
-        if first.row in alone:
-            closed.add(first.task)
-            continue
-        for suspect in each:
-            if isinstance(suspect.why, RuleBrokenError):
-                raise suspect.why
-        found += each
-        if any(suspect.depends is Depends.STATE for suspect in each):
-            closed.add(first.task)
-    return found
+    met = [each for each in suspects if each.doubt is not Doubt.NONE]
+    alone = {each.row for each in met if each.doubt is Doubt.OTHERS}
+    first: dict[int, int] = {}
+    for each in met:
+        first[each.task] = min(each.row, first.get(each.task, each.row))
+    told = set(first.values()) - alone if are_all_known else set[int]()
+    return [each for each in suspects if each.doubt is Doubt.OTHERS or each.row in told]
 
 
-def _of_each_row(suspects: Sequence[Suspect]) -> Iterator[list[Suspect]]:
-    """By task, then in log order; of one row in the order in which they were found."""
-    rows: dict[tuple[int, int], list[Suspect]] = {}
-    for each in suspects:
-        rows.setdefault((each.task, each.row), []).append(each)
-    for place in sorted(rows):
-        yield rows[place]
+class SetAside:
+    """The records of a batch that are refused for certain: `found` by row, and what they broke."""
 
+    def __init__(self) -> None:
+        self.found: dict[int, Quarantine] = {}
+        self.violations: list[RuleViolation] = []
 
-def violations_of(suspects: Sequence[Suspect]) -> list[RuleViolation]:
-    """What these broke of the rules of outputs: of each rule one, with the first of its records."""
-    found: dict[tuple[str, str], RuleViolation] = {}
-    for suspect in sorted(suspects, key=lambda each: each.row):
-        for each in suspect.broken:
-            known = found.get((each.topic, each.rule))
-            new = each if known is None else replace(known, records=known.records + 1)
-            found[each.topic, each.rule] = new
-    return list(found.values())
+    def take(self, suspects: Sequence[Suspect], records: Records, start: int) -> int | None:
+        """Take those that a piece of `records` told; it began at `start` in the batch.
+
+        The first row for which those before it were all there is to be known; None where there is
+        none. Raises RuleBrokenError when one of them stops the product.
+        """
+        rulings = Rulings(records)
+        for each in suspects:
+            if isinstance(each.why, RuleBrokenError):
+                raise each.why
+            self.found.setdefault(each.row + start, replace(each.why, row=each.row + start))
+            self.violations += each.violations(rulings)
+        rows = [each.row + start for each in suspects if each.doubt is Doubt.ALL]
+        return min(rows, default=None)
 
 
 class Suspicion:
-    """Tells of each row that a route refuses on what that depends.
+    """Tells of each row that a route refuses what stands against that.
 
-    `depends` of whatever is refused behind its plan; `processed` is what came of the plan.
+    `doubt` is of whatever is refused behind its plan; `processed` is what came of the plan.
     """
 
     def __init__(
-        self, batch: Batch, processed: Processed, depends: Depends, *, is_only_state: bool
+        self, batch: Batch, processed: Processed, doubt: Doubt, *, is_only_state: bool
     ) -> None:
         self.found: list[Suspect] = []
-        self._tasks = batch.tasks
-        self._told = len(batch.watermarks) > 0  # else the attempt is the only one, and counts
-        self._depends = depends
+        self._batch = batch
+        self._tasks: list[int] = []
+        self._first: dict[int, int] = {}
+        self._doubt = doubt
+        alone = Doubt.OTHERS if doubt is Doubt.ALL else doubt
         untraced = without_trace(processed, batch) if is_only_state else frozenset()
         for each in processed.quarantined:
             if each.row in processed.alone:
-                self._add(each, Depends.ITSELF)
+                self._add(each, alone)
             else:
-                self._add(each, Depends.BEFORE if each.row in untraced else depends)
-
-    def _add(self, why: Quarantine, depends: Depends, broken: Sequence[RuleViolation] = ()) -> None:
-        self.found.append(Suspect(why.row, self._task(why.row), why, depends, broken))
-
-    def _task(self, row: int) -> int:
-        return self._tasks[row] if row < len(self._tasks) else NO_TASK
+                self._add(each, Doubt.NONE if each.row in untraced else doubt)
 
     def refused(self, quarantined: Sequence[Quarantine]) -> None:
         """What is refused when it is written."""
         for each in quarantined:
-            self._add(each, self._depends)
+            self._add(each, self._doubt)
 
-    def judge(self, rulings: Rulings, rules: Rules, frame: pl.DataFrame) -> None:
-        """Ask the rules of an output.
+    def judge(self, rulings: Rulings, rules: Rules, frame: pl.DataFrame) -> list[RuleViolation]:
+        """Ask the rules of an output; all that is broken, counted.
 
         Raises RuleBrokenError for a rule of severity `stop` that a row breaks by itself.
         """
         broken = rulings.ask(rules, frame)
-        rejected: dict[int, list[RuleViolation]] = {}
+        rejected: dict[int, list[tuple[Rules, Rule]]] = {}
         for violation in broken.violations:
-            severity = violation.rule.severity
-            if severity is Severity.STOP and self._depends is Depends.ITSELF:
-                raise rulings.stop(rules, violation)
-            for row in violation.rows if self._told and severity is not Severity.WARN else ():
-                of_row = replace(violation, rows=[row])
-                if severity is Severity.STOP:
-                    why = rulings.stop(rules, of_row)
-                    self.found.append(Suspect(row, self._task(row), why, self._depends))
-                else:
-                    rejected.setdefault(row, []).append(rulings.counted(rules, of_row))
+            if violation.rule.severity is Severity.STOP:
+                self._stop(rulings, rules, violation)
+            elif violation.rule.severity is Severity.REJECT and self._doubt is not Doubt.NONE:
+                for row in violation.rows:
+                    rejected.setdefault(row, []).append((rules, violation.rule))
         for each in broken.quarantined:
-            self._add(each, self._depends, rejected.get(each.row, ()))
+            self._add(each, self._doubt, rejected.get(each.row, ()))
+        return [rulings.counted(rules, each) for each in broken.violations]
+
+    def _stop(self, rulings: Rulings, rules: Rules, violation: Violation) -> None:
+        if self._doubt is not Doubt.ALL:
+            raise rulings.stop(rules, violation)
+        for row in violation.rows:
+            if self._may_be_first(row):
+                why = rulings.stop(rules, replace(violation, rows=[row]))
+                self.found.append(Suspect(row, self._task(row), why, self._doubt))
+
+    def _add(
+        self, why: Quarantine, doubt: Doubt, broken: Sequence[tuple[Rules, Rule]] = ()
+    ) -> None:
+        if doubt is not Doubt.ALL or self._may_be_first(why.row):
+            self.found.append(Suspect(why.row, self._task(why.row), why, doubt, broken))
+
+    def _may_be_first(self, row: int) -> bool:
+        """Behind the first of its task none is certain: thousands may be refused because of it."""
+        task = self._task(row)
+        self._first[task] = min(row, self._first.get(task, row))
+        return row == self._first[task]
+
+    def _task(self, row: int) -> int:
+        if not self._tasks:
+            self._tasks = [*self._batch.tasks, NO_TASK]
+        return self._tasks[row] if row < len(self._tasks) else NO_TASK
 
 
 def without_trace(processed: Processed, batch: Batch) -> frozenset[int]:

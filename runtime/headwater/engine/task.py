@@ -7,7 +7,7 @@ Never touches Kafka, never raises for bad data.
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Final
 
@@ -16,7 +16,6 @@ import polars as pl
 from headwater.contract import (
     Decoder,
     Encoded,
-    Encoder,
     KeyReader,
     Rules,
     TopicDecoder,
@@ -24,46 +23,27 @@ from headwater.contract import (
     size_of,
 )
 from headwater.engine.dead_letters import LetterWriter
+from headwater.engine.given import TIME, Given
 from headwater.engine.halting import OnIncompatible, rows_before, unreadable
-from headwater.engine.repartition import PLACE, Repartition
-from headwater.engine.rulings import Rulings
-from headwater.engine.screening import oversized, screen, screen_keys
+from headwater.engine.pieces import Pieces
+from headwater.engine.repartition import PLACE
+from headwater.engine.routes import Route, Routes, Run
+from headwater.engine.rulings import Rulings, counted_together
+from headwater.engine.screening import screen, screen_keys
 from headwater.engine.selection import NoRecords, Selection
-from headwater.engine.suspects import Depends, Suspect, Suspicion, certain, violations_of
-from headwater.engine.watermarks import Standing, Watermarks, least
+from headwater.engine.suspects import SetAside
+from headwater.engine.watermarks import Standing, Watermarks
 from headwater.engine.work import Publication, Work, joined
-from headwater.errors import ResultRefusedError, RuleBrokenError
 from headwater.flow import (
-    MAX_ROWS,
     NO_BATCH,
     Batch,
-    Plan,
-    Processed,
-    check_row_local,
     event_times,
 )
-from headwater.model import Halt, Headers, Positions, Quarantine, RuleViolation
+from headwater.model import Halt, Positions, Quarantine
 from headwater.ports import Records
 from headwater.state import Changes, KeyedStore
 
 NOT_MOVED: Final[Mapping[int, int]] = {}
-GROWTH: Final = 2  # doublings: all proofs together cost about two of the largest
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One output, or repartition topic, of one input: the plan between, and how rows are written.
-
-    `source` is the place of the contract it reads among those of the input; `headers` are those of
-    each record it publishes. `stores` are those of the plan.
-    """
-
-    topic: str
-    plan: Plan
-    encoder: Encoder | Repartition
-    source: int = 0
-    headers: Headers = ()
-    stores: Sequence[KeyedStore] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +59,6 @@ class InputPolicy:
 
 
 BAD_RECORDS_ONLY: Final = InputPolicy()
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """What the routes made of a batch, and the rows they refused."""
-
-    encoded: list[tuple[Route, Encoded]]
-    suspects: list[Suspect]
-    violations: Sequence[RuleViolation]
-    has_batch: bool
-    too_late: dict[str, int] = field(default_factory=dict)
-    duplicates: dict[str, int] = field(default_factory=dict)
 
 
 class Task:
@@ -119,49 +87,32 @@ class Task:
         self._keys = keys
         self._policy = policy
         self._rules = [Rules(contract) for contract in self._decoder.contracts]
-        self._take_routes(routes, dead_letters)
-        if self._repartitions or any(each.plan.needs_watermarks for each in routes):
-            self.watermarks = Watermarks(policy.idle_after_s)
-
-    def _take_routes(self, routes: Sequence[Route], dead_letters: LetterWriter) -> None:
-        self._routes = routes
-        self.beside: dict[str, Watermarks] = {}
-        """Those of the input that a route's rows are joined with, by the route's topic."""
-        self._asks = any(each.plan.asks_of_records for each in routes)
+        self.routes = Routes(routes)
         self._dead_letters = dead_letters
-        self._repartitions = [r.encoder for r in routes if isinstance(r.encoder, Repartition)]
-        self._is_only_state = sum(bool(each.plan.stateful) for each in routes) == 1
-        self._stores = [store for each in routes for store in each.stores]
-        self._output_rules = {
-            each.topic: Rules(each.encoder.contract)
-            for each in routes
-            if isinstance(each.encoder, Encoder)
-        }
-        self._rows_proven: dict[str, int] = {}
+        if self.routes.need_watermarks:
+            self.watermarks = Watermarks(policy.idle_after_s)
 
     def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
         """The work of these records; of those known to be `guilty`, nothing is looked into.
 
-        In pieces, where the columns of all of it at once might be too large.
+        In parts, where the columns of all of it at once might be too large.
         Raises RetriableError when a schema cannot be had now, and DeclarationError
         (`BATCH_DEPENDENT`) when a batch shows that a step depends on batch boundaries, and
         RuleBrokenError when a rule of severity `stop` is broken, and ResultRefusedError when a row
-        is refused that no record made.
+        is refused that no record made, or a result is too large.
         What it changes in stores and watermarks is their batch, to be kept or dropped.
         """
-        found, rejected = list(guilty), list[Suspect]()
-        while True:
-            self._drop()
-            work = self._attempt(records, found)
-            late = [each for each in work.late if each.row < len(records)]
-            if not late:
-                _refuse_results(work)
-                told = [*violations_of(rejected), *work.violations]
-                return replace(work, violations=told, changes=self._heartbeats())
-            # steps with state saw rows that are none: as if they had never come
-            taken = certain(late)
-            found += [each.why for each in taken if isinstance(each.why, Quarantine)]
-            rejected += taken
+        self._drop()
+        size = size_of(records.values)
+        works: list[Work] = []
+        halts: list[Halt] = []
+        for part in self._parts(records, size):
+            left = set(rows_before(records, halts)).intersection(part) if halts else part
+            works.append(self._part(records, sorted(left) if halts else part, guilty))
+            halts += works[-1].halts
+        if halts:
+            size = size_of([records.values[row] for row in rows_before(records, halts)])
+        return replace(joined(works), size=size, changes=self._heartbeats())
 
     def move(self, standings: Mapping[int, Standing], at: Positions) -> Work:
         """The work of watermarks that move without records, to be committed at these positions.
@@ -171,8 +122,7 @@ class Task:
         self._drop()
         (topic,) = {partition.topic for partition in at}
         reached = {} if self.watermarks is None else self.watermarks.move(standings)
-        work = self._process(NoRecords(topic), (), 0, reached)
-        _refuse_results(work)
+        work = self._run(self._given(NoRecords(topic), ()), reached)
         return replace(work, ends=at, changes=self._heartbeats())
 
     def _heartbeats(self) -> Mapping[str, Changes]:
@@ -180,97 +130,124 @@ class Task:
         moved = {} if self.watermarks is None else self.watermarks.staged()
         if not moved:
             return {}
-        return {each.topic: each.heartbeats(moved) for each in self._repartitions}
+        return {each.topic: each.heartbeats(moved) for each in self.routes.repartitions}
+
+    def skip_proofs(self) -> None:
+        """Take the steps as proven: another process proves them."""
+        self.routes.skip_proofs()
+
+    # -- what was done, taken back or taken as done ----------------------------------------------
 
     def _drop(self) -> None:
         """What was done for the batch never was."""
-        for store in self._stores:
-            store.drop()
-        if self.watermarks is not None:
-            self.watermarks.drop()
+        for each in self._state():
+            each.drop()
 
-    def _attempt(self, records: Records, guilty: Sequence[Quarantine]) -> Work:
-        """In one piece, or in several."""
-        if self._expansion.bounds(len(records), size := size_of(records.values)):
-            return self._process(records, guilty, size)
-        works: list[Work] = []
-        halts: list[Halt] = []
-        for piece in self._expansion.pieces(records.values):
-            left = set(rows_before(records, halts)).intersection(piece) if halts else piece
-            works.append(self._part(records, sorted(left), guilty))
-            halts += works[-1].halts
-        return joined(works)
+    def _savepoint(self) -> None:
+        """What was done for the batch so far stands."""
+        for each in self._state():
+            each.savepoint()
 
-    def _process(
-        self,
-        records: Records,
-        guilty: Sequence[Quarantine],
-        size: int,
-        reached: Mapping[int, int] = NOT_MOVED,
-    ) -> Work:
+    def _rollback(self) -> None:
+        """What was done for the batch since the savepoint never was."""
+        for each in self._state():
+            each.rollback()
+
+    def _state(self) -> Sequence[KeyedStore | Watermarks]:
+        stores = self.routes.stores
+        return stores if self.watermarks is None else [*stores, self.watermarks]
+
+    # -- decode ----------------------------------------------------------------------------------
+
+    def _parts(self, records: Records, size: int) -> Sequence[Sequence[int]]:
+        """The rows to be in memory at one time as columns, mostly all; so many bytes are given."""
+        if self._expansion.bounds(len(records), size):
+            return [range(len(records))]
+        return self._expansion.pieces(records.values)
+
+    def _part(self, records: Records, rows: Sequence[int], guilty: Sequence[Quarantine]) -> Work:
+        """The work of some of the records, or of all."""
+        if len(rows) == len(records):
+            given = self._given(records, guilty)
+        else:
+            places = {row: place for place, row in enumerate(rows)} if guilty else {}
+            mine = [replace(each, row=places[each.row]) for each in guilty if each.row in places]
+            given = self._given(Selection(records, rows), mine)
+        if given.halts:
+            # the rest of their partitions is not read
+            before = [rows[place] for place in rows_before(given.records, given.halts)]
+            return replace(self._part(records, before, guilty), halts=given.halts)
+        return self._run(given).moved(rows, len(records))
+
+    def _given(self, records: Records, guilty: Sequence[Quarantine]) -> Given:
+        """What the routes get of these records: the rows that are sound by themselves."""
         held = records.headers()
         refused = [*guilty, *screen(records, held)]
         values, headers = _without(records.values, refused), schema_headers(held)
         decoded = self._decoder.decode(values, headers)
         if decoded.unreadable and self._policy.on_incompatible != "dead-letter":
-            return self._halting(records, unreadable(records, decoded), guilty)
+            return Given(records, halts=unreadable(records, decoded))
         rulings = Rulings(records)
         frames, unsound = self._sound(rulings, records, decoded.frames)
-        batch = self._batch(records, frames, reached)
-        self._prove_row_local(frames, batch)
-        places = pl.DataFrame(dict(zip(PLACE, (batch.tasks, batch.offsets), strict=True)))
-        done = self._run(frames, batch, rulings, places)
-        work = self._work(records, done, [*refused, *decoded.quarantined, *unsound], size)
-        return replace(work, skipped=work.skipped + len(decoded.skipped))
+        return Given(
+            records,
+            frames,
+            [*refused, *decoded.quarantined, *unsound],
+            self._lineage(records, frames),
+            len(decoded.skipped),
+            rulings.violations,
+        )
 
-    def _run(
-        self,
-        frames: Sequence[pl.DataFrame],
-        batch: Batch,
-        rulings: Rulings,
-        places: pl.DataFrame,
-    ) -> "_Done":
-        """Every route on the rows of its type; `places` are where the records stand in the input.
-
-        They are asked for by repartition topics only.
-        """
-        done = _Done([], [], rulings.violations, self.watermarks is not None)
-        for route in self._routes:
-            beside = self.beside.get(route.topic)
-            seen = batch if beside is None else least(batch, beside)
-            processed = route.plan.process(frames[route.source], seen)
-            suspicion = self._suspicion(route, batch, processed)
-            for step, rows in processed.late.items():
-                done.too_late[f"{route.topic}.{step}"] = rows
-            for step, rows in processed.duplicates.items():
-                done.duplicates[f"{route.topic}.{step}"] = rows
-            if isinstance(route.encoder, Repartition):
-                published = route.encoder.encode(processed.frame, batch, places)
-            else:
-                published = route.encoder.encode(processed.frame)
-                suspicion.refused(published.quarantined)
-                suspicion.judge(rulings, self._output_rules[route.topic], processed.frame)
-            suspicion.refused(oversized(published))
-            done.suspects.extend(suspicion.found)
-            done.encoded.append((route, published))
-        return done
-
-    def _suspicion(self, route: Route, batch: Batch, processed: Processed) -> Suspicion:
-        """A row with how far event time was when it was moved is written by what came before."""
-        has_marks = route.plan.needs_watermarks or isinstance(route.encoder, Repartition)
-        depends = Depends.STATE if has_marks else Depends.ITSELF
-        return Suspicion(batch, processed, depends, is_only_state=self._is_only_state)
-
-    def _batch(
-        self, records: Records, frames: Sequence[pl.DataFrame], reached: Mapping[int, int]
-    ) -> Batch:
-        """What steps may know of the records; nothing where none asks."""
-        if not self._asks and self.watermarks is None:
-            return NO_BATCH
-        tasks = pl.Series(records.partitions(), dtype=pl.Int64)
-        offsets = pl.Series(records.offsets(), dtype=pl.Int64)
+    def _lineage(self, records: Records, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """Where each record stands and its event time; nothing where no step asks."""
+        if not self.routes.ask_of_records and self.watermarks is None:
+            return pl.DataFrame()
         names = [rules.contract.event_time for rules in self._rules]
+        place = (
+            pl.Series(each, dtype=pl.Int64) for each in (records.partitions(), records.offsets())
+        )
         times = event_times(len(records), frames, names)
+        return pl.DataFrame(dict(zip((*PLACE, TIME), (*place, times), strict=True)))
+
+    # -- run -------------------------------------------------------------------------------------
+
+    def _run(self, given: Given, reached: Mapping[int, int] = NOT_MOVED) -> Work:
+        """Every row through the routes, in one piece if nothing is refused behind state.
+
+        Else steps with state saw rows that are none: what is refused for certain is taken out, as
+        if it had never come, and the rest is run again, from the last savepoint on.
+        """
+        pieces, aside, works = Pieces(len(given.records)), SetAside(), list[Work]()
+        while not pieces.are_done:
+            piece = given.part(pieces.rows, aside.found)
+            run = self.routes.run(piece, self._batch(piece, reached))
+            if refused := run.certain(len(piece.records)):
+                self._rollback()
+                first = aside.take(refused, piece.records, pieces.rows.start)
+                if first is not None:
+                    pieces.refused_at(first)
+            elif run.broken_off and len(piece.records) > 1:
+                self._rollback()
+                pieces.halve()
+            else:
+                run.refuse_results(given.records.topic, len(piece.records))
+                self._savepoint()
+                works.append(self._work(piece, run).moved(pieces.rows, len(given.records)))
+                pieces.pass_on()
+        work = joined(works)
+        violations = [*given.violations, *aside.violations, *work.violations]
+        return replace(
+            work,
+            ends=given.records.ends(),
+            skipped=work.skipped + given.skipped,
+            violations=counted_together(violations),
+        )
+
+    def _batch(self, given: Given, reached: Mapping[int, int]) -> Batch:
+        """What steps may know of the records; nothing where none asks."""
+        if given.lineage.is_empty() and self.watermarks is None:
+            return NO_BATCH
+        tasks, offsets, times = given.lineage.select(*PLACE, TIME)
         if self.watermarks is None:
             return Batch(tasks, offsets, times)
         marks, moved = self.watermarks.observe(tasks, times)
@@ -290,65 +267,30 @@ class Task:
             quarantined += broken
         return frames, quarantined
 
-    def skip_proofs(self) -> None:
-        """Take the steps as proven: another process proves them, and a proof runs them often."""
-        self._rows_proven = dict.fromkeys((route.topic for route in self._routes), MAX_ROWS)
-
-    def _halting(
-        self, records: Records, halts: Sequence[Halt], guilty: Sequence[Quarantine]
-    ) -> Work:
-        """The work of the records before the halts; the rest of their partitions is not read."""
-        work = self._part(records, rows_before(records, halts), guilty)
-        return replace(work, halts=halts)
-
-    def _part(self, records: Records, rows: Sequence[int], guilty: Sequence[Quarantine]) -> Work:
-        """The work of some of the records."""
-        part = Selection(records, rows)
-        places = {row: place for place, row in enumerate(rows)} if guilty else {}
-        moved = [replace(each, row=places[each.row]) for each in guilty if each.row in places]
-        work = self._process(part, moved, size_of(part.values))
-        return work.moved([*rows, len(records)])  # behind the last: a row that no record made
-
-    def _work(
-        self,
-        records: Records,
-        done: "_Done",
-        quarantined: Sequence[Quarantine],
-        size: int,
-    ) -> Work:
+    def _work(self, given: Given, run: Run) -> Work:
         """All or nothing: of a record that anything refused, no output; of several reasons one."""
-        refused = (each.why for each in done.suspects if each.row < len(records))
-        of_records = [each for each in refused if isinstance(each, Quarantine)]
-        bad = {each.row: each for each in reversed([*quarantined, *of_records])}
+        records = given.records
+        reasons = (each.why for each in run.suspects if each.row < len(records))
+        refused = [each for each in reasons if isinstance(each, Quarantine)]
+        bad = {each.row: each for each in reversed([*given.refused, *refused])}
         skipped = self._tombstones(records, bad) if bad else ()
         found = [each for row, each in bad.items() if row not in skipped]
         return Work(
             topic=records.topic,
             read=len(records),
-            size=size,
-            ends=records.ends(),
-            publications=[_publication(route, published, bad) for route, published in done.encoded],
+            size=0,  # this and the ends are told of all records together
+            ends={},
+            publications=[_publication(route, published, bad) for route, published in run.encoded],
             dead_letters=self._dead_letters.topic,
             letters=self._dead_letters.letters(records, found) if found else (),
             codes=Counter(each.code for each in found),
             skipped=len(skipped),
             letter_rows=sorted(each.row for each in found),
-            violations=done.violations,
-            late=done.suspects if done.has_batch else [],
-            too_late=done.too_late,
-            duplicates=done.duplicates,
+            violations=run.violations,
+            too_late=run.too_late,
+            duplicates=run.duplicates,
+            is_internal=self.is_internal,
         )
-
-    def _prove_row_local(self, frames: Sequence[pl.DataFrame], batch: Batch) -> None:
-        """Promise 4, on real data, before anything of it is published.
-
-        Asked again when batches grow: `head(500)` harms no batch of 100.
-        """
-        for route in self._routes:
-            frame, proven = frames[route.source], self._rows_proven.get(route.topic, 0)
-            if proven < MAX_ROWS and frame.height >= GROWTH * proven:
-                check_row_local(route.plan, frame, batch)
-                self._rows_proven[route.topic] = frame.height
 
     def _tombstones(self, records: Records, bad: Mapping[int, Quarantine]) -> Collection[int]:
         """The rows of null values, where a stream over a compacted topic counts and skips them."""
@@ -356,19 +298,6 @@ class Task:
             return ()
         values = records.values
         return frozenset(row for row in bad if values[row] is None)
-
-
-def _refuse_results(work: Work) -> None:
-    """All that is left to refuse are rows of no record. Raises ResultRefusedError."""
-    for why in (each.why for each in work.late):
-        if isinstance(why, RuleBrokenError):
-            raise why
-        raise ResultRefusedError(
-            f"{why.step} refuses what was computed of several records of {work.topic} "
-            f"({why.message}), and no single one can be set aside for it; nothing of its "
-            "transaction is published. Correct the step or the contract, then start again",
-            code=why.code.value,
-        )
 
 
 def _without(

@@ -16,6 +16,7 @@ from headwater.errors import (
     FatalError,
     FencedError,
     HeadwaterError,
+    RebuildError,
     RecycleError,
     UnavailableError,
 )
@@ -55,6 +56,7 @@ class Transaction:
         self._on_end = on_end
         self._committed: dict[Partition, int] = {}  # of the partitions held, as far as we know
         self._failures = 0
+        self._damaged: set[int | None] = set()  # tasks whose damage was no failure yet
         self._doomed: str | None = None
         self._clear()
         self.last_commit_s = clock.monotonic()
@@ -84,8 +86,7 @@ class Transaction:
         `group` is the membership that the records were polled under: captured before a long batch,
         so that an eviction meanwhile is not taken for "no fencing".
         """
-        if self._doomed is not None:
-            raise AbortableError(self._doomed)
+        self.refuse_if_lost()
         self._open(group)
         for publication in work.publications:
             if publication.values:
@@ -100,6 +101,11 @@ class Transaction:
         self._pending.update(work.ends)
         self.records += work.read
         self.size += work.size
+
+    def refuse_if_lost(self) -> None:
+        """Raises AbortableError when what is staged went with its partitions: nothing may join."""
+        if self._doomed is not None:
+            raise AbortableError(self._doomed)
 
     def stage_positions(self, positions: Positions, group: GroupToken) -> None:
         """Positions without outputs, for `commit` to take along; those staged already stay."""
@@ -121,8 +127,7 @@ class Transaction:
         Raises whatever asks for `recover`, AbortableError among it: then nothing was committed, and
         records at hand must not be staged, because the inputs go back behind them.
         """
-        if self._doomed is not None:
-            raise AbortableError(self._doomed)
+        self.refuse_if_lost()
         if self.is_empty or self._token is None:
             return
         self._begin()
@@ -189,8 +194,12 @@ class Transaction:
     def failed(self, error: HeadwaterError) -> None:
         """Count a failure. Raises FatalError, or UnavailableError, when the cause does not pass.
 
-        An outage counts when it took a transaction with it: one long outage is one failure.
+        An outage counts when it took a transaction with it: one long outage is one failure. Damage
+        counts when it was found in the same task before: a disk may damage all of them.
         """
+        if isinstance(error, RebuildError) and error.task not in self._damaged:
+            self._damaged.add(error.task)
+            return
         is_away = isinstance(error, UnavailableError)
         self._failures += not (is_away and self.is_empty)
         if self._failures > MAX_FAILURES:
@@ -206,7 +215,7 @@ class Transaction:
         if isinstance(error, FencedError):
             self._recycle_own_timeout(error)
             return
-        if isinstance(error, AbortableError):
+        if isinstance(error, (AbortableError, RebuildError)):
             try:
                 self.abort()
             except RecycleError:
@@ -271,6 +280,7 @@ class Transaction:
         if ending == "committed":
             self._committed.update({p: n for p, n in self._pending.items() if p in self._committed})
             self._failures = 0
+            self._damaged.clear()
         self._on_end(ending, now - self._opened_s)
         self._doomed = None
         self._clear()

@@ -7,10 +7,11 @@ note beside the committed position, and an abort takes it back to there.
 A partition that brings nothing for `idle_after` goes along with the others (Flink's idleness): its
 watermark becomes the least of those that are not idle, or the greatest where all are. That depends
 on the clock and on what this process holds, so the note keeps it: a restart repeats it.
+Only time in which it was read counts: in a pause of this process nobody can tell what it brings.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from headwater.model import Partition, Positions
 
 END_OF_TIME: Final = 253_402_300_799_999
 """Milliseconds; 9999-12-31T23:59:59.999Z, past every window: the watermark of data that ended."""
+POLLS: Final = 4  # in vain at least, so that a pause between two of them is never all of the time
 NOTED: Final = "watermark"
 IDLE: Final = "idle"
 
@@ -44,8 +46,9 @@ NOTHING: Final = Standing()
 class Watermarks:
     """The standings of the tasks of one input, staged as its stores are.
 
-    A batch: `observe` any number of times, then `keep` or `drop`. A transaction: any number of
-    batches, then `committed` or `aborted`. `idle_after_s` is None where partitions are waited for.
+    A batch: `observe` any number of times, with `savepoint` and `rollback` between its pieces, then
+    `keep` or `drop`. A transaction: any number of batches, then `committed` or `aborted`.
+    `idle_after_s` is None where partitions are waited for.
     """
 
     def __init__(self, idle_after_s: float | None = None) -> None:
@@ -55,6 +58,7 @@ class Watermarks:
         self._committed: dict[int, Standing] = {}
         self._transaction: dict[int, Standing] = {}
         self._batch: dict[int, Standing] = {}
+        self._piece: dict[int, Standing] = {}
 
     # -- a batch ---------------------------------------------------------------------------------
 
@@ -76,13 +80,13 @@ class Watermarks:
             if mark is not None and mark != before[task].watermark:
                 reached[task] = mark
             if task in reached or before[task].is_idle:
-                self._batch[task] = Standing(mark)
+                self._piece[task] = Standing(mark)
         return marks, reached
 
     def move(self, standings: Mapping[int, Standing]) -> Mapping[int, int]:
         """Let tasks stand so without records; the watermarks that moved."""
         before = {task: self.standing(task).watermark for task in standings}
-        self._batch.update(standings)
+        self._piece.update(standings)
         return {
             task: new.watermark
             for task, new in standings.items()
@@ -91,26 +95,37 @@ class Watermarks:
 
     def standing(self, task: int) -> Standing:
         """How far a task has come in the batch."""
-        for layer in (self._batch, self._transaction, self._committed):
+        for layer in (self._piece, self._batch, self._transaction, self._committed):
             if task in layer:
                 return layer[task]
         return NOTHING
 
     def stage(self, task: int, standing: Standing) -> None:
         """Let a task stand so after the batch."""
-        self._batch[task] = standing
+        self._piece[task] = standing
 
     def staged(self) -> Mapping[int, Standing]:
         """The standings that the batch changed."""
-        return dict(self._batch)
+        return {**self._batch, **self._piece}
+
+    def savepoint(self) -> None:
+        """What is observed from here on can be rolled back to here."""
+        self._batch.update(self._piece)
+        self._piece.clear()
+
+    def rollback(self) -> None:
+        """The batch stands as it did at its last savepoint, or began."""
+        self._piece.clear()
 
     def keep(self) -> None:
         """The batch is part of the transaction."""
+        self.savepoint()
         self._transaction.update(self._batch)
         self._batch.clear()
 
     def drop(self) -> None:
         """The batch never was."""
+        self._piece.clear()
         self._batch.clear()
 
     # -- a transaction ---------------------------------------------------------------------------
@@ -135,7 +150,7 @@ class Watermarks:
 
     def aborted(self) -> None:
         """The transaction never was, nor the batch."""
-        self._batch.clear()
+        self.drop()
         self._transaction.clear()
 
     # -- the assignment --------------------------------------------------------------------------
@@ -174,41 +189,57 @@ class EventTimes:
     def __init__(self, by_topic: Mapping[str, Watermarks], clock: Clock) -> None:
         self._by_topic = by_topic
         self._clock = clock
-        self._heard_s: dict[Partition, float] = {}
+        self._waited_s: dict[Partition, float] = {}
+        self._read_s = clock.monotonic()
 
     def assigned(self, partitions: Iterable[Partition], notes: Mapping[Partition, str]) -> None:
         """These are all the partitions held now, with the notes beside their positions."""
         held = [each for each in partitions if each.topic in self._by_topic]
         for topic, watermarks in self._by_topic.items():
             watermarks.assigned({p.index: notes.get(p, "") for p in held if p.topic == topic})
-        self._heard_s = dict.fromkeys(held, self._clock.monotonic())
+        self._waited_s = dict.fromkeys(held, 0.0)
+        self._read_s = self._clock.monotonic()
 
     def let_go(self, partitions: Iterable[Partition]) -> None:
         """These go: nobody here tells when they are idle."""
         for partition in partitions:
-            self._heard_s.pop(partition, None)
+            self._waited_s.pop(partition, None)
 
     def heard(self, partitions: Iterable[Partition]) -> None:
         """Records of these came just now."""
-        if self._heard_s:
-            now_s = self._clock.monotonic()
-            self._heard_s.update((each, now_s) for each in partitions if each in self._heard_s)
+        if self._waited_s:
+            self._waited_s.update((each, 0.0) for each in partitions if each in self._waited_s)
 
     def idle(self, caught_up: Positions) -> Mapping[str, Mapping[int, Standing]]:
-        """Where idle tasks stand now, by topic, as far as that is news.
+        """Where idle tasks stand now, by topic, as far as that is news; once after each poll.
 
         A partition whose end was not reached is not idle: what holds it up is here.
         """
+        passed_s = self._clock.monotonic() - self._read_s
+        self._read_s += passed_s
         found: dict[str, Mapping[int, Standing]] = {}
         for topic, watermarks in self._by_topic.items():
             if watermarks.idle_after_s is not None:
-                since_s = self._clock.monotonic() - watermarks.idle_after_s
-                mine = [(p, at_s) for p, at_s in self._heard_s.items() if p.topic == topic]
-                self.heard(p for p, _ in mine if p not in caught_up)
-                quiet = frozenset(p.index for p, at_s in mine if p in caught_up and at_s <= since_s)
+                quiet = frozenset(self._quiet(topic, watermarks.idle_after_s, caught_up, passed_s))
                 if standings := watermarks.idle(quiet):
                     found[topic] = standings
         return found
+
+    def _quiet(
+        self, topic: str, idle_after_s: float, caught_up: Positions, passed_s: float
+    ) -> Iterator[int]:
+        """The tasks that were waited for long enough.
+
+        What passed until this poll counts at the next one: behind a pause, what came meanwhile may
+        still be on its way.
+        """
+        counted_s = min(passed_s, idle_after_s / POLLS)
+        mine = [each for each in self._waited_s.items() if each[0].topic == topic]
+        for partition, waited_s in mine:
+            is_read = partition in caught_up
+            self._waited_s[partition] = waited_s + counted_s if is_read else 0.0
+            if is_read and waited_s >= idle_after_s:
+                yield partition.index
 
     def note(self, partition: Partition) -> Mapping[str, Any]:
         """What to write beside the position of a partition, as JSON can."""

@@ -7,7 +7,6 @@ from itertools import chain
 
 import polars as pl
 
-from headwater.engine.suspects import Suspect
 from headwater.model import (
     Code,
     Halt,
@@ -38,12 +37,11 @@ class Publication:
 class Work:
     """What a batch of input records asks of the transaction.
 
-    `letter_rows` are the rows of the batch that the letters were made of. `late` are those that
-    steps with state had, or may have, seen before they were refused; `too_late` counts the rows
-    that were dropped because what they belong to had closed, by `<output>.<step>`, `duplicates`
-    those that had come already. `changes` are what the batch changed in stores, by changelog, and
-    how far event time has come, by repartition topic. `is_internal`: the records are those of a
-    repartition topic, and were counted once, as those they were made of.
+    `letter_rows` are the rows of the batch that the letters were made of. `too_late` counts the
+    rows that were dropped because what they belong to had closed, by `<output>.<step>`,
+    `duplicates` those that had come already. `changes` are what the batch changed in stores, by
+    changelog, and how far event time has come, by repartition topic. `is_internal`: the records
+    are those of a repartition topic, and were counted once, as those they were made of.
     """
 
     topic: str
@@ -58,29 +56,32 @@ class Work:
     halts: Sequence[Halt] = ()
     violations: Sequence[RuleViolation] = ()
     letter_rows: Sequence[int] = ()
-    late: Sequence[Suspect] = ()
     too_late: Mapping[str, int] = field(default_factory=dict)
     duplicates: Mapping[str, int] = field(default_factory=dict)
     changes: Mapping[str, Changes] = field(default_factory=dict)
     is_internal: bool = False
 
-    def moved(self, places: Sequence[int]) -> "Work":
-        """The same for a batch of which the rows are `places`."""
+    def moved(self, rows: Sequence[int], records: int) -> "Work":
+        """The same for a batch of so many records, of which its own are the `rows`."""
+        if len(rows) == records:
+            return self
+        places = [*rows, records]  # behind the last: a row that no record made
         publications = [
             replace(each, rows=pl.Series(places, dtype=each.rows.dtype).gather(each.rows))
             for each in self.publications
         ]
         letter_rows = [places[row] for row in self.letter_rows]
-        late = [each.moved(places) for each in self.late]
-        return replace(self, publications=publications, letter_rows=letter_rows, late=late)
+        return replace(self, publications=publications, letter_rows=letter_rows)
 
 
 def joined(works: Sequence[Work]) -> Work:
-    """The work of a batch that was processed in pieces.
+    """The work of a batch that was processed in pieces, at least one.
 
     Every piece has the same publications, in the same order.
     """
     first = works[0]
+    if len(works) == 1:
+        return first
     codes: Counter[Code] = Counter()
     too_late: Counter[str] = Counter()
     duplicates: Counter[str] = Counter()
@@ -105,7 +106,6 @@ def joined(works: Sequence[Work]) -> Work:
         halts=[halt for each in works for halt in each.halts],
         violations=[violation for each in works for violation in each.violations],
         letter_rows=[row for each in works for row in each.letter_rows],
-        late=[refused for each in works for refused in each.late],
         too_late=too_late,
         duplicates=duplicates,
         is_internal=first.is_internal,

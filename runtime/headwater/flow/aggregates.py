@@ -16,7 +16,7 @@ from typing import Final
 
 import polars as pl
 
-from headwater.errors import DeclarationError, FatalError, Problem
+from headwater.errors import DeclarationError, Problem, ResultRefusedError
 from headwater.flow.aggregators import Rows, order
 from headwater.flow.kinds import aggregator
 from headwater.flow.parts import Aggregator, Fold, MergesApart, Part
@@ -134,8 +134,8 @@ class Aggregation:
     def result(self, states: pl.DataFrame) -> pl.DataFrame:
         """The results in place of the states; other columns stay.
 
-        Raises FatalError (AGGREGATE_OVERFLOW) when a sum of integers has more than 64 bits, or one
-        of decimals more than 38 digits.
+        Raises ResultRefusedError (AGGREGATE_OVERFLOW) when a sum of integers has more than 64 bits,
+        or one of decimals more than 38 digits.
         """
         try:
             return states.drop(self.state).with_columns(
@@ -155,8 +155,8 @@ def _groups(states: pl.DataFrame, by: Sequence[str]) -> pl.Series:
     return firsts.select(numbers.gather(_GROUP).cast(GROUP_TYPE)).to_series()
 
 
-def _overflow() -> FatalError:
-    return FatalError(
+def _overflow() -> ResultRefusedError:
+    return ResultRefusedError(
         "The sum of a group has more digits than its type; sum the column as a double, or group "
         "by more columns.",
         code="AGGREGATE_OVERFLOW",

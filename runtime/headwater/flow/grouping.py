@@ -19,8 +19,9 @@ TASK: Final = "_task"
 WATERMARK: Final = "_watermark"
 DUE_KEY: Final = "_due_key"
 _OURS: Final = frozenset(
-    # the last four are those of merging states and sessions
+    # the last ones are those of merging states and sessions
     {TASK, WATERMARK, EVENT_TIME, OFFSET, DUE_KEY, "_place", "_group", "_key", "_island"}
+    | {"_at", "_sweep", "_before", "_from", "_until", "_final_start", "_final_end"}
 )
 _PLACE: Final = "_store_place"  # merging has a `_place` of its own
 

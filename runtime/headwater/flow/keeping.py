@@ -4,7 +4,7 @@ from headwater.flow.annotations import annotations_read, check_function
 from headwater.flow.dedupe import DedupeStage
 from headwater.flow.process import ProcessStage
 from headwater.flow.running import RunningStage
-from headwater.flow.sessions import SessionStage
+from headwater.flow.sessions import ChangingSessions, SessionStage
 from headwater.flow.stage import Columns, Defaults, refused
 from headwater.flow.stateful import LatestStage, StatefulStage
 from headwater.flow.windowed import (
@@ -60,7 +60,8 @@ def stateful_stage(
 def _windowed(step: WindowedAggregate, given: Columns, stream_key: tuple[str, ...]) -> WindowStage:
     check_windows(step)
     check_telling(step)
+    is_told_once = step.emit == "on_close"
     if not isinstance(step.windows, TimeWindows):
-        return SessionStage(step, given, stream_key)
-    made = ClosingWindows if step.emit == "on_close" else ChangingWindows
+        return (SessionStage if is_told_once else ChangingSessions)(step, given, stream_key)
+    made = ClosingWindows if is_told_once else ChangingWindows
     return made(step, given, stream_key)

@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from headwater.errors import DeclarationError, FatalError, Problem
+from headwater.errors import DeclarationError, Problem, ResultRefusedError
 from headwater.flow.blame import FAULTS, INTERRUPTIONS
 from headwater.flow.parts import Part
 from headwater.flow.stage import MAX_ROWS, Columns, as_columns, instance
@@ -69,7 +69,7 @@ class Own:
     def merge(self, groups: pl.Series, parts: list[pl.Series]) -> list[pl.Series]:
         """The merged states of groups.
 
-        Raises FatalError (AGGREGATE_FAILED) when the author's expressions raise.
+        Raises ResultRefusedError (AGGREGATE_FAILED) when the author's expressions raise.
         """
         with self._blamed("merge"):
             return self._merged(groups, self._states_of(parts)).get_columns()
@@ -77,7 +77,7 @@ class Own:
     def result(self, parts: list[pl.Series]) -> pl.Series:
         """The results of states.
 
-        Raises FatalError (AGGREGATE_FAILED) when the author's expression raises.
+        Raises ResultRefusedError (AGGREGATE_FAILED) when the author's expression raises.
         """
         with self._blamed("result"):
             states = self._states_of(parts)
@@ -92,7 +92,7 @@ class Own:
             raise
         except FAULTS as error:
             # not `from error`: its text may hold a payload
-            raise FatalError(
+            raise ResultRefusedError(
                 f"{self._name}: {what} raised {type(error).__name__}; mend the expression, for "
                 "the states it is of come again.",
                 code="AGGREGATE_FAILED",

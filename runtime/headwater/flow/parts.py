@@ -63,6 +63,7 @@ class MergesApart(Aggregator, Protocol):
         """The parts of the merged states of groups, by group.
 
         `groups` says of each state which group it is of: they are numbered from 0 on, in the order
-        of their first states. Raises FatalError (AGGREGATE_OVERFLOW) when a state gets too large.
+        of their first states. Raises ResultRefusedError (AGGREGATE_OVERFLOW) when a state gets too
+        large.
         """
         ...

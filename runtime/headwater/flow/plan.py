@@ -265,7 +265,7 @@ class _Refusals:
         """What a stage made of a frame; `made` are the rows of the batch where it has its own."""
         if done.quarantined and not self._depends:
             if isinstance(stage, StatefulStage):
-                self.by_state = _whole(done, given)
+                self.by_state = frozenset() if done.is_broken_off else _whole(done, given)
             elif not isinstance(stage, LateStage):
                 self.alone.update(each.row for each in done.quarantined)
         self._depends = self._depends or isinstance(stage, StatefulStage | LateStage)

@@ -127,7 +127,7 @@ class ProcessStage(StatefulStage):
             events = [dict(zip(names, each, strict=True)) for each in values]
             calls = self._called(replace(given, events=events), store, is_careful=True)
         returned = self._functions.returned.frame(calls.rows, calls.out)
-        return Processed(returned, calls.quarantined)
+        return Processed(returned, calls.quarantined, is_broken_off=calls.is_broken)
 
     def stand_ins(self, frame: pl.DataFrame) -> pl.DataFrame:
         """What the function makes of rows whose key has no state yet."""
@@ -151,6 +151,7 @@ class ProcessStage(StatefulStage):
             if not is_out_of_memory(error):
                 raise
             calls.refuse(error)
+            calls.is_broken = True
         self._save(store, calls)
         return calls
 

@@ -98,7 +98,8 @@ class Calls:
 
     `ends` are the watermarks of the tasks behind the batch. `is_careful`: the state is looked at
     behind each call, to find the one that made it a misfit.
-    `rows` and `out` are the events that came out; `is_broken`: a timer raised, and nothing counts.
+    `rows` and `out` are the events that came out; `is_broken`: a timer raised or memory ran out,
+    and nothing counts.
     """
 
     functions: Functions

@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from headwater.errors import FatalError
+from headwater.errors import ResultRefusedError
 from headwater.flow import buckets, exact, hashes, tallies
 from headwater.flow.parts import Part
 
@@ -110,7 +110,7 @@ class TopK:
         """The counts of equal values added."""
         counted = tallies.merged(groups, parts[0])
         if (counted.list.len() > MOST_COUNTED).any():
-            raise FatalError(
+            raise ResultRefusedError(
                 f"A group has more than {MOST_COUNTED} distinct values, which top_k counts each; "
                 "group by more columns, or take top_k of a coarser column.",
                 code="AGGREGATE_OVERFLOW",

@@ -74,7 +74,7 @@ class StateObjects:
             fields = sorted({str(each["loc"][0]) for each in error.errors() if each["loc"]})
             text = (
                 f"what is stored is no {_name(self._step)} any more ({', '.join(fields)}); let it"
-                " take what it took before, or reset the state"
+                " take what it took before, or begin anew (docs/state.md, To begin anew)"
             )
             raise refused(self._step, "STATE_MISFIT", text) from error
 

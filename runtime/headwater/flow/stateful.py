@@ -1,7 +1,7 @@
 """Stages with state: what they know of a batch beside its frame, and the rows they keep by key.
 
-A stateful stage runs once per batch and is never halved: it raises for no row, and what it wrote
-for rows that a later stage refuses is dropped with the whole batch, which is then run without them.
+A stateful stage raises for no row. What it wrote for rows that a later stage refuses is dropped,
+back to the last savepoint of the batch, and what followed that is run again without them.
 """
 
 from abc import ABC, abstractmethod

@@ -42,7 +42,7 @@ from headwater.model import Code
 from headwater.product import Late, WindowedAggregate
 from headwater.product.durations import duration_ms
 from headwater.product.steps import Emission, LatePolicy
-from headwater.product.windows import LONGEST_MS, SessionWindows, TimeWindows, windows_mistakes
+from headwater.product.windows import LONGEST_MS, TimeWindows, windows_mistakes
 
 BOUND: Final = pl.Datetime("ms", "UTC")
 _BOUNDS: Final = (WINDOW_START, WINDOW_END)
@@ -68,9 +68,6 @@ def check_windows(step: WindowedAggregate | Late) -> None:
 def check_telling(step: WindowedAggregate) -> None:
     """Raises DeclarationError for what is wrong with how the windows of a step are told."""
     _check_word(step, "emit", step.emit, get_args(Emission))
-    if isinstance(step.windows, SessionWindows) and step.emit != "on_close":
-        text = "what a session holds is known when it closes; declare emit='on_close'"
-        raise refused(step, "INVALID_STEP", text)
     for name in _BOUNDS:
         if name in step.key or name in step.aggregates:
             text = f"{name} is the name of a bound of the window; choose another"
@@ -160,6 +157,13 @@ class WindowStage(StatefulStage):
         return self.aggregation.result(kept).with_columns(pl.col(_BOUNDS).cast(BOUND))
 
 
+def check_running(stage: WindowStage) -> None:
+    """Raises DeclarationError when not all aggregates can be told with each row."""
+    if not stage.aggregation.runs:
+        text = f"{', '.join(NOT_RUNNING)} have no running result; declare emit='on_close'"
+        raise refused(stage.step, "INVALID_STEP", text)
+
+
 class TimeWindowStage(WindowStage):
     """Tumbling and hopping windows; the store holds what begins at a time under group and time.
 
@@ -198,9 +202,7 @@ class ChangingWindows(TimeWindowStage):
         self, step: WindowedAggregate, given: Columns, stream_key: tuple[str, ...]
     ) -> None:
         super().__init__(step, given, stream_key)
-        if not self.aggregation.runs:
-            text = f"{', '.join(NOT_RUNNING)} have no running result; declare emit='on_close'"
-            raise refused(step, "INVALID_STEP", text)
+        check_running(self)
 
     def advance(self, rows: pl.DataFrame, limits: Limits, store: KeyedRows) -> pl.DataFrame:
         """Each row once per open window it is in, with the window as it then stands."""

@@ -132,6 +132,10 @@ class ProcessMonitor:
         """A checkpoint cannot be used; restoring takes longer."""
         log.warning("loop.checkpoint_passed_over", checkpoint=name, reason=reason)
 
+    def checkpoint_taken(self, place: str) -> None:
+        """A task is filled from this checkpoint; where it lies, and so how far it reaches."""
+        log.info("loop.checkpoint_taken", checkpoint=place)
+
     def checkpointed(self, checkpoint: CheckpointStanding) -> None:
         """A checkpoint was written, or given up until the next one is due."""
         self._metrics.checkpointed(checkpoint)

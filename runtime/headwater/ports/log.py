@@ -304,6 +304,13 @@ class Topics(Protocol):
         """Committed positions of a group on a topic; absent = none."""
         ...
 
+    def group_standing(self, group: str, topic: str) -> Mapping[Partition, tuple[int, str]]:
+        """Committed positions of a group on a topic, each with its note; absent = none.
+
+        A pending transaction is not waited for: the answer is what was committed before it.
+        """
+        ...
+
 
 class LogReader(Protocol):
     """Reads exact ranges of a topic under read_committed, outside any consumer group."""

@@ -84,6 +84,10 @@ class Monitor(Protocol):
         """A checkpoint cannot be used; the one before it is looked at, or the changelog read."""
         ...
 
+    def checkpoint_taken(self, place: str) -> None:
+        """A task is filled from this checkpoint."""
+        ...
+
     def checkpointed(self, checkpoint: CheckpointStanding) -> None:
         """A checkpoint was written, or given up until the next one is due."""
         ...

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 Keys = Sequence[bytes]
 Values = Sequence[bytes | None]
@@ -88,7 +88,15 @@ class LocalStores(Protocol):
 
 
 class CheckpointStorage(Protocol):
-    """Whole objects by name, with slashes as in a path. Raises RetriableError (STATE_STORAGE)."""
+    """Whole objects by name, with slashes as in a path. Raises RetriableError (STATE_STORAGE).
+
+    A call may take as long as a network does, and may be made in another thread.
+    """
+
+    @property
+    def location(self) -> str:
+        """Where it is, as the settings say it."""
+        ...
 
     @property
     def workspace(self) -> Path:
@@ -100,13 +108,23 @@ class CheckpointStorage(Protocol):
         ...
 
     def put(self, name: str, file: Path) -> None:
-        """Take a local file over as an object: durable and whole under its name, or not there."""
+        """Take a local file over as an object: durable and whole under its name, or not there.
+
+        When it raises, the file is still there.
+        """
         ...
 
-    def get(self, name: str) -> Path:
-        """A local file that holds the object, for reading; raises KeyError when there is none."""
+    def get(self, name: str) -> BinaryIO:
+        """The object as a local file at its beginning, to be closed by who asks for it.
+
+        Raises KeyError when there is none.
+        """
         ...
 
     def delete(self, name: str) -> None:
         """Remove an object, if it is there."""
+        ...
+
+    def close(self) -> None:
+        """Let go; a `put` or `get` that is under way in another thread may be given up."""
         ...

@@ -197,7 +197,7 @@ class Flow:
             if on is not None:
                 message = "a stream is joined within a time, on the key of both: leave out on="
                 raise TypeError(message)
-            name = self._name("join")
+            name = self._name("stream-join")
             steps = tuple(replace(each, name=f"{name}-{each.name}") for each in other.steps)
             step: Step = StreamJoin(
                 name,
@@ -237,7 +237,9 @@ class Flow:
         return self._then(step)
 
     def _name(self, kind: str) -> str:
-        return f"{kind}-{len(self.steps) + 1}"
+        """Kind and number among its own: steps put before leave stores and topics their names."""
+        before = sum(step.name.rpartition("-")[0] == kind for step in self.steps)
+        return f"{kind}-{before + 1}"
 
     def _then(self, step: Step) -> Flow:
         return replace(self, steps=(*self.steps, step))

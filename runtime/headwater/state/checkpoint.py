@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +27,7 @@ from headwater.state.marks import mark_text, read_mark
 
 SLICE_ROWS: Final = 20_000  # entries read and written between two turns of a loop: some 30 ms
 KEPT: Final = 2  # the newest, and one to fall back on
+LEFT_S: Final = 24 * 60 * 60  # not written to for so long: of a process that was killed
 
 _SCHEMA: Final = pa.schema([("key", pa.binary()), ("value", pa.binary())])
 _MARK: Final = b"headwater.mark"
@@ -44,8 +46,9 @@ class Filled(Protocol):
 class CheckpointWriter:
     """Writes one checkpoint of a store of task `task`; `prefix` is the name of the store.
 
-    Call `advance` until it is true, or `abandon`. Raises RetriableError (STATE_STORAGE) when the
-    disk refuses, and what the store raises; then the checkpoint is abandoned already.
+    Call `advance` until it is true, then `finish`; or `abandon`. Each raises RetriableError
+    (STATE_STORAGE) when disk or storage refuse, and what the store raises; then the checkpoint is
+    abandoned already.
     """
 
     def __init__(
@@ -58,13 +61,12 @@ class CheckpointWriter:
         self._store = store
         self._mark = mark
         self._start = b""
-        # One name per task: what a killed process left is written over.
-        self._file = _DigestedFile(storage.workspace / self._folder.strip("/").replace("/", "-"))
+        self._file = _DigestedFile(_draft(storage.workspace, self._folder))
         schema = _SCHEMA.with_metadata({_MARK: mark_text(mark)})
         self._writer = pq.ParquetWriter(self._file, schema, compression="zstd")
 
     def advance(self) -> bool:
-        """Write one slice; whether that was the last, and the checkpoint is in the storage."""
+        """Write one slice; whether that was the last."""
         try:
             keys, values = self._store.scan(self._start, SLICE_ROWS)
             table = pa.table([keys, values], schema=_SCHEMA)
@@ -73,17 +75,31 @@ class CheckpointWriter:
             if len(keys) == SLICE_ROWS:
                 self._start = keys[-1] + b"\0"
                 return False
-            self._finish()
+            self.is_open = False
+            self._writer.close()
+            self._file.close()
         except OSError as error:
             self.abandon()
-            raise RetriableError(
-                f"The disk refuses the checkpoint {self._folder}: {error.strerror or error}.",
-                code="STATE_STORAGE",
-            ) from error
+            raise _refused(self._folder, error) from error
         except BaseException:
             self.abandon()
             raise
         return True
+
+    def finish(self) -> None:
+        """Put what was written into the storage, and delete what is older than the newest two.
+
+        It needs the store no more, and may run in another thread, as long as a network takes.
+        """
+        offset = f"{self._mark.changelog_offset:0{_OFFSET_DIGITS}}"
+        name = f"{self._folder}{offset}-{self._file.digest}.parquet"
+        try:
+            self._storage.put(name, self._file.path)
+            older = [each for each in self._storage.names(self._folder) if each < name]
+            for each in older[: len(older) + 1 - KEPT]:
+                self._storage.delete(each)
+        finally:
+            self._forget()
 
     def abandon(self) -> None:
         """Leave nothing behind; may be repeated."""
@@ -93,25 +109,22 @@ class CheckpointWriter:
             self._writer.close()
         with suppress(OSError):
             self._file.close()
-        self._file.path.unlink(missing_ok=True)
+        self._forget()
 
-    def _finish(self) -> None:
-        self.is_open = False
-        self._writer.close()
-        self._file.close()
-        offset = f"{self._mark.changelog_offset:0{_OFFSET_DIGITS}}"
-        name = f"{self._folder}{offset}-{self._file.digest}.parquet"
-        self._storage.put(name, self._file.path)
-        older = [each for each in self._storage.names(self._folder) if each < name]
-        for each in older[: len(older) + 1 - KEPT]:
-            self._storage.delete(each)
+    def _forget(self) -> None:
+        with suppress(OSError):  # what a disk keeps now goes with a later one
+            self._file.path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint that is whole: its file, and up to where the changelog is in it."""
+    """A checkpoint that is whole: its file, and up to where the changelog is in it.
 
-    file: Path
+    To be loaded once, or closed.
+    """
+
+    name: str
+    file: BinaryIO
     mark: Mark
 
     def load(self, store: Filled) -> Iterator[list[bytes]]:
@@ -120,7 +133,7 @@ class Checkpoint:
         Yields the values of each slice. Raises what the store raises. A store that was not loaded
         to the end has no mark.
         """
-        with pq.ParquetFile(self.file) as file:
+        with self.file, pq.ParquetFile(self.file) as file:
             for group in range(file.num_row_groups):
                 rows = self._read(file, group)
                 values = rows["value"].to_pylist()
@@ -132,10 +145,11 @@ class Checkpoint:
         try:
             return file.read_row_group(group)
         except OSError as error:
-            raise RetriableError(
-                f"The disk refuses the checkpoint {self.file.name}: {error.strerror or error}.",
-                code="STATE_STORAGE",
-            ) from error
+            raise _refused(self.name, error) from error
+
+    def close(self) -> None:
+        """Let go of the file of one that is not loaded."""
+        self.file.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,21 +175,60 @@ def _folder(prefix: str, task: int) -> str:
     return f"{prefix}/{task}/"
 
 
+def _draft(workspace: Path, folder: str) -> Path:
+    """A new file with a name of its own: who had the task before may be writing to another still.
+
+    What a killed process left of this task goes.
+    """
+    stem = folder.strip("/").replace("/", "-")
+    draft = workspace / f"{stem}@{uuid4().hex}"
+    try:
+        draft.touch(exist_ok=False)
+        now_s = draft.stat().st_mtime  # as the file system counts, that may be another machine's
+        for left in workspace.glob(f"{stem}@*"):
+            with suppress(FileNotFoundError):  # it ended meanwhile
+                if now_s - left.stat().st_mtime > LEFT_S:
+                    left.unlink()
+    except OSError as error:
+        raise _refused(folder, error) from error
+    return draft
+
+
+def _refused(name: str, error: OSError) -> RetriableError:
+    return RetriableError(
+        f"The disk refuses the checkpoint {name}: {error.strerror or error}.", code="STATE_STORAGE"
+    )
+
+
 def _opened(storage: CheckpointStorage, name: str) -> Checkpoint | Unusable:
     try:
-        path = storage.get(name)
-        digest = xxhash.xxh3_128()
-        with path.open("rb") as file:
-            while part := file.read(_READ_BYTES):
-                digest.update(part)
+        file = storage.get(name)
     except KeyError:
         return Unusable(name, "it was deleted meanwhile")
+    except RetriableError as error:
+        return Unusable(name, str(error))
+    try:
+        found = _judged(name, file)
+    except BaseException:
+        file.close()
+        raise
+    if isinstance(found, Unusable):
+        file.close()
+    return found
+
+
+def _judged(name: str, file: BinaryIO) -> Checkpoint | Unusable:
+    digest = xxhash.xxh3_128()
+    try:
+        while part := file.read(_READ_BYTES):
+            digest.update(part)
+        file.seek(0)
     except OSError as error:
         return Unusable(name, error.strerror or str(error))
     if Path(name).stem.rpartition("-")[2] != digest.hexdigest():
         return Unusable(name, "it is damaged: its digest is not the one in its name")
     try:
-        return Checkpoint(path, read_mark(pq.read_schema(path).metadata[_MARK]))
+        return Checkpoint(name, file, read_mark(pq.read_schema(file).metadata[_MARK]))
     except (RebuildError, StartRefusedError) as error:  # the changelog has it all
         return Unusable(name, str(error))
 

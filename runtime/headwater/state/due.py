@@ -17,12 +17,14 @@ _SHRINK: Final = 4  # each run is so many times larger than the next: few runs, 
 class DueIndex:
     """Keys by the time they are due, in milliseconds of event time.
 
-    What is taken comes back when the batch is dropped or its transaction aborted.
+    What is taken comes back when its piece of a batch is rolled back, when the batch is dropped or
+    its transaction aborted.
     """
 
     def __init__(self) -> None:
         self._runs: list[pl.DataFrame] = []  # each ascending by time, smaller from run to run
-        self._taken: list[pl.DataFrame] = []  # by the batch
+        self._taken: list[pl.DataFrame] = []  # by the piece
+        self._batch: list[pl.DataFrame] = []
         self._staged: list[pl.DataFrame] = []  # by the transaction
 
     def add(self, times: pl.Series, keys: pl.Series) -> None:
@@ -43,16 +45,27 @@ class DueIndex:
             self._taken.append(found)
         return found.unique().sort(TIME, KEY)
 
-    def keep(self) -> None:
-        """The batch is part of the transaction."""
-        self._staged += self._taken
+    def savepoint(self) -> None:
+        """The piece is part of the batch."""
+        self._batch += self._taken
         self._taken = []
 
-    def drop(self) -> None:
-        """The batch never was."""
+    def rollback(self) -> None:
+        """The piece never was."""
         taken, self._taken = self._taken, []
         for each in taken:
             self._push(each.sort(TIME))
+
+    def keep(self) -> None:
+        """The batch is part of the transaction."""
+        self.savepoint()
+        self._staged += self._batch
+        self._batch = []
+
+    def drop(self) -> None:
+        """The batch never was."""
+        self._taken, self._batch = self._batch + self._taken, []
+        self.rollback()
 
     def commit(self) -> None:
         """The transaction is committed."""
@@ -60,7 +73,7 @@ class DueIndex:
 
     def abort(self) -> None:
         """The transaction never was, nor the batch."""
-        self._taken, self._staged = self._staged + self._taken, []
+        self._batch, self._staged = self._staged + self._batch, []
         self.drop()
 
     def _push(self, run: pl.DataFrame) -> None:

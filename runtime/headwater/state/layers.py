@@ -1,10 +1,11 @@
 """The entries of one task: what is read, what is written, and what becomes of it.
 
-    batch -> staged -> dirty -> cache -> local store
-    (keep)  (commit)  (flush)
+    piece  ->  batch -> staged -> dirty -> cache -> local store
+    (savepoint) (keep)  (commit)  (flush)
 
-Each layer hides those after it. A batch is kept or dropped, what is staged is committed or aborted;
-what is dirty is in the changelog for good, and in the local store after the next flush.
+Each layer hides those after it. A piece of a batch is saved or rolled back, a batch kept or
+dropped, what is staged is committed or aborted; what is dirty is in the changelog for good, and in
+the local store after the next flush.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ class TaskState:
         self.local = local
         self.cache = Cache(is_whole=is_empty)
         self._weight = EntryWeight()
+        self._piece: dict[bytes, bytes | None] = {}
         self._batch: dict[bytes, bytes | None] = {}
         self._staged: dict[bytes, bytes | None] = {}
         self._dirty: dict[bytes, bytes | None] = {}
@@ -48,11 +50,28 @@ class TaskState:
         return found
 
     def put(self, keys: Sequence[bytes], values: Values) -> None:
-        """Write entries into the batch; None deletes. Of a key that comes twice the last counts."""
-        self._batch.update(zip(keys, values, strict=True))
+        """Write entries into the piece; None deletes. Of a key that comes twice the last counts."""
+        self._piece.update(zip(keys, values, strict=True))
+
+    def savepoint(self) -> None:
+        """What is written from here on can be rolled back to here."""
+        if self._batch:
+            self._batch.update(self._piece)
+        else:
+            self._batch = self._piece  # a batch of one piece pays nothing
+        self._piece = {}
+        if self.due is not None:
+            self.due.savepoint()
+
+    def rollback(self) -> None:
+        """Forget the piece: what was written since the savepoint."""
+        self._piece = {}
+        if self.due is not None:
+            self.due.rollback()
 
     def keep(self) -> tuple[list[bytes], list[bytes | None]]:
         """Stage the batch; its keys, each once, and their values."""
+        self.savepoint()
         batch, self._batch = self._batch, {}
         self._staged.update(batch)
         if self.due is not None:
@@ -61,7 +80,7 @@ class TaskState:
 
     def drop(self) -> None:
         """Forget the batch."""
-        self._batch = {}
+        self._piece, self._batch = {}, {}
         if self.due is not None:
             self.due.drop()
 
@@ -75,7 +94,7 @@ class TaskState:
 
     def abort(self) -> None:
         """Forget the batch and what is staged."""
-        self._batch, self._staged = {}, {}
+        self._piece, self._batch, self._staged = {}, {}, {}
         if self.due is not None:
             self.due.abort()
 
@@ -113,7 +132,7 @@ class TaskState:
 
         What the open transaction or batch deletes or replaces is there as well: it may come back.
         """
-        for layer in (self._batch, self._staged, self._dirty):
+        for layer in (self._piece, self._batch, self._staged, self._dirty):
             held = {key: value for key, value in layer.items() if value is not None}
             yield list(held), list(held.values())
         start: bytes | None = b""
@@ -139,7 +158,7 @@ class TaskState:
     def _newest(self, keys: Sequence[bytes], below: Iterable[Any]) -> list[Any]:
         """The values written since the last flush, those of `below` for other keys."""
         # From the lowest layer up, each value the default of the next: no Python code per key.
-        for layer in (self._dirty, self._staged, self._batch):
+        for layer in (self._dirty, self._staged, self._batch, self._piece):
             if layer:
                 below = map(layer.get, keys, below)
         return list(below)

@@ -29,7 +29,7 @@ def read_mark(text: str | bytes) -> Mark:
         if (later := found["format"]) > FORMAT:
             raise StartRefusedError(
                 f"The state was stored by a later release (format {later}, this one reads "
-                f"{FORMAT}); run that release, or delete the state directory.",
+                f"{FORMAT}); run that release, or delete it and the checkpoints (docs/state.md).",
                 code="STATE_FORMAT",
             )
         mark = Mark(found["changelog_id"], found["changelog_offset"], found["written_ms"])

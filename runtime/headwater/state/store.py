@@ -15,6 +15,7 @@ from headwater.state.checkpoint import Checkpoint, CheckpointWriter
 from headwater.state.due import DueIndex
 from headwater.state.layers import TaskState
 from headwater.state.opening import opened
+from headwater.state.rows import expired, rows_of
 from headwater.state.settings import Changes, StoreSettings, TimeToLive
 
 DIRTY_SHARE: Final = 4  # a quarter of the cache at most waits for a flush, the rest is for reading
@@ -30,8 +31,9 @@ class KeyedStore:
 
     Life of a task: `assign`, perhaps `load`, `restore` up to the end of its changelog, `restored`,
     then data, then `release`.
-    A batch: `read`, `write`, `delete`, then `keep` or `drop`. A transaction: any number of batches,
-    then `committed` or `aborted`. Between transactions: `flush` when `flush_is_due`.
+    A batch: `read`, `write`, `delete`, with `savepoint` and `rollback` between its pieces, then
+    `keep` or `drop`. A transaction: any number of batches, then `committed` or `aborted`. Between
+    transactions: `flush` when `flush_is_due`.
 
     Series of one call are of equal length: `partitions` (integers), `keys` (Binary, none null).
     Whatever reads or writes local stores raises RebuildError, with the task, when one is damaged
@@ -192,7 +194,7 @@ class KeyedStore:
         life = self._settings.time_to_live
         if life is None or now is None:
             return frame
-        return frame.select(pl.when(~_expired(frame, life, now)).then(pl.all()))
+        return frame.select(pl.when(~expired(frame, life, now)).then(pl.all()))
 
     def write(self, partitions: pl.Series, keys: pl.Series, frame: pl.DataFrame) -> None:
         """Set the rows of keys; of a key that comes twice the last counts."""
@@ -246,10 +248,20 @@ class KeyedStore:
             return 0
         keys, values = state.next_slice(limit)
         frame = self._decoded(pl.Series([task]), values)
-        over = _expired(frame, life, pl.Series([now]).cast(self._rows.columns[life.column]))
+        over = expired(frame, life, pl.Series([now]).cast(self._rows.columns[life.column]))
         gone = [keys[place] for place in over.arg_true()]
         state.put(gone, [None] * len(gone))
         return len(gone)
+
+    def savepoint(self) -> None:
+        """What the batch does from here on can be rolled back to here."""
+        for state in self._tasks.values():
+            state.savepoint()
+
+    def rollback(self) -> None:
+        """The batch stands as it did at its last savepoint, or began."""
+        for state in self._tasks.values():
+            state.rollback()
 
     def keep(self) -> Changes:
         """The batch is part of the transaction; what it changed, by task."""
@@ -368,26 +380,12 @@ class KeyedStore:
     def _decoded(self, partitions: pl.Series, values: Values) -> pl.DataFrame:
         """One row per value; of damage, the task it is in is found."""
         try:
-            return _rows_of(self._rows, values)
+            return rows_of(self._rows, values)
         except RebuildError:
             for task in partitions.unique():
                 mine = [v for v, p in zip(values, partitions, strict=True) if p == task]
                 try:
-                    _rows_of(self._rows, mine)
+                    rows_of(self._rows, mine)
                 except RebuildError as error:
                     raise RebuildError(str(error), task=task) from error
             raise
-
-
-def _rows_of(rows: StateRows, values: Values) -> pl.DataFrame:
-    held = [value for value in values if value is not None]
-    frame = rows.decode(held)
-    if len(held) == len(values):
-        return frame
-    is_held = pl.Series([value is not None for value in values], dtype=pl.Boolean)
-    places = pl.select(pl.when(is_held).then(is_held.cum_sum() - 1)).to_series()
-    return frame.select(pl.all().gather(places))
-
-
-def _expired(frame: pl.DataFrame, life: TimeToLive, now: pl.Series) -> pl.Series:
-    return (frame[life.column] + life.duration <= now).fill_null(False)  # noqa: FBT003 - Polars' signature

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from headwater.errors import RetriableError
 
@@ -13,6 +14,11 @@ class DirectoryStorage:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+
+    @property
+    def location(self) -> str:
+        """The path of the directory."""
+        return str(self._directory)
 
     @property
     def workspace(self) -> Path:
@@ -45,17 +51,21 @@ class DirectoryStorage:
             file.replace(target)
             _sync(target.parent)
 
-    def get(self, name: str) -> Path:
-        """The file that holds the object; raises KeyError when there is none."""
-        path = self._directory / name
-        if not path.is_file():
-            raise KeyError(name)
-        return path
+    def get(self, name: str) -> BinaryIO:
+        """The file of the object, open; raises KeyError when there is none."""
+        with self._translated():
+            try:
+                return (self._directory / name).open("rb")
+            except FileNotFoundError:
+                raise KeyError(name) from None
 
     def delete(self, name: str) -> None:
         """Remove an object, if it is there."""
         with self._translated():
             (self._directory / name).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Nothing is held, and nothing takes long."""
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

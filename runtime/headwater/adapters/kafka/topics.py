@@ -228,6 +228,10 @@ class KafkaTopics:
 
         A pending transaction is not waited for: the answer is what was committed before it.
         """
+        return {p: offset for p, (offset, _) in self.group_standing(group, topic).items()}
+
+    def group_standing(self, group: str, topic: str) -> Mapping[Partition, tuple[int, str]]:
+        """The same positions, each with its note."""
         asked = [TopicPartition(topic, index) for index in range(self._count(topic))]
         # A consumer that never joins, because the admin client's own call kills the process while
         # the broker loads its groups (librdkafka#5040).
@@ -236,7 +240,11 @@ class KafkaTopics:
             found = self._committed(consumer, asked, f"read the positions of group {group}")
         finally:
             consumer.close()
-        return {Partition(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+        return {
+            Partition(at.topic, at.partition): (at.offset, at.metadata or "")
+            for at in found
+            if at.offset >= 0
+        }
 
     def _committed(
         self, consumer: Consumer, asked: list[TopicPartition], doing: str

@@ -58,8 +58,12 @@ class MemoryTopics:
 
     def group_offsets(self, group: str, topic: str) -> Positions:
         """Committed positions of a group on a topic; absent = none."""
+        return {p: offset for p, (offset, _) in self.group_standing(group, topic).items()}
+
+    def group_standing(self, group: str, topic: str) -> Mapping[Partition, tuple[int, str]]:
+        """The same positions, each with its note."""
         offsets: dict[Partition, tuple[int, str]] = self._broker.group(group).offsets
-        return {p: offset for p, (offset, _) in offsets.items() if p.topic == topic}
+        return {p: standing for p, standing in offsets.items() if p.topic == topic}
 
     def _logs(self, topic: str) -> Sequence[PartitionLog]:
         self._broker.expire_transactions()

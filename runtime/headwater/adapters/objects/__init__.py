@@ -1,0 +1,5 @@
+"""Checkpoints in an object store. The one door to obstore."""
+
+from headwater.adapters.objects.storage import ObjectStorage
+
+__all__ = ["ObjectStorage"]

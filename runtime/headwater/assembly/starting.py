@@ -1,0 +1,25 @@
+"""Where a product begins, as it is declared."""
+
+from headwater.assembly.project import LoadedProduct
+from headwater.assembly.state import changelogs
+from headwater.engine import Start, StartPolicy
+from headwater.product import Stream
+
+
+def start_policy(loaded: LoadedProduct, explicit: Start | None = None) -> StartPolicy:
+    """The start of each input, and the product's own topics; `explicit` is an operator's word."""
+    product = loaded.product
+    return StartPolicy(
+        group=product.name,
+        inputs={stream.topic: _start(stream) for stream in product.inputs},
+        outputs=[output.topic for output in product.outputs],
+        explicit=explicit,
+        changelogs=changelogs(loaded),
+        repartitions=list(loaded.repartitions),
+    )
+
+
+def _start(stream: Stream) -> Start:
+    if stream.start_ms is not None:
+        return stream.start_ms
+    return "latest" if stream.start == "latest" else "earliest"

@@ -1,0 +1,61 @@
+"""A server of S3's protocol (moto) as a child process: it can be stopped and killed like any."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Final, Self
+from urllib.request import Request, urlopen
+
+PROGRAM: Final = """
+import signal
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print("http://%s:%d" % server.get_host_and_port(), flush=True)
+signal.pause()
+"""
+
+
+class ObjectServer:
+    """Listens on a free port while the block lasts; `environment` leads a client to it."""
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.address = self.process.stdout.readline().strip()
+        assert self.address, "the object store's server ended at once"
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The usual variables."""
+        return {
+            "AWS_ENDPOINT_URL": self.address,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "canary-4711",
+            "AWS_REGION": "us-east-1",
+        }
+
+    def create(self, bucket: str) -> None:
+        """Make a bucket."""
+        self.ask("PUT", f"/{bucket}")
+
+    def ask(self, method: str, path: str) -> str:
+        """The answer to a request without a signature: nobody asks for one."""
+        with urlopen(Request(self.address + path, method=method), timeout=10) as reply:  # noqa: S310  # http
+            return str(reply.read().decode())
