@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Protocol
 from uuid import uuid4
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ import xxhash
 
 from headwater.errors import RebuildError, RetriableError, StartRefusedError
 from headwater.ports import CheckpointStorage, LocalStore, Mark
+from headwater.ports.state import Keys, Values
 from headwater.state.marks import mark_text, read_mark
 
 SLICE_ROWS: Final = 20_000  # entries read and written between two turns of a loop: some 30 ms
@@ -32,6 +33,14 @@ _SCHEMA: Final = pa.schema([("key", pa.binary()), ("value", pa.binary())])
 _MARK: Final = b"headwater.mark"
 _OFFSET_DIGITS: Final = 20  # of 64 bits: names ascend as offsets do
 _READ_BYTES: Final = 1 << 20
+
+
+class Filled(Protocol):
+    """What a checkpoint is loaded into."""
+
+    def write(self, keys: Keys, values: Values, mark: Mark | None = None) -> None:
+        """As that of a LocalStore."""
+        ...
 
 
 class CheckpointWriter:
@@ -118,7 +127,7 @@ class Checkpoint:
     file: BinaryIO
     mark: Mark
 
-    def load(self, store: LocalStore) -> Iterator[list[bytes]]:
+    def load(self, store: Filled) -> Iterator[list[bytes]]:
         """Write the entries to an empty store, a slice at a time, and the mark with the last.
 
         Yields the values of each slice. Raises what the store raises. A store that was not loaded

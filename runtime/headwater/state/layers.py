@@ -8,16 +8,16 @@ dropped, what is staged is committed or aborted; what is dirty is in the changel
 the local store after the next flush.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import compress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress, repeat
 from typing import Any
 
-import polars as pl
-
 from headwater.ports import LocalStore, Mark
-from headwater.ports.state import Values
-from headwater.state.cache import UNKNOWN, Cache, EntryWeight
+from headwater.ports.state import Keys, Values
+from headwater.state.cache import UNKNOWN, Cache
 from headwater.state.due import DueIndex
+from headwater.state.entries import Entries
+from headwater.state.weight import EntryWeight
 
 
 class TaskState:
@@ -26,10 +26,10 @@ class TaskState:
     Reading, flushing and slicing raise what the local store does.
     """
 
-    def __init__(self, local: LocalStore) -> None:
+    def __init__(self, local: LocalStore, *, is_empty: bool) -> None:
         self.local = local
+        self.cache = Cache(is_whole=is_empty)
         self._weight = EntryWeight()
-        self.cache = Cache(self._weight)
         self._piece: dict[bytes, bytes | None] = {}
         self._batch: dict[bytes, bytes | None] = {}
         self._staged: dict[bytes, bytes | None] = {}
@@ -40,10 +40,12 @@ class TaskState:
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The newest value of each key, None where there is none."""
-        found = self._newest(keys, self.cache.get(keys))
-        places = [place for place, value in enumerate(found) if value is UNKNOWN]
-        if places:
-            for place, value in zip(places, self._stored([keys[p] for p in places]), strict=True):
+        found = self._newest(keys, repeat(UNKNOWN, len(keys)))
+        for below in (self.cache.get, self._stored):
+            places = [place for place, value in enumerate(found) if value is UNKNOWN]
+            if not places:
+                break
+            for place, value in zip(places, below([keys[p] for p in places]), strict=True):
                 found[place] = value
         return found
 
@@ -98,10 +100,13 @@ class TaskState:
 
     def flush(self, mark: Mark | None) -> None:
         """Write what is dirty to the local store, with a mark that vouches for it."""
-        keys = pl.Series(list(self._dirty), dtype=pl.Binary).sort().to_list()  # twice as fast
-        self.local.write(keys, list(map(self._dirty.__getitem__, keys)), mark)
-        self.cache.add(self._dirty)
+        self._write_all(self._dirty, mark)
         self._dirty = {}
+
+    def write(self, keys: Keys, values: Values, mark: Mark | None = None) -> None:
+        """Write entries past what is not flushed, ascending by key and distinct, and a mark."""
+        self.local.write(keys, values, mark)
+        self.cache.add(Entries.of(keys, values))
 
     def restore(self, keys: Sequence[bytes], values: Values, mark: Mark | None) -> None:
         """Write entries of the changelog to the local store; of a key the last counts.
@@ -109,10 +114,7 @@ class TaskState:
         Nothing may be dirty: it is older, and would hide them.
         """
         self.due = None
-        newest = dict(zip(keys, values, strict=True))
-        ascending = sorted(newest)
-        self.cache.forget(ascending)
-        self.local.write(ascending, list(map(newest.__getitem__, ascending)), mark)
+        self._write_all(dict(zip(keys, values, strict=True)), mark)
 
     def next_slice(self, limit: int) -> tuple[list[bytes], list[bytes]]:
         """The next entries of an endless tour through the local store, as they are now.
@@ -134,11 +136,14 @@ class TaskState:
             held = {key: value for key, value in layer.items() if value is not None}
             yield list(held), list(held.values())
         start: bytes | None = b""
+        seen = self.cache.emptied()
         while start is not None:
             keys, values = self.local.scan(start, limit)
+            seen.add(Entries.of(keys, values))
             start = keys[-1] + b"\0" if len(keys) == limit else None
             below = [key not in self._dirty for key in keys]
             yield list(compress(keys, below)), list(compress(values, below))
+        self.cache = seen
 
     @property
     def dirty_bytes(self) -> int:
@@ -161,7 +166,11 @@ class TaskState:
     def _stored(self, keys: Sequence[bytes]) -> list[bytes | None]:
         values = self.local.get(keys)
         # not what is absent: who looks for it writes it next
-        held = {key: value for key, value in zip(keys, values, strict=True) if value is not None}
-        self._weight.see(held, [*held.values()])
-        self.cache.add(held)
+        held = [value is not None for value in values]
+        self.cache.add(Entries.of(list(compress(keys, held)), list(compress(values, held))))
         return values
+
+    def _write_all(self, entries: Mapping[bytes, bytes | None], mark: Mark | None) -> None:
+        ascending = Entries.ascending(entries)
+        self.local.write(ascending.keys.to_pylist(), ascending.values.to_pylist(), mark)
+        self.cache.add(ascending)

@@ -20,7 +20,7 @@ class StoreSettings:
     """
 
     changelog_id: str
-    cache_bytes: int = 64 << 20
+    cache_bytes: int = 128 << 20  # a million entries of 60 bytes take 85 MB
     flush_every_s: float = 5.0  # a restart reads so much of the changelog again
     time_to_live: TimeToLive | None = None
 

@@ -59,6 +59,7 @@ class KeyedStore:
         self._checkpoints: dict[int, CheckpointWriter] = {}
         self._suspended: set[int] = set()
         self._dirty_since_s: float | None = None
+        self._dirty_limit: Final = min(settings.cache_bytes // DIRTY_SHARE, DIRTY_BYTES)
         self._check(settings.time_to_live)
 
     # -- the life of a task ----------------------------------------------------------------------
@@ -88,7 +89,7 @@ class KeyedStore:
             self.reset(task)
             return None
         local, mark = found
-        self._hold(task, TaskState(local), mark.written_ms)
+        self._hold(task, TaskState(local, is_empty=False), mark.written_ms)
         self._offsets[task] = mark.changelog_offset
         return mark
 
@@ -100,7 +101,7 @@ class KeyedStore:
         self._offsets.pop(task, None)
         self._suspended.discard(task)
         self._stores.discard(task)
-        self._hold(task, TaskState(self._stores.open(task)), self._clock.wall_ms())
+        self._hold(task, TaskState(self._stores.open(task), is_empty=True), self._clock.wall_ms())
 
     def restore(self, task: int, keys: Sequence[bytes], values: Values, *, offset: int) -> None:
         """Take over records of the changelog, in order; `offset` is the next one.
@@ -126,7 +127,7 @@ class KeyedStore:
 
         Yields the number of entries of each slice. Raises as `restore` does.
         """
-        for values in checkpoint.load(self._tasks[task].local):
+        for values in checkpoint.load(self._tasks[task]):
             self._rows.refuse_foreign(values)
             yield len(values)
         self._offsets[task] = checkpoint.mark.changelog_offset
@@ -302,8 +303,7 @@ class KeyedStore:
             return False
         dirty = sum(state.dirty_bytes for state in self._tasks.values())
         waited_s = self._clock.monotonic() - self._dirty_since_s
-        full = dirty >= min(self._settings.cache_bytes // DIRTY_SHARE, DIRTY_BYTES)
-        return full or waited_s >= self._settings.flush_every_s
+        return dirty >= self._dirty_limit or waited_s >= self._settings.flush_every_s
 
     def flush(self) -> None:
         """Write what is committed to the local stores, each with its mark."""
@@ -353,9 +353,9 @@ class KeyedStore:
 
     def _share(self) -> None:
         """Divide the cache between the tasks: keys are spread over partitions evenly enough."""
-        room = self._settings.cache_bytes * (DIRTY_SHARE - 1) // DIRTY_SHARE
+        room = self._settings.cache_bytes - self._dirty_limit
         for state in self._tasks.values():
-            state.cache.limit_bytes = room // len(self._tasks)
+            state.cache.limit(room // len(self._tasks))
 
     def _mark(self, task: int) -> Mark | None:
         offset = self._offsets.get(task)
