@@ -226,7 +226,7 @@ def test_rows_of_no_record_are_published() -> None:
 def test_a_row_of_no_record_that_is_refused_stops_the_product() -> None:
     """No record can be set aside for it; the error names code and step, and no payload."""
     task, _ = holding(refuse=[3])
-    with pytest.raises(ResultRefusedError, match="map-events-2 refuses what was computed") as told:
+    with pytest.raises(ResultRefusedError, match="map-events-1 refuses what was computed") as told:
         task.process(at([1, 3, 5]))
     assert (told.value.code, told.value.exit_code) == (Code.STEP_FAILED, 65)
     assert "order-3" not in str(told.value)

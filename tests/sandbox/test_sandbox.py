@@ -54,7 +54,7 @@ def test_an_event_that_eats_memory_is_found(
 ) -> None:
     """A step over events sets aside what raises, and must not hide this from the sandbox."""
     (found,) = sandbox.guilty(batch(**{order: 9}), alive)
-    assert (found.row, found.code, found.step) == (9, Code.PROCESS_DIED, "map-events-2")
+    assert (found.row, found.code, found.step) == (9, Code.PROCESS_DIED, "map-events-1")
     assert "MiB of memory" in found.message
 
 

@@ -81,7 +81,7 @@ def test_a_record_that_is_deadly_for_a_row_of_a_table_is_found(
         rows.apply(change.cast({"does": pl.String}))
         found = sandbox.guilty(batch, alive)
         assert [each.row for each in found] == guilty
-        assert all(each.code is Code.PROCESS_DIED and each.step == "map-2" for each in found)
+        assert all(each.code is Code.PROCESS_DIED and each.step == "map-1" for each in found)
 
 
 def test_the_child_knows_since_when_rows_are_valid_and_where(loaded: LoadedProduct) -> None:
