@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from headwater.adapters.kafka.membership import ask_for
+from headwater.adapters.kafka.notes import note_of
 from headwater.adapters.kafka.records import KafkaRecords, offset_of
 from headwater.adapters.kafka.triage import (
     CORRUPT,
@@ -149,9 +150,9 @@ class KafkaSource:
     def metadata(self, partitions: Sequence[Partition]) -> Mapping[Partition, str]:
         """The note committed beside each position; absent = none."""
         return {
-            _partition(tp): tp.metadata
+            _partition(tp): note
             for tp in self._committed(partitions)
-            if tp.offset >= 0 and tp.metadata
+            if tp.offset >= 0 and (note := note_of(tp))
         }
 
     def commit_start(self, positions: Positions) -> None:

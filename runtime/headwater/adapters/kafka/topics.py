@@ -26,6 +26,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
     TopicDescription,
 )
 
+from headwater.adapters.kafka.notes import note_of
 from headwater.adapters.kafka.triage import configured
 from headwater.clock import SYSTEM, Clock
 from headwater.errors import HeadwaterError, StartRefusedError, UnavailableError
@@ -241,7 +242,7 @@ class KafkaTopics:
         finally:
             consumer.close()
         return {
-            Partition(at.topic, at.partition): (at.offset, at.metadata or "")
+            Partition(at.topic, at.partition): (at.offset, note_of(at))
             for at in found
             if at.offset >= 0
         }
