@@ -20,7 +20,7 @@ from tests.dead_letters.world import World as Plain
 from tests.dead_letters.world import heard
 from tests.engine import closing
 from tests.engine.closing import WindowTask, WindowWorld
-from tests.engine.conftest import INPUT, OUTPUT, EchoTask
+from tests.engine.conftest import DEAD, INPUT, OUTPUT, EchoTask
 from tests.engine.test_exactly_once import STEPS
 from tests.faults.harness import Bench
 
@@ -34,7 +34,7 @@ from headwater.assembly.letters_work import Release
 from headwater.engine import LetterWriter, Publication, StepStore, Stores, Watermarks, Work
 from headwater.errors import StartRefusedError
 from headwater.model import ELSEWHERE, Code, Quarantine, RawRecord
-from headwater.ports import Records
+from headwater.ports import Records, TopicSettings
 from headwater.state import KeyedStore, StoreSettings
 
 EXAMPLES: Final = 12
@@ -126,6 +126,45 @@ def test_what_is_left_open_changes_no_state() -> None:
     assert isinstance(done, Replayed)
     assert world.committed("out")[-1].value == b"3|out:bad#1"
     world.check()
+
+
+class TwoInputs(CountedWorld):
+    """Reads another input too, whose letters come after; nothing is kept of that one."""
+
+    other: Final = "other"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.topics.create([TopicSettings(self.other, 1, "source")])
+
+    def set_other_aside(self, value: bytes) -> None:
+        """A record of the other input, and its letter."""
+        self.broker.append(self.other, value, key=b"other")
+        record = self.broker.visible(self.other)[-1]
+        writer = LetterWriter(DEAD, "r1", self.broker.clock)
+        records = MemoryRecords(self.other, [record])
+        (letter,) = writer.letters(records, [Quarantine(0, Code.STEP_FAILED, "why", "step")])
+        self.broker.append(DEAD, letter.value, key=letter.key, headers=tuple(letter.headers))
+
+    def release(self) -> tuple[Release, Beside, Callable[[], None]]:
+        release, beside, end = super().release()
+        tasks = {self.other: PlainTask(DEAD), INPUT: release.task_of(INPUT)}
+        return replace(release, task_of=tasks.get), beside, end
+
+
+@pytest.mark.usefixtures("at_once")
+def test_of_a_batch_that_is_left_open_as_a_whole_nothing_goes_along_with_the_next() -> None:
+    """The next one is of another input, and its transaction takes what all inputs changed."""
+    world = TwoInputs()
+    world.feed(b"bad", *[b"a"] * 5)  # the first and the last have one key
+    run(world)  # type: ignore[arg-type]  # of another state
+    world.set_other_aside(b"v")
+    world.is_mended = True
+    before = world.folded()
+    done = world.replay(if_newest=True)
+    assert isinstance(done, Replayed)
+    assert (done.replayed, done.left_newer) == (1, 1)
+    assert world.folded() == before
 
 
 @pytest.mark.usefixtures("at_once")

@@ -177,6 +177,7 @@ class LetterWork:
     def _made(self, held: Sequence[SetAside], refused: Sequence[Refused]) -> LetterBatch:
         """What the release makes of these records, which are of one input."""
         if not held:
+            self._release.state.drop()  # else what was made of them before would be kept
             return LetterBatch(refused=refused)
         topic = held[0].record.partition.topic
         task = cast("Task", self._release.task_of(topic))  # asked for before
