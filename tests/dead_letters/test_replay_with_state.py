@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.dead_letters.commands import LettersWorld
 from tests.dead_letters.conftest import SetAside
-from tests.dead_letters.counted import PASSING, CountedWorld, with_state
+from tests.dead_letters.counted import PASSING, CountedWorld, MendingCountTask, with_state
 from tests.dead_letters.order import MendingTask
 from tests.dead_letters.test_keep_order import Orders, run
 from tests.dead_letters.world import INPUT as PLAIN_INPUT
@@ -32,7 +32,7 @@ from headwater.assembly.letters_ledger import Beside
 from headwater.assembly.letters_replay import Replayed, ReplayOptions
 from headwater.assembly.letters_work import Release
 from headwater.engine import LetterWriter, Publication, StepStore, Stores, Watermarks, Work
-from headwater.errors import StartRefusedError
+from headwater.errors import RuleBrokenError, StartRefusedError
 from headwater.model import ELSEWHERE, Code, Quarantine, RawRecord
 from headwater.ports import Records, TopicSettings
 from headwater.state import KeyedStore, StoreSettings
@@ -178,6 +178,38 @@ def test_the_letters_of_a_product_that_runs_are_not_replayed() -> None:
     outcome = world.replay()
     assert isinstance(outcome, StartRefusedError)
     assert outcome.code == "GROUP_ACTIVE"
+    world.check()
+
+
+class StrictCountTask(MendingCountTask):
+    """The third of a key breaks a rule that stops."""
+
+    def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
+        work = super().process(records, guilty)
+        if any(value.startswith(b"3|") for value in work.publications[0].values if value):
+            raise RuleBrokenError("a total breaks the rule, whose severity is stop")
+        return work
+
+
+class StrictWorld(CountedWorld):
+    """Its totals may not reach three."""
+
+    def task(self, stores: Stores) -> EchoTask:
+        return StrictCountTask(self, stores)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_of_letters_that_break_a_rule_together_the_first_ones_come_back() -> None:
+    """None of them breaks it alone: each is asked behind those before it."""
+    world = StrictWorld()
+    for _ in range(4):
+        world.broker.append(INPUT, b"bad", key=b"k")
+    run(world)  # type: ignore[arg-type]  # of another state
+    world.is_mended = True
+    done = world.replay()
+    assert isinstance(done, Replayed)
+    assert (done.replayed, done.stopping) == (2, 2)
+    assert done.failed_again == {"CONTRACT_VIOLATION": 2}
     world.check()
 
 

@@ -271,24 +271,38 @@ def _processed(
     try:
         return task.process(records, guilty), ()
     except RuleBrokenError:
-        refused = {each.row for each in guilty}
-        left = [row for row in range(len(records)) if row not in refused]
-        stopping = list(_stopping(task, records, left))
+        stopping = list(_stopping(task, records, guilty))
         work = task.process(records, [*guilty, *stopping])
         return work, [each.row for each in stopping]
 
 
-def _stopping(task: Task, records: Records, rows: Sequence[int]) -> Iterator[Quarantine]:
-    """The rows that break a rule of severity `stop`, found by halves: a rule sees one row alone."""
+def _stopping(
+    task: Task, records: Records, guilty: Sequence[Quarantine]
+) -> Iterator[Quarantine]:
+    """The rows that break a rule of severity `stop` behind the sound ones before them.
+
+    Each is looked for among so many of the first rows, ever more: what comes of a row may depend on
+    those before it, so none can be asked alone.
+    """
+    named = {each.row for each in guilty}
+    rows = [row for row in range(len(records)) if row not in named]
+    sound, ahead = 0, 1
+    while sound < len(rows):
+        error = _broken(task, Selection(records, rows[: sound + ahead]))
+        if error is None:
+            sound, ahead = sound + ahead, 2 * ahead
+        elif ahead > 1:
+            ahead //= 2
+        else:
+            yield Quarantine(rows.pop(sound), Code.CONTRACT_VIOLATION, str(error), RULES)
+
+
+def _broken(task: Task, records: Records) -> RuleBrokenError | None:
     try:
-        task.process(Selection(records, rows))
+        task.process(records)
     except RuleBrokenError as error:
-        if len(rows) == 1:
-            yield Quarantine(rows[0], Code.CONTRACT_VIOLATION, str(error), RULES)
-            return
-        middle = len(rows) // 2
-        yield from _stopping(task, records, rows[:middle])
-        yield from _stopping(task, records, rows[middle:])
+        return error
+    return None
 
 
 def _nothing_to_do() -> None:
