@@ -14,10 +14,7 @@ from tests.dead_letters.conftest import SetAside
 from tests.dead_letters.counted import PASSING, CountedWorld, MendingCountTask, with_state
 from tests.dead_letters.order import MendingTask
 from tests.dead_letters.test_keep_order import Orders, run
-from tests.dead_letters.world import INPUT as PLAIN_INPUT
 from tests.dead_letters.world import EchoTask as PlainTask
-from tests.dead_letters.world import World as Plain
-from tests.dead_letters.world import heard
 from tests.engine import closing
 from tests.engine.closing import WindowTask, WindowWorld
 from tests.engine.conftest import DEAD, INPUT, OUTPUT, EchoTask
@@ -27,13 +24,12 @@ from tests.faults.harness import Bench
 from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.assembly import letters_standing, letters_state
-from headwater.assembly.letters import Selection
 from headwater.assembly.letters_ledger import Beside
-from headwater.assembly.letters_replay import Replayed, ReplayOptions
+from headwater.assembly.letters_replay import Replayed
 from headwater.assembly.letters_work import Release
-from headwater.engine import LetterWriter, Publication, StepStore, Stores, Watermarks, Work
+from headwater.engine import LetterWriter, StepStore, Stores, Watermarks, Work
 from headwater.errors import RuleBrokenError, StartRefusedError
-from headwater.model import ELSEWHERE, Code, Quarantine, RawRecord
+from headwater.model import Code, Quarantine
 from headwater.ports import Records, TopicSettings
 from headwater.state import KeyedStore, StoreSettings
 
@@ -294,37 +290,6 @@ def test_a_product_that_ran_within_a_replay_ends_it_although_no_position_moved(
     assert isinstance(outcome, StartRefusedError)
     assert outcome.code == "GROUP_ACTIVE"
     assert not world.committed(closing.LATE)
-
-
-class TwiceTask(PlainTask):
-    """Publishes each value twice."""
-
-    def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
-        work = super().process(records, guilty)
-        (once,) = work.publications
-        twice = Publication(
-            once.topic, [*once.keys] * 2, [*once.values] * 2, pl.concat([once.rows, once.rows])
-        )
-        return replace(work, publications=[twice])
-
-
-def test_a_row_behind_a_change_of_key_comes_back_only_where_it_is_alone(world: Plain) -> None:
-    """Of a record that makes several rows the others are published already."""
-    for value in (b"v", b"w"):
-        world.feed(value)
-        record = world.broker.visible(PLAIN_INPUT)[-1]
-        moved = RawRecord(record.partition, record.offset, 99, None, None, ELSEWHERE)
-        writer = LetterWriter(world.box.topic, "r1", world.broker.clock)
-        records = MemoryRecords(PLAIN_INPUT, [moved])
-        (letter,) = writer.letters(records, [Quarantine(0, Code.STEP_FAILED, "why", "step")])
-        world.broker.append(world.box.topic, None, headers=tuple(letter.headers))
-    first = Selection(places=frozenset({(0, 0)}))
-    done = world.replay().run(first, ReplayOptions(), heard)
-    assert (done.replayed, world.outputs()) == (1, [b"v"])
-    twice = world.replay(task=TwiceTask(world.box.topic)).run(Selection(), ReplayOptions(), heard)
-    assert (twice.replayed, len(twice.refused), world.outputs()) == (0, 1, [b"v"])
-    assert "several of its record" in twice.refused[0].reason
-    assert world.statuses() == ["replayed", "open"]
 
 
 COUNTING: Final = '''

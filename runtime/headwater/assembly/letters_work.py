@@ -28,6 +28,10 @@ SEVERAL_ROWS: Final = (
     "it tells of one row behind a change of key, and this release makes several of its record: "
     "those that nothing refused are published"
 )
+MET_BEFORE: Final = (
+    "it tells of a row behind a change of key, and the state of another output has its record"
+    " already, and would count it twice: mend by hand what is missing, then discard the letter"
+)
 
 Key = tuple[str, bytes]
 """An output topic and a key of it."""
@@ -115,13 +119,15 @@ class Release:
     """The product as it is now: the task of an input, None when it is none any more.
 
     Every record goes through the sandbox first: one that ends a process now may have had any code.
-    `state` is that of the steps, `repartitions` the topics between them.
+    `state` is that of the steps, `repartitions` the topics between them. `remembered` are inputs
+    whose records are in the state of an output, though refused behind the rekey of another.
     """
 
     task_of: Callable[[str], Task | None]
     sandbox: Sandbox
     state: LetterState = NO_STATE
     repartitions: Collection[str] = ()
+    remembered: Collection[str] = ()
 
 
 class LetterWork:
@@ -202,18 +208,19 @@ class LetterWork:
         )
 
     def _partly_published(self, batch: LetterBatch) -> list[Refused]:
-        """Letters of rows that were refused behind a change of key, of records that made others.
+        """Letters of rows that were refused behind a change of key, of records that went on else.
 
-        Those others went on; only where a record makes a single row is that the one refused.
+        Into state, or as other rows: only a single one is surely the one refused.
         """
-        rows = batch.rows()
-        return [
-            Refused(letter, SEVERAL_ROWS)
-            for held in batch.records
-            if any(each.is_behind_rekey for each in held.letters)
-            and rows[place_of(held.letters[0])] > 1
-            for letter in held.letters
-        ]
+        rows, found = batch.rows(), list[Refused]()
+        for held in batch.records:
+            if not any(each.is_behind_rekey for each in held.letters):
+                continue
+            if held.record.partition.topic in self._release.remembered:
+                found += [Refused(letter, MET_BEFORE) for letter in held.letters]
+            elif rows[place_of(held.letters[0])] > 1:
+                found += [Refused(letter, SEVERAL_ROWS) for letter in held.letters]
+        return found
 
     def _refused(self, refused: Iterable[Refused]) -> Sequence[Refused]:
         return [each for each in refused if place_of(each.letter) in self._asked]
@@ -276,9 +283,7 @@ def _processed(
         return work, [each.row for each in stopping]
 
 
-def _stopping(
-    task: Task, records: Records, guilty: Sequence[Quarantine]
-) -> Iterator[Quarantine]:
+def _stopping(task: Task, records: Records, guilty: Sequence[Quarantine]) -> Iterator[Quarantine]:
     """The rows that break a rule of severity `stop` behind the sound ones before them.
 
     Each is looked for among so many of the first rows, ever more: what comes of a row may depend on
