@@ -11,30 +11,26 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.dead_letters.commands import LettersWorld
 from tests.dead_letters.conftest import SetAside
-from tests.dead_letters.counted import PASSING, CountedWorld, with_state
+from tests.dead_letters.counted import PASSING, CountedWorld, MendingCountTask, with_state
 from tests.dead_letters.order import MendingTask
 from tests.dead_letters.test_keep_order import Orders, run
-from tests.dead_letters.world import INPUT as PLAIN_INPUT
 from tests.dead_letters.world import EchoTask as PlainTask
-from tests.dead_letters.world import World as Plain
-from tests.dead_letters.world import heard
 from tests.engine import closing
 from tests.engine.closing import WindowTask, WindowWorld
-from tests.engine.conftest import INPUT, OUTPUT, EchoTask
+from tests.engine.conftest import DEAD, INPUT, OUTPUT, EchoTask
 from tests.engine.test_exactly_once import STEPS
 from tests.faults.harness import Bench
 
 from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.assembly import letters_standing, letters_state
-from headwater.assembly.letters import Selection
 from headwater.assembly.letters_ledger import Beside
-from headwater.assembly.letters_replay import Replayed, ReplayOptions
+from headwater.assembly.letters_replay import Replayed
 from headwater.assembly.letters_work import Release
-from headwater.engine import LetterWriter, Publication, StepStore, Stores, Watermarks, Work
-from headwater.errors import StartRefusedError
-from headwater.model import ELSEWHERE, Code, Quarantine, RawRecord
-from headwater.ports import Records
+from headwater.engine import LetterWriter, StepStore, Stores, Watermarks, Work
+from headwater.errors import RuleBrokenError, StartRefusedError
+from headwater.model import Code, Quarantine
+from headwater.ports import Records, TopicSettings
 from headwater.state import KeyedStore, StoreSettings
 
 EXAMPLES: Final = 12
@@ -128,6 +124,45 @@ def test_what_is_left_open_changes_no_state() -> None:
     world.check()
 
 
+class TwoInputs(CountedWorld):
+    """Reads another input too, whose letters come after; nothing is kept of that one."""
+
+    other: Final = "other"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.topics.create([TopicSettings(self.other, 1, "source")])
+
+    def set_other_aside(self, value: bytes) -> None:
+        """A record of the other input, and its letter."""
+        self.broker.append(self.other, value, key=b"other")
+        record = self.broker.visible(self.other)[-1]
+        writer = LetterWriter(DEAD, "r1", self.broker.clock)
+        records = MemoryRecords(self.other, [record])
+        (letter,) = writer.letters(records, [Quarantine(0, Code.STEP_FAILED, "why", "step")])
+        self.broker.append(DEAD, letter.value, key=letter.key, headers=tuple(letter.headers))
+
+    def release(self) -> tuple[Release, Beside, Callable[[], None]]:
+        release, beside, end = super().release()
+        tasks = {self.other: PlainTask(DEAD), INPUT: release.task_of(INPUT)}
+        return replace(release, task_of=tasks.get), beside, end
+
+
+@pytest.mark.usefixtures("at_once")
+def test_of_a_batch_that_is_left_open_as_a_whole_nothing_goes_along_with_the_next() -> None:
+    """The next one is of another input, and its transaction takes what all inputs changed."""
+    world = TwoInputs()
+    world.feed(b"bad", *[b"a"] * 5)  # the first and the last have one key
+    run(world)  # type: ignore[arg-type]  # of another state
+    world.set_other_aside(b"v")
+    world.is_mended = True
+    before = world.folded()
+    done = world.replay(if_newest=True)
+    assert isinstance(done, Replayed)
+    assert (done.replayed, done.left_newer) == (1, 1)
+    assert world.folded() == before
+
+
 @pytest.mark.usefixtures("at_once")
 def test_the_letters_of_a_product_that_runs_are_not_replayed() -> None:
     """Its state is in its memory, and would miss what the letters change."""
@@ -139,6 +174,38 @@ def test_the_letters_of_a_product_that_runs_are_not_replayed() -> None:
     outcome = world.replay()
     assert isinstance(outcome, StartRefusedError)
     assert outcome.code == "GROUP_ACTIVE"
+    world.check()
+
+
+class StrictCountTask(MendingCountTask):
+    """The third of a key breaks a rule that stops."""
+
+    def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
+        work = super().process(records, guilty)
+        if any(value.startswith(b"3|") for value in work.publications[0].values if value):
+            raise RuleBrokenError("a total breaks the rule, whose severity is stop")
+        return work
+
+
+class StrictWorld(CountedWorld):
+    """Its totals may not reach three."""
+
+    def task(self, stores: Stores) -> EchoTask:
+        return StrictCountTask(self, stores)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_of_letters_that_break_a_rule_together_the_first_ones_come_back() -> None:
+    """None of them breaks it alone: each is asked behind those before it."""
+    world = StrictWorld()
+    for _ in range(4):
+        world.broker.append(INPUT, b"bad", key=b"k")
+    run(world)  # type: ignore[arg-type]  # of another state
+    world.is_mended = True
+    done = world.replay()
+    assert isinstance(done, Replayed)
+    assert (done.replayed, done.stopping) == (2, 2)
+    assert done.failed_again == {"CONTRACT_VIOLATION": 2}
     world.check()
 
 
@@ -223,37 +290,6 @@ def test_a_product_that_ran_within_a_replay_ends_it_although_no_position_moved(
     assert isinstance(outcome, StartRefusedError)
     assert outcome.code == "GROUP_ACTIVE"
     assert not world.committed(closing.LATE)
-
-
-class TwiceTask(PlainTask):
-    """Publishes each value twice."""
-
-    def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
-        work = super().process(records, guilty)
-        (once,) = work.publications
-        twice = Publication(
-            once.topic, [*once.keys] * 2, [*once.values] * 2, pl.concat([once.rows, once.rows])
-        )
-        return replace(work, publications=[twice])
-
-
-def test_a_row_behind_a_change_of_key_comes_back_only_where_it_is_alone(world: Plain) -> None:
-    """Of a record that makes several rows the others are published already."""
-    for value in (b"v", b"w"):
-        world.feed(value)
-        record = world.broker.visible(PLAIN_INPUT)[-1]
-        moved = RawRecord(record.partition, record.offset, 99, None, None, ELSEWHERE)
-        writer = LetterWriter(world.box.topic, "r1", world.broker.clock)
-        records = MemoryRecords(PLAIN_INPUT, [moved])
-        (letter,) = writer.letters(records, [Quarantine(0, Code.STEP_FAILED, "why", "step")])
-        world.broker.append(world.box.topic, None, headers=tuple(letter.headers))
-    first = Selection(places=frozenset({(0, 0)}))
-    done = world.replay().run(first, ReplayOptions(), heard)
-    assert (done.replayed, world.outputs()) == (1, [b"v"])
-    twice = world.replay(task=TwiceTask(world.box.topic)).run(Selection(), ReplayOptions(), heard)
-    assert (twice.replayed, len(twice.refused), world.outputs()) == (0, 1, [b"v"])
-    assert "several of its record" in twice.refused[0].reason
-    assert world.statuses() == ["replayed", "open"]
 
 
 COUNTING: Final = '''

@@ -339,6 +339,13 @@ def test_many_refused_records_cost_few_runs() -> None:
     assert sum(len(call.args[2]) for call in wrote.call_args_list) == 20
 
 
+@pytest.mark.parametrize("last", [33, 36, 47])
+def test_how_far_windows_were_told_does_not_depend_on_where_a_batch_ends(last: int) -> None:
+    """The last record may close nothing; what is stored is of the windows that closed."""
+    events = [(0, 1, 4), (0, 1, 30), (0, 1, last)]
+    assert outcome([hopping_late], events, []) == one_by_one([hopping_late], events)
+
+
 EVENTS = st.lists(
     st.tuples(
         st.integers(0, TASKS - 1), st.sampled_from([1, 3, 30, 50, 60, -40]), st.integers(0, 40)

@@ -10,6 +10,7 @@ from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.description import describe
 from headwater.assembly.project import load_product
 from headwater.assembly.registration import lookup_ids, register
+from headwater.assembly.state import remembered
 from headwater.assembly.tasks import TaskMaker
 from headwater.engine import LetterWriter
 from headwater.errors import DeclarationError, StartRefusedError
@@ -81,6 +82,36 @@ def test_a_flow_may_change_its_key_twice(keyless: Any) -> None:
     ]
     found = ProductDriver("shop.notes").run(orders(("x", 2), (None, 1))).frame().rows()
     assert found == [("x", 2), (None, 1)]
+
+
+@pytest.mark.parametrize(
+    ("before", "beside", "is_remembered"),
+    [
+        ("", "", False),
+        ('.latest("id", by="n")', '.dedupe("id", within="1h")', False),
+        ("", '.group_by("id").agg(n=aggregates.count())', True),
+    ],
+)
+def test_what_the_state_of_another_output_counts_is_known(
+    keyless: Any, before: str, beside: str, *, is_remembered: bool
+) -> None:
+    """A letter of a row behind it must not bring its record there twice."""
+    at = {"type": "long", "logicalType": "timestamp-millis"}
+    fields = {"id": "string", "n": "long", "note": ["null", "string"], "at": at}
+    keyless.contract("shop.orders", fields, eventTime="at")
+    keyless.contract("shop.notes.beside", {"id": "string", "n": "long"})
+    keyless.contract("shop.notes", {"id": "string", "n": "long"})
+    keyless.product(
+        "shop.notes",
+        f"""\
+        from headwater import aggregates
+        orders = product.stream("shop.orders", contract=1)
+        product.publish(orders{before}.rekey("note").select("id", "n"), contract=1)
+        product.publish(orders{beside}.select("id", "n"), contract=1, port="beside")
+        """,
+    )
+    found = remembered(load_product("shop.notes"))
+    assert found == (frozenset({"shop.orders"}) if is_remembered else frozenset())
 
 
 def test_describe_shows_the_repartition_topic(keyless: Any) -> None:

@@ -30,7 +30,7 @@ from headwater.assembly.registration import registered_ids
 from headwater.assembly.release import release_of
 from headwater.assembly.sandbox import ChildSandbox, Setting
 from headwater.assembly.starting import start_policy
-from headwater.assembly.state import depends_on_others, partners, stores_on_disk
+from headwater.assembly.state import depends_on_others, partners, remembered, stores_on_disk
 from headwater.assembly.step_bound import bounded
 from headwater.assembly.tables import read_tables, tables_cut
 from headwater.assembly.tasks import TaskMaker
@@ -131,7 +131,12 @@ class DeadLetters:
             tasks = maker.tasks()
             read_tables(maker, self._reader, tables_cut([loaded], self._topics))
             sandbox = opened.enter_context(closing(ChildSandbox(setting)))
-            release = Release(tasks.get, sandbox, repartitions=loaded.repartitions)
+            release = Release(
+                tasks.get,
+                sandbox,
+                repartitions=loaded.repartitions,
+                remembered=remembered(loaded),
+            )
             ledger = self._ledger
             if depends_on_others(loaded):
                 state = opened.enter_context(self._kept_state(tasks, stores))

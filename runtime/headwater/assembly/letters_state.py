@@ -27,8 +27,9 @@ from headwater.state import Changes
 class LetterState:
     """That of a product whose steps keep nothing: every call is nothing.
 
-    A batch of letters: `keep` what it changed, then `committed` or `aborted`. One that is neither
-    is dropped by the next.
+    A batch of letters: `keep` what it changed, then `committed` or `aborted`; or `drop` it. One of
+    which nothing is left has to be dropped: the next one of its input would do so, but `keep` takes
+    what the batches of all inputs changed.
     """
 
     is_kept = False
@@ -36,6 +37,9 @@ class LetterState:
 
     def open(self, letters: Iterable[StoredLetter]) -> None:
         """Bring the tasks up to date that the records of these letters belong to."""
+
+    def drop(self) -> None:
+        """The batch never was."""
 
     def keep(self) -> Mapping[str, Changes]:
         """The batch is part of the transaction; what it changed, by changelog."""
@@ -144,6 +148,11 @@ class KeptState(LetterState):
         self._restoring.assigned(sorted(wanted))
         while not self._restoring.advance(self._monitor):
             time.sleep(self._restoring.wait_s)
+
+    def drop(self) -> None:
+        """Whichever input it was of."""
+        self._times.drop()
+        self._stores.drop()
 
     def keep(self) -> Mapping[str, Changes]:
         """As the loop does it."""

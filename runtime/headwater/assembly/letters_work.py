@@ -28,6 +28,10 @@ SEVERAL_ROWS: Final = (
     "it tells of one row behind a change of key, and this release makes several of its record: "
     "those that nothing refused are published"
 )
+MET_BEFORE: Final = (
+    "it tells of a row behind a change of key, and the state of another output has its record"
+    " already, and would count it twice: mend by hand what is missing, then discard the letter"
+)
 
 Key = tuple[str, bytes]
 """An output topic and a key of it."""
@@ -115,13 +119,15 @@ class Release:
     """The product as it is now: the task of an input, None when it is none any more.
 
     Every record goes through the sandbox first: one that ends a process now may have had any code.
-    `state` is that of the steps, `repartitions` the topics between them.
+    `state` is that of the steps, `repartitions` the topics between them. `remembered` are inputs
+    whose records are in the state of an output, though refused behind the rekey of another.
     """
 
     task_of: Callable[[str], Task | None]
     sandbox: Sandbox
     state: LetterState = NO_STATE
     repartitions: Collection[str] = ()
+    remembered: Collection[str] = ()
 
 
 class LetterWork:
@@ -177,6 +183,7 @@ class LetterWork:
     def _made(self, held: Sequence[SetAside], refused: Sequence[Refused]) -> LetterBatch:
         """What the release makes of these records, which are of one input."""
         if not held:
+            self._release.state.drop()  # else what was made of them before would be kept
             return LetterBatch(refused=refused)
         topic = held[0].record.partition.topic
         task = cast("Task", self._release.task_of(topic))  # asked for before
@@ -201,18 +208,19 @@ class LetterWork:
         )
 
     def _partly_published(self, batch: LetterBatch) -> list[Refused]:
-        """Letters of rows that were refused behind a change of key, of records that made others.
+        """Letters of rows that were refused behind a change of key, of records that went on else.
 
-        Those others went on; only where a record makes a single row is that the one refused.
+        Into state, or as other rows: only a single one is surely the one refused.
         """
-        rows = batch.rows()
-        return [
-            Refused(letter, SEVERAL_ROWS)
-            for held in batch.records
-            if any(each.is_behind_rekey for each in held.letters)
-            and rows[place_of(held.letters[0])] > 1
-            for letter in held.letters
-        ]
+        rows, found = batch.rows(), list[Refused]()
+        for held in batch.records:
+            if not any(each.is_behind_rekey for each in held.letters):
+                continue
+            if held.record.partition.topic in self._release.remembered:
+                found += [Refused(letter, MET_BEFORE) for letter in held.letters]
+            elif rows[place_of(held.letters[0])] > 1:
+                found += [Refused(letter, SEVERAL_ROWS) for letter in held.letters]
+        return found
 
     def _refused(self, refused: Iterable[Refused]) -> Sequence[Refused]:
         return [each for each in refused if place_of(each.letter) in self._asked]
@@ -270,24 +278,36 @@ def _processed(
     try:
         return task.process(records, guilty), ()
     except RuleBrokenError:
-        refused = {each.row for each in guilty}
-        left = [row for row in range(len(records)) if row not in refused]
-        stopping = list(_stopping(task, records, left))
+        stopping = list(_stopping(task, records, guilty))
         work = task.process(records, [*guilty, *stopping])
         return work, [each.row for each in stopping]
 
 
-def _stopping(task: Task, records: Records, rows: Sequence[int]) -> Iterator[Quarantine]:
-    """The rows that break a rule of severity `stop`, found by halves: a rule sees one row alone."""
+def _stopping(task: Task, records: Records, guilty: Sequence[Quarantine]) -> Iterator[Quarantine]:
+    """The rows that break a rule of severity `stop` behind the sound ones before them.
+
+    Each is looked for among so many of the first rows, ever more: what comes of a row may depend on
+    those before it, so none can be asked alone.
+    """
+    named = {each.row for each in guilty}
+    rows = [row for row in range(len(records)) if row not in named]
+    sound, ahead = 0, 1
+    while sound < len(rows):
+        error = _broken(task, Selection(records, rows[: sound + ahead]))
+        if error is None:
+            sound, ahead = sound + ahead, 2 * ahead
+        elif ahead > 1:
+            ahead //= 2
+        else:
+            yield Quarantine(rows.pop(sound), Code.CONTRACT_VIOLATION, str(error), RULES)
+
+
+def _broken(task: Task, records: Records) -> RuleBrokenError | None:
     try:
-        task.process(Selection(records, rows))
+        task.process(records)
     except RuleBrokenError as error:
-        if len(rows) == 1:
-            yield Quarantine(rows[0], Code.CONTRACT_VIOLATION, str(error), RULES)
-            return
-        middle = len(rows) // 2
-        yield from _stopping(task, records, rows[:middle])
-        yield from _stopping(task, records, rows[middle:])
+        return error
+    return None
 
 
 def _nothing_to_do() -> None:

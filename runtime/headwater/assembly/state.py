@@ -16,6 +16,7 @@ from headwater.assembly.project import LoadedProduct
 from headwater.engine import StepStore, Stores, changelog_of
 from headwater.flow import Section, StatefulStage
 from headwater.ports import Topics
+from headwater.product import Dedupe, Latest
 from headwater.state import KeyedStore, StoreSettings, TimeToLive
 
 ALONE: Final[Mapping[str, int]] = {}
@@ -43,6 +44,21 @@ def _stateful(loaded: LoadedProduct) -> Iterator[tuple[Section, StatefulStage]]:
 def depends_on_others(loaded: LoadedProduct) -> bool:
     """Whether what comes of a record depends on those before it: on state, or on event time."""
     return any(each.plan.needs_watermarks or each.writes is not None for each in loaded.sections)
+
+
+def remembered(loaded: LoadedProduct) -> frozenset[str]:
+    """The inputs whose records are in the state of an output that they reach without a rekey.
+
+    Though their row is refused behind the rekey of another output, they would be counted there a
+    second time. What `latest` and `dedupe` keep is the same then. Before a rekey there is no other
+    state.
+    """
+    return frozenset(
+        each.stream.topic
+        for each in loaded.sections
+        if each.source is None and each.writes is None
+        if any(not isinstance(stage.step, (Latest, Dedupe)) for stage in each.plan.stateful)
+    )
 
 
 def partners(loaded: LoadedProduct) -> dict[str, list[str]]:

@@ -39,6 +39,11 @@ class Stores:
     def __init__(self, held: Sequence[StepStore] = ()) -> None:
         self.held = held
 
+    def drop(self) -> None:
+        """The batch never was."""
+        for each in self.held:
+            each.store.drop()
+
     def keep(self) -> Mapping[str, Changes]:
         """The batch is part of the transaction; what it changed, by changelog."""
         kept = {each.changelog: each.store.keep() for each in self.held}

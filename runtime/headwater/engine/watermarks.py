@@ -246,6 +246,11 @@ class EventTimes:
         watermarks = self._by_topic.get(partition.topic)
         return {} if watermarks is None else watermarks.note(partition.index)
 
+    def drop(self) -> None:
+        """The batch never was."""
+        for each in self._by_topic.values():
+            each.drop()
+
     def keep(self) -> None:
         """The batch is part of the transaction."""
         for each in self._by_topic.values():

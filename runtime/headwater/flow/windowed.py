@@ -227,7 +227,7 @@ class ClosingWindows(TimeWindowStage):
     due at the end of each window it is in, in turn, so that what is due at an end is that window.
 
     Of a pane in several windows the store must tell which of these were told: it holds, under the
-    empty key of each task, the limit up to which they were, in the column HELD.
+    empty key of each task, the end up to which they were, in the column HELD.
     """
 
     def __init__(
@@ -283,15 +283,24 @@ class ClosingWindows(TimeWindowStage):
         # of this type: Polars would compute with a bare literal in 32 bits
         next_end = left.select(self._next_end(pl.lit(limit, dtype=pl.Int64))).to_series()
         store.schedule(_tasks(task, left[DUE_KEY]), left[DUE_KEY], next_end)
-        told = (
-            self.rows.columns.to_frame()
-            .clear(1)
-            .with_columns(pl.lit(limit, dtype=pl.Int64).alias(HELD))
-        )
-        store.write(_tasks(task, _MARK), _MARK, told)
         parts = [self._of_panes(panes, limit), self._of_rows(behind, limit)]
         windows = pl.concat([part.select(self._nothing().columns) for part in parts])
+        self._mark(task, windows, behind, store)
         return self._ordered(self.aggregation.merge(windows, by=[*self.groups, *_BOUNDS]))
+
+    def _mark(
+        self, task: int, windows: pl.DataFrame, behind: pl.DataFrame, store: KeyedRows
+    ) -> None:
+        """Store up to where windows were told: by these and by rows, not by where a batch ends."""
+        passed = behind.select(self._end_before(pl.col(WATERMARK) - self.lateness_ms)).to_series()
+        ends = pl.concat([windows[WINDOW_END], passed])
+        if len(ends):
+            told = (
+                self.rows.columns.to_frame()
+                .clear(1)
+                .with_columns(pl.lit(ends.max(), dtype=pl.Int64).alias(HELD))
+            )
+            store.write(_tasks(task, _MARK), _MARK, told)
 
     def _taken(self, task: int, due: pl.DataFrame, store: KeyedRows) -> pl.DataFrame:
         """The panes that are due, each once: key, group, bounds of its next window, state."""
@@ -345,8 +354,11 @@ class ClosingWindows(TimeWindowStage):
 
     def _next_end(self, limit: pl.Expr) -> pl.Expr:
         """The first end of a pane's windows behind a limit; null is before all of them."""
-        behind = ((limit - self.size_ms) // self.every_ms + 1) * self.every_ms + self.size_ms
-        return pl.max_horizontal(self._first_end(), behind)
+        return pl.max_horizontal(self._first_end(), self._end_before(limit) + self.every_ms)
+
+    def _end_before(self, limit: pl.Expr) -> pl.Expr:
+        """The last end of windows up to and at a limit."""
+        return (limit - self.size_ms) // self.every_ms * self.every_ms + self.size_ms
 
 
 _MARK: Final = pl.Series([b""], dtype=pl.Binary)  # no key of a group is empty
