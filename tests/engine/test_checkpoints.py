@@ -1,6 +1,6 @@
 """Checkpoints in a storage that takes its time: the loop goes on, and what is told is true."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -8,8 +8,10 @@ import pytest
 from tests.engine.conftest import Process
 from tests.engine.counting import CountingWorld, Inline
 
-from headwater.engine import Checkpoints, Stores, checkpoints
+from headwater.adapters.memory import MemoryRangeReader
+from headwater.engine import Checkpoints, Stores, checkpoints, restoring
 from headwater.errors import RetriableError
+from headwater.ports import Records
 
 
 class Later(Inline):
@@ -160,6 +162,32 @@ def test_a_fetch_that_nobody_waits_for_leaves_no_file_open() -> None:
     process.loop._upkeep._restoring._begin()
     world.later.run()
     process.stop()
+
+
+def test_a_restore_that_is_cut_short_lets_go_of_what_it_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The end of a process closes the reader next: a read that goes on would tell of it."""
+    world = CountingWorld()
+    world.feed(*[b"a"] * 10)
+    world.process("one", poll_size=3).run()
+    world.broker.group("product").members.clear()
+    world.feed(*[b"b"] * 10)
+    monkeypatch.setattr(restoring, "SLICE_S", -1)  # one piece a turn
+    read, told = MemoryRangeReader.read, list[str]()
+
+    def watched(self: MemoryRangeReader, *given: Any, **named: Any) -> Iterator[Records]:
+        told.append("begins")
+        try:
+            yield from read(self, *given, **named)
+        finally:
+            told.append("ends")
+
+    monkeypatch.setattr(MemoryRangeReader, "read", watched)
+    process = world.process("two")
+    process.run(hook=lambda _: process.loop.stop() if told[-1:] == ["begins"] else None)
+    assert not process.monitor.restores[-1][0].is_done
+    assert told[-2:] == ["begins", "ends"]
 
 
 def test_a_storage_that_refused_is_not_asked_for_each_task(
