@@ -190,14 +190,15 @@ def test_a_restore_that_is_cut_short_lets_go_of_what_it_reads(
     assert told[-2:] == ["begins", "ends"]
 
 
+@pytest.mark.parametrize("call", ["names", "get"])
 def test_a_storage_that_refused_is_not_asked_for_each_task(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """Each would wait for it; the changelogs have it all, and later it is asked again."""
+    """Each would wait for it, also where it lists what it does not give; the changelogs have it."""
     asked: list[str] = []
 
-    def refuse(prefix: str) -> list[str]:
-        asked.append(prefix)
+    def refuse(name: str) -> object:
+        asked.append(name)
         message = "s3://bucket refuses: the store does not answer in time."
         raise RetriableError(message, code="STATE_STORAGE")
 
@@ -206,7 +207,7 @@ def test_a_storage_that_refused_is_not_asked_for_each_task(
     world.broker.group("product").members.clear()
     world.feed(b"b")
     process = world.process("two", poll_size=3)
-    monkeypatch.setattr(world.storage, "names", refuse)
+    monkeypatch.setattr(world.storage, call, refuse)
     process.begin()
     steps(process, 20)
     assert len(asked) == 1
