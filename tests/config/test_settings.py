@@ -107,7 +107,7 @@ def test_checkpoints_are_in_a_directory_or_a_bucket(tmp_path: Path, location: st
 @pytest.mark.parametrize(
     "location",
     ["", "s3://", "s3:///prefix", "gs://bucket", "s3://me:secret@bucket", "s3://bucket//x",
-     "s3://bucket/a?region=b", "file:///tmp", "s3://Bucket"],
+     "s3://bucket/a?region=b", "file:///tmp", "s3://Bucket", "s3:/bucket/prefix", "s3:bucket"],
 )  # fmt: skip
 def test_any_other_place_for_checkpoints_is_refused(tmp_path: Path, location: str) -> None:
     """Stores that nothing here tries, and locations with a password in them."""

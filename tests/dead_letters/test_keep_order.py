@@ -1,6 +1,7 @@
 """Letters that keep the order of their keys: no record overtakes one that was set aside."""
 
 import signal
+from dataclasses import replace
 from typing import Final
 
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from tests.dead_letters.conftest import FIRST, SECOND, SetAside
-from tests.dead_letters.order import OrderWorld
+from tests.dead_letters.order import CHANGELOG, OrderWorld
 from tests.engine.conftest import DEAD, Process
 from tests.engine.test_exactly_once import Histories, run_histories
 from tests.faults.harness import END_S, Bench, until
@@ -18,6 +19,7 @@ from headwater.adapters.memory.faults import Operation
 from headwater.assembly import letters_standing
 from headwater.assembly.letters import Selection
 from headwater.assembly.letters_replay import Replayed
+from headwater.engine import Start
 from headwater.errors import FencedError, StartRefusedError, UnavailableError, UnverifiableError
 from headwater.model import Letter, Partition
 
@@ -271,6 +273,22 @@ def test_positions_and_their_notes_are_as_they_were() -> None:
     assert any(note for _, note in before.values())
     replayed(world)
     assert world.broker.group("product").offsets == before
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_keys_stay_parked_where_an_operator_begins_without_offsets(start: Start) -> None:
+    """What is parked is no count of what was read: it holds wherever the product goes on."""
+    world = set_aside(b"bad", *[b"a"] * 9)
+    world.broker.group("product").offsets.clear()
+    world.start = replace(world.start, explicit=start, parked=[CHANGELOG])
+    assert run(world).ended == "stopped"
+    world.feed(*[b"a"] * 5)
+    run(world)
+    assert codes(world).keys() == {1, 6, 11}
+    world.is_mended = True
+    assert isinstance(world.replay(), Replayed)
+    assert (codes(world), world.parked()) == ({}, {})
 
 
 def in_order(release: str) -> str:

@@ -1,6 +1,6 @@
 """Checkpoints in a storage that takes its time: the loop goes on, and what is told is true."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -8,8 +8,10 @@ import pytest
 from tests.engine.conftest import Process
 from tests.engine.counting import CountingWorld, Inline
 
-from headwater.engine import Checkpoints, Stores, checkpoints
+from headwater.adapters.memory import MemoryRangeReader
+from headwater.engine import Checkpoints, Stores, checkpoints, restoring
 from headwater.errors import RetriableError
+from headwater.ports import Records
 
 
 class Later(Inline):
@@ -162,14 +164,41 @@ def test_a_fetch_that_nobody_waits_for_leaves_no_file_open() -> None:
     process.stop()
 
 
-def test_a_storage_that_refused_is_not_asked_for_each_task(
+def test_a_restore_that_is_cut_short_lets_go_of_what_it_reads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each would wait for it; the changelogs have it all, and later it is asked again."""
+    """The end of a process closes the reader next: a read that goes on would tell of it."""
+    world = CountingWorld()
+    world.feed(*[b"a"] * 10)
+    world.process("one", poll_size=3).run()
+    world.broker.group("product").members.clear()
+    world.feed(*[b"b"] * 10)
+    monkeypatch.setattr(restoring, "SLICE_S", -1)  # one piece a turn
+    read, told = MemoryRangeReader.read, list[str]()
+
+    def watched(self: MemoryRangeReader, *given: Any, **named: Any) -> Iterator[Records]:
+        told.append("begins")
+        try:
+            yield from read(self, *given, **named)
+        finally:
+            told.append("ends")
+
+    monkeypatch.setattr(MemoryRangeReader, "read", watched)
+    process = world.process("two")
+    process.run(hook=lambda _: process.loop.stop() if told[-1:] == ["begins"] else None)
+    assert not process.monitor.restores[-1][0].is_done
+    assert told[-2:] == ["begins", "ends"]
+
+
+@pytest.mark.parametrize("call", ["names", "get"])
+def test_a_storage_that_refused_is_not_asked_for_each_task(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Each would wait for it, also where it lists what it does not give; the changelogs have it."""
     asked: list[str] = []
 
-    def refuse(prefix: str) -> list[str]:
-        asked.append(prefix)
+    def refuse(name: str) -> object:
+        asked.append(name)
         message = "s3://bucket refuses: the store does not answer in time."
         raise RetriableError(message, code="STATE_STORAGE")
 
@@ -178,7 +207,7 @@ def test_a_storage_that_refused_is_not_asked_for_each_task(
     world.broker.group("product").members.clear()
     world.feed(b"b")
     process = world.process("two", poll_size=3)
-    monkeypatch.setattr(world.storage, "names", refuse)
+    monkeypatch.setattr(world.storage, call, refuse)
     process.begin()
     steps(process, 20)
     assert len(asked) == 1

@@ -107,14 +107,19 @@ def test_a_checkpoint_that_cannot_be_used_is_told_and_passed_over() -> None:
 
 
 def test_a_checkpoint_behind_the_changelog_is_not_loaded() -> None:
-    """Between its mark and what the changelog still holds something may be missing."""
+    """Between its mark and what the changelog still holds something may be missing; it is told."""
     world = CountingWorld()
     checkpointed(world)
     for log in world.broker.topic(CHANGELOG).logs:
         log.beginning = log.end
     world.feed(b"b")
-    (done,) = run(world, "two").monitor.restores[-1]
+    other = run(world, "two")
+    (done,) = other.monitor.restores[-1]
     assert (done.loaded, done.is_done) == (0, True)
+    names = world.storage.names(f"{OUTPUT}/{STEP}/")
+    told = other.monitor.passed_over_checkpoints
+    assert sorted(name for name, _ in told) == names
+    assert all(reason.startswith("the changelog does not go on") for _, reason in told)
 
 
 def test_a_checkpoint_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from headwater.assembly.description import describe
 from headwater.assembly.project import load_product
+from headwater.assembly.starting import start_policy
 from headwater.errors import DeclarationError
 
 PASSED = "orders"
@@ -42,6 +43,14 @@ def test_describe_tells_that_order_is_kept_and_where(project: Any) -> None:
     free = describe(load_product(declared(project, policy="DeadLetters()")))
     assert "keep_order" not in free
     assert free["topics"][1:] == ["shop.copies.dead-letters"]
+
+
+def test_what_is_parked_is_no_state_that_goes_with_offsets(project: Any) -> None:
+    """A start without offsets asks the changelogs of steps; where keys wait is right anyway."""
+    policy = start_policy(load_product(declared(project)))
+    assert list(policy.changelogs) == list(policy.parked)
+    assert len(policy.parked) == 1
+    assert not start_policy(load_product(declared(project, LATEST, "DeadLetters()"))).parked
 
 
 def test_records_without_keys_cannot_wait(project: Any) -> None:

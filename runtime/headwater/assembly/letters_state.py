@@ -92,6 +92,7 @@ class KeptState(LetterState):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._restoring.close()
         try:
             if isinstance(error, RebuildError):
                 self._throw_away(error.task)

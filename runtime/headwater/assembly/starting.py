@@ -1,5 +1,6 @@
 """Where a product begins, as it is declared."""
 
+from headwater.assembly.parking import parked_changelogs
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.state import changelogs
 from headwater.engine import Start, StartPolicy
@@ -16,6 +17,7 @@ def start_policy(loaded: LoadedProduct, explicit: Start | None = None) -> StartP
         explicit=explicit,
         changelogs=changelogs(loaded),
         repartitions=list(loaded.repartitions),
+        parked=list(parked_changelogs(loaded)),
     )
 
 

@@ -45,7 +45,8 @@ Properties = Annotated[
 
 def _location(value: str) -> str:
     """A directory, or a prefix in a bucket. Names and passwords have no place in it."""
-    if not value or ("://" in value and _BUCKET.fullmatch(value) is None):
+    is_directory = "://" not in value and not value.startswith("s3:")
+    if not value or not (is_directory or _BUCKET.fullmatch(value)):
         raise ValueError("write a directory, or s3://bucket/prefix")
     return value
 

@@ -21,6 +21,7 @@ from headwater.state import Checkpoint, CheckpointWriter, Unusable, checkpoints
 LOOK_S: Final = 1.0  # how often to look for what is due: a product may have hundreds of tasks
 WAIT_S: Final = 0.2  # for the storage, between two polls of a restore
 AWAY_S: Final = 60.0  # a storage that refused is not asked for so long: each task would wait for it
+FOREIGN: Final = "the changelog does not go on from its mark, or is another topic by now"
 
 _T = TypeVar("_T")
 
@@ -104,6 +105,7 @@ class Checkpoints:
                     return found
                 else:
                     found.close()
+                    monitor.checkpoint_passed_over(found.name, FOREIGN)
         except RetriableError as error:
             self._away_until_s = self._clock.monotonic() + AWAY_S
             monitor.checkpoint_passed_over(place, str(error))

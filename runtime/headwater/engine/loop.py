@@ -171,6 +171,7 @@ class Loop:
 
     def _close(self) -> None:
         self._guard.close()
+        self._restoring.close()
         if self._tables is not None:
             self._tables.close()
         self._source.close()

@@ -122,6 +122,10 @@ class Restoring:
         self._begin()
         self.stores.release(partitions)
 
+    def close(self) -> None:
+        """Give up what is under way, as long as what it reads from is open."""
+        self._work = None
+
     def rebuild(self, task: int | None) -> None:
         """Have what is stored of a task, or of all, thrown away and restored; nothing is staged.
 

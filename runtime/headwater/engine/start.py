@@ -1,7 +1,7 @@
 """Where a product begins to read: declared, committed before the first record (promise 9)."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -32,7 +32,8 @@ class StartPolicy:
     """The start of each input topic as declared, and the operator's explicit one, if any.
 
     `outputs`, `changelogs` and `repartitions` are topics of the product's own; of a changelog, with
-    the topic whose partitions are its tasks.
+    the topic whose partitions are its tasks. Those in `parked` say which keys wait for letters, and
+    are right wherever the product begins: nothing is added up in them.
     """
 
     group: str
@@ -41,6 +42,7 @@ class StartPolicy:
     explicit: Start | None = None
     changelogs: Mapping[str, str] = field(default_factory=dict)
     repartitions: Sequence[str] = ()
+    parked: Collection[str] = ()
 
 
 class StartPositions:
@@ -72,10 +74,11 @@ class StartPositions:
         once one wins, and the other reads what it wrote. Raises StartRefusedError: `OFFSETS_LOST`,
         and `STATE_OF_BEFORE` when there is state of partitions that have no offset.
         """
-        changelogs = self._policy.changelogs
-        refuse_state_of_before(self._policy.group, changelogs, self._topics, self._reader)
+        policy = self._policy
+        changelogs = {c: t for c, t in policy.changelogs.items() if c not in policy.parked}
+        refuse_state_of_before(policy.group, changelogs, self._topics, self._reader)
         deadline = clock.monotonic() + EMPTY_GROUP_S
-        inputs = self._policy.inputs.items()
+        inputs = policy.inputs.items()
         for topic, start in inputs:
             if not self._topics.group_offsets(self._policy.group, topic):
                 self._resolve(topic, start)  # refuses before anything is committed

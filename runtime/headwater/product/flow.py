@@ -45,7 +45,10 @@ if TYPE_CHECKING:  # a declaration is stored, not run: the command line starts w
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flow:
-    """Steps over one stream. Every method returns a new flow; a step is named `<kind>-<place>`."""
+    """Steps over one stream. Every method returns a new flow.
+
+    A step is named `<kind>-<number>`, its number among those of its kind: `map-1`, `latest-1`.
+    """
 
     stream: Stream
     steps: tuple[Step, ...] = ()

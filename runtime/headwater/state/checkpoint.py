@@ -205,8 +205,6 @@ def _opened(storage: CheckpointStorage, name: str) -> Checkpoint | Unusable:
         file = storage.get(name)
     except KeyError:
         return Unusable(name, "it was deleted meanwhile")
-    except RetriableError as error:
-        return Unusable(name, str(error))
     try:
         found = _judged(name, file)
     except BaseException:
