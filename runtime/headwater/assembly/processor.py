@@ -4,6 +4,7 @@ Everything is checked here, before the first poll; the loop trusts it afterwards
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -75,45 +76,49 @@ class Processor:
         self._loaded = loaded
         self._settings = settings
         self._is_dev = settings.environment == "dev"
-        self._registry = SchemaRegistry(settings.registry)
-        self._topics = KafkaTopics(settings.kafka)
-        self.dead_letters: Final = f"{loaded.name}.dead-letters"
-        self._partitions = self._input_partitions()
-        require_co_partitioning(loaded, self._topics)
-        self._repartitions = {t: self._moved_partitions(t) for t in loaded.repartitions}
-        require_tables(loaded, self._topics, self._repartitions)
-        self._prepare_topics()
-        self._stores = stores_on_disk(loaded, settings.state_dir, self._topics)
-        self._checkpoints = checkpoints_of(self._stores, settings)
-        self._ids = registered_ids(
-            loaded, self._registry, is_registering=is_registering or self._is_dev
-        )
-        letters = LetterWriter(self.dead_letters, release_of(loaded.root, settings))
-        maker = TaskMaker(
-            loaded,
-            self._ids,
-            self._registry,
-            self._topics,
-            letters,
-            settings.on_incompatible,
-            stores=self._stores,
-            repartitions=self._repartitions,
-        )
-        self.loop: Final = Loop(
-            self._outside(telling, self._tables(maker, telling.monitor)),
-            in_order(loaded, maker.tasks(), self._stores, telling.monitor),
-            StartPositions(start_policy(loaded, start), self._topics, self._reader),
-            window=_window(settings.dead_letters),
-            settings=LoopSettings(
-                policy=CommitPolicy(interval_s=settings.commit_interval.total_seconds()),
-                poll_size=settings.poll_size,
-                batch_bytes=settings.batch_bytes,
-                step_timeout_s=settings.step_timeout.total_seconds(),
-                outage_limit_s=settings.outage_limit.total_seconds(),
-                transaction_timeout_s=_transaction_timeout_s(settings),
-                on_incompatible=settings.on_incompatible,
-            ),
-        )
+        with ExitStack() as opened:  # a start that is refused leaves nothing open
+            self._registry = opened.enter_context(closing(SchemaRegistry(settings.registry)))
+            self._topics = KafkaTopics(settings.kafka)
+            self.dead_letters: Final = f"{loaded.name}.dead-letters"
+            self._partitions = self._input_partitions()
+            require_co_partitioning(loaded, self._topics)
+            self._repartitions = {t: self._moved_partitions(t) for t in loaded.repartitions}
+            require_tables(loaded, self._topics, self._repartitions)
+            self._prepare_topics()
+            self._stores = stores_on_disk(loaded, settings.state_dir, self._topics)
+            self._checkpoints = checkpoints_of(self._stores, settings)
+            if self._checkpoints is not None:
+                opened.enter_context(closing(self._checkpoints))
+            self._ids = registered_ids(
+                loaded, self._registry, is_registering=is_registering or self._is_dev
+            )
+            letters = LetterWriter(self.dead_letters, release_of(loaded.root, settings))
+            maker = TaskMaker(
+                loaded,
+                self._ids,
+                self._registry,
+                self._topics,
+                letters,
+                settings.on_incompatible,
+                stores=self._stores,
+                repartitions=self._repartitions,
+            )
+            self.loop: Final = Loop(
+                self._outside(telling, self._tables(maker, telling.monitor)),
+                in_order(loaded, maker.tasks(), self._stores, telling.monitor),
+                StartPositions(start_policy(loaded, start), self._topics, self._reader),
+                window=_window(settings.dead_letters),
+                settings=LoopSettings(
+                    policy=CommitPolicy(interval_s=settings.commit_interval.total_seconds()),
+                    poll_size=settings.poll_size,
+                    batch_bytes=settings.batch_bytes,
+                    step_timeout_s=settings.step_timeout.total_seconds(),
+                    outage_limit_s=settings.outage_limit.total_seconds(),
+                    transaction_timeout_s=_transaction_timeout_s(settings),
+                    on_incompatible=settings.on_incompatible,
+                ),
+            )
+            self._opened = opened.pop_all()
 
     def targets(self) -> Positions:
         """The read_committed ends of the inputs as they are now."""
@@ -133,9 +138,7 @@ class Processor:
     def close(self) -> None:
         """Let go of what the loop does not close itself."""
         self._reader.close()
-        self._registry.close()
-        if self._checkpoints is not None:
-            self._checkpoints.close()
+        self._opened.close()
 
     # -- topics --------------------------------------------------------------------------------
 
