@@ -64,3 +64,14 @@ def test_a_row_behind_a_change_of_key_comes_back_only_where_it_is_alone(world: W
     assert (twice.replayed, len(twice.refused), world.outputs()) == (0, 1, [b"v"])
     assert "several of its record" in twice.refused[0].reason
     assert world.statuses() == ["replayed", "open"]
+
+
+def test_a_row_behind_a_change_of_key_that_fails_before_it_stays_what_it_is(world: World) -> None:
+    """Else a later release would publish all rows of its record, those that are out as well."""
+    set_moved_aside(world, b"bad")
+    done = world.replay().run(Selection(), ReplayOptions(), heard)
+    assert done.failed_again == {"BAD_MAGIC": 1}
+    (letter,) = (each.letter for each in world.entries() if each.status == "open")
+    assert (letter.is_behind_rekey, letter.attempts, letter.source_offset) == (True, 2, 0)
+    again = world.replay().run(Selection(), ReplayOptions(), heard)
+    assert (again.failed_again, again.refused) == ({"BAD_MAGIC": 1}, [])

@@ -56,6 +56,7 @@ class SetAside:
             first_seen_ms=min(each.first_seen_ms for each in self.letters),
             first_written_ms=min(each.first_written_ms for each in self.letters),
             behind=next((x.behind for x in self.letters if x.behind is not None), None),
+            is_behind_rekey=any(each.is_behind_rekey for each in self.letters),
         )
 
 

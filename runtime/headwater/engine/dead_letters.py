@@ -221,7 +221,8 @@ def original(raw: RawRecord, letter: StoredLetter) -> RawRecord:
 def again(letter: Letter, before: StoredLetter) -> Letter:
     """The letter of a replay that failed: one attempt more, first seen when it was.
 
-    Whatever follows it goes on to wait for what it waited for.
+    Whatever follows it goes on to wait for what it waited for. One of a row behind a change of key
+    stays one of that row, though its record fails in front of it by now.
     """
     history = {
         PREFIX + "first.seen": str(before.first_seen_ms).encode(),
@@ -232,6 +233,10 @@ def again(letter: Letter, before: StoredLetter) -> Letter:
     added = {"first.written": str(before.first_written_ms)}
     if before.behind is not None:
         added[BEHIND] = str(before.behind)
+    if before.is_behind_rekey:
+        parts = [(PREFIX + name, IN_THE_INPUT) for name in WHOLE]
+        said = [each for each in errors if each[0] not in dict(parts)]
+        return Letter(None, None, [*said, *_encoded(added), *parts])
     headers = [*letter.headers[:begin], *errors, *_encoded(added)]
     return Letter(letter.key, letter.value, headers)
 
