@@ -53,7 +53,7 @@ TURNS: Final = (  # engine, commit interval in ms, cache in bytes where it is to
     (OURS, 100, None),
     (PEER, 100, 10 << 20),  # its default
     (OURS, 1_000, None),
-    (PEER, 1_000, 64 << 20),  # as large as ours
+    (PEER, 1_000, 128 << 20),  # as large as ours
 )
 SHOWN: Final = (
     "cpu_us_per_event",
