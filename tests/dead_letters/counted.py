@@ -9,7 +9,7 @@ from tests.dead_letters.commands import LettersWorld
 from tests.dead_letters.order import MendingTask
 from tests.dead_letters.world import StrictSandbox
 from tests.engine.conftest import DEAD, INPUT, OUTPUT, EchoTask, Process
-from tests.engine.counting import CHANGELOG, STEP, CountingWorld, CountTask
+from tests.engine.counting import CHANGELOG, STEP, CountingWorld, CountTask, power_off
 
 from headwater.adapters.memory import MemoryRangeReader, MemoryStores
 from headwater.assembly import audit
@@ -91,7 +91,10 @@ class CountedWorld(LettersWorld, CountingWorld):
 
     def _free_disk(self) -> LocalStores:
         last = self._last.get("one")
-        return MemoryStores() if last is None or last.is_running else self.disks["one"]
+        if last is None or last.is_running:
+            return MemoryStores()
+        power_off(last)
+        return self.disks["one"]
 
     def _opened(self, disk: LocalStores) -> Stores:
         settings = StoreSettings(self.topics.topic_id(CHANGELOG))
