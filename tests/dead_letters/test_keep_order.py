@@ -11,7 +11,7 @@ from hypothesis.stateful import rule
 from tests.dead_letters.conftest import FIRST, SECOND, SetAside
 from tests.dead_letters.order import CHANGELOG, OrderWorld
 from tests.engine.conftest import DEAD, Process
-from tests.engine.test_exactly_once import Histories, run_histories
+from tests.engine.test_exactly_once import Histories, few_or_many, run_histories
 from tests.faults.harness import END_S, Bench, until
 
 from headwater.adapters.memory import MemoryTransactionalLog
@@ -23,7 +23,6 @@ from headwater.engine import Start
 from headwater.errors import FencedError, StartRefusedError, UnavailableError, UnverifiableError
 from headwater.model import Letter, Partition
 
-EXAMPLES: Final = 30
 VALUES: Final = [b"a", b"a", b"a", b"bad", b"never"]
 SELECTIONS: Final = [
     Selection(),
@@ -142,11 +141,11 @@ class Orders(Histories):
         assert not self.world.parked()
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("at_once")
-def test_no_record_overtakes_one_of_its_key_that_was_set_aside() -> None:
+@few_or_many(15, 300)
+def test_no_record_overtakes_one_of_its_key_that_was_set_aside(examples: int) -> None:
     """Whatever fails, is replayed, discarded or killed, in any order, and at last all is out."""
-    run_histories(OrderWorld, examples=EXAMPLES, histories=Orders)
+    run_histories(OrderWorld, examples=examples, histories=Orders)
 
 
 def run(world: OrderWorld) -> Process:

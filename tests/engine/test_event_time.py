@@ -4,18 +4,16 @@ import json
 
 import pytest
 from tests.engine.closing import IdleWorld, WindowWorld
-from tests.engine.test_exactly_once import run_histories
+from tests.engine.test_exactly_once import few_or_many, run_histories
 
 from headwater.adapters.memory import LostCommit
 
-EXAMPLES = 40
 
-
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("world", [WindowWorld, IdleWorld])
-def test_every_history_closes_every_window_once(world: type[WindowWorld]) -> None:
+@few_or_many(20, 400)
+def test_every_history_closes_every_window_once(world: type[WindowWorld], examples: int) -> None:
     """Kills, zombies, rebalances, lost answers: each record in one window, late as recorded."""
-    run_histories(world, examples=EXAMPLES)
+    run_histories(world, examples=examples)
 
 
 def run(world: WindowWorld) -> None:

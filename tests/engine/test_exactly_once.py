@@ -209,6 +209,16 @@ class Histories(RuleBasedStateMachine):
             world.ended(process)
 
 
+def few_or_many(few: int, many: int) -> pytest.MarkDecorator:
+    """So many histories each time, and so many with `make faults`; the parameter `examples`."""
+    long = [pytest.mark.faults, pytest.mark.timeout(1800)]
+    cases = [
+        pytest.param(few, id="few", marks=pytest.mark.timeout(180)),
+        pytest.param(many, id="many", marks=long),
+    ]
+    return pytest.mark.parametrize("examples", cases)
+
+
 def run_histories(
     new_world: "Callable[[], World]",
     *,

@@ -9,20 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.conftest import DEAD
 from tests.engine.moving import IdleMovingWorld, MovingWorld, Row, walked
-from tests.engine.test_exactly_once import run_histories
+from tests.engine.test_exactly_once import few_or_many, run_histories
 
 from headwater.engine import MOST_SOURCES, Standing
 from headwater.engine.dead_letters import WHOLE, read_letter
 from headwater.engine.sources import Heard, SourceWatermarks
 
-EXAMPLES = 8
 
-
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("world", [MovingWorld, IdleMovingWorld])
-def test_every_history_moves_every_row_once(world: type[MovingWorld]) -> None:
+@few_or_many(4, 60)
+def test_every_history_moves_every_row_once(world: type[MovingWorld], examples: int) -> None:
     """Kills, zombies, rebalances, lost answers: rows, letters and windows as recorded."""
-    run_histories(world, examples=EXAMPLES)
+    run_histories(world, examples=examples)
 
 
 def test_a_run_to_the_end_reads_what_it_moved() -> None:

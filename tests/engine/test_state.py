@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from tests.engine.conftest import INPUT, OUTPUT, Process
 from tests.engine.counting import CHANGELOG, STEP, CountingWorld
-from tests.engine.test_exactly_once import run_histories
+from tests.engine.test_exactly_once import few_or_many, run_histories
 
 from headwater.adapters.memory.stores import MemoryStore
 from headwater.contract import StateRows
@@ -25,13 +25,11 @@ from headwater.ports import LocalStore, TopicSettings
 
 (NOT_IN_THE_CHANGELOG,) = StateRows({"count": pl.Int64()}).encode(pl.DataFrame({"count": [7]}))
 
-EXAMPLES = 150
 
-
-@pytest.mark.timeout(120)
-def test_every_history_counts_every_record_once() -> None:
+@few_or_many(80, 1_000)
+def test_every_history_counts_every_record_once(examples: int) -> None:
     """Kills, zombies, rebalances, lost answers and outages in any order: no count is off."""
-    run_histories(CountingWorld, examples=EXAMPLES)
+    run_histories(CountingWorld, examples=examples)
 
 
 def run(world: CountingWorld, name: str = "one") -> Process:
