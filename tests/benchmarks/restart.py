@@ -7,11 +7,11 @@ process itself says of restoring.
 Prints one JSON object. Run: python -m tests.benchmarks.restart [KEYS]
 """
 
+import argparse
 import json
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from contextlib import closing
@@ -174,7 +174,11 @@ def measure(keys: int, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Measure in a temporary folder and print."""
-    keys = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("keys", type=int, nargs="?", default=1_000_000, help="of the state")
+    keys = parser.parse_args().keys
     folder = Path(tempfile.mkdtemp(prefix="headwater-restart-"))
     try:
         print(json.dumps(measure(keys, folder), indent=2))
