@@ -258,23 +258,43 @@ class LatestStage(StatefulStage):
         return _is_latest(seen, _stored(seen, self.step.by, store), over)
 
 
-def _stored(seen: pl.DataFrame, by: str, store: KeyedRows) -> pl.DataFrame:
-    """What is stored of each key of `seen`, once."""
-    once = seen.select("task", "key").unique()
-    return once.with_columns(stored=store.read(once["task"], once["key"])[by].to_physical())
+def _stored(seen: pl.DataFrame, by: str, store: KeyedRows) -> pl.Series:
+    """What is stored of the key of each row."""
+    return store.read(seen["task"], seen["key"])[by].to_physical().alias("stored")
 
 
-def _is_latest(
-    seen: pl.DataFrame, stored: pl.DataFrame, over: pl.Series | None = None
-) -> pl.Series:
+def _greatest_before(seen: pl.DataFrame) -> pl.Series:
+    """The greatest `by` of the rows of its key before each row, null where there is none.
+
+    Only of keys that come twice, and by one cumulation over all of them, each key above the one
+    before it: one for each key costs 2 us a row.
+    """
+    none = pl.repeat(None, seen.height, dtype=seen["by"].dtype, eager=True).alias("before")
+    keys = pl.struct("task", "key")
+    again = seen.select("task", "key", "by", row=pl.int_range(pl.len())).filter(
+        keys.is_duplicated()
+    )
+    if again.is_empty():
+        return none
+    ordered = again.with_columns(
+        first=pl.col("row").first().over("task", "key"), rank=pl.col("by").rank("dense")
+    ).sort("first", "row")
+    floor = pl.col("first") * pl.lit(again.height, dtype=pl.Int64)
+    reached = (floor + pl.col("rank")).cum_max().shift() - floor
+    rows, ranks = ordered.select("row", pl.when(reached > 0).then(reached)).get_columns()
+    values = again["by"].unique().sort()
+    return none.scatter(rows, values.gather(ranks - 1))
+
+
+def _is_latest(seen: pl.DataFrame, stored: pl.Series, over: pl.Series | None = None) -> pl.Series:
     """Which rows no greater one of their key came before, unless that is at or before `over`.
 
     A greatest one that is over stays so: the watermark never goes back. So what came before it is
     over as well, and it does not matter whether what came after it and is over too was stored.
     """
-    seen = seen.join(stored, on=["task", "key"], how="left", maintain_order="left")
     # per row, never per batch: what came before in this batch counts as what is stored
-    before = pl.max_horizontal("stored", pl.col("by").cum_max().shift(1).over("task", "key"))
+    seen = seen.with_columns(stored, _greatest_before(seen))
+    before = pl.max_horizontal("stored", "before")
     is_latest = pl.col("by") >= before
     if over is not None:
         is_latest |= (before <= over).fill_null(value=False)
