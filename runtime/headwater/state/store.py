@@ -11,6 +11,7 @@ from headwater.contract import StateRows
 from headwater.errors import DeclarationError, Problem, RebuildError
 from headwater.ports import CheckpointStorage, LocalStores, Mark, StoreSize
 from headwater.ports.state import Values
+from headwater.state.by_task import ByTask
 from headwater.state.checkpoint import Checkpoint, CheckpointWriter
 from headwater.state.due import DueIndex
 from headwater.state.layers import TaskState
@@ -182,15 +183,11 @@ class KeyedStore:
         outlived its time to live then reads as absent. Without it such a row may be there or be
         purged already, and whoever reads makes the same of both.
         """
-        values: list[bytes | None] = [None] * len(keys)
-        for task, places, part in self._by_task(partitions, keys):
-            found = self._tasks[task].get(part)
-            if len(found) == len(values):
-                values = found
-                break
-            for place, value in zip(places, found, strict=True):
-                values[place] = value
-        frame = self._decoded(partitions, values)
+        order = ByTask(partitions)
+        values: list[bytes | None] = []
+        for task, _, part in order.parts(keys):
+            values += self._tasks[task].get(part)
+        frame = order.undone(self._decoded(order.of(partitions), values))
         life = self._settings.time_to_live
         if life is None or now is None:
             return frame
@@ -198,14 +195,14 @@ class KeyedStore:
 
     def write(self, partitions: pl.Series, keys: pl.Series, frame: pl.DataFrame) -> None:
         """Set the rows of keys; of a key that comes twice the last counts."""
-        values = self._rows.encode(frame)
-        for task, places, part in self._by_task(partitions, keys):
-            held = values if len(part) == len(values) else [values[place] for place in places]
-            self._tasks[task].put(part, held)
+        order = ByTask(partitions)
+        values = self._rows.encode(order.of(frame))
+        for task, places, part in order.parts(keys):
+            self._tasks[task].put(part, values[places])
 
     def delete(self, partitions: pl.Series, keys: pl.Series) -> None:
         """Delete the rows of keys."""
-        for task, _, part in self._by_task(partitions, keys):
+        for task, _, part in ByTask(partitions).parts(keys):
             self._tasks[task].put(part, [None] * len(part))
 
     def schedule(self, partitions: pl.Series, keys: pl.Series, times: pl.Series) -> None:
@@ -364,18 +361,6 @@ class KeyedStore:
     def _marked(self, task: int, offset: int) -> Mark:
         written_ms = self._restoring_since_ms.get(task, self._clock.wall_ms())
         return Mark(self._settings.changelog_id, offset, written_ms)
-
-    def _by_task(
-        self, partitions: pl.Series, keys: pl.Series
-    ) -> Iterator[tuple[int, list[int], list[bytes]]]:
-        """The keys of each task, with their places."""
-        tasks = partitions.unique().to_list()
-        if len(tasks) == 1:
-            yield tasks[0], [], keys.to_list()
-            return
-        for task in tasks:
-            places = (partitions == task).arg_true()
-            yield task, places.to_list(), keys.gather(places).to_list()
 
     def _decoded(self, partitions: pl.Series, values: Values) -> pl.DataFrame:
         """One row per value; of damage, the task it is in is found."""
