@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from tests.snapshot.changes import change
 
 from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.errors import DamagedError, RetriableError, StartRefusedError
@@ -66,7 +67,7 @@ def test_a_table_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 def test_a_table_of_another_topic_is_refused_by_its_name(tmp_path: Path) -> None:
     """Two topics in one directory would mix their rows."""
     other = DeltaSnapshotTable(tmp_path, product="shop.returns", topic="shop.returns")
-    other.append(rows(0, 1), record(0, 1))
+    other.commit(change(rows(0, 1), record(0, 1)))
     with pytest.raises(StartRefusedError, match=r"shop\.returns"):
         opened(tmp_path)
 
@@ -75,7 +76,7 @@ def test_a_place_that_cannot_be_a_directory_is_one_sentence(tmp_path: Path) -> N
     """A file in the way: what, where, what to do next."""
     (tmp_path / "file").write_text("")
     with pytest.raises((RetriableError, StartRefusedError)) as refused:
-        opened(tmp_path / "file" / "table").append(rows(0, 1), record(0, 1))
+        opened(tmp_path / "file" / "table").commit(change(rows(0, 1), record(0, 1)))
     assert "file/table" in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -84,13 +85,13 @@ FULL = """
 import resource, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_storage import opened, record, rows
+from test_storage import change, opened, record, rows
 from headwater.errors import RetriableError
 table = opened(Path(sys.argv[1]))
 table.offsets("one")
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 try:
-    table.append(rows(10, 50_000), record(10, 50_000))
+    table.commit(change(rows(10, 50_000), record(10, 50_000)))
 except RetriableError as error:
     print(error.code, error)
 """
@@ -101,7 +102,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_half_visible(
     tmp_path: Path, limit: int
 ) -> None:
     """The table stays at its last commit, no file is left, and the next run commits once."""
-    opened(tmp_path).append(rows(0, 10), record(0, 10))
+    opened(tmp_path).commit(change(rows(0, 10), record(0, 10)))
     before = parquet_files(tmp_path)
     program = FULL.format(tests=str(Path(__file__).parent), limit=limit)
     done = subprocess.run(
@@ -115,34 +116,34 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_half_visible(
     table = opened(tmp_path)
     assert table.offsets("one") == {0: 10}
     assert table.rows() == 10
-    table.append(rows(10, 50_000), record(10, 50_000))
+    table.commit(change(rows(10, 50_000), record(10, 50_000)))
     assert opened(tmp_path).rows() == 50_000
 
 
 def test_files_of_a_crash_before_the_commit_do_no_harm(tmp_path: Path) -> None:
     """Data files that no commit names are invisible, and the rerun commits once."""
     table = opened(tmp_path)
-    table.append(rows(0, 10), record(0, 10))
+    table.commit(change(rows(0, 10), record(0, 10)))
     table.offsets("one")
-    table.append(rows(10, 20), record(10, 20))
+    table.commit(change(rows(10, 20), record(10, 20)))
     # The state of a process that died between the data files and their commit:
     (tmp_path / "_delta_log" / f"{2:020}.json").unlink()
     rerun = opened(tmp_path)
     assert rerun.offsets("one") == {0: 10}
     assert rerun.rows() == 10
-    rerun.append(rows(10, 20), record(10, 20))
+    rerun.commit(change(rows(10, 20), record(10, 20)))
     assert opened(tmp_path).rows() == 20
     assert len(parquet_files(tmp_path)) == 3
 
 
 def test_a_crash_after_the_creation_leaves_a_table_that_goes_on(tmp_path: Path) -> None:
     """A table without rows, or a `_delta_log` without a version, is no obstacle."""
-    opened(tmp_path / "a").append(rows(0, 10), record(0, 10))
+    opened(tmp_path / "a").commit(change(rows(0, 10), record(0, 10)))
     (tmp_path / "a" / "_delta_log" / f"{1:020}.json").unlink()
-    opened(tmp_path / "a").append(rows(0, 10), record(0, 10))
+    opened(tmp_path / "a").commit(change(rows(0, 10), record(0, 10)))
     assert opened(tmp_path / "a").rows() == 10
     (tmp_path / "b" / "_delta_log").mkdir(parents=True)
-    opened(tmp_path / "b").append(rows(0, 10), record(0, 10))
+    opened(tmp_path / "b").commit(change(rows(0, 10), record(0, 10)))
     assert opened(tmp_path / "b").rows() == 10
 
 
@@ -157,7 +158,7 @@ def test_a_lost_answer_to_a_commit_is_recognised(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(DeltaTable, "create_write_transaction", loses_the_answer)
-    opened(tmp_path).append(rows(0, 10), record(0, 10))
+    opened(tmp_path).commit(change(rows(0, 10), record(0, 10)))
     assert opened(tmp_path).offsets("one") == {0: 10}
     assert len(opened(tmp_path).files()) == 1
 
@@ -166,7 +167,7 @@ def test_compaction_keeps_offsets_and_cuts(tmp_path: Path) -> None:
     """Delta's own maintenance neither moves a cut nor hides a commit record."""
     table = opened(tmp_path)
     for start in range(0, 50, 10):
-        table.append(rows(start, start + 10), record(start, start + 10))
+        table.commit(change(rows(start, start + 10), record(start, start + 10)))
         table.offsets("one")
     DeltaTable(tmp_path).optimize.compact()
     DeltaTable(tmp_path).create_checkpoint()
@@ -181,7 +182,7 @@ def test_compaction_keeps_offsets_and_cuts(tmp_path: Path) -> None:
 def test_a_bit_that_rots_in_a_row_is_damage_never_another_value(tmp_path: Path) -> None:
     """Pages carry checksums, and they are looked at."""
     table = opened(tmp_path)
-    table.append(rows(0, 5_000), record(0, 5_000))
+    table.commit(change(rows(0, 5_000), record(0, 5_000)))
     (path,) = tmp_path.glob("*.parquet")
     content = path.read_bytes()
     for place in range(100, len(content) * 9 // 10, 4_999):  # the footer is behind
@@ -196,7 +197,7 @@ def test_a_bit_that_rots_in_a_row_is_damage_never_another_value(tmp_path: Path) 
 
 def test_the_record_of_a_cut_stands_in_the_delta_log(tmp_path: Path) -> None:
     """Any reader of Delta can see what a commit says of itself."""
-    opened(tmp_path).append(rows(0, 10), record(0, 10))
+    opened(tmp_path).commit(change(rows(0, 10), record(0, 10)))
     entry = DeltaTable(tmp_path).history(1)[0]
     assert json.loads(entry["headwater"])["ranges"][0] == {
         "partition": 0,
@@ -206,3 +207,31 @@ def test_the_record_of_a_cut_stands_in_the_delta_log(tmp_path: Path) -> None:
         "hash": "0" * 32,
     }
     assert DeltaTable(tmp_path).transaction_version("one/0") == 10
+
+
+def test_a_table_with_features_that_are_not_kept_is_left_alone(tmp_path: Path) -> None:
+    """Another writer may ask of all writers what we do not do: then nothing is written."""
+    opened(tmp_path).commit(change(rows(0, 10), record(0, 10)))
+    DeltaTable(tmp_path).alter.add_constraint({"known": "_offset >= 0"})
+    before = parquet_files(tmp_path)
+    table = opened(tmp_path)
+    table.offsets("one")
+    with pytest.raises(StartRefusedError) as refused:
+        table.commit(change(rows(10, 20), record(10, 20)))
+    assert refused.value.code == "TABLE_FEATURE"
+    assert parquet_files(tmp_path) == before
+
+
+def test_a_commit_goes_behind_what_another_tool_wrote(tmp_path: Path) -> None:
+    """A table may be compacted by any Delta writer between two snapshots."""
+    table = opened(tmp_path)
+    for start in (0, 10):
+        table.offsets("one")
+        table.commit(change(rows(start, start + 10), record(start, start + 10)))
+    table.offsets("one")
+    DeltaTable(tmp_path).optimize.compact()
+    table.commit(change(rows(20, 30), record(20, 30)))
+    found = DeltaTable(tmp_path).to_pyarrow_table()["_offset"].to_pylist()
+    assert sorted(found) == list(range(30))
+    assert opened(tmp_path).rows() == 30
+    assert opened(tmp_path).offsets("one") == {0: 30}

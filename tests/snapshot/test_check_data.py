@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
+from tests.snapshot.changes import change
 
 from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.assembly.data_check import DataCheck
@@ -73,7 +74,7 @@ class Project:
         table.offsets("id")
         cut = CutRange(0, start, start + frame.height, frame.height, "0" * 32)
         product = topic = contract.topic
-        table.append(rows, CommitRecord(f"c{start}", product, topic, "id", 1, [cut], 0))
+        table.commit(change(rows, CommitRecord(f"c{start}", product, topic, "id", 1, [cut], 0)))
 
     def table(self, topic: str) -> DeltaSnapshotTable:
         """The snapshot table of a topic."""

@@ -1,15 +1,17 @@
 """Laws that every adapter of the port Table obeys."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from tests.snapshot.changes import change
 
 from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.adapters.memory.table import MemoryStorage, MemoryTable
 from headwater.errors import AbortableError, StartRefusedError
-from headwater.ports import CommitRecord, CutRange, Table
+from headwater.ports import Change, CommitRecord, CutRange, NewFile, Table
 from headwater.snapshot.cut import commit_id
 
 Opener = Callable[[], Table]
@@ -83,7 +85,7 @@ def test_a_new_table_holds_nothing(opened: Opener) -> None:
 def test_a_commit_moves_the_offsets_and_is_read_back_as_recorded(opened: Opener) -> None:
     """Rows, ends and the record of a commit appear together, for every handle."""
     wanted = record((0, 0, 2), (1, 5, 6))
-    version = opened().append(rows((0, 0), (0, 1), (1, 5)), wanted)
+    version = opened().commit(change(rows((0, 0), (0, 1), (1, 5)), wanted))
     table = opened()
     assert table.offsets("one") == {0: 2, 1: 6}
     assert list(table.commits()) == [(version, wanted)]
@@ -93,16 +95,16 @@ def test_a_commit_moves_the_offsets_and_is_read_back_as_recorded(opened: Opener)
 
 def test_offsets_of_another_incarnation_are_its_own(opened: Opener) -> None:
     """A recreated topic has no offsets, so it cannot run backwards."""
-    opened().append(rows((0, 0)), record((0, 0, 1)))
+    opened().commit(change(rows((0, 0)), record((0, 0, 1))))
     assert opened().offsets("two") == {}
 
 
 def test_every_row_stands_in_one_file(opened: Opener) -> None:
     """The files of the newest version hold the rows of all commits, and are counted right."""
     table = opened()
-    table.append(rows((0, 0), (0, 1), (1, 0)), record((0, 0, 2), (1, 0, 1)))
+    table.commit(change(rows((0, 0), (0, 1), (1, 0)), record((0, 0, 2), (1, 0, 1))))
     table.offsets("one")
-    table.append(rows((0, 2), (0, 3)), record((0, 2, 4), (1, 1, 1)))
+    table.commit(change(rows((0, 2), (0, 3)), record((0, 2, 4), (1, 1, 1))))
     assert everything(opened(), 0) == [0, 1, 2, 3]
     assert everything(opened(), 1) == [0]
     assert sum(file.rows or 0 for file in opened().files()) == opened().rows() == 5
@@ -113,7 +115,7 @@ def test_other_columns_than_the_stored_ones_are_refused(opened: Opener) -> None:
     table = opened()
     first = rows((0, 0))
     assert table.differing_columns(first.schema) == ""
-    table.append(first, record((0, 0, 1)))
+    table.commit(change(first, record((0, 0, 1))))
     table.offsets("one")
     assert table.differing_columns(first.schema) == ""
     for other in (
@@ -122,7 +124,7 @@ def test_other_columns_than_the_stored_ones_are_refused(opened: Opener) -> None:
         first.append_column("note", pa.array(["x"])),
     ):
         with pytest.raises(StartRefusedError) as refused:
-            table.append(other, record((0, 1, 2)))
+            table.commit(change(other, record((0, 1, 2))))
         assert refused.value.code == "SNAPSHOT_COLUMNS"
     assert opened().rows() == 1
 
@@ -130,13 +132,13 @@ def test_other_columns_than_the_stored_ones_are_refused(opened: Opener) -> None:
 def test_a_writer_that_did_not_see_the_newest_commit_writes_nothing(opened: Opener) -> None:
     """Of two writers that looked at the same moment exactly one commits."""
     first = record((0, 0, 2))
-    opened().append(rows((0, 0), (0, 1)), first)
+    opened().commit(change(rows((0, 0), (0, 1)), first))
     one, other = opened(), opened()
     assert one.offsets("one") == other.offsets("one") == {0: 2}
     following = record((0, 2, 3))
-    one.append(rows((0, 2)), following)
+    one.commit(change(rows((0, 2)), following))
     with pytest.raises(AbortableError) as refused:
-        other.append(rows((0, 2)), following)
+        other.commit(change(rows((0, 2)), following))
     assert refused.value.code == "SNAPSHOT_TAKEN"
     assert refused.value.exit_code == 75
     assert everything(opened(), 0) == [0, 1, 2]
@@ -148,19 +150,19 @@ def test_two_writers_of_a_first_commit_make_one_table(opened: Opener) -> None:
     one, other = opened(), opened()
     one.offsets("one")
     other.offsets("one")
-    one.append(rows((0, 0)), record((0, 0, 1)))
+    one.commit(change(rows((0, 0)), record((0, 0, 1))))
     with pytest.raises(AbortableError):
-        other.append(rows((0, 0)), record((0, 0, 1)))
+        other.commit(change(rows((0, 0)), record((0, 0, 1))))
     assert everything(opened(), 0) == [0]
 
 
 def test_the_same_commit_is_not_taken_twice_in_sequence(opened: Opener) -> None:
     """A replay with fresh eyes is refused: its start is not the table's end."""
-    opened().append(rows((0, 0)), record((0, 0, 1)))
+    opened().commit(change(rows((0, 0)), record((0, 0, 1))))
     again = opened()
     again.offsets("one")
     with pytest.raises(AbortableError):
-        again.append(rows((0, 0)), record((0, 0, 1)))
+        again.commit(change(rows((0, 0)), record((0, 0, 1))))
     assert opened().rows() == 1
 
 
@@ -169,9 +171,73 @@ def test_a_loser_goes_on_after_it_looked_again(opened: Opener) -> None:
     one, other = opened(), opened()
     one.offsets("one")
     other.offsets("one")
-    one.append(rows((0, 0)), record((0, 0, 1)))
+    one.commit(change(rows((0, 0)), record((0, 0, 1))))
     with pytest.raises(AbortableError):
-        other.append(rows((0, 0)), record((0, 0, 1)))
+        other.commit(change(rows((0, 0)), record((0, 0, 1))))
     assert other.offsets("one") == {0: 1}
-    other.append(rows((0, 1)), record((0, 1, 2)))
+    other.commit(change(rows((0, 1)), record((0, 1, 2))))
     assert everything(opened(), 0) == [0, 1]
+
+
+def names(table: Table) -> list[str]:
+    """The files of the newest version."""
+    return [file.name for file in table.files()]
+
+
+def merged(table: Table, *ranges: tuple[int, int]) -> Change:
+    """All files of a table as one, with the rows at these places."""
+    return Change([NewFile("merged", rows(*ranges))], None, removed=names(table))
+
+
+def test_upkeep_takes_files_out_and_moves_no_cut(opened: Opener) -> None:
+    """Rows, offsets and records are what they were, in other files."""
+    table = opened()
+    first, second = record((0, 0, 1)), record((0, 1, 2))
+    table.commit(change(rows((0, 0)), first))
+    table.offsets("one")
+    table.commit(change(rows((0, 1)), second))
+    table.commit(merged(table, (0, 0), (0, 1)))
+    again = opened()
+    assert len(names(again)) == 1
+    assert everything(again, 0) == [0, 1]
+    assert again.offsets("one") == {0: 2}
+    assert [found for _, found in again.commits()] == [first, second]
+
+
+def test_a_file_is_taken_out_once(opened: Opener) -> None:
+    """Of two who replace the same file the second is told, and doubles no row."""
+    opened().commit(change(rows((0, 0)), record((0, 0, 1))))
+    one, other = opened(), opened()
+    to_one, to_other = merged(one, (0, 0)), merged(other, (0, 0))
+    one.commit(to_one)
+    with pytest.raises(AbortableError) as refused:
+        other.commit(to_other)
+    assert refused.value.code == "SNAPSHOT_TAKEN"
+    assert everything(opened(), 0) == [0]
+
+
+def test_a_cut_goes_behind_upkeep_that_came_between(opened: Opener) -> None:
+    """Upkeep changes no row, so whoever writes beside it has lost nothing."""
+    opened().commit(change(rows((0, 0)), record((0, 0, 1))))
+    writer, keeper = opened(), opened()
+    writer.offsets("one")
+    keeper.commit(merged(keeper, (0, 0)))
+    writer.commit(change(rows((0, 1)), record((0, 1, 2))))
+    assert everything(opened(), 0) == [0, 1]
+
+
+def test_new_columns_come_with_their_first_rows(opened: Opener) -> None:
+    """In one commit; in the rows before it they are null."""
+    table = opened()
+    old = rows((0, 0))
+    table.commit(change(old, record((0, 0, 1))))
+    table.offsets("one")
+    new = rows((0, 1)).append_column("note", pa.array(["x"], pa.string()))
+    table.commit(replace(change(new, record((0, 1, 2))), columns=new.schema))
+    again = opened()
+    assert again.differing_columns(new.schema) == ""
+    assert again.differing_columns(old.schema) == "note is only stored"
+    found = [
+        row for name in names(again) for batch in again.scan(name) for row in batch.to_pylist()
+    ]
+    assert {row["_offset"]: row["note"] for row in found} == {0: None, 1: "x"}

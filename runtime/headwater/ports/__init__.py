@@ -18,9 +18,18 @@ from headwater.ports.log import (
 from headwater.ports.monitor import Ending, Monitor
 from headwater.ports.registry import RegisteredSchema, Registry
 from headwater.ports.state import CheckpointStorage, LocalStore, LocalStores, Mark, StoreSize
-from headwater.ports.table import CommitRecord, CutRange, Table, TableFile, UnreadableRecord
+from headwater.ports.table import (
+    Change,
+    CommitRecord,
+    CutRange,
+    NewFile,
+    Table,
+    TableFile,
+    UnreadableRecord,
+)
 
 __all__ = [
+    "Change",
     "CheckpointStorage",
     "CommitOutcome",
     "CommitRecord",
@@ -32,6 +41,7 @@ __all__ = [
     "LogReader",
     "Mark",
     "Monitor",
+    "NewFile",
     "RebalanceListener",
     "RecordSource",
     "Records",

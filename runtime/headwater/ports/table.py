@@ -1,4 +1,7 @@
-"""A columnar table with compare-and-swap commits, as the snapshot writer needs it."""
+"""A columnar table with compare-and-swap commits, as the snapshot writer needs it.
+
+One primitive, `Table.commit`: add rows, take files out, evolve columns, write down a record.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +32,33 @@ class CommitRecord:
     schema_id: int
     ranges: Sequence[CutRange]
     committed_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """Rows that become one file, whose name begins so.
+
+    `value` is that of the column that divides the table, as text; None where none does, or null.
+    """
+
+    name: str
+    rows: pa.Table
+    value: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one commit does to a table, all of it or nothing.
+
+    `record` is None for upkeep, which moves no cut. `removed` names files of the newest version.
+    `columns` are those of the table from here on; None leaves them as they are. New ones stand
+    behind those that are stored, or within their structs, and are null in older rows.
+    """
+
+    files: Sequence[NewFile]
+    record: CommitRecord | None
+    removed: Sequence[str] = ()
+    columns: pa.Schema | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +107,13 @@ class Table(Protocol):
         """
         ...
 
-    def append(self, rows: pa.Table, record: CommitRecord) -> int:
-        """Append rows and their cut in one commit; returns the table version.
+    def commit(self, change: Change) -> int:
+        """Do all of a change in one commit; returns the table version.
 
-        Raises OvertakenError when another writer was first, StartRefusedError (SNAPSHOT_COLUMNS)
-        for other columns than the stored ones, RetriableError when the storage refuses; nothing
-        was written then.
+        Raises OvertakenError (SNAPSHOT_TAKEN) when another cut was committed since `offsets` was
+        asked, or a file to be removed is gone, StartRefusedError (SNAPSHOT_COLUMNS) for rows of
+        other columns than the table's, RetriableError when the storage refuses; nothing was
+        written then. When no answer comes, the table is asked whether the commit is in it.
         """
         ...
 

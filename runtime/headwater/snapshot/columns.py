@@ -21,10 +21,10 @@ def differing(stored: pa.Schema, wanted: pa.Schema) -> str:
     return ", ".join(found)
 
 
-def refused(topic: str, location: str, phrase: str) -> StartRefusedError:
+def refused(location: str, phrase: str) -> StartRefusedError:
     """The error for a table whose columns differ as `differing` says."""
     return StartRefusedError(
-        f"The columns of {topic} are no longer those of the snapshot in {location} ({phrase});"
+        f"The columns of the log are no longer those of the snapshot in {location} ({phrase});"
         f" nothing was written. A snapshot keeps the columns it began with: begin a new one of the"
         f" whole log in another directory with --to.",
         code="SNAPSHOT_COLUMNS",

@@ -101,12 +101,12 @@ def require_next(done: Mapping[int, int], record: CommitRecord, location: str) -
     for taken in record.ranges:
         end = done.get(taken.partition, taken.start)
         if end != taken.start:
-            raise taken_by_another(record, location)
+            raise overtaken(location)
 
 
-def taken_by_another(record: CommitRecord, location: str) -> OvertakenError:
+def overtaken(location: str) -> OvertakenError:
     """The error of the writer that came second. Nothing of its commit is visible."""
     return OvertakenError(
-        f"Another process was first to snapshot {record.topic} into {location};"
-        f" nothing was written twice. Run the command again to take what is left."
+        f"Another process was first to change the snapshot in {location}; nothing was written"
+        f" twice. Run the command again to take what is left."
     )

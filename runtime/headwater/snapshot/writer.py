@@ -9,7 +9,15 @@ import pyarrow as pa
 from headwater.clock import SYSTEM, Clock
 from headwater.errors import FatalError, StartRefusedError
 from headwater.model import Partition, Position
-from headwater.ports import CommitRecord, CutRange, LogReader, Table, Topics
+from headwater.ports import (
+    Change,
+    CommitRecord,
+    CutRange,
+    LogReader,
+    NewFile,
+    Table,
+    Topics,
+)
 from headwater.snapshot.columns import refused
 from headwater.snapshot.cut import Cut, commit_id, cut
 from headwater.snapshot.multiset import to_text, total
@@ -57,7 +65,7 @@ class Snapshotter:
         RetriableError when the storage or the broker refuses.
         """
         if phrase := self.table.differing_columns(self.codec.columns):
-            raise refused(self.topic, self.table.location, phrase)
+            raise refused(self.table.location, phrase)
         found = cut(self.topics, self.table, self.topic)
         versions, rows = [], 0
         for part in self._parts(found, progress):
@@ -117,7 +125,7 @@ class Snapshotter:
             ranges=ranges,
             committed_at_ms=self.clock.wall_ms(),
         )
-        version = self.table.append(part.table(), record)
+        version = self.table.commit(Change(part.files(), record))
         self.table.offsets(found.topic_id)  # this handle has now seen its own commit
         return version
 
@@ -152,11 +160,16 @@ class _Part:
         """Offsets between begin and end, over all partitions."""
         return sum(self.ends.values()) - sum(self.starts.values())
 
-    def table(self) -> pa.Table:
-        """The rows by partition and offset."""
-        return pa.concat_tables(
-            table for partition in sorted(self._tables) for table in self._tables[partition]
-        )
+    def files(self) -> list[NewFile]:
+        """The rows, a file for each partition that has some."""
+        return [
+            NewFile(
+                f"part-{p.index}-{self.starts[p]}-{self.ends[p]}",
+                pa.concat_tables(self._tables[p]),
+            )
+            for p in sorted(self._tables)
+            if self._counts[p]
+        ]
 
     def ranges(self) -> tuple[CutRange, ...]:
         """What is taken of every partition, those without new rows included: a whole cut."""

@@ -11,9 +11,9 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake.transaction import AddAction
 
-from headwater.ports import CommitRecord
+from headwater.adapters.delta.log import Action
+from headwater.ports import NewFile
 
 ROW_GROUP_ROWS: Final = 131_072  # a reader of few offsets unpacks one group, not the file
 _STATISTICS: Final = ("_partition", "_offset")  # what our readers skip files by
@@ -24,33 +24,45 @@ class WrittenFiles:
     """Files that no commit names yet."""
 
     directory: Path
-    actions: Sequence[AddAction]
+    paths: Sequence[str]
+    actions: Sequence[Action]
 
     def discard(self) -> None:
         """Remove them. Only when it is known that no commit names them."""
-        for action in self.actions:
-            (self.directory / action.path).unlink(missing_ok=True)
+        for path in self.paths:
+            (self.directory / path).unlink(missing_ok=True)
 
 
-def write_files(directory: Path, rows: pa.Table, record: CommitRecord) -> WrittenFiles:
-    """Write the rows of each range to one file. Raises OSError and leaves nothing behind then."""
-    written = WrittenFiles(directory, actions := [])
-    # Racing writers of the same ranges share the commit id; their files must not share a name.
-    attempt = f"{record.commit_id}-{uuid.uuid4().hex[:8]}"
-    taken = [r for r in record.ranges if r.rows]
+def write_files(
+    directory: Path, files: Sequence[NewFile], *, written_at_ms: int, changes_data: bool
+) -> WrittenFiles:
+    """Write files whose rows have the table's types. Raises OSError, leaves nothing behind then."""
+    written = WrittenFiles(directory, paths := [], actions := [])
+    # Racing writers of the same ranges must not share a name.
+    attempt = uuid.uuid4().hex
     try:
-        for r in taken:
-            name = f"part-{r.partition}-{r.start}-{r.end}-{attempt}.parquet"
-            actions.append(AddAction(name, 0, {}, record.committed_at_ms, True, ""))  # noqa: FBT003 (a positional flag of the library)
-            part = rows.filter(pc.field("_partition") == r.partition)
-            actions[-1] = _write_file(directory / name, part, record.committed_at_ms)
+        for each in files:
+            paths.append(f"{each.name}-{attempt}.parquet")
+            size = _write_file(directory / paths[-1], each.rows)
+            actions.append(
+                {
+                    "add": {
+                        "path": paths[-1],
+                        "partitionValues": {},
+                        "size": size,
+                        "modificationTime": written_at_ms,
+                        "dataChange": changes_data,
+                        "stats": _statistics(each.rows),
+                    }
+                }
+            )
     except BaseException:  # a Ctrl-C too: what is half-written must not stay
         written.discard()
         raise
     return written
 
 
-def _write_file(path: Path, rows: pa.Table, written_at_ms: int) -> AddAction:
+def _write_file(path: Path, rows: pa.Table) -> int:
     with path.open("xb") as file:
         pq.write_table(
             rows,
@@ -61,7 +73,7 @@ def _write_file(path: Path, rows: pa.Table, written_at_ms: int) -> AddAction:
         )
         file.flush()
         os.fsync(file.fileno())  # a commit must never outlive the data it names
-    return AddAction(path.name, path.stat().st_size, {}, written_at_ms, True, _statistics(rows))  # noqa: FBT003 (a positional flag of the library)
+    return path.stat().st_size
 
 
 def _statistics(rows: pa.Table) -> str:

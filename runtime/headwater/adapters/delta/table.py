@@ -1,25 +1,37 @@
 """A snapshot table as a Delta table in a local directory.
 
-The transaction `<topic id>/<partition>` of the Delta log holds the end of the last cut: Delta
-refuses a writer that did not see the newest one, so two snapshotters never take a range twice.
+The transaction `<topic id>/<partition>` of the Delta log holds the end of the last cut. An entry of
+the log is put only if there is none of its version, and a writer looks at all that came before its
+own: so two snapshotters never take a range twice.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from headwater.adapters.delta.files import WrittenFiles, write_files
+from headwater.adapters.delta.log import (
+    Action,
+    commit_info,
+    evolved,
+    put_entry,
+    removal,
+    require_known,
+    transaction,
+)
 from headwater.adapters.delta.reading import files, missing_versions, reason, scan
 from headwater.adapters.delta.record import KEY, from_history, to_text
+from headwater.clock import SYSTEM, Clock
 from headwater.errors import DamagedError, RetriableError, StartRefusedError
-from headwater.ports import CommitRecord, TableFile, UnreadableRecord
+from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, refused
-from headwater.snapshot.cut import require_next, taken_by_another
+from headwater.snapshot.cut import overtaken, require_next
 
 _PRODUCT: Final = "headwater.product"
 _TOPIC: Final = "headwater.topic"
@@ -30,17 +42,18 @@ _PROPERTIES: Final = {
 
 
 class DeltaSnapshotTable:
-    """One handle on the table of one topic; the directory is made by the first `append`.
+    """One handle on the table of one topic; the directory is made by the first `commit`.
 
-    `append` is judged by what the last `offsets` of this handle saw. Every method raises
+    A cut is judged by what the last `offsets` of this handle saw. Every method raises
     StartRefusedError (NOT_OUR_TABLE) when the directory holds something else, DamagedError when
     its Delta log cannot be read, and RetriableError (SNAPSHOT_STORAGE) when the storage refuses.
     """
 
-    def __init__(self, directory: Path, *, product: str, topic: str) -> None:
+    def __init__(self, directory: Path, *, product: str, topic: str, clock: Clock = SYSTEM) -> None:
         self._directory = directory
         self._product = product
         self._topic = topic
+        self._clock = clock
         with self._reading():
             self._table = self._open()
 
@@ -67,23 +80,30 @@ class DeltaSnapshotTable:
         """How stored columns differ from others in name or type; empty when they do not."""
         if self._table is None:
             return ""
-        # Through Delta's own types: it knows neither milliseconds nor fixed widths.
-        delta = pa.schema(Schema.from_arrow(wanted).to_arrow())
-        return differing(pa.schema(self._table.schema().to_arrow()), delta)
+        return differing(pa.schema(self._table.schema().to_arrow()), _in_delta(wanted))
 
-    def append(self, rows: pa.Table, record: CommitRecord) -> int:
-        """Append rows and their cut in one commit; returns the table version.
+    def commit(self, change: Change) -> int:
+        """Do all of a change in one commit; returns the table version.
 
-        Raises OvertakenError (SNAPSHOT_TAKEN) when another writer was first, StartRefusedError
-        (SNAPSHOT_COLUMNS) for other columns than the stored ones.
+        Raises OvertakenError (SNAPSHOT_TAKEN) when another cut was committed since the last
+        `offsets`, or a file to be removed is gone, StartRefusedError: SNAPSHOT_COLUMNS for other
+        columns than the table's, TABLE_FEATURE when another writer gave it features of Delta that
+        are not kept here.
         """
         with self._writing():
-            table = self._table or self._create(rows.schema, record)
-            require_next(self._offsets(record.topic_id), record, self.location)
-            files = write_files(self._directory, self._shaped(rows, table), record)
-            self._commit(table, files, record)
+            table = self._table or self._create(change)
+            self._require_next(table, change)
+            require_known(table, self.location)
+            columns = self._columns(table, change)
+            files = write_files(
+                self._directory,
+                [self._shaped(each, columns) for each in change.files],
+                written_at_ms=self._clock.wall_ms(),
+                changes_data=change.record is not None,
+            )
+            version = self._put(table, files, change)
         self._reload()
-        return table.version()
+        return version
 
     def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
         """Our commits, oldest first, with their table versions."""
@@ -148,19 +168,20 @@ class DeltaSnapshotTable:
             code="NOT_OUR_TABLE",
         )
 
-    def _create(self, schema: pa.Schema, record: CommitRecord) -> DeltaTable:
+    def _create(self, change: Change) -> DeltaTable:
+        columns = change.columns or change.files[0].rows.schema
         configuration = {**_PROPERTIES, _PRODUCT: self._product, _TOPIC: self._topic}
         try:
             self._table = DeltaTable.create(
                 self._directory,
-                schema=schema,
+                schema=columns,
                 name=self._topic,
                 configuration=configuration,
                 raise_if_key_not_exists=False,  # Delta knows no names of ours
             )
         except DeltaError as cause:
             if DeltaTable.is_deltatable(self.location):
-                raise taken_by_another(record, self.location) from cause
+                raise overtaken(self.location) from cause
             raise
         return self._table
 
@@ -176,40 +197,59 @@ class DeltaSnapshotTable:
             partition += 1
         return ends
 
-    def _shaped(self, rows: pa.Table, table: DeltaTable) -> pa.Table:
+    def _columns(self, table: DeltaTable, change: Change) -> pa.Schema:
+        """The columns that the table has from this change on, in its own types."""
+        wanted = change.columns
+        return _in_delta(wanted) if wanted is not None else pa.schema(table.schema().to_arrow())
+
+    def _shaped(self, file: NewFile, columns: pa.Schema) -> NewFile:
         """The rows in the table's own types (Delta knows microseconds only)."""
-        if phrase := self.differing_columns(rows.schema):
-            raise refused(self._topic, self.location, phrase)
-        return rows.cast(pa.schema(table.schema().to_arrow()))
+        if phrase := differing(columns, _in_delta(file.rows.schema)):
+            raise refused(self.location, phrase)
+        return replace(file, rows=file.rows.cast(columns))
 
-    def _commit(self, table: DeltaTable, files: WrittenFiles, record: CommitRecord) -> None:
-        transactions = [
-            Transaction(f"{record.topic_id}/{r.partition}", r.end) for r in record.ranges
-        ]
-        properties = CommitProperties(
-            custom_metadata={KEY: to_text(record)}, app_transactions=transactions
-        )
+    def _require_next(self, table: DeltaTable, change: Change) -> None:
+        """Raises OvertakenError when the change does not follow what the table now is."""
+        if change.record is not None:
+            require_next(self._offsets(change.record.topic_id), change.record, self.location)
+        if change.removed and not set(change.removed) <= _names(table):
+            raise overtaken(self.location)
+
+    def _put(self, table: DeltaTable, files: WrittenFiles, change: Change) -> int:
+        """Write the entry behind the newest; returns the version.
+
+        Where another one was first, it may go behind that, if that is no cut and removed nothing
+        of ours.
+        """
         try:
-            table.create_write_transaction(
-                list(files.actions),
-                mode="append",
-                schema=table.schema(),
-                commit_properties=properties,
-            )
-        except (CommitFailedError, DeltaError, OSError) as cause:
-            self._resolve(table, files, record, cause)
+            while not put_entry(
+                self._directory, table.version() + 1, self._entry(table, files, change)
+            ):
+                table.update_incremental()
+                self._require_next(table, change)
+                require_known(table, self.location)
+        except BaseException:
+            # Whether it happened only the log can tell.
+            table.update_incremental()
+            if not set(files.paths) <= _names(table):
+                files.discard()
+                raise
+        return table.version() + 1
 
-    def _resolve(
-        self, table: DeltaTable, files: WrittenFiles, record: CommitRecord, cause: Exception
-    ) -> None:
-        """Whether a commit without a good answer happened: only the table can tell."""
-        table.update_incremental()
-        if {action.path for action in files.actions} <= _names(table):
-            return
-        files.discard()
-        if isinstance(cause, CommitFailedError):
-            raise taken_by_another(record, self.location) from cause
-        raise cause
+    def _entry(self, table: DeltaTable, files: WrittenFiles, change: Change) -> list[Action]:
+        record, now_ms = change.record, self._clock.wall_ms()
+        told = {} if record is None else {KEY: to_text(record)}
+        actions = [commit_info(now_ms, told)]
+        if change.columns is not None:
+            actions.append(evolved(table, Schema.from_arrow(change.columns).to_json()))
+        if record is not None:
+            actions += [
+                transaction(f"{record.topic_id}/{taken.partition}", taken.end, now_ms)
+                for taken in record.ranges
+            ]
+        changes_data = record is not None
+        actions += [removal(path, now_ms, changes_data=changes_data) for path in change.removed]
+        return [*actions, *files.actions]
 
     # -- errors ----------------------------------------------------------------------------------
 
@@ -249,3 +289,8 @@ class DeltaSnapshotTable:
 
 def _names(table: DeltaTable) -> set[str]:
     return {Path(uri).name for uri in table.file_uris()}
+
+
+def _in_delta(columns: pa.Schema) -> pa.Schema:
+    """Columns in Delta's own types: it knows neither milliseconds nor fixed widths."""
+    return pa.schema(Schema.from_arrow(columns).to_arrow())

@@ -5,34 +5,40 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from headwater.ports import CommitRecord, TableFile, UnreadableRecord
+from headwater.ports import Change, CommitRecord, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, refused
-from headwater.snapshot.cut import require_next, taken_by_another
+from headwater.snapshot.cut import overtaken, require_next
 
 
 @dataclass(slots=True)
 class MemoryStorage:
     """What several handles of one table share."""
 
-    commits: list[CommitRecord] = field(default_factory=list)
-    parts: list[pa.Table] = field(default_factory=list)
+    versions: list[CommitRecord | None] = field(default_factory=list)
+    files: dict[str, pa.Table] = field(default_factory=dict)
+    columns: pa.Schema | None = None
+
+    @property
+    def cuts(self) -> int:
+        """How many commits have a record."""
+        return len(self.versions) - self.versions.count(None)
 
     def offsets(self, topic_id: str) -> dict[int, int]:
         """The end of the last commit per partition of this incarnation of the topic."""
         return {
             taken.partition: taken.end
-            for record in self.commits
-            if record.topic_id == topic_id
+            for record in self.versions
+            if record is not None and record.topic_id == topic_id
             for taken in record.ranges
         }
 
 
 class MemoryTable:
-    """One handle. `append` is judged by what the last `offsets` of this handle saw."""
+    """One handle. A cut is judged by what the last `offsets` of this handle saw."""
 
     def __init__(self, storage: MemoryStorage) -> None:
         self._storage = storage
-        self._seen = len(storage.commits)
+        self._seen = storage.cuts
 
     @property
     def location(self) -> str:
@@ -41,42 +47,58 @@ class MemoryTable:
 
     def offsets(self, topic_id: str) -> Mapping[int, int]:
         """The end of the last commit per partition of this incarnation of the topic."""
-        self._seen = len(self._storage.commits)
+        self._seen = self._storage.cuts
         return self._storage.offsets(topic_id)
 
     def topic_ids(self) -> frozenset[str]:
         """Every incarnation of a topic this table holds rows of."""
-        return frozenset(record.topic_id for record in self._storage.commits)
+        return frozenset(record.topic_id for record in self._storage.versions if record is not None)
 
     def differing_columns(self, wanted: pa.Schema) -> str:
         """How stored columns differ from others in name or type; empty when they do not."""
-        return differing(self._storage.parts[0].schema, wanted) if self._storage.parts else ""
+        stored = self._storage.columns
+        return "" if stored is None else differing(stored, wanted)
 
-    def append(self, rows: pa.Table, record: CommitRecord) -> int:
-        """Append rows and their cut in one commit; returns the table version."""
-        if self._seen != len(self._storage.commits):
-            raise taken_by_another(record, self.location)
-        require_next(self._storage.offsets(record.topic_id), record, self.location)
-        if phrase := self.differing_columns(rows.schema):
-            raise refused(record.topic, self.location, phrase)
-        self._storage.commits.append(record)
-        self._storage.parts.append(rows)
-        return len(self._storage.commits)
+    def commit(self, change: Change) -> int:
+        """Do all of a change in one commit; returns the table version."""
+        storage, record = self._storage, change.record
+        if record is not None:
+            if self._seen != storage.cuts:
+                raise overtaken(self.location)
+            require_next(storage.offsets(record.topic_id), record, self.location)
+        if not storage.files.keys() >= set(change.removed):
+            raise overtaken(self.location)
+        columns = change.columns or storage.columns
+        for file in change.files:
+            columns = columns or file.rows.schema
+            if phrase := differing(columns, file.rows.schema):
+                raise refused(self.location, phrase)
+        storage.columns = columns
+        storage.versions.append(record)
+        version = len(storage.versions)
+        for name in change.removed:
+            del storage.files[name]
+        storage.files.update((f"{each.name}-{version}", each.rows) for each in change.files)
+        return version
 
     def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
         """Our commits, oldest first, with their table versions."""
-        return list(enumerate(self._storage.commits, start=1))
+        numbered = enumerate(self._storage.versions, start=1)
+        return [(version, record) for version, record in numbered if record is not None]
 
     def files(self) -> Sequence[TableFile]:
-        """One per commit."""
-        return [
-            TableFile(str(number), part.num_rows) for number, part in enumerate(self._storage.parts)
-        ]
+        """Those of the newest version."""
+        return [TableFile(name, rows.num_rows) for name, rows in self._storage.files.items()]
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
-        """Every row of a file."""
-        yield from self._storage.parts[int(name)].to_batches()
+        """Every row of a file; a column that came later is null."""
+        rows = self._storage.files[name]
+        for each in self._storage.columns or ():
+            if each.name not in rows.schema.names:
+                rows = rows.append_column(each, pa.nulls(rows.num_rows, each.type))
+        if self._storage.columns is not None:
+            yield from rows.select(self._storage.columns.names).to_batches()
 
     def rows(self) -> int:
         """Rows in the newest version."""
-        return sum(part.num_rows for part in self._storage.parts)
+        return sum(rows.num_rows for rows in self._storage.files.values())

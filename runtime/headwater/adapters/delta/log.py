@@ -1,0 +1,104 @@
+"""Entries of a Delta log, written by ourselves: one file, put only if it is not there yet.
+
+deltalake's own writer cannot take chosen files out, evolve columns and move a cut in one commit.
+The format is that of the Delta Transaction Log Protocol, "Actions"; deltalake reads it.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from deltalake import DeltaTable
+
+from headwater.errors import StartRefusedError
+
+LOG: Final = "_delta_log"
+ENGINE: Final = "headwater"
+WRITER_VERSION: Final = 2  # of the protocol: what lies above are features we do not keep
+FEATURES_VERSION: Final = 7  # above, a table names its features one by one
+FEATURES_KEPT: Final = frozenset({"timestampNtz", "appendOnly", "invariants"})
+
+Action = Mapping[str, Any]
+
+
+def require_known(table: DeltaTable, location: str) -> None:
+    """Raises StartRefusedError (TABLE_FEATURE) for a table that asks more of writers than we do."""
+    protocol = table.protocol()
+    version, features = protocol.min_writer_version, set(protocol.writer_features or ())
+    is_known = version <= WRITER_VERSION or (
+        version == FEATURES_VERSION and features <= FEATURES_KEPT
+    )
+    if not is_known:
+        what = ", ".join(sorted(features - FEATURES_KEPT)) or f"version {version}"
+        raise StartRefusedError(
+            f"The table in {location} asks its writers for features of Delta that are not kept"
+            f" here ({what}); nothing was written. Drop the feature, or begin a new snapshot with"
+            f" --to.",
+            code="TABLE_FEATURE",
+        )
+
+
+def commit_info(timestamp_ms: int, metadata: Mapping[str, str]) -> Action:
+    """Who wrote an entry, and our record in it."""
+    told = {"timestamp": timestamp_ms, "operation": "WRITE", "engineInfo": ENGINE}
+    return {"commitInfo": {**told, **metadata}}
+
+
+def transaction(app_id: str, version: int, timestamp_ms: int) -> Action:
+    """The number that an application's writes have come to."""
+    return {"txn": {"appId": app_id, "version": version, "lastUpdated": timestamp_ms}}
+
+
+def removal(path: str, timestamp_ms: int, *, changes_data: bool) -> Action:
+    """A file that newer versions do not have."""
+    return {"remove": {"path": path, "deletionTimestamp": timestamp_ms, "dataChange": changes_data}}
+
+
+def evolved(table: DeltaTable, schema: str) -> Action:
+    """The table's description with other columns; `schema` is Delta's JSON."""
+    found = table.metadata()
+    return {
+        "metaData": {
+            "id": str(found.id),
+            "name": found.name,
+            "description": found.description,
+            "format": {"provider": "parquet", "options": {}},
+            "schemaString": schema,
+            "partitionColumns": list(found.partition_columns),
+            "createdTime": found.created_time,
+            "configuration": dict(found.configuration),
+        }
+    }
+
+
+def put_entry(directory: Path, version: int, actions: Iterable[Action]) -> bool:
+    """Write the entry of a version durably; False when there is one already.
+
+    A link is made only if its name is free, so of several writers one wins.
+    """
+    target = directory / LOG / f"{version:020d}.json"
+    draft = directory / LOG / f".{uuid.uuid4().hex}.tmp"
+    try:
+        with draft.open("xb") as file:
+            file.write("".join(json.dumps(each) + "\n" for each in actions).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, target)
+        except FileExistsError:
+            return False
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync(target.parent)
+    return True
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
