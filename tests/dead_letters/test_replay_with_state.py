@@ -25,8 +25,9 @@ from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.assembly import letters_standing, letters_state
 from headwater.assembly.letters_ledger import Beside
-from headwater.assembly.letters_replay import Replayed
+from headwater.assembly.letters_replay import Replayed, ReplayOptions
 from headwater.assembly.letters_work import Release
+from headwater.cli.letter_answers import outcome
 from headwater.engine import LetterWriter, StepStore, Stores, Watermarks, Work
 from headwater.errors import RuleBrokenError, StartRefusedError
 from headwater.model import Code, Quarantine
@@ -122,6 +123,35 @@ def test_what_is_left_open_changes_no_state() -> None:
     assert isinstance(done, Replayed)
     assert world.committed("out")[-1].value == b"3|out:bad#1"
     world.check()
+
+
+class LatestTask(MendingCountTask):
+    """Takes every row for one that a later one of its key came before."""
+
+    def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
+        work = super().process(records, guilty)
+        none = replace(
+            work.publications[0], keys=[], values=[], rows=pl.Series([], dtype=pl.UInt32)
+        )
+        return replace(work, publications=[none], superseded={"out.latest-1": work.read})
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_replayed_row_whose_key_has_a_later_one_is_told_apart() -> None:
+    """Nothing of it is published, and the answer says why its letter is resolved all the same."""
+
+    class LatestWorld(CountedWorld):
+        def task(self, stores: Stores) -> EchoTask:
+            return LatestTask(self, stores)
+
+    world = LatestWorld()
+    world.feed(b"bad", b"bad")
+    run(world)  # type: ignore[arg-type]  # of another state
+    world.is_mended = True
+    done = world.replay()
+    assert isinstance(done, Replayed)
+    assert (done.replayed, done.superseded) == (2, {"out.latest-1": 2})
+    assert outcome(DEAD, done, ReplayOptions())["superseded"] == {"out.latest-1": 2}
 
 
 class TwoInputs(CountedWorld):

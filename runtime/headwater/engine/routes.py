@@ -47,6 +47,7 @@ class Run:
     violations: list[RuleViolation] = field(default_factory=list)
     too_late: dict[str, int] = field(default_factory=dict)
     duplicates: dict[str, int] = field(default_factory=dict)
+    superseded: dict[str, int] = field(default_factory=dict)
     broken_off: list[ResultRefusedError] = field(default_factory=list)
 
     def certain(self, records: int) -> list[Suspect]:
@@ -119,6 +120,8 @@ class Routes:
             run.too_late[f"{route.topic}.{step}"] = rows
         for step, rows in processed.duplicates.items():
             run.duplicates[f"{route.topic}.{step}"] = rows
+        for step, rows in processed.superseded.items():
+            run.superseded[f"{route.topic}.{step}"] = rows
         if isinstance(route.encoder, Repartition):
             published = route.encoder.encode(processed.frame, batch, piece.lineage.select(PLACE))
         else:
