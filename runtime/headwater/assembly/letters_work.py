@@ -150,7 +150,8 @@ class LetterWork:
         """The work of letters that stand in the order of their records.
 
         Raises what the sandbox and `Task.process` raise, but RuleBrokenError: a record that breaks
-        a rule of severity `stop` fails again.
+        a rule of severity `stop` fails again. What no single record made, as a window that closes,
+        raises ResultRefusedError for it.
         """
         for topic, of_topic in groupby(letters, key=lambda each: each.source.topic):
             held = list(of_topic)

@@ -58,13 +58,14 @@ class Run:
     def refuse_results(self, topic: str, records: int) -> None:
         """Only when no record is left to be refused: because of one, a result may be what it is.
 
-        Raises ResultRefusedError, and RuleBrokenError for a rule that stops the product.
+        Raises ResultRefusedError, also for a rule that stops the product: RuleBrokenError is of a
+        record, and whoever meets it looks for that one.
         """
         for error in self.broken_off:
             raise error
         for why in (each.why for each in self.suspects if each.row >= records):
             if isinstance(why, RuleBrokenError):
-                raise why
+                raise ResultRefusedError(str(why), code=why.code) from why
             raise ResultRefusedError(
                 f"{why.step} refuses what was computed of several records of {topic} "
                 f"({why.message}), and no single one can be set aside for it; nothing of its "
