@@ -49,6 +49,22 @@ def test_a_halted_partition_is_told_everywhere_and_logged_once(metrics: Metrics)
     assert health.readyz().notes == ()
 
 
+def test_a_wait_is_logged_when_it_begins_and_when_it_is_over(metrics: Metrics) -> None:
+    """One line each, however often it is told: a person who reads only the log sees both."""
+    clock = ManualClock()
+    monitor = ProcessMonitor(metrics, Health(clock=clock), clock=clock)
+    with structlog.testing.capture_logs() as lines:
+        monitor.waiting(None)
+        monitor.waiting("The disk is full.")
+        monitor.waiting("The disk is full.")
+        clock.advance(2.5)
+        monitor.waiting(None)
+        monitor.waiting(None)
+    begun, ended = lines
+    assert (begun["event"], begun["reason"]) == ("loop.waiting", "The disk is full.")
+    assert (ended["event"], ended["seconds"]) == ("loop.waited", 2.5)
+
+
 def test_a_limit_half_used_is_warned_of_once(metrics: Metrics) -> None:
     """A count around the half is no second warning; calm in between is."""
     monitor = ProcessMonitor(metrics, Health(clock=ManualClock()))
