@@ -76,18 +76,16 @@ def test_a_limit_half_used_is_warned_of_once(metrics: Metrics) -> None:
 
 
 def test_tables_are_told_as_they_are_read(metrics: Metrics) -> None:
-    """How many keys, how much is left; one line in the log once a table is read."""
+    """How many keys and rows, how much is left; one line in the log once a table is read."""
     monitor = ProcessMonitor(metrics, Health(clock=ManualClock()))
     with structlog.testing.capture_logs() as lines:
         for keys, left in ((10, 25), (30, 0), (31, 0)):
-            monitor.tables([TableStanding("fleet.aircraft", keys, left)])
+            monitor.tables([TableStanding("fleet.aircraft", keys, 2 * keys, left)])
     (line,) = lines
-    assert (line["event"], line["topic"], line["keys"]) == (
-        "loop.table_read",
-        "fleet.aircraft",
-        30,
-    )
+    assert (line["event"], line["topic"]) == ("loop.table_read", "fleet.aircraft")
+    assert (line["keys"], line["rows"]) == (30, 60)
     assert list(_series(metrics, "headwater_table_keys").values()) == [31]
+    assert list(_series(metrics, "headwater_table_rows").values()) == [62]
     assert list(_series(metrics, "headwater_table_records_left").values()) == [0]
 
 

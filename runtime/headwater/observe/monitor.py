@@ -194,7 +194,7 @@ class ProcessMonitor:
         for each in standings:
             if not each.left and each.topic not in self._read:
                 self._read.add(each.topic)
-                log.info("loop.table_read", topic=each.topic, keys=each.keys)
+                log.info("loop.table_read", topic=each.topic, keys=each.keys, rows=each.rows)
 
     def tables_refused(self, refusals: Sequence[Refusal]) -> None:
         """Refused records of tables: all of them are counted, the first ones logged."""
