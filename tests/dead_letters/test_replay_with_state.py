@@ -16,7 +16,6 @@ from tests.dead_letters.order import MendingTask
 from tests.dead_letters.test_keep_order import Orders, run
 from tests.dead_letters.world import EchoTask as PlainTask
 from tests.engine import closing
-from tests.engine import test_suspects as suspects
 from tests.engine.closing import WindowTask, WindowWorld
 from tests.engine.conftest import DEAD, INPUT, OUTPUT, EchoTask
 from tests.engine.test_exactly_once import STEPS
@@ -24,13 +23,12 @@ from tests.faults.harness import Bench
 
 from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
-from headwater.assembly import letters_standing, letters_state, letters_work
+from headwater.assembly import letters_standing, letters_state
 from headwater.assembly.letters_ledger import Beside
-from headwater.assembly.letters_replay import Replayed, ReplayOptions
+from headwater.assembly.letters_replay import Replayed
 from headwater.assembly.letters_work import Release
-from headwater.cli.letter_answers import outcome
 from headwater.engine import LetterWriter, StepStore, Stores, Watermarks, Work
-from headwater.errors import ResultRefusedError, RuleBrokenError, StartRefusedError
+from headwater.errors import RuleBrokenError, StartRefusedError
 from headwater.model import Code, Quarantine
 from headwater.ports import Records, TopicSettings
 from headwater.state import KeyedStore, StoreSettings
@@ -126,35 +124,6 @@ def test_what_is_left_open_changes_no_state() -> None:
     world.check()
 
 
-class LatestTask(MendingCountTask):
-    """Takes every row for one that a later one of its key came before."""
-
-    def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:
-        work = super().process(records, guilty)
-        none = replace(
-            work.publications[0], keys=[], values=[], rows=pl.Series([], dtype=pl.UInt32)
-        )
-        return replace(work, publications=[none], superseded={"out.latest-1": work.read})
-
-
-@pytest.mark.usefixtures("at_once")
-def test_a_replayed_row_whose_key_has_a_later_one_is_told_apart() -> None:
-    """Nothing of it is published, and the answer says why its letter is resolved all the same."""
-
-    class LatestWorld(CountedWorld):
-        def task(self, stores: Stores) -> EchoTask:
-            return LatestTask(self, stores)
-
-    world = LatestWorld()
-    world.feed(b"bad", b"bad")
-    run(world)  # type: ignore[arg-type]  # of another state
-    world.is_mended = True
-    done = world.replay()
-    assert isinstance(done, Replayed)
-    assert (done.replayed, done.superseded) == (2, {"out.latest-1": 2})
-    assert outcome(DEAD, done, ReplayOptions())["superseded"] == {"out.latest-1": 2}
-
-
 class TwoInputs(CountedWorld):
     """Reads another input too, whose letters come after; nothing is kept of that one."""
 
@@ -238,15 +207,6 @@ def test_of_letters_that_break_a_rule_together_the_first_ones_come_back() -> Non
     assert (done.replayed, done.stopping) == (2, 2)
     assert done.failed_again == {"CONTRACT_VIOLATION": 2}
     world.check()
-
-
-def test_a_rule_that_a_closed_window_breaks_is_not_laid_on_the_letter_that_closed_it() -> None:
-    """The replay ends as the product does: no letter fails again for what others added up to."""
-    output = suspects.rules(stop="n <= 5")
-    for events in ([(0, 4, 0), (0, 2, 1), (0, 1, 20)], [(0, 6, 0), (0, 1, 20), (0, 1, 21)]):
-        task = suspects.World(suspects.closed(), output=output).task
-        with pytest.raises(ResultRefusedError, match="breaks the rule stop"):
-            letters_work._processed(task, suspects.batch(events, 0, 3), ())
 
 
 class MendingWindowTask(WindowTask, MendingTask):

@@ -299,14 +299,6 @@ def test_a_window_that_closes_too_large_because_of_a_refused_record_stops_nothin
             World(closed(), rejecting()).run([(0, 5, 2), *events], cuts)
 
 
-def test_a_window_that_closes_against_a_rule_that_stops_is_no_record_s_fault() -> None:
-    """Whoever looks for the record that broke a rule finds none, and is told what did."""
-    output = rules(stop="n <= 5")
-    with pytest.raises(ResultRefusedError, match="computed of several records of shop") as stopped:
-        World(closed(), output=output).run([(0, 4, 0), (0, 2, 1), (0, 1, 20)])
-    assert (stopped.value.code, stopped.value.exit_code) == ("RULE_BROKEN", 65)
-
-
 def test_of_a_run_that_was_broken_off_only_what_is_refused_by_itself_is_certain() -> None:
     """Another may be refused before the first that is known; of all, it is each task's first."""
     doubts = [(4, 0, Doubt.ALL), (5, 0, Doubt.OTHERS), (6, 1, Doubt.NONE), (7, 1, Doubt.ALL)]
