@@ -169,12 +169,13 @@ class RuleViolation:
 class TableStanding:
     """How far a table is read.
 
-    `keys` it holds; `left` are the offsets still to read, up to the end as of the start or of the
-    assignment.
+    `keys` it holds, in so many `rows`: of a versioned table all there ever were. `left` are the
+    offsets still to read, up to the end as of the start or of the assignment.
     """
 
     topic: str
     keys: int
+    rows: int
     left: int
 
 

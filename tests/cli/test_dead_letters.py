@@ -118,6 +118,14 @@ def test_nothing_is_discarded_where_nobody_can_be_asked(
             ["t: 1 letter replayed, 1 to out", "  1 of 1 key has newer values"],
         ),
         (
+            {"replayed": 2, "moved": {"r": 1}, "superseded": {"out.latest-1": 1}},
+            [
+                "t: 2 letters replayed, nothing to publish",
+                "  1 row to r, where the product goes on with them",
+                "  1 row dropped by out.latest-1: a later one of the key came before",
+            ],
+        ),
+        (
             {"replayed": 0, "left_newer": 1, "keys": 3, "newer_keys": 2},
             [
                 "t: 0 letters replayed",

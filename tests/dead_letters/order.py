@@ -82,7 +82,7 @@ class OrderWorld(LettersWorld):
 
     def __init__(self) -> None:
         super().__init__()
-        self.start = replace(self.start, changelogs={CHANGELOG: INPUT})
+        self.start = replace(self.start, changelogs={CHANGELOG: [INPUT]})
         self.topics.create([TopicSettings(CHANGELOG, 3, "table")])
         self.disks: dict[str, MemoryStores] = {}
         self._last: dict[str, Process] = {}

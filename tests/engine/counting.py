@@ -73,9 +73,9 @@ class CountingWorld(World):
 
     every_s = 5.0  # between checkpoints: some in a history
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.start = replace(self.start, changelogs={CHANGELOG: INPUT})
+    def __init__(self, inputs: Sequence[str] = (INPUT,)) -> None:
+        super().__init__(inputs=inputs)
+        self.start = replace(self.start, changelogs={CHANGELOG: inputs})
         self.topics.create([TopicSettings(CHANGELOG, 3, "table")])
         self.disks: dict[str, LocalStores] = {}
         self._last: dict[str, Process] = {}

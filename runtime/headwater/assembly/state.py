@@ -31,6 +31,20 @@ def changelogs(loaded: LoadedProduct) -> dict[str, str]:
     } | parked_changelogs(loaded)
 
 
+def changelog_sources(loaded: LoadedProduct) -> dict[str, list[str]]:
+    """The changelog topics of a product, each with all topics whose records change what it holds.
+
+    First the one of `changelogs`; of a join of streams, both.
+    """
+    found = {changelog: [source] for changelog, source in changelogs(loaded).items()}
+    for section in loaded.sections:
+        for stage in section.plan.stateful:
+            sources = found[changelog_of(section.output, stage.step.name)]
+            if section.topic not in sources:
+                sources.append(section.topic)
+    return found
+
+
 def _stateful(loaded: LoadedProduct) -> Iterator[tuple[Section, StatefulStage]]:
     """The stages with state, each with its section; the sides of a join share that of the left."""
     taken: set[tuple[str, str]] = set()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from headwater.engine.attempts import Attempts
-from headwater.engine.co_partitioning import require_whole_tasks
+from headwater.engine.co_partitioning import require_whole_tasks, whole_tasks
 from headwater.engine.guard import Guard
 from headwater.engine.halting import Halted, halted_error
 from headwater.engine.limit import BadRecordWindow
@@ -192,10 +192,15 @@ class Loop:
             self._waiting.out(tables.follow, error, self)
 
     def _note_attempts(self, records: Records) -> None:
-        """Before the first work on a partition: should it end this process, the next one knows."""
-        due = self._attempts.due(records.ends(), self._transaction.committed())
+        """Before the first work on a partition: should it end this process, the next one knows.
+
+        State of a task that has offsets on a part of it would be taken for that of before.
+        """
+        committed = self._transaction.committed()
+        due = self._attempts.due(records.ends(), committed)
         if due:
-            self._transaction.commit_positions(due, self._group)
+            whole = {p: committed[p] for p in whole_tasks(self._co_partitioned, due)}
+            self._transaction.commit_positions({**whole, **due}, self._group)
             self._attempts.begun(due)
 
     def _note(self, partition: Partition, next_offset: int) -> str:

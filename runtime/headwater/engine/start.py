@@ -32,15 +32,16 @@ class StartPolicy:
     """The start of each input topic as declared, and the operator's explicit one, if any.
 
     `outputs`, `changelogs` and `repartitions` are topics of the product's own; of a changelog, with
-    the topic whose partitions are its tasks. Those in `parked` say which keys wait for letters, and
-    are right wherever the product begins: nothing is added up in them.
+    the topics whose records change what is in it: partition i of each is its task i. Those in
+    `parked` say which keys wait for letters, and are right wherever the product begins: nothing is
+    added up in them.
     """
 
     group: str
     inputs: Mapping[str, Start]
     outputs: Sequence[str]
     explicit: Start | None = None
-    changelogs: Mapping[str, str] = field(default_factory=dict)
+    changelogs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     repartitions: Sequence[str] = ()
     parked: Collection[str] = ()
 

@@ -289,6 +289,7 @@ class Task:
             violations=run.violations,
             too_late=run.too_late,
             duplicates=run.duplicates,
+            superseded=run.superseded,
             is_internal=self.is_internal,
         )
 
