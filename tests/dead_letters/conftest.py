@@ -11,10 +11,12 @@ import polars as pl
 import pytest
 from structlog.contextvars import clear_contextvars
 from tests.cli import inside
+from tests.dead_letters.counted import PASSING
 from tests.dead_letters.world import World
 from tests.faults.harness import Bench
 
 from headwater.adapters.kafka.bulk import BulkWriter
+from headwater.assembly import letters_standing, letters_state
 from headwater.assembly.flights import data_directory, departures
 from headwater.assembly.project import load_product
 from headwater.assembly.running import RunOptions, Summary, run_product
@@ -184,3 +186,11 @@ def with_bad(rows: pl.DataFrame, places: Sequence[int] | range) -> pl.DataFrame:
 def world() -> World:
     """A product in memory, without letters."""
     return World()
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a group to be empty, for a transaction to end, or for state."""
+    for name in ("EMPTY_GROUP_S", "LOOK_S", "UNDECIDED_S"):
+        monkeypatch.setattr(letters_standing, name, 0.0)
+    monkeypatch.setattr(letters_state, "time", PASSING)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from tests.dead_letters.conftest import FIRST, SECOND, SetAside
 from tests.dead_letters.order import CHANGELOG, OrderWorld
-from tests.engine.conftest import DEAD, Process
+from tests.engine.conftest import DEAD, Process, World
 from tests.engine.test_exactly_once import Histories, few_or_many, run_histories
 from tests.faults.harness import END_S, Bench, until
 
@@ -29,13 +29,6 @@ SELECTIONS: Final = [
     Selection(keys=frozenset({"k1"})),
     Selection(codes=frozenset({"PARKED"})),
 ]
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a group to be empty, or for a transaction to end."""
-    for name in ("EMPTY_GROUP_S", "LOOK_S", "UNDECIDED_S"):
-        monkeypatch.setattr(letters_standing, name, 0.0)
 
 
 class Orders(Histories):
@@ -148,7 +141,7 @@ def test_no_record_overtakes_one_of_its_key_that_was_set_aside(examples: int) ->
     run_histories(OrderWorld, examples=examples, histories=Orders)
 
 
-def run(world: OrderWorld) -> Process:
+def run(world: World) -> Process:
     """One process from start to end, over several batches; its session is over at once."""
     process = world.process(poll_size=4)
     process.run()

@@ -7,23 +7,20 @@ from typing import Final
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 from tests.dead_letters.commands import LettersWorld
 from tests.dead_letters.conftest import SetAside
-from tests.dead_letters.counted import PASSING, CountedWorld, MendingCountTask, with_state
+from tests.dead_letters.counted import CountedWorld, MendingCountTask, with_state
 from tests.dead_letters.order import MendingTask
 from tests.dead_letters.test_keep_order import Orders, run
 from tests.dead_letters.world import EchoTask as PlainTask
 from tests.engine import closing
 from tests.engine.closing import WindowTask, WindowWorld
 from tests.engine.conftest import DEAD, INPUT, OUTPUT, EchoTask
-from tests.engine.test_exactly_once import STEPS
+from tests.engine.test_exactly_once import run_histories
 from tests.faults.harness import Bench
 
 from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
-from headwater.assembly import letters_standing, letters_state
 from headwater.assembly.letters_ledger import Beside
 from headwater.assembly.letters_replay import Replayed
 from headwater.assembly.letters_work import Release
@@ -34,14 +31,6 @@ from headwater.ports import Records, TopicSettings
 from headwater.state import KeyedStore, StoreSettings
 
 EXAMPLES: Final = 12
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a group to be empty, or for a transaction to end."""
-    for name in ("EMPTY_GROUP_S", "LOOK_S", "UNDECIDED_S"):
-        monkeypatch.setattr(letters_standing, name, 0.0)
-    monkeypatch.setattr(letters_state, "time", PASSING)
 
 
 class Counts(Orders):
@@ -57,24 +46,14 @@ class Counts(Orders):
 @pytest.mark.usefixtures("at_once")
 def test_every_record_is_counted_once_whatever_is_set_aside_and_replayed() -> None:
     """Whatever fails, is replayed, discarded or killed, in any order: counts go up one by one."""
-    machine = type("Machine", (Counts,), {"new_world": staticmethod(CountedWorld)})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            phases=[Phase.generate],  # shrinking a history takes minutes
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_histories(CountedWorld, examples=EXAMPLES, histories=Counts)
 
 
 def set_aside(*values: bytes) -> CountedWorld:
     """A world whose product has read these and is stopped; every fifth has the same key."""
     world = CountedWorld()
     world.feed(*values)
-    run(world)  # type: ignore[arg-type]  # of another state
+    run(world)
     world.check()
     return world
 
@@ -89,7 +68,7 @@ def test_a_replayed_record_finds_and_leaves_the_state_of_its_key() -> None:
     assert (done.replayed, done.written) == (1, {"out": 1})
     assert world.committed("out")[-1].value == b"2|out:bad#2"
     world.feed(*[b"a"] * 5)
-    run(world)  # type: ignore[arg-type]  # of another state
+    run(world)
     world.check_complete()
     assert sorted(world.folded().values()) == [2, 2, 2, 3, 3]
 
@@ -153,7 +132,7 @@ def test_of_a_batch_that_is_left_open_as_a_whole_nothing_goes_along_with_the_nex
     """The next one is of another input, and its transaction takes what all inputs changed."""
     world = TwoInputs()
     world.feed(b"bad", *[b"a"] * 5)  # the first and the last have one key
-    run(world)  # type: ignore[arg-type]  # of another state
+    run(world)
     world.set_other_aside(b"v")
     world.is_mended = True
     before = world.folded()
@@ -200,7 +179,7 @@ def test_of_letters_that_break_a_rule_together_the_first_ones_come_back() -> Non
     world = StrictWorld()
     for _ in range(4):
         world.broker.append(INPUT, b"bad", key=b"k")
-    run(world)  # type: ignore[arg-type]  # of another state
+    run(world)
     world.is_mended = True
     done = world.replay()
     assert isinstance(done, Replayed)
@@ -236,7 +215,7 @@ def closed_world(*values: bytes) -> ClosedWorld:
     world = ClosedWorld()
     for value in values:
         world.broker.append(INPUT, value, key=b"k")
-    run(world)  # type: ignore[arg-type]  # of another state
+    run(world)
     return world
 
 
