@@ -25,7 +25,7 @@ from headwater.embedded import Addresses
 from headwater.product.names import folder_of
 
 RAISING: Final = '''
-"""The first release: it cannot take flights of one carrier."""
+"""Delays; the first release cannot take flights of one carrier."""
 
 import polars as pl
 
@@ -35,14 +35,17 @@ product = DataProduct(name="operations.departure-delays", owner="tests@airport.e
 departures = product.stream("operations.departures", contract=1, start="earliest")
 
 
-def strict(frame: pl.DataFrame) -> pl.DataFrame:
-    """As it is, but one carrier is refused."""
-    if (frame["carrier"] == "BAD").any():
-        raise ValueError("secret payload")
-    return frame
+def strict(carrier: str):
+    def check(frame: pl.DataFrame) -> pl.DataFrame:
+        """As it is, but one carrier is refused."""
+        if (frame["carrier"] == carrier).any():
+            raise ValueError("secret payload")
+        return frame
+
+    return check
 
 
-delays = departures.MAP.select(
+delays = FLOW.select(
     "flight_id",
     "carrier",
     "origin",
@@ -54,9 +57,10 @@ delays = departures.MAP.select(
 )
 product.publish(delays, contract=1)
 '''
-FIRST: Final = RAISING.replace("MAP", "map(strict)")
-SECOND: Final = RAISING.replace("MAP", "filter(pl.lit(True))")
-DEADLY: Final = FIRST.replace('raise ValueError("secret payload")', '__import__("os")._exit(3)')
+FIRST: Final = RAISING.replace("FLOW", 'departures.map(strict("BAD"))')
+SECOND: Final = RAISING.replace("FLOW", "departures")
+REFUSING: Final = 'raise ValueError("secret payload")'
+DEADLY: Final = FIRST.replace(REFUSING, '__import__("os")._exit(3)')
 
 
 class SetAside:

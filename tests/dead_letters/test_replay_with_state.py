@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 import pytest
 from tests.dead_letters.commands import LettersWorld
-from tests.dead_letters.conftest import SetAside
+from tests.dead_letters.conftest import RAISING, REFUSING, SetAside
 from tests.dead_letters.counted import CountedWorld, MendingCountTask, with_state
 from tests.dead_letters.order import MendingTask
 from tests.dead_letters.test_keep_order import Orders, run
@@ -271,16 +271,8 @@ def test_a_product_that_ran_within_a_replay_ends_it_although_no_position_moved(
     assert not world.committed(closing.LATE)
 
 
-COUNTING: Final = '''
-"""Delays whose minutes are how many flights of the carrier came so far, by another key."""
-
-import polars as pl
+COUNTED: Final = """
 from pydantic import BaseModel
-
-from headwater import DataProduct
-
-product = DataProduct(name="operations.departure-delays", owner="tests@airport.example")
-departures = product.stream("operations.departures", contract=1, start="earliest")
 
 
 class Flights(BaseModel):
@@ -292,35 +284,16 @@ def count(event: dict, flights: Flights) -> dict:
     return {**event, "delay_minutes": float(flights.count)}
 
 
-def strict(carrier: str):
-    def check(frame: pl.DataFrame) -> pl.DataFrame:
-        """As it is, but one carrier is refused."""
-        if IS_STRICT and (frame["carrier"] == carrier).any():
-            raise ValueError("secret payload")
-        return frame
-
-    return check
-
-
-delays = (
-    departures.map(strict("BAD"))
-    .latest("flight_id", by="sched_dep")
-    .rekey("carrier")
-    .map(strict("WORSE"))
-    .select(
-        "flight_id",
-        "carrier",
-        "origin",
-        "dest",
-        "sched_dep",
-        delay_minutes="dep_delay",
-        late=pl.col("dep_delay") > 15,
-        speed_class=pl.lit("short"),
-    )
-    .process(count, state=Flights)
+product.publish(delays.process(count, state=Flights), contract=1)
+"""
+COUNTING: Final = (
+    RAISING.replace(
+        "FLOW",
+        'departures.map(strict("BAD")).latest("flight_id", by="sched_dep")'
+        '.rekey("carrier").map(strict("WORSE"))',
+    ).rpartition("product.publish")[0]
+    + COUNTED
 )
-product.publish(delays, contract=1)
-'''
 
 
 @pytest.mark.kafka
@@ -332,11 +305,11 @@ def test_letters_of_both_sides_of_a_change_of_key_come_back(
     carrier = pl.when(at == 3).then(pl.lit("BAD")).when(at == 7).then(pl.lit("WORSE"))
     fed = flights.head(60).with_columns(carrier=carrier.otherwise("carrier"))
     world = SetAside(bench, "counted", fed)
-    world.release(COUNTING.replace("IS_STRICT", "True"))
+    world.release(COUNTING)
     world.run()
     assert world.answer("list")["totals"] == {"STEP_FAILED": 12}
     assert len(world.outputs()) == 48
-    world.release(COUNTING.replace("IS_STRICT", "False"))
+    world.release(COUNTING.replace(REFUSING, "pass"))
     done = world.answer("replay")
     assert (done["replayed"], done["refused"], done["written"]) == (12, [], {})
     assert list(done["moved"].values()) == [12]
