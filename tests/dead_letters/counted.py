@@ -1,6 +1,7 @@
 """A product in memory that counts the records of each key, and replays of its letters."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final
 
 from tests.dead_letters.commands import LettersWorld
@@ -62,7 +63,9 @@ def with_state(
     )
     sandbox = StrictSandbox()
     release = Release(lambda topic: task if topic == INPUT else None, sandbox, state=state)
-    return release, state, lambda: state.__exit__(None, None, None)
+    held = ExitStack()
+    held.enter_context(state.held())
+    return release, state, held.close
 
 
 class CountedWorld(LettersWorld, CountingWorld):

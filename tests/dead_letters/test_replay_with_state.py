@@ -23,9 +23,10 @@ from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.assembly.letters_ledger import Beside
 from headwater.assembly.letters_replay import Replayed
+from headwater.assembly.letters_state import KeptState
 from headwater.assembly.letters_work import Release
 from headwater.engine import LetterWriter, StepStore, Stores, Watermarks, Work
-from headwater.errors import RuleBrokenError, StartRefusedError
+from headwater.errors import RebuildError, RuleBrokenError, StartRefusedError, UnavailableError
 from headwater.model import Code, Quarantine
 from headwater.ports import Records, TopicSettings
 from headwater.state import KeyedStore, StoreSettings
@@ -154,6 +155,33 @@ def test_the_letters_of_a_product_that_runs_are_not_replayed() -> None:
     assert isinstance(outcome, StartRefusedError)
     assert outcome.code == "GROUP_ACTIVE"
     world.check()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_state_found_damaged_is_thrown_away_and_the_next_replay_restores_it() -> None:
+    """Of the task concerned alone; the command says that it is to be run again."""
+    world = set_aside(b"a", b"bad", *[b"a"] * 5)
+    world.is_mended = True
+    (letter,) = (letter for letter, _ in world.letters().values())
+    release, _, end = world.release()
+    state = release.state
+    assert isinstance(state, KeptState)
+
+    def work() -> None:
+        with state.held():
+            state.open([letter])
+            raise RebuildError("It is damaged.", task=letter.source.index)
+
+    with pytest.raises(UnavailableError, match=r"It is damaged\. It was thrown away"):
+        work()
+    end()
+    for task in range(3):
+        store = world.disks["one"].open(task)
+        assert bool(store.scan(b"", 1)[0]) == (task != letter.source.index)
+        store.close()
+    assert isinstance(world.replay(), Replayed)
+    world.check()
+    assert world.committed("out")[-1].value == b"2|out:bad#2"
 
 
 class StrictCountTask(MendingCountTask):

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import cached_property
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from headwater.adapters.kafka.consumer import KafkaSource
 from headwater.adapters.kafka.damage import end_of_damage
@@ -55,7 +54,7 @@ QUIET: Final = {"log_level": "2"}  # critical: what fails here is told by an err
 
 
 class DeadLetters:
-    """The dead letters of one product on one broker; a context manager.
+    """The dead letters of one product on one broker, until `close`.
 
     Every method raises UnavailableError when broker or registry do not answer.
     """
@@ -72,17 +71,6 @@ class DeadLetters:
         )
         self._audit = AuditLog(self._topics, self._registry, self._reader)
         self.box: Final = DeadLetterBox(loaded.name, self._topics, self._reader, self._audit)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Abort what is open and let go of the clients."""
@@ -139,7 +127,7 @@ class DeadLetters:
             )
             ledger = self._ledger
             if depends_on_others(loaded):
-                state = opened.enter_context(self._kept_state(tasks, stores))
+                state = opened.enter_context(self._kept_state(tasks, stores).held())
                 release = replace(release, state=state)
                 ledger = self._new_ledger(state)
             replay = Replay(self.box, ledger, release, topics=self._topics, reader=self._reader)

@@ -4,7 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Annotated, Final
 
 import typer
@@ -251,7 +251,7 @@ def _opened(product: str) -> Iterator[DeadLetters]:
     loaded = load_product(product)
     settings = resolve(load_settings())
     configure_logs(form=settings.log_format, level=settings.log_level, secrets=settings.secrets())
-    with DeadLetters(loaded, settings) as letters:
+    with closing(DeadLetters(loaded, settings)) as letters:
         yield letters
 
 

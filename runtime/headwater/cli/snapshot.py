@@ -1,6 +1,7 @@
 """`headwater snapshot`: cut columnar snapshots out of a product's logs."""
 
 import json
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Final
@@ -49,7 +50,7 @@ def snapshot(
     loaded = load_product(product)
     settings = resolve(load_settings())
     configure_logs(form=settings.log_format, level=settings.log_level, secrets=settings.secrets())
-    with Snapshots(loaded, settings, to) as snapshots:
+    with closing(Snapshots(loaded, settings, to)) as snapshots:
         if interval_s is not None:
             told = partial(_tell, form, loaded.name)
             Schedule(snapshots, interval_s).run(settings, told, report)
