@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 from tests.dead_letters.world import World
 
-from headwater.assembly.letters import Entry
-from headwater.assembly.letters_replay import Replayed, ReplayOptions
+from headwater.assembly.letters.box import Entry
+from headwater.assembly.letters.replay import Replayed, ReplayOptions
 from headwater.cli.letter_answers import print_list, print_outcome
 from headwater.cli.letter_options import selection_of
 from headwater.cli.main import main

@@ -12,10 +12,10 @@ from headwater.adapters.memory import MemoryRangeReader, MemorySource, MemoryTra
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly import audit
 from headwater.assembly.audit import Action, Actor, AuditLog, Mark, audit_contract
-from headwater.assembly.letters import DeadLetterBox, Selection
-from headwater.assembly.letters_ledger import Beside, Ledger
-from headwater.assembly.letters_replay import Replay, Replayed, ReplayOptions
-from headwater.assembly.letters_work import Release, place_of
+from headwater.assembly.letters.box import DeadLetterBox, Selection
+from headwater.assembly.letters.ledger import Beside, Ledger
+from headwater.assembly.letters.replay import Replay, Replayed, ReplayOptions
+from headwater.assembly.letters.work import Release, place_of
 from headwater.contract import Decoder
 from headwater.engine import StoredLetter
 from headwater.engine.dead_letters import read_letter

@@ -16,8 +16,8 @@ from tests.dead_letters.world import World
 from tests.faults.harness import Bench
 
 from headwater.adapters.kafka.bulk import BulkWriter
-from headwater.assembly import letters_standing, letters_state
 from headwater.assembly.flights import data_directory, departures
+from headwater.assembly.letters import standing, state
 from headwater.assembly.project import load_product
 from headwater.assembly.running import RunOptions, Summary, run_product
 from headwater.config import load_settings
@@ -196,5 +196,5 @@ def world() -> World:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a group to be empty, for a transaction to end, or for state."""
     for name in ("EMPTY_GROUP_S", "LOOK_S", "UNDECIDED_S"):
-        monkeypatch.setattr(letters_standing, name, 0.0)
-    monkeypatch.setattr(letters_state, "time", PASSING)
+        monkeypatch.setattr(standing, name, 0.0)
+    monkeypatch.setattr(state, "time", PASSING)

@@ -11,10 +11,10 @@ from tests.engine.conftest import INPUT, OUTPUT, EchoTask, Process
 from tests.engine.counting import CountingWorld, CountTask, power_off
 
 from headwater.adapters.memory import MemoryRangeReader, MemoryStores
-from headwater.assembly.letters_ledger import Beside
-from headwater.assembly.letters_standing import Standstill
-from headwater.assembly.letters_state import KeptState
-from headwater.assembly.letters_work import Release
+from headwater.assembly.letters.ledger import Beside
+from headwater.assembly.letters.standing import Standstill
+from headwater.assembly.letters.state import KeptState
+from headwater.assembly.letters.work import Release
 from headwater.clock import ManualClock
 from headwater.engine import (
     EventTimes,

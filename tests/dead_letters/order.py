@@ -16,10 +16,10 @@ from headwater.adapters.memory import (
     MemoryRangeReader,
     MemoryStores,
 )
-from headwater.assembly.letters_ledger import Beside
-from headwater.assembly.letters_order import Chain, chain_of
-from headwater.assembly.letters_parked import ParkedKeys
-from headwater.assembly.letters_work import Release
+from headwater.assembly.letters.ledger import Beside
+from headwater.assembly.letters.order import Chain, chain_of
+from headwater.assembly.letters.parked import ParkedKeys
+from headwater.assembly.letters.work import Release
 from headwater.engine import (
     LetterWriter,
     ParkingTask,

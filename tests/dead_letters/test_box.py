@@ -6,10 +6,11 @@ from tests.engine.test_rulings import Shop, check, contract, stream
 
 from headwater.adapters.memory import MemoryTransactionalLog
 from headwater.adapters.memory.faults import LostCommit
-from headwater.assembly import audit, letters_work
+from headwater.assembly import audit
 from headwater.assembly.audit import Action, Mark
-from headwater.assembly.letters import Selection
-from headwater.assembly.letters_replay import ReplayOptions
+from headwater.assembly.letters import work
+from headwater.assembly.letters.box import Selection
+from headwater.assembly.letters.replay import ReplayOptions
 from headwater.engine import BadRecordLimit, BadRecordWindow, DeadLetterTail
 from headwater.engine.dead_letters import read_letter
 from headwater.errors import ConfigurationError, FencedError, UnavailableError, UnverifiableError
@@ -110,7 +111,7 @@ def test_a_replay_goes_on_behind_its_last_commit(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batch after batch; what a process that died had committed is not done twice."""
-    monkeypatch.setattr(letters_work, "LETTERS_AT_ONCE", 2)
+    monkeypatch.setattr(work, "LETTERS_AT_ONCE", 2)
     for value in (b"1", b"2", b"3", b"4", b"5"):
         world.set_aside(value)
     world.broker.faults.script("commit", LostCommit.REQUEST, after=1)

@@ -16,9 +16,9 @@ from tests.faults.harness import END_S, Bench, until
 
 from headwater.adapters.memory import MemoryTransactionalLog
 from headwater.adapters.memory.faults import Operation
-from headwater.assembly import letters_standing
-from headwater.assembly.letters import Selection
-from headwater.assembly.letters_replay import Replayed
+from headwater.assembly.letters import standing
+from headwater.assembly.letters.box import Selection
+from headwater.assembly.letters.replay import Replayed
 from headwater.engine import Start
 from headwater.errors import FencedError, StartRefusedError, UnavailableError, UnverifiableError
 from headwater.model import Letter, Partition
@@ -313,7 +313,7 @@ def test_parked_records_come_back_in_order_and_their_key_is_free_again(
             world.publish(fed.head(6).with_columns(dep_delay=pl.lit(delay)))
         until(lambda: run.metric("headwater_parked_letters") == 9, END_S, "six more letters")
         with monkeypatch.context() as patch:
-            patch.setattr(letters_standing, "EMPTY_GROUP_S", 0.0)
+            patch.setattr(standing, "EMPTY_GROUP_S", 0.0)
             refused = world.command("replay")
         run.send(signal.SIGTERM)
         assert run.exit_code() == 0

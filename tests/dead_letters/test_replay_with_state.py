@@ -21,10 +21,10 @@ from tests.faults.harness import Bench
 
 from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
-from headwater.assembly.letters_ledger import Beside
-from headwater.assembly.letters_replay import Replayed
-from headwater.assembly.letters_state import KeptState
-from headwater.assembly.letters_work import Release
+from headwater.assembly.letters.ledger import Beside
+from headwater.assembly.letters.replay import Replayed
+from headwater.assembly.letters.state import KeptState
+from headwater.assembly.letters.work import Release
 from headwater.engine import LetterWriter, StepStore, Stores, Watermarks, Work
 from headwater.errors import RebuildError, RuleBrokenError, StartRefusedError, UnavailableError
 from headwater.model import Code, Quarantine

@@ -9,8 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from headwater.assembly.letters_opening import DeadLetters, open_letters
-from headwater.assembly.letters_replay import ReplayOptions
+from headwater.assembly.letters import DeadLetters, ReplayOptions, open_letters
 from headwater.assembly.project import load_product
 from headwater.cli.arguments import Format, FormatOption, Product
 from headwater.cli.beginning import begin

@@ -2,7 +2,7 @@
 
 As in the product's own loop: the tasks concerned are restored, the records of letters are batches
 of theirs, and what these change goes along in the transaction that resolves them. The product
-stands still meanwhile (`letters_standing.py`).
+stands still meanwhile (`standing.py`).
 """
 
 import time
@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager
 from typing import Final, Self
 
 from headwater.assembly.audit import Mark
-from headwater.assembly.letters_ledger import AGAIN
-from headwater.assembly.letters_standing import Standstill
+from headwater.assembly.letters.ledger import AGAIN
+from headwater.assembly.letters.standing import Standstill
 from headwater.engine import EventTimes, Restoring, StartPositions, StoredLetter, Stores
 from headwater.engine.attempts import Attempts
 from headwater.errors import RebuildError, StartRefusedError, UnavailableError

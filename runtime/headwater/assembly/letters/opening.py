@@ -14,15 +14,15 @@ from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.audit import Action, Actor, AuditLog, Mark, Place, actor_of
 from headwater.assembly.checkpoints import checkpoints_of
-from headwater.assembly.letters import DeadLetterBox, Entry, OnProgress, Selection, in_order
-from headwater.assembly.letters_ledger import Beside, Ledger
-from headwater.assembly.letters_parked import ParkedKeys
-from headwater.assembly.letters_payload import PayloadView
-from headwater.assembly.letters_replay import Replay, Replayed, ReplayOptions
-from headwater.assembly.letters_skip import Skipper
-from headwater.assembly.letters_standing import Standstill
-from headwater.assembly.letters_state import KeptState
-from headwater.assembly.letters_work import Release
+from headwater.assembly.letters.box import DeadLetterBox, Entry, OnProgress, Selection, in_order
+from headwater.assembly.letters.ledger import Beside, Ledger
+from headwater.assembly.letters.parked import ParkedKeys
+from headwater.assembly.letters.payload import PayloadView
+from headwater.assembly.letters.replay import Replay, Replayed, ReplayOptions
+from headwater.assembly.letters.skip import Skipper
+from headwater.assembly.letters.standing import Standstill
+from headwater.assembly.letters.state import KeptState
+from headwater.assembly.letters.work import Release
 from headwater.assembly.parking import parked_changelogs
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
