@@ -8,6 +8,7 @@ from headwater.adapters.memory import MemoryTransactionalLog
 from headwater.adapters.memory.faults import LostCommit
 from headwater.assembly import audit
 from headwater.assembly.audit import Action, Mark
+from headwater.assembly.keys import encodings_of
 from headwater.assembly.letters import work
 from headwater.assembly.letters.box import Selection
 from headwater.assembly.letters.replay import ReplayOptions
@@ -335,3 +336,15 @@ def test_a_publish_time_is_read_back(text: bytes, published_ms: int) -> None:
     letter = read_letter(RawRecord(Partition("d", 0), 0, 7, None, b"?", headers))
     assert letter is not None
     assert letter.published_ms == published_ms
+
+
+@pytest.mark.parametrize(
+    ("number", "widths"),
+    [(-(2**31), [4, 8]), (2**31 - 1, [4, 8]), (2**31, [8]), (-(2**63), [8]), (2**63, [])],
+)
+def test_a_whole_number_is_meant_in_each_width_that_holds_it(
+    number: int, widths: list[int]
+) -> None:
+    """As Kafka's integer and long serializers write it, the least of each too."""
+    written = [number.to_bytes(width, "big", signed=True) for width in widths]
+    assert list(encodings_of(str(number))) == [str(number).encode(), *written]
