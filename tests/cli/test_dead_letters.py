@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 from tests.dead_letters.world import World
 
-from headwater.assembly.letters import Entry
-from headwater.assembly.letters_replay import Replayed, ReplayOptions
+from headwater.assembly.letters.box import Entry
+from headwater.assembly.letters.replay import Replayed, ReplayOptions
 from headwater.cli.letter_answers import print_list, print_outcome
 from headwater.cli.letter_options import selection_of
 from headwater.cli.main import main
@@ -89,6 +89,21 @@ def test_a_code_that_is_none_is_refused(code: str, advice: str) -> None:
     (problem,) = refused.value.problems
     assert problem.code == "BAD_VALUE"
     assert f"--code {code}: there is no such code; {advice}" in problem.message
+
+
+def test_a_time_is_meant_to_the_millisecond() -> None:
+    """In whatever zone it is written."""
+    for text in ("2026-01-31T00:00:00.001Z", "2026-01-31T01:00:00.001+01:00"):
+        assert selection_of(None, None, text, None, None).since_ms == 1_769_817_600_001
+
+
+@pytest.mark.parametrize("text", ["2026-01-31T00:00:00", "yesterday"])
+def test_a_time_without_a_zone_is_refused(text: str) -> None:
+    """Letters are of a moment, not of whatever zone a shell is in."""
+    with pytest.raises(ConfigurationError) as refused:
+        selection_of(None, None, text, None, None)
+    (problem,) = refused.value.problems
+    assert problem.message.startswith(f"--since {text}: write a time with its zone")
 
 
 def test_nothing_is_discarded_where_nobody_can_be_asked(

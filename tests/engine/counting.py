@@ -90,8 +90,12 @@ class CountingWorld(World):
         else:
             power_off(last)
         self._last[process.instance] = process
+        return self.opened(self.disks[process.instance])
+
+    def opened(self, disk: LocalStores) -> Stores:
+        """The product's stores on a disk."""
         settings = StoreSettings(self.topics.topic_id(CHANGELOG))
-        rows, disk = StateRows({"count": pl.Int64()}), self.disks[process.instance]
+        rows = StateRows({"count": pl.Int64()})
         store = KeyedStore(rows, disk, settings, clock=self.broker.clock)
         return Stores([StepStore(OUTPUT, STEP, INPUT, store)])
 

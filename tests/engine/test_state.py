@@ -3,6 +3,7 @@
 from dataclasses import replace
 from errno import ENOSPC
 from typing import Any
+from unittest.mock import patch
 
 import polars as pl
 import pytest
@@ -118,6 +119,24 @@ def test_a_checkpoint_behind_the_changelog_is_not_loaded() -> None:
     told = other.monitor.passed_over_checkpoints
     assert sorted(name for name, _ in told) == names
     assert all(reason.startswith("the changelog does not go on") for _, reason in told)
+
+
+def test_checkpoints_of_a_changelog_that_is_no_more_are_not_fetched() -> None:
+    """Who begins anew has topics of the same name; each was as large as all the state."""
+    world = CountingWorld()
+    checkpointed(world)
+    before = set(world.storage.names(f"{OUTPUT}/{STEP}/"))
+    world.broker.groups.clear()
+    world.broker.create(TopicSettings(CHANGELOG, 3, "table"))
+    world.broker.create(TopicSettings(OUTPUT, 3, "log"))
+    with patch.object(world.storage, "get", wraps=world.storage.get) as fetched:
+        checkpointed(world)
+        world.feed(b"b")
+        (done,) = run(world, "two").monitor.restores[-1]
+    world.check_complete()
+    assert done.loaded > 0
+    assert fetched.call_count == 3
+    assert not before.intersection(call.args[0] for call in fetched.call_args_list)
 
 
 def test_a_checkpoint_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,13 +19,14 @@ from tests.engine.test_task import CONTRACT, SCHEMA, SCHEMA_ID, SCHEMAS, codes, 
 from headwater import Flow, ProcessContext, aggregates, hopping, tumbling
 from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
+from headwater.assembly.state import store_of
 from headwater.contract import Decoder, Encoder, parse_contract
 from headwater.engine import LetterWriter, Route, Task, Work, pieces
 from headwater.engine.suspects import Doubt, Suspect, certain, without_trace
 from headwater.errors import ResultRefusedError, RuleBrokenError
 from headwater.flow import ROW, Batch, Ground, Plan, Processed
 from headwater.model import Code, Partition, Quarantine, RawRecord
-from headwater.state import KeyedStore, StoreSettings
+from headwater.state import KeyedStore
 
 TASKS = 2
 NO_ROW = -1  # of what no record made
@@ -110,6 +111,16 @@ def kept() -> Flow:
     return stream().latest("id", by="n").map_events(refuse_three)
 
 
+def kept_shortly() -> Flow:
+    """What is latest by its time, as far as that is ten seconds back; a three is refused."""
+    return stream().latest("id", by="at", keep="10s").map_events(refuse_three)
+
+
+def deduped() -> Flow:
+    """What did not come within five seconds; a three is refused behind the state."""
+    return stream().dedupe(["id", "n"], within="5s").map_events(refuse_three)
+
+
 @dataclass
 class Total:
     """What `process` keeps of a key."""
@@ -158,9 +169,7 @@ class World:
         plan = Plan(flow, CONTRACT.columns, ground=Ground(("id",), event_time="at"))
         held: dict[str, KeyedStore] = {}
         for stage in plan.stateful:
-            store = held[stage.step.name] = KeyedStore(
-                stage.rows, MemoryStores(), StoreSettings("log")
-            )
+            store = held[stage.step.name] = store_of(stage, MemoryStores(), "log")
             for task in range(TASKS):
                 store.assign(task)
                 store.restore(task, (), (), offset=0)
@@ -354,7 +363,8 @@ EVENTS = st.lists(
 )
 
 
-FLOWS = [summed, windowed, scaled, closed, hopping_late, kept, processed, rejecting]
+STATEFUL = [summed, windowed, scaled, closed, hopping_late, kept, kept_shortly, deduped, processed]
+FLOWS = [*STATEFUL, rejecting]
 """Steps with state of every kind, and one without."""
 
 

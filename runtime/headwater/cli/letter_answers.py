@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from headwater.assembly.letters import Entry, Refused
-from headwater.assembly.letters_replay import Replayed, ReplayOptions
+from headwater.assembly.letters import Entry, Refused, Replayed, ReplayOptions
 from headwater.cli.words import counted
 from headwater.engine import StoredLetter
 

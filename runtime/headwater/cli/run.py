@@ -4,27 +4,24 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-from headwater.assembly.addresses import resolve
 from headwater.assembly.gate import deprecations, today
 from headwater.assembly.project import LoadedProduct, load_product, told
 from headwater.assembly.running import RunOptions, Summary, run_product
 from headwater.assembly.supervisor import Command, Supervisor
 from headwater.assembly.workers import gathered, own_number
 from headwater.cli.arguments import Format, FormatOption, Products
+from headwater.cli.beginning import begin
 from headwater.cli.progress import RunBars
 from headwater.cli.words import counted
-from headwater.config import Settings, load_settings
+from headwater.clock import moment_ms
+from headwater.config import Settings
 from headwater.engine import OnIncompatible, Start
 from headwater.errors import ConfigurationError, DeclarationError, Problem
-from headwater.observe.logs import configure_logs
-
-MS: Final = 1000
 
 app = typer.Typer(add_completion=False)
 
@@ -82,8 +79,7 @@ def run(  # noqa: PLR0913, PLR0917  # one parameter per option
     Several products, or several workers, run as one child process each; when one of them fails the
     others are drained, and the command exits with its code.
     """
-    settings = resolve(load_settings())
-    configure_logs(form=settings.log_format, level=settings.log_level, secrets=settings.secrets())
+    settings = begin()
     options = RunOptions(
         until_end, register, None if start is None else _start(start), on_incompatible
     )
@@ -156,20 +152,10 @@ def _start(text: str) -> Start:
     if text in {"earliest", "latest"}:
         return "earliest" if text == "earliest" else "latest"
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ConfigurationError(
-            [
-                Problem(
-                    "BAD_VALUE",
-                    f"--start {text}: write earliest, latest, or a time with its zone "
-                    "such as 2026-01-31T00:00:00Z",
-                )
-            ]
-        )
-    return int(moment.timestamp() * MS)
+        return moment_ms(text)
+    except ValueError as error:
+        advice = "write earliest, latest, or a time with its zone such as 2026-01-31T00:00:00Z"
+        raise ConfigurationError([Problem("BAD_VALUE", f"--start {text}: {advice}")]) from error
 
 
 def _print(summary: Summary, form: Format, *, until_end: bool) -> None:

@@ -8,8 +8,8 @@ from typing import Final, cast
 
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.assembly.audit import Place
-from headwater.assembly.letters import DeadLetterBox, Refused
-from headwater.assembly.letters_state import NO_STATE, LetterState
+from headwater.assembly.letters.box import DeadLetterBox, Refused
+from headwater.assembly.letters.state import NO_STATE, LetterState
 from headwater.engine import Publication, StoredLetter, Task, Work
 from headwater.engine.dead_letters import PREFIX, again
 from headwater.engine.guard import Sandbox

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from headwater.assembly.audit import Action, Mark, Place
-from headwater.assembly.letters import DeadLetterBox, OnProgress, Refused, Selection
-from headwater.assembly.letters_ledger import Ledger
-from headwater.assembly.letters_newer import Overtaking
-from headwater.assembly.letters_order import Stalled, whole_chains
-from headwater.assembly.letters_work import (
+from headwater.assembly.letters.box import DeadLetterBox, OnProgress, Refused, Selection
+from headwater.assembly.letters.ledger import Ledger
+from headwater.assembly.letters.newer import Overtaking
+from headwater.assembly.letters.order import Stalled, whole_chains
+from headwater.assembly.letters.work import (
     LetterBatch,
     LetterWork,
     Release,
