@@ -5,26 +5,17 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from tests.dead_letters.counted import PASSING, CountedWorld, MendingCountTask
+from tests.dead_letters.counted import CountedWorld, MendingCountTask
 from tests.dead_letters.test_keep_order import run
 from tests.engine import test_suspects as suspects
 from tests.engine.conftest import DEAD, EchoTask
 
-from headwater.assembly import letters_standing, letters_state, letters_work
-from headwater.assembly.letters_replay import Replayed, ReplayOptions
+from headwater.assembly.letters import Replayed, ReplayOptions, work
 from headwater.cli.letter_answers import outcome
 from headwater.engine import Stores, Work
 from headwater.errors import ResultRefusedError
 from headwater.model import Quarantine
 from headwater.ports import Records
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a group to be empty, or for a transaction to end."""
-    for name in ("EMPTY_GROUP_S", "LOOK_S", "UNDECIDED_S"):
-        monkeypatch.setattr(letters_standing, name, 0.0)
-    monkeypatch.setattr(letters_state, "time", PASSING)
 
 
 class LatestTask(MendingCountTask):
@@ -48,7 +39,7 @@ def test_a_replayed_row_whose_key_has_a_later_one_is_told_apart() -> None:
 
     world = LatestWorld()
     world.feed(b"bad", b"bad")
-    run(world)  # type: ignore[arg-type]  # of another state
+    run(world)
     world.is_mended = True
     done = world.replay()
     assert isinstance(done, Replayed)
@@ -62,4 +53,4 @@ def test_a_rule_that_a_closed_window_breaks_is_not_laid_on_the_letter_that_close
     for events in ([(0, 4, 0), (0, 2, 1), (0, 1, 20)], [(0, 6, 0), (0, 1, 20), (0, 1, 21)]):
         task = suspects.World(suspects.closed(), output=output).task
         with pytest.raises(ResultRefusedError, match="breaks the rule stop"):
-            letters_work._processed(task, suspects.batch(events, 0, 3), ())
+            work._processed(task, suspects.batch(events, 0, 3), ())
