@@ -4,9 +4,9 @@ import contextlib
 import threading
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-QUEUED: Final = 10_000  # more than there are events at a time; records are held back by a pause
+QUEUED: Final = 10_000  # more than there are events at a time; a pause drops the records
 CLOSE_S: Final = 10.0  # it takes milliseconds; what still runs then ends with the process
 
 
@@ -24,9 +24,12 @@ class Closing:
         self._is_under_way = False
         self._is_over = threading.Event()
 
-    def close(self, consumer: Consumer) -> None:
-        """Close `consumer`, whose partitions are paused; returns within CLOSE_S seconds."""
+    def close(self, consumer: Consumer, held: list[TopicPartition]) -> None:
+        """Close `consumer`, which holds these; returns within CLOSE_S seconds. May be repeated."""
+        if self._is_under_way:
+            return
         with contextlib.suppress(KafkaException):  # a fenced client says nothing else any more
+            consumer.pause(held)
             consumer.consume(QUEUED, 0)
         self._is_under_way = True
         threading.Thread(target=self._close, args=(consumer,), daemon=True).start()

@@ -252,8 +252,7 @@ class KafkaSource:
     def close(self) -> None:
         """Let go, within seconds. A static member does not leave: its partitions wait for it."""
         self._listener = None
-        self.pause()
-        self._closing.close(self._consumer)
+        self._closing.close(self._consumer, _bare(self._next))
 
     # -- inside consume() ----------------------------------------------------------------------
 
