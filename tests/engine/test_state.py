@@ -299,6 +299,23 @@ def test_a_task_that_another_process_keeps_open_is_refused() -> None:
     assert ended.code == "STATE_IN_USE"
 
 
+def test_state_is_let_go_of_before_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that takes its time to close keeps no other process waiting for a task."""
+    world = CountingWorld()
+    world.feed(*[b"a"] * 30)
+    process = world.process("one", poll_size=3)
+    close, held = process.source.close, []
+
+    def closing() -> None:
+        held.append(process.stores.partitions())
+        close()
+
+    monkeypatch.setattr(process.source, "close", closing)
+    process.run()
+    world.check_complete()
+    assert held[0] == frozenset()
+
+
 def test_only_moved_tasks_are_opened_anew() -> None:
     """A member joins: what stays is not closed, what goes is, and both count on."""
     world = CountingWorld()

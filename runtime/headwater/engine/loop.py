@@ -174,9 +174,9 @@ class Loop:
         self._restoring.close()
         if self._tables is not None:
             self._tables.close()
-        self._source.close()
         self._log.close()  # aborts what is open
-        self._stores.release(self._stores.partitions())
+        self._stores.release(self._stores.partitions())  # others wait for it
+        self._source.close()  # the last: a client amid a rebalance may take its time
 
     # -- steps ---------------------------------------------------------------------------------
 

@@ -7,9 +7,10 @@ from typing import Any, Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from headwater.adapters.kafka.closing import Closing
 from headwater.adapters.kafka.membership import ask_for
 from headwater.adapters.kafka.notes import note_of
-from headwater.adapters.kafka.records import KafkaRecords, offset_of
+from headwater.adapters.kafka.records import KafkaRecords, offset_of, place_of
 from headwater.adapters.kafka.triage import (
     CORRUPT,
     GONE,
@@ -105,6 +106,7 @@ class KafkaSource:
         self._rebalanced = False
         self._arrived: list[Partition] | None = None  # assigned, and not begun to read yet
         self._failure: HeadwaterError | None = None
+        self._closing = Closing()
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
         """Join the group; `listener` hears of every change of the assignment."""
@@ -248,18 +250,20 @@ class KafkaSource:
         return self._published_ms
 
     def close(self) -> None:
-        """Let go. A static member does not leave: its partitions wait for it."""
+        """Let go, within seconds. A static member does not leave: its partitions wait for it."""
         self._listener = None
-        self._consumer.close()
+        self._closing.close(self._consumer, _bare(self._next))
 
     # -- inside consume() ----------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._closing.hold_assignment()
         self._rebalanced = True
         self._next, self._ends = {}, {}
         self._arrived = [_partition(tp) for tp in partitions]
         self._held = frozenset(self._arrived)
-        self._membership = GroupToken(consumer.consumer_group_metadata())
+        if self._listener is not None:
+            self._membership = GroupToken(consumer.consumer_group_metadata())
         consumer.assign([])  # else the client assigns by itself, from wherever it likes
 
     def _begin_reading(self) -> None:
@@ -320,12 +324,12 @@ class KafkaSource:
             error = message.error()
             if error is None:
                 # behind a damaged batch the client may have lost its way: no such record is trusted
-                if not self._damaged or _partition_of(message) not in self._damaged:
+                if not self._damaged or place_of(message) not in self._damaged:
                     records.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._ends[_partition_of(message)] = offset_of(message)
+                self._ends[place_of(message)] = offset_of(message)
             elif self._is_damage(message, error):
-                self._damaged.add(_partition_of(message))
+                self._damaged.add(place_of(message))
             elif error.code() not in PASSING or error.fatal():
                 raise translate(error, doing=f"reading {message.topic()}[{message.partition()}]")
         return records
@@ -336,7 +340,7 @@ class KafkaSource:
         There it finds an unknown version, takes its offset for the next, and misses that.
         """
         if error.code() in GONE:
-            return _partition_of(message) in self._damaged | self._doubted.keys()
+            return place_of(message) in self._damaged | self._doubted.keys()
         return error.code() in CORRUPT or error.code() == KafkaError._NOT_IMPLEMENTED
 
     def _judge_damaged(self) -> None:
@@ -385,10 +389,6 @@ class KafkaSource:
 
 def _partition(tp: TopicPartition) -> Partition:
     return Partition(tp.topic, tp.partition)
-
-
-def _partition_of(message: Message) -> Partition:
-    return Partition(cast("str", message.topic()), cast("int", message.partition()))
 
 
 def _bare(partitions: Iterable[Partition]) -> list[TopicPartition]:
