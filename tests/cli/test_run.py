@@ -14,7 +14,7 @@ from headwater.adapters.memory import MemoryBroker, MemoryTopics
 from headwater.assembly.project import load_product
 from headwater.assembly.running import BrokenRule, Summary
 from headwater.assembly.workers import require_work
-from headwater.cli import run as command
+from headwater.cli import running as command
 from headwater.cli.main import main
 from headwater.config import Settings, load_settings
 from headwater.errors import StartRefusedError

@@ -79,13 +79,16 @@ class StartPositions:
         changelogs = {c: t for c, t in policy.changelogs.items() if c not in policy.parked}
         refuse_state_of_before(policy.group, changelogs, self._topics, self._reader)
         deadline = clock.monotonic() + EMPTY_GROUP_S
-        inputs = policy.inputs.items()
-        for topic, start in inputs:
-            if not self._topics.group_offsets(self._policy.group, topic):
-                self._resolve(topic, start)  # refuses before anything is committed
+        lacking = [
+            (topic, start)
+            for topic, start in policy.inputs.items()
+            if not self._topics.group_offsets(policy.group, topic)
+        ]
+        for topic, start in lacking:
+            self._resolve(topic, start)  # refuses before anything is committed
         # Own topics first: who is killed in between is asked for the start of the inputs again.
-        for topic, start in (*self._own(), *inputs):
-            while not self._topics.group_offsets(self._policy.group, topic):
+        for topic, start in (*self._own(), *lacking):
+            while not self._topics.group_offsets(policy.group, topic):
                 positions = self._resolve(topic, start)
                 try:
                     source.commit_start(positions)

@@ -15,6 +15,7 @@ from headwater.adapters.kafka.triage import (
     CORRUPT,
     GONE,
     LOGGER,
+    PASSING,
     configured,
     kafka_error,
     translate,
@@ -29,6 +30,7 @@ from headwater.errors import (
 from headwater.model import Partition, Positions
 from headwater.ports import GroupToken, RebalanceListener, Records
 
+JOINING_S: Final = 0.01  # how long the first assignment may stand unseen
 ENDS_S: Final = 2.0  # for a metric: it can be asked again
 CALL_S: Final = 10.0  # committed(), which waits out a zombie's pending offsets (KIP-447)
 
@@ -59,18 +61,6 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "fetch.queue.backoff.ms": 10,  # the default of 1000 stalls a consumer that drains its queue
     "socket.timeout.ms": 15_000,
 }
-
-PASSING: Final = frozenset(
-    {
-        KafkaError._TRANSPORT,
-        KafkaError._RESOLVE,
-        KafkaError._MAX_POLL_EXCEEDED,
-    }
-)
-"""Errors the client mends by itself; they come as messages and are no reason to stop.
-
-That all brokers are down is none of them: it is all that an idle process learns of an outage.
-"""
 
 
 class KafkaSource:
@@ -123,7 +113,7 @@ class KafkaSource:
         self._rebalanced = False
         self._polled_s = time.monotonic()
         try:
-            messages = self._consumer.consume(max_records, timeout_s)
+            messages = self._consume(max_records, timeout_s)
         except KafkaException as cause:
             raise translate(cause, doing="polling") from cause
         self._raise_failure()
@@ -196,6 +186,8 @@ class KafkaSource:
     def resume(self) -> None:
         """Undo `pause`, also for partitions that went and may come back: a pause outlives both."""
         self._consumer.resume(_bare(self._paused))
+        # a seek wakes the client's thread, which looks for what was resumed once a second only
+        self._go({p: self._next[p] for p in self._paused if p in self._next})
         self._paused.clear()
 
     def halt(self, positions: Positions) -> None:
@@ -316,6 +308,15 @@ class KafkaSource:
             raise failure
 
     # -- messages ------------------------------------------------------------------------------
+
+    def _consume(self, max_records: int, timeout_s: float) -> list[Message]:
+        """In slices up to the first assignment: none ends a consume(), and no record comes yet."""
+        if self._membership is not None:
+            return self._consumer.consume(max_records, timeout_s)
+        while True:
+            messages = self._consumer.consume(max_records, min(timeout_s, JOINING_S))
+            if messages or self._rebalanced or time.monotonic() >= self._polled_s + timeout_s:
+                return messages
 
     def _without_events(self, messages: list[Message]) -> list[Message]:
         """The records; ends and damage are taken note of. Raises what is neither."""
