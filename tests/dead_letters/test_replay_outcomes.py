@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from tests.dead_letters.counted import CountedWorld, MendingCountTask
 from tests.dead_letters.test_keep_order import run
+from tests.engine import suspected
 from tests.engine import test_suspects as suspects
 from tests.engine.conftest import DEAD, EchoTask
 
@@ -49,8 +50,8 @@ def test_a_replayed_row_whose_key_has_a_later_one_is_told_apart() -> None:
 
 def test_a_rule_that_a_closed_window_breaks_is_not_laid_on_the_letter_that_closed_it() -> None:
     """The replay ends as the product does: no letter fails again for what others added up to."""
-    output = suspects.rules(stop="n <= 5")
+    output = suspected.rules(stop="n <= 5")
     for events in ([(0, 4, 0), (0, 2, 1), (0, 1, 20)], [(0, 6, 0), (0, 1, 20), (0, 1, 21)]):
-        task = suspects.World(suspects.closed(), output=output).task
+        task = suspects.World(suspected.closed(), output=output).task
         with pytest.raises(ResultRefusedError, match="breaks the rule stop"):
             work._processed(task, suspects.batch(events, 0, 3), ())

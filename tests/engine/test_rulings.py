@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tests.engine import suspected
 from tests.engine import test_suspects as suspects
 
 from headwater import DataProduct, Flow
@@ -144,7 +145,7 @@ def test_events_of_the_future_are_refused_by_the_publish_time_of_their_record() 
 
 def test_a_window_that_closes_against_a_rule_that_stops_is_no_record_s_fault() -> None:
     """Whoever looks for the record that broke a rule finds none, and is told what did."""
-    output = suspects.rules(stop="n <= 5")
+    output = suspected.rules(stop="n <= 5")
     with pytest.raises(ResultRefusedError, match="computed of several records of shop") as stopped:
-        suspects.World(suspects.closed(), output=output).run([(0, 4, 0), (0, 2, 1), (0, 1, 20)])
+        suspects.World(suspected.closed(), output=output).run([(0, 4, 0), (0, 2, 1), (0, 1, 20)])
     assert (stopped.value.code, stopped.value.exit_code) == ("RULE_BROKEN", 65)
