@@ -329,10 +329,13 @@ class Loop:
         self._drain()
 
     def _spare_starts(self, partitions: Iterable[Partition]) -> None:
-        """To be committed at an end that is none of a record's: it is no start in vain."""
+        """To be committed at an end that is none of a record's: it is no start in vain.
+
+        Under the membership of now: since the last poll that went well it may be another.
+        """
         unmoved = self._attempts.spared(partitions, self._transaction.committed())
         if unmoved:
-            self._transaction.stage_positions(unmoved, self._group)
+            self._transaction.stage_positions(unmoved, self._source.group_token())
 
     # -- called inside poll --------------------------------------------------------------------
 
