@@ -6,6 +6,7 @@ from typing import Final
 from headwater.snapshot.sketches import Estimate
 
 MS: Final = 1000
+LEAST: Final = 0.001  # of a whole: one digit of a percent is shown
 
 
 def about(found: Estimate, *, is_short: bool = False) -> str:
@@ -15,21 +16,21 @@ def about(found: Estimate, *, is_short: bool = False) -> str:
     if is_short:
         return f"~{round(found.value):,}"
     half = (found.high - found.low) / 2 / found.value if found.value else 0.0
-    return f"about {round(found.value):,} (± {half:.1%})"
+    return f"about {round(found.value):,} (± {percent(half)})"
 
 
 def part(found: Estimate) -> str:
-    """A part with its bounds: 41.3 % (40.2 to 42.5 %)."""
+    """A part with its bounds: 41.3 % (40.2 % to 42.5 %)."""
     if found.is_exact:
-        return f"{found.value:.1%}"
-    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"
+        return percent(found.value)
+    return f"{percent(found.value)} ({percent(found.low)} to {percent(found.high)})"
 
 
-def percent(count: int, of: int) -> str:
-    """A part of the rows; none at all is 0, and what is there is never rounded to that."""
-    if not count or not of:
+def percent(share: float) -> str:
+    """A part of a whole; none at all is 0 %, and what is there is never rounded to that."""
+    if not share:
         return "0 %"
-    return "< 0.1 %" if count / of < 0.001 else f"{count / of:.1%}"  # noqa: PLR2004 - one digit is shown
+    return "< 0.1 %" if share < LEAST else f"{100 * share:.1f} %"
 
 
 def when(milliseconds: int) -> str:

@@ -42,7 +42,7 @@ def overlap(
         for two in _newest(other, directory):
             found = keys.overlap(one.table, two.table)
             if form is Format.JSON:
-                print(json.dumps({"one": _cut(one), "other": _cut(two), **asdict(found)}))
+                print(json.dumps(_fields(one, two, found)))
             else:
                 _show(one, two, found)
 
@@ -50,6 +50,15 @@ def overlap(
 def _newest(product: str, directory: Path) -> list[StatisticsAt]:
     readers = statistics_readers(load_product(product), directory)
     return [reader.read() for _, reader in readers]
+
+
+def _fields(one: StatisticsAt, two: StatisticsAt, found: keys.Overlap) -> dict[str, Any]:
+    return {
+        "one": {**_cut(one), "keys": asdict(found.one), "in_both": asdict(found.of_one)},
+        "other": {**_cut(two), "keys": asdict(found.other), "in_both": asdict(found.of_other)},
+        "common": asdict(found.common),
+        "jaccard": asdict(found.jaccard),
+    }
 
 
 def _cut(found: StatisticsAt) -> dict[str, Any]:

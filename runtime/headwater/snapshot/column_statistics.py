@@ -30,7 +30,6 @@ class Kind(StrEnum):
     TEXT = "text"
     BYTES = "bytes"
     DATE = "date"
-    TIME_MS = "time-ms"
     TIME_US = "time-us"
     TIMESTAMP_US = "timestamp-us"
     TIMESTAMP_NS = "timestamp-ns"
@@ -41,7 +40,7 @@ class Kind(StrEnum):
 
 _LOGICAL: Final = {  # as docs/types.md stores them: milliseconds become microseconds
     "date": Kind.DATE,
-    "time-millis": Kind.TIME_MS,
+    "time-millis": Kind.TIME_US,
     "time-micros": Kind.TIME_US,
     "timestamp-millis": Kind.TIMESTAMP_US,
     "timestamp-micros": Kind.TIMESTAMP_US,

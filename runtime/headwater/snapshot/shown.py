@@ -12,12 +12,10 @@ _US: Final = {
     Kind.LOCAL_TIMESTAMP_US: 1.0,
     Kind.TIMESTAMP_NS: 1e-3,
     Kind.LOCAL_TIMESTAMP_NS: 1e-3,
-    Kind.TIME_MS: 1e3,
     Kind.TIME_US: 1.0,
 }
 """Microseconds in a unit."""
 _LOCAL: Final = frozenset({Kind.LOCAL_TIMESTAMP_US, Kind.LOCAL_TIMESTAMP_NS})
-_TIMES: Final = frozenset({Kind.TIME_MS, Kind.TIME_US})
 
 
 def shown(bound: Bound | None, kind: Kind) -> int | float | str | None:
@@ -35,7 +33,7 @@ def shown(bound: Bound | None, kind: Kind) -> int | float | str | None:
 
 def _time(microseconds: int, kind: Kind) -> str:
     when = _EPOCH + timedelta(microseconds=microseconds)
-    if kind in _TIMES:
+    if kind is Kind.TIME_US:
         found: time = when.time()
         return found.isoformat()
     text = when.replace(tzinfo=None).isoformat()
