@@ -1,18 +1,20 @@
 """Statistics go with the commits of a table, and are made anew where they are missing."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from tests.snapshot.lake import SCHEMA_ID, SCHEMAS, Lake
 
 from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.assembly.statistics import StatisticsReader
 from headwater.errors import ConfigurationError, OvertakenError, UnverifiableError
-from headwater.ports import CommitRecord
+from headwater.ports import Change, CommitRecord, NewFile, Table
 from headwater.snapshot.freezing import Freezing
-from headwater.snapshot.statistics import TableStatistics, statistics_of
+from headwater.snapshot.statistics import TableStatistics
 
 FOLDER = "_statistics"
 
@@ -25,6 +27,11 @@ def kept(lake: Lake) -> list[str]:
 def records(lake: Lake) -> list[CommitRecord]:
     """What the commits say."""
     return [record for _, record in lake.table().commits() if isinstance(record, CommitRecord)]
+
+
+def scanned(table: Table) -> list[pa.RecordBatch]:
+    """All rows."""
+    return [batch for file in table.files() for batch in table.scan(file.name)]
 
 
 def told(found: TableStatistics) -> list[Any]:
@@ -47,12 +54,25 @@ def test_each_commit_keeps_statistics_of_the_whole_table(lake: Lake) -> None:
     assert sum(last.table.cut.values()) == 300
 
 
-def test_they_are_what_the_rows_of_the_table_make(lake: Lake) -> None:
-    """Carried from commit to commit, they are those of every row."""
-    contract = SCHEMAS[SCHEMA_ID]
-    assert told(statistics_of(lake.table(), contract)) == told(
-        StatisticsReader(lake.table()).read().table
-    )
+def test_a_change_that_takes_files_out_is_told_by_the_rows_that_are_left(lake: Lake) -> None:
+    """As `latest` writes: what the table holds afterwards counts, never what it held."""
+    table = lake.table()
+    ids, rows = records(lake)[-1], pa.Table.from_batches(scanned(table))
+    replaced = NewFile("part-0-new", rows.filter(pc.field("_partition") == 0).slice(0, 5))
+    removed = [each.name for each in table.files() if each.partitions == (0, 0)]
+    left = rows.filter(pc.field("_partition") != 0).num_rows + 5
+    record = replace(ids, commit_id="again", ranges=())
+    found = Freezing(table, SCHEMAS[SCHEMA_ID]).frozen(Change([replaced], record, removed))
+    assert found.record is not None
+    table.commit(found)
+    assert table.rows() == left
+    assert told(StatisticsReader(lake.table()).read().table)[:2] == [left, left]
+
+
+def test_upkeep_has_no_statistics_of_its_own(lake: Lake) -> None:
+    """It changes no row and has no record to name them."""
+    change = Change([], None)
+    assert Freezing(lake.table(), SCHEMAS[SCHEMA_ID]).frozen(change) is change
 
 
 @pytest.mark.parametrize("harm", ["gone", "damaged", "older release"])
@@ -86,10 +106,10 @@ def test_who_is_overtaken_leaves_no_statistics(lake: Lake, monkeypatch: pytest.M
     lake.publish(300, 310)
     frozen = Freezing.frozen
 
-    def overtaken(self: Freezing, files: Sequence[Any], record: CommitRecord) -> Any:
+    def overtaken(self: Freezing, change: Change) -> Change:
         monkeypatch.setattr(Freezing, "frozen", frozen)
         lake.take()
-        return frozen(self, files, record)
+        return frozen(self, change)
 
     monkeypatch.setattr(Freezing, "frozen", overtaken)
     with pytest.raises(OvertakenError):

@@ -65,8 +65,7 @@ class Shop:
         at = BEGIN_MS + DAY_MS * len(table.commits())
         record = CommitRecord(commit_id(topic, "id", cut), topic, topic, "id", 1, cut, at)
         files = [NewFile(f"part-0-{numbers.start}-{numbers.stop}", rows)]
-        record, statistics = Freezing(table, contract).frozen(files, record)
-        table.commit(Change(files, record, statistics=statistics))
+        table.commit(Freezing(table, contract).frozen(Change(files, record)))
 
 
 @pytest.fixture

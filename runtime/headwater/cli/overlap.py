@@ -34,8 +34,8 @@ def overlap(
     """Estimate how many keys two products share, from the sketches of their newest snapshots.
 
     Keys are the same when their values are, whatever their fields are called. Every number comes
-    with bounds that hold in 95 of 100 cases; up to some thousand keys it is exact. Needs neither
-    broker nor registry, and reads no row.
+    with bounds that hold in 997 of 1,000 cases, the part of all keys in 95 of 100; up to some
+    thousand keys it is exact. Needs neither broker nor registry, and reads no row.
     """
     directory = load_settings().snapshots if to is None else to
     for one in _newest(product, directory):

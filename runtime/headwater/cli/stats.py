@@ -20,9 +20,7 @@ RANKS: Final = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 MOST: Final = 10  # heavy hitters in JSON
 MOST_SHOWN: Final = 3  # in a table
 WIDEST: Final = 32  # characters of a value in a table
-FOOTNOTE: Final = (
-    "~ within 3.2 %, with 95 % confidence; 5 %, median and 95 % within 1.3 % of the rows, with 99 %"
-)
+FOOTNOTE: Final = "~ is within 5 %; ranks (5 %, median, 95 %) are within 1.3 % of the rows"
 
 app = typer.Typer(add_completion=False)
 

@@ -1,13 +1,16 @@
 """Carries the statistics of a table from commit to commit, each frozen at its cut."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
+from itertools import chain
+
+import pyarrow as pa
 
 from headwater.contract import Contract
 from headwater.errors import DamagedError
-from headwater.ports import CommitRecord, NewFile, Table, UnreadableRecord
-from headwater.snapshot.statistics import TableStatistics, statistics, statistics_of
+from headwater.ports import Change, CommitRecord, Table, UnreadableRecord
+from headwater.snapshot.statistics import TableStatistics, statistics
 from headwater.snapshot.statistics_text import from_bytes, to_bytes
 
 
@@ -23,25 +26,38 @@ class Freezing:
         self._contract = contract
         self._last: TableStatistics | None = None
 
-    def frozen(self, files: Sequence[NewFile], record: CommitRecord) -> tuple[CommitRecord, bytes]:
-        """The record of a commit that adds these files, with the name of its statistics, and them.
+    def frozen(self, change: Change) -> Change:
+        """The same change with statistics of the table as of its commit, named in its record.
 
-        The writer makes that commit, or asks no more: the next ones follow it. Raises DamagedError
+        A change that takes files out, as `latest` does, has them made from all rows that are left.
+        The writer makes the commit, or asks no more: the next ones follow it. Raises DamagedError
         when rows must be read and cannot be.
         """
-        before = self._before() if self._last is None else self._last
-        news = statistics((each.rows for each in files), self._contract)
-        self._last = before.merge(news).of_commit(record)
+        if (record := change.record) is None:  # upkeep changes no row
+            return change
+        rows = [each.rows for each in change.files]
+        if change.removed:
+            found = statistics(chain(self._left(change.removed), rows), self._contract)
+        else:
+            before = self._last or self._before()
+            found = before.merge(statistics(rows, self._contract))
+        self._last = found.of_commit(record)
         # two writers of one range have one commit id, and must not share a file
-        name = f"{record.commit_id}-{uuid.uuid4().hex[:8]}"
-        return replace(record, statistics=name), to_bytes(self._last)
+        named = replace(record, statistics=f"{record.commit_id}-{uuid.uuid4().hex[:8]}")
+        return replace(change, record=named, statistics=to_bytes(self._last))
+
+    def _left(self, removed: Collection[str]) -> Iterator[pa.Table]:
+        """Rows of the files that stay."""
+        for file in self._table.files():
+            if file.name not in removed:
+                yield from (pa.Table.from_batches([each]) for each in self._table.scan(file.name))
 
     def _before(self) -> TableStatistics:
         commits = self._table.commits()
         if not commits:
             return statistics((), self._contract)
         _, last = commits[-1]
-        return self._stored(last) or statistics_of(self._table, self._contract)
+        return self._stored(last) or statistics(self._left(()), self._contract)
 
     def _stored(self, last: CommitRecord | UnreadableRecord) -> TableStatistics | None:
         if isinstance(last, UnreadableRecord) or last.statistics is None:

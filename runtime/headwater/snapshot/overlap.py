@@ -9,10 +9,10 @@ from headwater.snapshot.statistics import TableStatistics
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Distinct keys of each side and of both; bounds hold in 95 of 100 cases.
+    """Distinct keys of each side and of both; bounds hold in 997 of 1,000 cases.
 
-    `jaccard` is the part of all keys that both have, `of_one` and `of_other` the parts of each
-    side's, 0 to 1.
+    `jaccard` is the part of all keys that both have, whose bounds hold in 95 of 100; `of_one` and
+    `of_other` are the parts of each side's, 0 to 1.
     """
 
     one: Estimate

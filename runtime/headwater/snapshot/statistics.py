@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from headwater.contract import Contract, arrow_schema
-from headwater.ports import CommitRecord, Table
+from headwater.ports import CommitRecord
 from headwater.snapshot.column_statistics import ColumnStatistics, add, empty, plain
 from headwater.snapshot.sketches import Distinct
 
@@ -92,12 +92,6 @@ def statistics(rows: Iterable[pa.Table], contract: Contract) -> TableStatistics:
         key=contract.key,
         identities=only if composite is None else composite,
     )
-
-
-def statistics_of(table: Table, contract: Contract) -> TableStatistics:
-    """Of everything a table holds, read file by file. Raises DamagedError."""
-    batches = (batch for file in table.files() for batch in table.scan(file.name))
-    return statistics((pa.Table.from_batches([each]) for each in batches), contract)
 
 
 def _columns(rows: pa.Table, wanted: pa.Schema) -> pa.Table:

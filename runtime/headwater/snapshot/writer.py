@@ -127,9 +127,7 @@ class Snapshotter:
             ranges=ranges,
             committed_at_ms=self.clock.wall_ms(),
         )
-        files = part.files()
-        record, statistics = freezing.frozen(files, record)
-        version = self.table.commit(Change(files, record, statistics=statistics))
+        version = self.table.commit(freezing.frozen(Change(part.files(), record)))
         self.table.offsets(found.topic_id)  # this handle has now seen its own commit
         return version
 
