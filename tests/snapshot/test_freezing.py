@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 import pytest
 from tests.snapshot.lake import SCHEMA_ID, SCHEMAS, Lake
 
+from headwater.adapters.delta import table as delta
+from headwater.adapters.delta.log import put_entry
 from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.assembly.statistics import StatisticsReader
 from headwater.errors import ConfigurationError, OvertakenError, UnverifiableError
@@ -104,14 +106,13 @@ def _forgotten(line: dict[str, Any]) -> None:
 def test_who_is_overtaken_leaves_no_statistics(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     """And takes none from the winner, whose commit id is the same."""
     lake.publish(300, 310)
-    frozen = Freezing.frozen
 
-    def overtaken(self: Freezing, change: Change) -> Change:
-        monkeypatch.setattr(Freezing, "frozen", frozen)
+    def overtaken(*arguments: Any) -> bool:
+        monkeypatch.setattr(delta, "put_entry", put_entry)
         lake.take()
-        return frozen(self, change)
+        return put_entry(*arguments)
 
-    monkeypatch.setattr(Freezing, "frozen", overtaken)
+    monkeypatch.setattr(delta, "put_entry", overtaken)
     with pytest.raises(OvertakenError):
         lake.take()
     assert len(records(lake)) == len(kept(lake)) == 3
@@ -131,8 +132,8 @@ def test_a_crash_before_the_commit_leaves_an_orphan_only(
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr("headwater.adapters.delta.table.put_entry", crash)
-        patch.setattr("headwater.adapters.delta.table.discard_statistics", lambda *_: None)
+        patch.setattr(delta, "put_entry", crash)
+        patch.setattr(delta, "discard_statistics", lambda *_: None)
         with pytest.raises(Crash):
             lake.take()
     assert (len(kept(lake)), len(records(lake))) == (3, 2)
