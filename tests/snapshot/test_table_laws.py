@@ -241,3 +241,27 @@ def test_new_columns_come_with_their_first_rows(opened: Opener) -> None:
         row for name in names(again) for batch in again.scan(name) for row in batch.to_pylist()
     ]
     assert {row["_offset"]: row["note"] for row in found} == {0: None, 1: "x"}
+
+
+def test_statistics_are_kept_under_the_name_of_the_record(opened: Opener) -> None:
+    """With the commit that names them, for every handle; what nobody named is not there."""
+    wanted = replace(record((0, 0, 1)), statistics="one")
+    opened().commit(replace(change(rows((0, 0)), wanted), statistics=b"first"))
+    table = opened()
+    assert [found for _, found in table.commits()] == [wanted]
+    assert table.statistics("one") == b"first"
+    assert table.statistics("two") is None
+
+
+def test_statistics_of_a_commit_that_lost_are_not_kept(opened: Opener) -> None:
+    """Those of the winner stay."""
+    one, other = opened(), opened()
+    one.offsets("one")
+    other.offsets("one")
+    first = replace(record((0, 0, 1)), statistics="one")
+    one.commit(replace(change(rows((0, 0)), first), statistics=b"first"))
+    lost = replace(first, statistics="other")
+    with pytest.raises(AbortableError):
+        other.commit(replace(change(rows((0, 0)), lost), statistics=b"second"))
+    assert opened().statistics("one") == b"first"
+    assert opened().statistics("other") is None

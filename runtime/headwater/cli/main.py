@@ -28,6 +28,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "register": "Publish output contracts to the schema registry.",
     "snapshot": "Append what a product published since its last snapshot.",
     "verify": "Compare a product's snapshots with its logs, row for row.",
+    "stats": "Show the columns of a product's snapshots at a cut, or what moved since another.",
+    "overlap": "Estimate how many keys two products have in common.",
     "check-data": "Ask the rules of a product's contracts of its snapshots.",
     "dead-letters": "List, show, replay and discard what a product set aside; skip what halts it.",
     "state": "Look at the local state of a product's steps.",

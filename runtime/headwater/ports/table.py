@@ -23,7 +23,10 @@ class CutRange:
 
 @dataclass(frozen=True, slots=True)
 class CommitRecord:
-    """What a snapshot commit says of itself; stored in the table's own log."""
+    """What a snapshot commit says of itself; stored in the table's own log.
+
+    `statistics` names those of the table as of this commit; None where there are none.
+    """
 
     commit_id: str
     product: str
@@ -32,6 +35,7 @@ class CommitRecord:
     schema_id: int
     ranges: Sequence[CutRange]
     committed_at_ms: int
+    statistics: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,15 @@ class Change:
     `record` is None for upkeep, which moves no cut. `removed` names files of the newest version.
     `columns` are those of the table from here on; None leaves them as they are. New ones stand
     behind those that are stored, or within their structs, and are null in older rows.
+    `statistics` are kept under the name that the record has for them, from before the commit is
+    visible; the table knows nothing of what they say.
     """
 
     files: Sequence[NewFile]
     record: CommitRecord | None
     removed: Sequence[str] = ()
     columns: pa.Schema | None = None
+    statistics: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,10 @@ class Table(Protocol):
 
         Raises DamagedError when it is gone, or its bytes are not what a writer wrote.
         """
+        ...
+
+    def statistics(self, name: str) -> bytes | None:
+        """What a commit kept under this name; None when it is gone."""
         ...
 
     def rows(self) -> int:

@@ -20,6 +20,7 @@ from headwater.ports import (
 )
 from headwater.snapshot.columns import refused
 from headwater.snapshot.cut import Cut, commit_id, cut
+from headwater.snapshot.freezing import Freezing
 from headwater.snapshot.multiset import to_text, total
 from headwater.snapshot.rows import LogRows, NumberedRows, RowCodec
 
@@ -68,8 +69,9 @@ class Snapshotter:
             raise refused(self.table.location, phrase)
         found = cut(self.topics, self.table, self.topic)
         versions, rows = [], 0
+        freezing = Freezing(self.table, self.codec.contract)
         for part in self._parts(found, progress):
-            versions.append(self._commit(found, part))
+            versions.append(self._commit(found, part, freezing))
             rows += part.rows
         return Taken(
             location=self.table.location,
@@ -108,7 +110,7 @@ class Snapshotter:
             )
         return rows
 
-    def _commit(self, found: Cut, part: "_Part") -> int:
+    def _commit(self, found: Cut, part: "_Part", freezing: Freezing) -> int:
         if self.topics.topic_id(self.topic) != found.topic_id:
             raise StartRefusedError(
                 f"Topic {self.topic} was deleted and made again while it was read; nothing of this"
@@ -125,7 +127,7 @@ class Snapshotter:
             ranges=ranges,
             committed_at_ms=self.clock.wall_ms(),
         )
-        version = self.table.commit(Change(part.files(), record))
+        version = self.table.commit(freezing.frozen(Change(part.files(), record)))
         self.table.offsets(found.topic_id)  # this handle has now seen its own commit
         return version
 

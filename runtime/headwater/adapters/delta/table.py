@@ -27,6 +27,11 @@ from headwater.adapters.delta.log import (
 )
 from headwater.adapters.delta.reading import files, missing_versions, reason, scan
 from headwater.adapters.delta.record import KEY, from_history, to_text
+from headwater.adapters.directory.statistics import (
+    discard_statistics,
+    get_statistics,
+    put_statistics,
+)
 from headwater.clock import SYSTEM, Clock
 from headwater.errors import DamagedError, RetriableError, StartRefusedError
 from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
@@ -128,6 +133,11 @@ class DeltaSnapshotTable:
             with self._reading():
                 yield from scan(self._directory / name, pa.schema(self._table.schema().to_arrow()))
 
+    def statistics(self, name: str) -> bytes | None:
+        """What a commit kept under this name; None when it is gone."""
+        with self._reading():
+            return get_statistics(self._directory, name)
+
     def rows(self) -> int:
         """Rows in the newest version, as the Delta log counts them."""
         return 0 if self._table is None else self._table.count()
@@ -222,6 +232,7 @@ class DeltaSnapshotTable:
         of ours.
         """
         try:
+            put_statistics(self._directory, change)
             while not put_entry(
                 self._directory, table.version() + 1, self._entry(table, files, change)
             ):
@@ -233,6 +244,7 @@ class DeltaSnapshotTable:
             table.update_incremental()
             if not set(files.paths) <= _names(table):
                 files.discard()
+                discard_statistics(self._directory, change)
                 raise
         return table.version() + 1
 

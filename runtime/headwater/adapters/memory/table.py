@@ -17,6 +17,7 @@ class MemoryStorage:
     versions: list[CommitRecord | None] = field(default_factory=list)
     files: dict[str, pa.Table] = field(default_factory=dict)
     columns: pa.Schema | None = None
+    statistics: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def cuts(self) -> int:
@@ -74,6 +75,8 @@ class MemoryTable:
             if phrase := differing(columns, file.rows.schema):
                 raise refused(self.location, phrase)
         storage.columns = columns
+        if record is not None and record.statistics and change.statistics is not None:
+            storage.statistics[record.statistics] = change.statistics
         storage.versions.append(record)
         version = len(storage.versions)
         for name in change.removed:
@@ -98,6 +101,10 @@ class MemoryTable:
                 rows = rows.append_column(each, pa.nulls(rows.num_rows, each.type))
         if self._storage.columns is not None:
             yield from rows.select(self._storage.columns.names).to_batches()
+
+    def statistics(self, name: str) -> bytes | None:
+        """What a commit kept under this name; None when it is gone."""
+        return self._storage.statistics.get(name)
 
     def rows(self) -> int:
         """Rows in the newest version."""
