@@ -23,7 +23,11 @@ class CutRange:
 
 @dataclass(frozen=True, slots=True)
 class CommitRecord:
-    """What a snapshot commit says of itself; stored in the table's own log."""
+    """What a snapshot commit says of itself; stored in the table's own log.
+
+    Of mode "append" rows and hashes are those of the ranges, of mode "latest" those of the whole
+    table per partition, whose rows stand in so many `buckets` by the hash of their key.
+    """
 
     commit_id: str
     product: str
@@ -32,6 +36,8 @@ class CommitRecord:
     schema_id: int
     ranges: Sequence[CutRange]
     committed_at_ms: int
+    mode: str = "append"
+    buckets: int = 0
 
 
 @dataclass(frozen=True, slots=True)
