@@ -12,7 +12,7 @@ from tests.snapshot.ledger import Ledger
 
 from headwater.adapters.memory import MemoryBroker
 from headwater.assembly.snapshot_modes import mode_mistakes
-from headwater.errors import AbortableError, FatalError, StartRefusedError
+from headwater.errors import AbortableError, DamagedError, FatalError, StartRefusedError
 from headwater.model import Partition
 from headwater.product import DataProduct, Snapshot
 from headwater.snapshot.buckets import bucket_count
@@ -71,6 +71,7 @@ def test_any_history_gives_the_fold_of_its_log(
         patch.setattr("headwater.snapshot.latest.FOLD_BYTES", limit)
         patch.setattr("headwater.snapshot.latest.READ_RECORDS", 3)
         patch.setattr("headwater.snapshot.buckets.BUCKET_BYTES", 150)
+        patch.setattr("headwater.snapshot.buckets.SLICE_ROWS", 2)
         for step, (name, numbers) in enumerate([*commands, ("take", [])]):
             orders = {f"order-{n}": float(step) for n in numbers}
             match name:
@@ -135,8 +136,8 @@ def test_a_table_that_grew_has_more_buckets(
 def test_buckets_are_a_power_of_two_of_at_most_twice_the_size() -> None:
     """Between half a target and two of columns in memory; a table never has fewer than before."""
     mb = float(1 << 20)
-    counts = [bucket_count(rows, mb, 1) for rows in (0, 255, 256, 511, 512, 10_000)]
-    assert counts == [1, 1, 2, 2, 4, 64]
+    counts = [bucket_count(rows, mb, 1) for rows in (0, 127, 128, 255, 256, 10_000)]
+    assert counts == [1, 1, 2, 2, 4, 128]
     assert bucket_count(1, mb, 8) == 8
 
 
@@ -275,6 +276,30 @@ def test_a_contract_without_key_has_no_latest_row(mode: str, told_of: list[str])
     assert list(mode_mistakes(product, {TOPIC: keyed})) == []
     found = mode_mistakes(product, {TOPIC: replace(keyed, key=())})
     assert [problem.code for problem in found] == told_of
+
+
+def test_a_record_of_before_there_were_modes_is_one_of_append(tmp_path: Path) -> None:
+    """Tables go on from what older releases wrote."""
+    lake = Lake(tmp_path / "lake")
+
+    def older(record: dict[str, object]) -> dict[str, object]:
+        return {name: value for name, value in record.items() if name not in {"mode", "buckets"}}
+
+    lake.edit_record(older)
+    assert lake.verify().outcome == "equal"
+    lake.publish(300, 310)
+    assert lake.take().rows == 10
+
+
+def test_a_stored_row_without_its_key_stops_the_next_commit(tmp_path: Path) -> None:
+    """Nobody can tell which row a newer record replaces."""
+    ledger = Ledger(tmp_path / "orders")
+    ledger.publish(numbered(0, 10))
+    ledger.take()
+    DeltaTable(tmp_path / "orders").update(predicate="id = 'order-3'", updates={"id": "NULL"})
+    ledger.publish(numbered(0, 10))
+    with pytest.raises(DamagedError, match="has no key"):
+        ledger.take()
 
 
 # -- proof -----------------------------------------------------------------------------------------

@@ -20,7 +20,10 @@ from headwater.snapshot.fold import DELETED, KEY, MARKS, Fold, bucket_of, hashes
 from headwater.snapshot.multiset import total
 from headwater.snapshot.rows import RowCodec
 
-BUCKET_BYTES: Final = 128 * 1024 * 1024  # of columns: what is in memory while it is written anew
+BUCKET_BYTES: Final = (
+    64 * 1024 * 1024
+)  # of columns; writing it anew takes a few times as much memory
+SLICE_ROWS: Final = 20_000  # encoded at once, as many as are read at once
 _NAME: Final = re.compile(r"bucket-(\d+)-(\d+)-of-(\d+)-")
 
 
@@ -65,15 +68,15 @@ class Counted:
 
     def add(self, rows: pa.Table, codec: RowCodec) -> None:
         """Count rows in."""
-        if rows.num_rows:
-            self.rows += rows.num_rows
-            self.hash = total((self.hash, *codec.from_table(rows).digests))
+        self.rows += rows.num_rows
+        for part in _slices(rows):
+            self.hash = total((self.hash, *codec.from_table(part).digests))
 
     def take_out(self, rows: pa.Table, codec: RowCodec) -> None:
         """Count rows out that were counted in."""
-        if rows.num_rows:
-            self.rows -= rows.num_rows
-            self.hash = total((self.hash, -total(codec.from_table(rows).digests)))
+        self.rows -= rows.num_rows
+        for part in _slices(rows):
+            self.hash = total((self.hash, -total(codec.from_table(part).digests)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +167,22 @@ class Rewriting:
         return pa.concat_tables(parts) if parts else None
 
     def _keys(self, rows: pa.Table) -> pl.Series:
-        keys = self.codec.keys(rows) if rows.num_rows else []
-        if None in keys:
-            raise DamagedError(
-                f"A row in {self.table.location} has no key; nothing was written. Restore it from"
-                f" a copy, or begin a new snapshot with --to."
-            )
-        return pl.Series(keys, dtype=pl.Binary)
+        """The keys of stored rows; as one column, which is a fraction of as many objects."""
+        found = pl.Series([], dtype=pl.Binary)
+        for part in _slices(rows):
+            keys = self.codec.keys(part)
+            if None in keys:
+                raise DamagedError(
+                    f"A row in {self.table.location} has no key; nothing was written. Restore it"
+                    f" from a copy, or begin a new snapshot with --to."
+                )
+            found.append(pl.Series(keys, dtype=pl.Binary))
+        return found.rechunk()
+
+
+def _slices(rows: pa.Table) -> Iterator[pa.Table]:
+    """The rows in parts small enough to be objects for a moment."""
+    return (
+        rows.slice(first, SLICE_ROWS).combine_chunks()
+        for first in range(0, rows.num_rows, SLICE_ROWS)
+    )

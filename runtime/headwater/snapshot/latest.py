@@ -31,7 +31,7 @@ from headwater.snapshot.rows import LogRows, RowCodec
 from headwater.snapshot.writer import READ_RECORDS, Progress, Taken, unreadable
 
 MODE: Final = "latest"
-FOLD_BYTES: Final = 128 * 1024 * 1024  # of columns, over all partitions: what is more goes to disk
+FOLD_BYTES: Final = 64 * 1024 * 1024  # of columns, over all partitions: what is more goes to disk
 
 
 @dataclass(frozen=True, slots=True)

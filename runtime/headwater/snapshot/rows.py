@@ -17,7 +17,6 @@ from headwater.contract import (
     schema_headers,
     to_arrow,
 )
-from headwater.errors import DamagedError
 from headwater.model import Quarantine, SchemaRef
 from headwater.ports import Records
 from headwater.snapshot.multiset import digests
@@ -125,12 +124,12 @@ class RowCodec:
     def keys(self, table: pa.Table) -> list[bytes | None]:
         """The keys of rows as a table holds them; None where the columns make none.
 
-        Raises DamagedError for values that the contract's key does not take.
+        All are None where a value is one that the contract's key does not take.
         """
         try:
             frame = from_arrow(table.select(list(self.contract.key)), self.contract)
-        except pa.ArrowInvalid as error:
-            raise DamagedError("a stored row has a key that the contract does not take") from error
+        except pa.ArrowInvalid:
+            return [None] * table.num_rows
         return self._encoder.keys(frame)
 
     def _numbers(self, table: pa.Table, partition: int, offsets: Sequence[int]) -> list[int]:
