@@ -229,7 +229,7 @@ def test_the_latest_of_each_key_is_taken_from_a_log_while_it_is_compacted(
     def told(_done: int, _total: int) -> None:
         pass
 
-    with Snapshots(load_product(project.topic), resolve(load_settings())) as snapshots:
+    with closing(Snapshots(load_product(project.topic), resolve(load_settings()))) as snapshots:
         assert snapshots.take(project.topic, told).rows_total == 2_000
         project.publish(range(100))
         _delete(project, range(50, 60))
