@@ -112,7 +112,7 @@ def test_a_port_cannot_take_the_name_of_our_own_topics(port: str) -> None:
 
 def test_all_mistakes_are_told_at_once_with_their_lines() -> None:
     """A mistake does not hide the next one."""
-    product = declared(name="Delays", owner=" ", snapshot=Snapshot(every="often", mode="latest"))
+    product = declared(name="Delays", owner=" ", snapshot=Snapshot(every="often", mode="newest"))
     flow = product.stream("departures", contract=0, start="yesterday")
     product.stream("departures", contract=1, start="2013-01-01T00:00:00")
     product.publish(flow, contract=1)

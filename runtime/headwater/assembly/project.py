@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headwater.assembly.root import PRODUCTS, SCHEMAS, project_root
+from headwater.assembly.snapshot_modes import mode_mistakes
 from headwater.assembly.source import FILE_NAME, read_product
 from headwater.contract import (
     Contract,
@@ -194,6 +195,7 @@ def complete(product: DataProduct, file: Path, root: Path | None = None) -> Load
             outputs[output.topic] = contract
         sections += sections_between(output, inputs, contract, problems, tables)
     problems += _order_mistakes(product, inputs, sections)
+    problems += mode_mistakes(product, outputs)
     if problems:
         raise DeclarationError(list(dict.fromkeys(problems)))
     shared = with_shared_topics({each.topic: each.flow for each in product.outputs}, sections)

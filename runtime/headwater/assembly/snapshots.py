@@ -12,6 +12,7 @@ from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import key_subject, registered_ids
 from headwater.config import Settings
 from headwater.contract import Contract, registered_contract
+from headwater.snapshot.latest import LatestSnapshotter
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.schema import snapshot_schema, snapshot_subject
 from headwater.snapshot.verdict import Verdict
@@ -49,9 +50,10 @@ class Snapshots:
         return self._loaded.outputs
 
     def take(self, topic: str, progress: Progress) -> Taken:
-        """Append what a topic published since its last snapshot; see `Snapshotter.take`.
+        """Take what a topic published since its last snapshot, in the declared mode.
 
-        Also raises DeclarationError (NOT_REGISTERED), RegistrationRefusedError, UnavailableError.
+        See `Snapshotter.take` and `LatestSnapshotter.take`. Also raises DeclarationError
+        (NOT_REGISTERED), RegistrationRefusedError, UnavailableError.
         """
         table = self._table(topic)
         contract = self.contracts[topic]
@@ -60,7 +62,7 @@ class Snapshots:
         self._registry.register(
             snapshot_subject(topic), snapshot_schema(contract), compatibility=contract.compatibility
         )
-        return Snapshotter(
+        return self._snapshotter()(
             product=self._loaded.name,
             topic=topic,
             topics=self._topics,
@@ -84,6 +86,10 @@ class Snapshots:
         """Let go of the clients."""
         self._reader.close()
         self._registry.close()
+
+    def _snapshotter(self) -> type[Snapshotter] | type[LatestSnapshotter]:
+        policy = self._loaded.product.snapshot
+        return LatestSnapshotter if policy and policy.mode == "latest" else Snapshotter
 
     def _table(self, topic: str) -> DeltaSnapshotTable:
         directory = (self._directory / topic).absolute()

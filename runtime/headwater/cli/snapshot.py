@@ -39,11 +39,12 @@ def snapshot(
     to: Tables = None,
     form: FormatOption = Format.TEXT,
 ) -> None:
-    """Append what a product published since its last snapshot to its Delta table.
+    """Take what a product published since its last snapshot into its Delta table.
 
-    Each snapshot ends at the read_committed end of the log at that moment. A long stretch becomes
-    several commits, each a cut of its own: an interruption leaves a whole snapshot, and the next
-    run goes on from there. Nothing new, no commit.
+    Each snapshot ends at the read_committed end of the log at that moment. The product declares the
+    mode: "append" adds the rows, and a long stretch becomes several commits, each a cut of its own;
+    "latest" replaces the rows of keys that changed, in one commit. An interruption leaves a whole
+    snapshot, and the next run goes on from there. Nothing new, no commit.
     """
     interval_s = None if every is None else _seconds(every)
     loaded = load_product(product)
@@ -82,6 +83,6 @@ def _sentence(topic: str, taken: Taken) -> str:
         return f"{topic}: nothing new; {taken.rows_total:,} rows in {taken.location}, cut {cut}"
     commits = "1 commit" if taken.commits == 1 else f"{taken.commits} commits"
     return (
-        f"{topic}: {taken.rows:,} rows more in {commits}; {taken.rows_total:,} rows in"
+        f"{topic}: {taken.rows:,} rows taken in {commits}; {taken.rows_total:,} rows in"
         f" {taken.location}, version {taken.version}, cut {cut}"
     )

@@ -63,6 +63,23 @@ class Encoder:
         """
         return self._encode(frame, self._plain, _to_canonical)
 
+    def keys(self, frame: pl.DataFrame) -> list[bytes | None]:
+        """The keys alone, of rows that `encode` takes; other columns than the key's may be absent.
+
+        None is the key of a row whose columns make none.
+        """
+        types = {each.name: each.type for each in self._fields}
+        rebuild = Rebuild(to_physical, maps=True, strict=True)
+        logical = [self._column(frame, name, rebuild.faults) for name in self.contract.key]
+        physical = [
+            rebuild.apply(exported(series), types[name], Place(name))
+            for name, series in zip(self.contract.key, logical, strict=True)
+        ]
+        keys = self._made_keys(logical, physical, frame.height)
+        for place in rebuild.faults.found:
+            keys[place] = None
+        return keys
+
     def _encode(
         self,
         frame: pl.DataFrame,
@@ -110,12 +127,20 @@ class Encoder:
         self, logical: Sequence[pl.Series], physical: Sequence[Any], rows: int
     ) -> list[bytes | None]:
         places = [list(self.contract.columns).index(name) for name in self.contract.key]
-        if not places or not rows:
+        of_key = [logical[place] for place in places], [physical[place] for place in places]
+        return self._made_keys(*of_key, rows)
+
+    def _made_keys(
+        self, logical: Sequence[pl.Series], physical: Sequence[Any], rows: int
+    ) -> list[bytes | None]:
+        """Keys of the key's columns, in its order."""
+        if not physical or not rows:
             return [None] * rows
         if self._key is not None:
-            return list(self._key([physical[place] for place in places]))
-        (place,) = places
-        return plain_keys(logical[place], physical[place], self._fields[place].type)  # type: ignore[arg-type]  # keys are leaves
+            return list(self._key(physical))
+        (name,) = self.contract.key
+        (type_,) = (each.type for each in self._fields if each.name == name)
+        return plain_keys(logical[0], physical[0], type_)  # type: ignore[arg-type]  # keys are leaves
 
 
 def _codec(record: Record, schema_id: int | None) -> Callable[[Sequence[Any]], list[bytes]]:

@@ -26,6 +26,8 @@ class CommitRecord:
     """What a snapshot commit says of itself; stored in the table's own log.
 
     `statistics` names those of the table as of this commit; None where there are none.
+    Of mode "append" rows and hashes are those of the ranges, of mode "latest" those of the whole
+    table per partition, whose rows stand in so many `buckets` by the hash of their key.
     """
 
     commit_id: str
@@ -36,6 +38,8 @@ class CommitRecord:
     ranges: Sequence[CutRange]
     committed_at_ms: int
     statistics: str | None = None
+    mode: str = "append"
+    buckets: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,19 @@
 """The declared policy of a product's snapshots."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from headwater.product.durations import duration_ms
+
+MODES: Final = ("append", "latest")
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Cut a snapshot `every` so often ("90s", "15m", "1h"), in this mode ("append")."""
+    """Cut a snapshot `every` so often ("90s", "15m", "1h"), in this mode.
+
+    "append" holds every row of the log, "latest" for each key the row of its newest record.
+    """
 
     every: str
     mode: str = "append"
@@ -30,6 +36,7 @@ def snapshot_mistakes(snapshot: object) -> list[str]:
         mistakes.append(
             f"snapshot every={snapshot.every!r} is no duration; write such as '15m' or '1h'"
         )
-    if snapshot.mode != "append":
-        mistakes.append(f"snapshot mode={snapshot.mode!r} is not known; write mode='append'")
+    if snapshot.mode not in MODES:
+        known = " or ".join(f"mode={each!r}" for each in MODES)
+        mistakes.append(f"snapshot mode={snapshot.mode!r} is not known; write {known}")
     return mistakes

@@ -9,6 +9,9 @@ from headwater.errors import OvertakenError, StartRefusedError
 from headwater.model import Partition, Positions
 from headwater.ports import CommitRecord, CutRange, Table, Topics
 
+DELETIONS_KEPT_MS: Final = 86_400_000  # Kafka's default of delete.retention.ms, a day
+READING_SHARE: Final = 0.5  # of that may have passed since a cut; the rest is for reading on
+
 _COMMITS: Final = uuid.UUID("6f3d0d6c-2b0e-5d0c-9b5e-6a4d1f0c7e21")  # the name space of commit ids
 
 
@@ -38,26 +41,100 @@ class Cut:
 
 def is_compacted(topics: Topics, topic: str) -> bool:
     """Whether the broker may drop older records of a key."""
-    return "compact" in topics.config(topic).get("cleanup.policy", "delete")
+    return "compact" in _policy(topics, topic)
+
+
+def _policy(topics: Topics, topic: str) -> set[str]:
+    return set(topics.config(topic).get("cleanup.policy", "delete").replace(" ", "").split(","))
+
+
+@dataclass(frozen=True, slots=True)
+class LatestCut:
+    """A cut of mode "latest": what is read of the log, and the commit it goes on from.
+
+    `whole` are `[beginning, end)` of a log that must be read from its beginning, as of a first cut;
+    None when `cut` is enough.
+    """
+
+    cut: Cut
+    last: CommitRecord | None
+    whole: Mapping[Partition, tuple[int, int]] | None
+
+    @property
+    def read(self) -> Mapping[Partition, tuple[int, int]]:
+        """What is to be read of every partition."""
+        return self.cut.ranges if self.whole is None else self.whole
 
 
 def cut(topics: Topics, table: Table, topic: str) -> Cut:
     """The ranges from the table's last commit to the read_committed end of now.
 
     A first snapshot begins at the first offset still in the log.
-    Raises StartRefusedError: TOPIC_MISSING, COMPACTED_TOPIC, SOURCE_RECREATED, RANGE_LOST or
-    SNAPSHOT_DAMAGED.
+    Raises StartRefusedError: TOPIC_MISSING, COMPACTED_TOPIC, SOURCE_RECREATED, SNAPSHOT_MODE,
+    RANGE_LOST or SNAPSHOT_DAMAGED.
     """
-    if topics.partitions(topic) is None:
-        raise StartRefusedError(
-            f"Topic {topic} does not exist; run the product first.", code="TOPIC_MISSING"
-        )
+    _require_topic(topics, topic)
     if is_compacted(topics, topic):
         raise StartRefusedError(
             f"Topic {topic} is compacted: its older records go, so an append snapshot would have"
             f" gaps; set cleanup.policy=delete on the topic.",
             code="COMPACTED_TOPIC",
         )
+    topic_id = _required_id(topics, table, topic)
+    _last_commit(table, "append")
+    beginnings, ends = topics.beginnings(topic), topics.ends(topic)
+    starts = _starts(table, topic_id, beginnings, ends)
+    if lost := _lost(starts, beginnings, ends):
+        raise _range_lost(table, lost)
+    return Cut(topic, topic_id, {p: (start, ends[p]) for p, start in starts.items()})
+
+
+def latest_cut(topics: Topics, table: Table, topic: str, now_ms: int) -> LatestCut:
+    """The ranges from the table's last commit to the read_committed end of `now_ms`.
+
+    The whole log is read where it no longer holds all that was published since the last commit:
+    then a compacted log still has the newest record of each key. Raises StartRefusedError as `cut`
+    does, but for COMPACTED_TOPIC; RANGE_LOST when the log does not keep the newest of each key.
+    """
+    _require_topic(topics, topic)
+    topic_id = _required_id(topics, table, topic)
+    last = _last_commit(table, "latest")
+    beginnings, ends = topics.beginnings(topic), topics.ends(topic)
+    starts = _starts(table, topic_id, beginnings, ends)
+    found = Cut(topic, topic_id, {p: (start, ends[p]) for p, start in starts.items()})
+    whole = {p: (beginnings[p], ends[p]) for p in starts}
+    lost = _lost(starts, beginnings, ends)
+    if last is None:
+        return LatestCut(found, None, whole)
+    if not lost and _holds_deletions(topics, topic, now_ms - last.committed_at_ms):
+        return LatestCut(found, last, None)
+    is_recut = any(starts[p] > ends[p] for p in starts)
+    if is_recut or _policy(topics, topic) != {"compact"}:
+        raise _range_lost(table, lost or ["deletions since then may have been dropped"])
+    return LatestCut(found, last, whole)
+
+
+def _holds_deletions(topics: Topics, topic: str, age_ms: int) -> bool:
+    """Whether no tombstone published so long ago, or later, can have left a log."""
+    if not is_compacted(topics, topic):
+        return True
+    kept = topics.config(topic).get("delete.retention.ms")
+    return age_ms < deletions_kept_ms(kept) * READING_SHARE
+
+
+def deletions_kept_ms(setting: str | None) -> int:
+    """How long a compacted topic keeps a tombstone at least; `setting` is its own, None: unset."""
+    return DELETIONS_KEPT_MS if setting is None else int(setting)
+
+
+def _require_topic(topics: Topics, topic: str) -> None:
+    if topics.partitions(topic) is None:
+        raise StartRefusedError(
+            f"Topic {topic} does not exist; run the product first.", code="TOPIC_MISSING"
+        )
+
+
+def _required_id(topics: Topics, table: Table, topic: str) -> str:
     topic_id = topics.topic_id(topic)
     if others := table.topic_ids() - {topic_id}:
         raise StartRefusedError(
@@ -66,25 +143,57 @@ def cut(topics: Topics, table: Table, topic: str) -> Cut:
             f" choose another directory with --to.",
             code="SOURCE_RECREATED",
         )
-    beginnings, ends = topics.beginnings(topic), topics.ends(topic)
-    done = table.offsets(topic_id)
-    starts = {p: done.get(p.index, beginnings[p]) for p in sorted(ends)}
-    _refuse_lost({p: (starts[p], beginnings[p], ends[p]) for p in starts}, table.location)
-    return Cut(topic, topic_id, {p: (start, ends[p]) for p, start in starts.items()})
+    return topic_id
 
 
-def _refuse_lost(places: Mapping[Partition, tuple[int, int, int]], location: str) -> None:
-    lost = [
-        f"{partition}: next offset {start}, the log holds [{beginning}, {end})"
-        for partition, (start, beginning, end) in places.items()
-        if not beginning <= start <= end
-    ]
-    if lost:
+def require_same(topics: Topics, found: Cut) -> None:
+    """Raises StartRefusedError (SOURCE_RECREATED) when the topic was made anew since."""
+    if topics.topic_id(found.topic) != found.topic_id:
         raise StartRefusedError(
-            f"The log no longer holds what follows the snapshot in {location} ({'; '.join(lost)});"
-            f" nothing was written. Set retention.ms=-1, and begin a new snapshot with --to.",
-            code="RANGE_LOST",
+            f"Topic {found.topic} was deleted and made again while it was read; nothing of this"
+            f" commit was written.",
+            code="SOURCE_RECREATED",
         )
+
+
+def _last_commit(table: Table, mode: str) -> CommitRecord | None:
+    """The newest cut, which must be of this mode: a table keeps the one it began with."""
+    records = [each for _, each in table.commits() if isinstance(each, CommitRecord)]
+    if not records:
+        return None
+    if records[-1].mode != mode:
+        raise StartRefusedError(
+            f"The snapshot in {table.location} is of mode {records[-1].mode!r}, and mode {mode!r}"
+            f" is declared; nothing was written. Declare mode={records[-1].mode!r} again, or begin"
+            f" a new snapshot with --to.",
+            code="SNAPSHOT_MODE",
+        )
+    return records[-1]
+
+
+def _starts(
+    table: Table, topic_id: str, beginnings: Positions, ends: Positions
+) -> dict[Partition, int]:
+    done = table.offsets(topic_id)
+    return {p: done.get(p.index, beginnings[p]) for p in sorted(ends)}
+
+
+def _lost(starts: Positions, beginnings: Positions, ends: Positions) -> list[str]:
+    """The partitions whose log does not hold what follows, in words."""
+    return [
+        f"{p}: next offset {start}, the log holds [{beginnings[p]}, {ends[p]})"
+        for p, start in starts.items()
+        if not beginnings[p] <= start <= ends[p]
+    ]
+
+
+def _range_lost(table: Table, lost: Sequence[str]) -> StartRefusedError:
+    return StartRefusedError(
+        f"The log no longer holds what follows the snapshot in {table.location}"
+        f" ({'; '.join(lost)}); nothing was written. Set retention.ms=-1, and begin a new snapshot"
+        f" with --to.",
+        code="RANGE_LOST",
+    )
 
 
 def commit_id(product: str, topic_id: str, ranges: Sequence[CutRange]) -> str:

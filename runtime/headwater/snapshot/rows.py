@@ -55,11 +55,16 @@ class NumberedRows:
 
 @dataclass(frozen=True, slots=True)
 class LogRows:
-    """What records of one partition hold: rows, and records that are no rows with their offset."""
+    """What records of one partition hold: rows, and records that are no rows with their offset.
+
+    `keys` are those the rows have in the log, `contract_keys` those their columns make.
+    """
 
     numbered: NumberedRows
     frame: pl.DataFrame
     refused: Sequence[tuple[int, Quarantine]]
+    keys: Sequence[bytes | None]
+    contract_keys: Sequence[bytes | None]
 
 
 class RowCodec:
@@ -101,7 +106,8 @@ class RowCodec:
             frame = frame.filter(frame[ROW].is_in(kept))
         partition = records.partitions()[0]
         numbers = digests(partition, offsets, keys, encoded.values)
-        return LogRows(NumberedRows(partition, offsets, stamps, numbers), frame, refused)
+        numbered = NumberedRows(partition, offsets, stamps, numbers)
+        return LogRows(numbered, frame, refused, keys, encoded.keys)
 
     def from_table(self, table: pa.Table) -> NumberedRows:
         """Number rows of one partition as a table holds them, which has our columns. Never empty.
@@ -114,6 +120,17 @@ class RowCodec:
         )
         partition = table["_partition"][0].as_py()
         return NumberedRows(partition, offsets, stamps, self._numbers(table, partition, offsets))
+
+    def keys(self, table: pa.Table) -> list[bytes | None]:
+        """The keys of rows as a table holds them; None where the columns make none.
+
+        All are None where a value is one that the contract's key does not take.
+        """
+        try:
+            frame = from_arrow(table.select(list(self.contract.key)), self.contract)
+        except pa.ArrowInvalid:
+            return [None] * table.num_rows
+        return self._encoder.keys(frame)
 
     def _numbers(self, table: pa.Table, partition: int, offsets: Sequence[int]) -> list[int]:
         numbers = [NO_BODY] * len(offsets)

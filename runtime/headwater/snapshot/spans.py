@@ -2,12 +2,12 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import mul
 from typing import Final
 
 from headwater.ports import CommitRecord, CutRange
-from headwater.snapshot.multiset import total
+from headwater.snapshot.multiset import to_text, total
 from headwater.snapshot.rows import NumberedRows
 from headwater.snapshot.verdict import Difference
 
@@ -48,6 +48,26 @@ def booked(commits: Iterable[CommitRecord]) -> list[Booked]:
         for record in commits
         for taken in record.ranges
     ]
+
+
+def booked_whole(record: CommitRecord) -> list[Booked]:
+    """Every partition up to a cut, of a commit whose rows are those of the whole table."""
+    return [
+        Booked(record.topic_id, record.schema_id, replace(taken, start=0))
+        for taken in record.ranges
+    ]
+
+
+def is_recorded(each: Booked, found: Tally) -> bool:
+    """Whether rows are as many and as the commit recorded."""
+    # As text: whatever stands there in place of a hash is not the hash.
+    return (found.rows, to_text(found.hash)) == (each.taken.rows, each.taken.hash)
+
+
+def other_record(each: Booked, where: str) -> Difference:
+    """What `where` holds of a range is not what its commit says."""
+    taken = each.taken
+    return Difference("recorded", taken.partition, None, f"[{taken.start}, {taken.end}) of {where}")
 
 
 @dataclass(frozen=True, slots=True)

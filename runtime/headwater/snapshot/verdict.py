@@ -39,6 +39,13 @@ class Difference:
         return f"{place}{offset} {self.kind}: {_SENTENCES[self.kind]}{detail}"
 
 
+def kind_of(in_log: int, in_table: int) -> Kind:
+    """What a place is called at which so many rows stand, and they differ."""
+    if in_table < in_log:
+        return "missing"
+    return "extra" if in_table > in_log else "changed"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The outcome with its reasons. A difference outweighs what cannot be decided."""

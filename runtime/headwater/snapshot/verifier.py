@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from headwater.clock import SYSTEM, Clock
 from headwater.errors import (
     DamagedError,
     DeclarationError,
@@ -18,11 +19,22 @@ from headwater.errors import (
 from headwater.model import Partition
 from headwater.ports import CommitRecord, LogReader, Records, Table, Topics, UnreadableRecord
 from headwater.snapshot.cut import is_compacted
+from headwater.snapshot.fold_verifier import FoldVerifier
 from headwater.snapshot.inventory import Inventory
-from headwater.snapshot.multiset import to_text
 from headwater.snapshot.rows import NumberedRows, RowCodec
-from headwater.snapshot.spans import Booked, Span, Tally, booked, gaps, spans, tally
-from headwater.snapshot.verdict import Difference, Findings, Kind, Verdict
+from headwater.snapshot.spans import (
+    Booked,
+    Span,
+    Tally,
+    booked,
+    booked_whole,
+    gaps,
+    is_recorded,
+    other_record,
+    spans,
+    tally,
+)
+from headwater.snapshot.verdict import Difference, Findings, Verdict, kind_of
 from headwater.snapshot.writer import READ_RECORDS, Progress
 
 SAMPLE: Final = 100  # of so many records one is read by the row codec too; 1 with `full`
@@ -42,6 +54,7 @@ class Verifier:
     open_table: Callable[[], Table]
     codecs: Callable[[int], RowCodec]
     full: bool = False
+    clock: Clock = SYSTEM
 
     def verify(self, progress: Progress = lambda _done, _total: None) -> Verdict:
         """Compare what the table holds with the log. `progress` counts rows, of table and log.
@@ -62,7 +75,8 @@ class Verifier:
             findings.undecided(f"there is no snapshot of {self.topic} in {table.location}")
         for gap in gaps(records):
             findings.differs(gap)
-        ranges = booked(records)
+        is_fold = bool(records) and records[-1].mode == "latest"
+        ranges = booked_whole(records[-1]) if is_fold else booked(records)
         rows = sum(each.taken.rows for each in ranges)
         done = 0
         codecs = _Codecs(self.codecs, table, findings)
@@ -70,15 +84,56 @@ class Verifier:
         for number in inventory.count(files):
             done += number
             progress(done, 2 * rows)
+        if is_fold:
+            self._compare_fold(records[-1], ranges, inventory, codecs)
+            progress(2 * rows, 2 * rows)
+        else:
+            self._compare_ranges(ranges, inventory, codecs, lambda n: progress(done + n, 2 * rows))
+        return findings.verdict(commits=len(commits), rows=rows)
+
+    def _compare_ranges(
+        self,
+        ranges: Sequence[Booked],
+        inventory: Inventory,
+        codecs: "_Codecs",
+        told: Callable[[int], None],
+    ) -> None:
+        """Of mode "append": every range with its stretch of the log."""
+        findings, done = codecs.findings, 0
         held = _Held.of(self.topics, self.topic)
         for span in spans(ranges):
             codec = codecs.find(span.schema_id)
             _Comparison(self, span, findings, inventory, codec).run(held.why_not(self.topic, span))
             done += span.rows
-            progress(done, 2 * rows)
+            told(done)
         for each in ranges:
             _compare_empty(each, findings)
-        return findings.verdict(commits=len(commits), rows=rows)
+
+    def _compare_fold(
+        self,
+        record: CommitRecord,
+        ranges: Sequence[Booked],
+        inventory: Inventory,
+        codecs: "_Codecs",
+    ) -> None:
+        """Of mode "latest": the whole table with the log folded up to the newest cut."""
+        codec = codecs.find(record.schema_id)
+        if codec is None:  # which is told
+            for each in ranges:
+                _compare_number(each, codecs.findings)
+            return
+        fold = FoldVerifier(
+            topics=self.topics,
+            reader=self.reader,
+            table=codecs.table,
+            record=record,
+            codec=codec,
+            findings=codecs.findings,
+            every=1 if self.full else SAMPLE,
+            now_ms=self.clock.wall_ms(),
+        )
+        for each in ranges:
+            fold.compare(each, inventory)
 
 
 def _readable(
@@ -94,8 +149,14 @@ def _readable(
 
 def _compare_empty(each: Booked, findings: Findings) -> None:
     """A range without offsets has no rows; no span holds it."""
-    if each.taken.start >= each.taken.end and not _is_recorded(each, Tally()):
-        findings.differs(_other_record(each, "an empty range"))
+    if each.taken.start >= each.taken.end and not is_recorded(each, Tally()):
+        findings.differs(other_record(each, "an empty range"))
+
+
+def _compare_number(each: Booked, findings: Findings) -> None:
+    """Without a codec, rows are counted only."""
+    if not each.is_damaged and each.table.rows != each.taken.rows:
+        findings.differs(other_record(each, "the table"))
 
 
 class _Codecs:
@@ -103,8 +164,8 @@ class _Codecs:
 
     def __init__(self, make: Callable[[int], RowCodec], table: Table, findings: Findings) -> None:
         self._make = make
-        self._table = table
-        self._findings = findings
+        self.table = table
+        self.findings = findings
         self._found: dict[int, RowCodec | None] = {}
 
     def find(self, schema_id: int) -> RowCodec | None:
@@ -117,14 +178,14 @@ class _Codecs:
         try:
             codec = self._make(schema_id)
         except UnknownSchemaError as error:
-            self._findings.undecided(str(error))
+            self.findings.undecided(str(error))
             return None
         except DeclarationError:
-            self._findings.undecided(f"schema {schema_id} of the registry is no contract")
+            self.findings.undecided(f"schema {schema_id} of the registry is no contract")
             return None
-        if phrase := self._table.differing_columns(codec.columns):
+        if phrase := self.table.differing_columns(codec.columns):
             detail = f"the columns are not those of schema {schema_id}: {phrase}"
-            self._findings.differs(Difference("recorded", None, None, detail))
+            self.findings.differs(Difference("recorded", None, None, detail))
             return None
         return codec
 
@@ -181,7 +242,7 @@ class _Comparison:
         """Tell the findings; `why_not` is why the log cannot be asked, empty when it can."""
         if self._codec is None:
             for each in self._span.booked:
-                self._compare_number(each)
+                _compare_number(each, self._findings)
             return
         in_log: Sequence[Tally | None] = [None] * len(self._span.booked)
         try:
@@ -194,18 +255,14 @@ class _Comparison:
         for each, log in zip(self._span.booked, in_log, strict=True):
             self._compare(each, log, self._codec)
 
-    def _compare_number(self, each: Booked) -> None:
-        if not each.is_damaged and each.table.rows != each.taken.rows:
-            self._findings.differs(_other_record(each, "the table"))
-
     def _compare(self, each: Booked, log: Tally | None, codec: RowCodec) -> None:
         if each.is_damaged:
-            if log is not None and not _is_recorded(each, log):
-                self._findings.differs(_other_record(each, "the log"))
+            if log is not None and not is_recorded(each, log):
+                self._findings.differs(other_record(each, "the log"))
         elif log is not None and log != each.table:
             self._name_rows(each, codec)
-        elif not _is_recorded(each, each.table):
-            self._findings.differs(_other_record(each, "the table"))
+        elif not is_recorded(each, each.table):
+            self._findings.differs(other_record(each, "the table"))
 
     def _name_rows(self, each: Booked, codec: RowCodec) -> None:
         """Look at both sides of a range row by row."""
@@ -215,7 +272,7 @@ class _Comparison:
         table = _by_offset(self._inventory.rows(each))
         for offset in sorted(log.keys() | table.keys()):
             if sorted(log.get(offset, ())) != sorted(table.get(offset, ())):
-                kind = _kind(len(log.get(offset, ())), len(table.get(offset, ())))
+                kind = kind_of(len(log.get(offset, ())), len(table.get(offset, ())))
                 self._findings.differs(Difference(kind, taken.partition, offset))
 
     def _checked_log_rows(self, codec: RowCodec) -> Iterator[NumberedRows]:
@@ -240,17 +297,6 @@ class _Comparison:
         return self._verifier.reader.read({partition: (start, end)}, max_records=READ_RECORDS)
 
 
-def _is_recorded(each: Booked, found: Tally) -> bool:
-    """Whether rows are as many and as the commit recorded."""
-    # As text: whatever stands there in place of a hash is not the hash.
-    return (found.rows, to_text(found.hash)) == (each.taken.rows, each.taken.hash)
-
-
-def _other_record(each: Booked, where: str) -> Difference:
-    taken = each.taken
-    return Difference("recorded", taken.partition, None, f"[{taken.start}, {taken.end}) of {where}")
-
-
 def _by_offset(chunks: Iterable[NumberedRows]) -> dict[int, list[tuple[int, int]]]:
     """Digest and publish time of every row, by offset; more than one where a row stands twice."""
     found: dict[int, list[tuple[int, int]]] = {}
@@ -260,9 +306,3 @@ def _by_offset(chunks: Iterable[NumberedRows]) -> dict[int, list[tuple[int, int]
         ):
             found.setdefault(offset, []).append((digest, stamp))
     return found
-
-
-def _kind(in_log: int, in_table: int) -> Kind:
-    if in_table < in_log:
-        return "missing"
-    return "extra" if in_table > in_log else "changed"

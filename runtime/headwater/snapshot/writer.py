@@ -7,8 +7,8 @@ from typing import Final
 import pyarrow as pa
 
 from headwater.clock import SYSTEM, Clock
-from headwater.errors import FatalError, StartRefusedError
-from headwater.model import Partition, Position
+from headwater.errors import FatalError
+from headwater.model import Partition, Position, Quarantine
 from headwater.ports import (
     Change,
     CommitRecord,
@@ -19,7 +19,7 @@ from headwater.ports import (
     Topics,
 )
 from headwater.snapshot.columns import refused
-from headwater.snapshot.cut import Cut, commit_id, cut
+from headwater.snapshot.cut import Cut, commit_id, cut, require_same
 from headwater.snapshot.freezing import Freezing
 from headwater.snapshot.multiset import to_text, total
 from headwater.snapshot.rows import LogRows, NumberedRows, RowCodec
@@ -101,22 +101,11 @@ class Snapshotter:
 
     def _readable(self, rows: LogRows) -> LogRows:
         if rows.refused:
-            offset, bad = rows.refused[0]
-            raise FatalError(
-                f"{self.topic}[{rows.numbered.partition}]@{offset} is no row of the contract"
-                f" v{self.codec.contract.version} ({bad.code}: {bad.message}); nothing after the"
-                f" last commit was taken. Find who wrote it to the product's log.",
-                code="UNREADABLE_RECORD",
-            )
+            raise unreadable(self.topic, rows, self.codec, rows.refused[0])
         return rows
 
     def _commit(self, found: Cut, part: "_Part", freezing: Freezing) -> int:
-        if self.topics.topic_id(self.topic) != found.topic_id:
-            raise StartRefusedError(
-                f"Topic {self.topic} was deleted and made again while it was read; nothing of this"
-                f" commit was written.",
-                code="SOURCE_RECREATED",
-            )
+        require_same(self.topics, found)
         ranges = part.ranges()
         record = CommitRecord(
             commit_id=commit_id(self.product, found.topic_id, ranges),
@@ -130,6 +119,19 @@ class Snapshotter:
         version = self.table.commit(freezing.frozen(Change(part.files(), record)))
         self.table.offsets(found.topic_id)  # this handle has now seen its own commit
         return version
+
+
+def unreadable(
+    topic: str, rows: LogRows, codec: RowCodec, found: tuple[int, Quarantine]
+) -> FatalError:
+    """The error for a record that is no row; nothing is skipped."""
+    offset, bad = found
+    return FatalError(
+        f"{topic}[{rows.numbered.partition}]@{offset} is no row of the contract"
+        f" v{codec.contract.version} ({bad.code}: {bad.message}); nothing after the last commit was"
+        f" taken. Find who wrote it to the product's log.",
+        code="UNREADABLE_RECORD",
+    )
 
 
 class _Part:
