@@ -12,7 +12,11 @@ import deltalake
 import fastavro
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from tests.snapshot.changes import change
+from tests.snapshot.formats import FORMATS
+from tests.snapshot.storage import TOPIC, record, rows
 
 from headwater.contract import (
     Contract,
@@ -27,7 +31,7 @@ from headwater.contract.types import composite_part, key_encoding
 from headwater.errors import DeclarationError
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "types.md"
-ROW = re.compile(r"^\| `(.+?)` \| `(.+?)` \| `(.+?)` \| (.+?) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `(.+?)` \| `(.+?)` \| `(.+?)` \| `(.+?)` \| (.+?) \|$", re.MULTILINE)
 ROWS = ROW.findall(DOCUMENT.read_text(encoding="utf-8"))
 
 TEXT = "00112233-4455-6677-8899-aabbccddeeff"
@@ -98,8 +102,10 @@ def test_every_row_has_an_example_and_every_example_a_row() -> None:
     assert [name_of(json.loads(avro)) for avro, *_ in ROWS] == list(EXAMPLES)
 
 
-@pytest.mark.parametrize(("avro", "polars", "delta", "key"), ROWS, ids=list(EXAMPLES))
-def test_a_row_of_the_table_is_true(avro: str, polars: str, delta: str, key: str) -> None:
+@pytest.mark.parametrize(("avro", "polars", "delta", "parquet", "key"), ROWS, ids=list(EXAMPLES))
+def test_a_row_of_the_table_is_true(
+    avro: str, polars: str, delta: str, parquet: str, key: str
+) -> None:
     """The types are those documented, and a value passes through all of them."""
     type_ = json.loads(avro)
     tried = contract(type_)
@@ -121,6 +127,10 @@ def test_a_row_of_the_table_is_true(avro: str, polars: str, delta: str, key: str
     stored = to_arrow(frame, tried)
     assert stored.schema == arrow_schema(tried)
     assert from_arrow(stored, tried).equals(frame.drop("_row"))
+    file = io.BytesIO()
+    pq.write_table(stored, file)
+    # Arrow tells that the entries of a map are named like its column.
+    assert str(pq.read_schema(file).field("c").type).replace(" ('c')", "") == parquet
 
     leaf: Any = tried.record.fields[0].type
     encoding = {"utf8": "UTF-8", "int": "4 bytes", "long": "8 bytes"}.get(key_encoding(leaf) or "")
@@ -131,6 +141,29 @@ def test_a_row_of_the_table_is_true(avro: str, polars: str, delta: str, key: str
         width = int(encoding[0])
         expected = [wire.to_bytes(width, "big", signed=True)]
         assert Encoder(contract(type_, key=True), 1).encode(frame).keys == expected
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_value_of_every_type_comes_back_from_a_table(tmp_path: Path, format_: str) -> None:
+    """In every format the columns are those of the contract, and values are what they were."""
+    kinds = [json.loads(avro) for avro, *_ in ROWS]
+    fields = [{"name": f"c{n}", "type": kind, "doc": "d"} for n, kind in enumerate(kinds)]
+    schema = {"type": "record", "name": "T", "fields": fields}
+    tried = parse_contract(json.dumps(schema), topic="a.b", version=1, path=Path("v1.avsc"))
+    frame = pl.DataFrame(
+        {f"c{n}": [EXAMPLES[name_of(kind)][1]] for n, kind in enumerate(kinds)},
+        schema=dict(tried.columns),
+    )
+    stored = to_arrow(frame, tried)
+    place = rows(0, 1).drop_columns("id")
+    for name, column in zip(place.column_names, place.columns, strict=True):
+        stored = stored.append_column(name, column)
+    FORMATS[format_](tmp_path, product=TOPIC, topic=TOPIC).commit(change(stored, record(0, 1)))
+    table = FORMATS[format_](tmp_path, product=TOPIC, topic=TOPIC)
+    assert table.differing_columns(stored.schema) == ""
+    (file,) = table.files()
+    found = pa.Table.from_batches(table.scan(file.name)).select(list(tried.columns))
+    assert from_arrow(found, tried).equals(frame)
 
 
 REFUSED: dict[str, Any] = {
