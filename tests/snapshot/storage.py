@@ -30,4 +30,4 @@ def record(start: int, end: int) -> CommitRecord:
 
 def parquet_files(directory: Path) -> set[str]:
     """Names of all data files, those without a commit included."""
-    return {path.name for path in directory.glob("*.parquet")}
+    return {path.name for path in directory.rglob("*.parquet")}

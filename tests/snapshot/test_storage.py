@@ -4,7 +4,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pyarrow as pa
 import pytest
@@ -12,10 +14,11 @@ from tests.snapshot.changes import change
 from tests.snapshot.formats import FAILS_BEFORE, FORMATS, LOSES_THE_ANSWER
 from tests.snapshot.storage import TOPIC, parquet_files, record, rows
 
-from headwater.errors import DamagedError, RetriableError, StartRefusedError
+from headwater.errors import DamagedError, OvertakenError, RetriableError, StartRefusedError
 from headwater.ports import Change, Table
 
 Opener = Callable[[], Table]
+WRITERS = 4  # more than cores, so that some are held between their look and their commit
 
 
 @pytest.fixture(params=FORMATS)
@@ -161,6 +164,29 @@ def test_a_commit_that_did_not_happen_leaves_no_file(
     table.offsets("one")
     table.commit(change(rows(10, 20), record(10, 20)))
     assert opened().rows() == 20
+
+
+def test_of_many_writers_of_one_cut_one_wins(opened: Opener, tmp_path: Path) -> None:
+    """At the same moment: the others are told, their files go, and no row stands twice."""
+    opened().commit(change(rows(0, 10), record(0, 10)))
+    start = Barrier(WRITERS)
+
+    def write(_: int) -> str:
+        table = opened()
+        table.offsets("one")
+        start.wait()
+        try:
+            table.commit(change(rows(10, 20), record(10, 20)))
+        except OvertakenError as error:
+            return error.code
+        return "won"
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        outcomes = sorted(pool.map(write, range(WRITERS)))
+    assert outcomes == ["SNAPSHOT_TAKEN"] * (WRITERS - 1) + ["won"]
+    assert opened().rows() == 20
+    assert [found for _, found in opened().commits()] == [record(0, 10), record(10, 20)]
+    assert len(parquet_files(tmp_path)) == 2
 
 
 def test_a_bit_that_rots_in_a_row_is_damage_never_another_value(
