@@ -11,13 +11,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.manifest import ManifestContent, ManifestFile
 from pyiceberg.table import Table
+from pyiceberg.table.update.schema import UpdateSchema
 from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import StringType
 from tests.snapshot.changes import change
 from tests.snapshot.storage import TOPIC, parquet_files, record, rows
 
 from headwater.adapters.iceberg.table import IcebergSnapshotTable
-from headwater.errors import DamagedError, HeadwaterError, StartRefusedError
+from headwater.errors import DamagedError, HeadwaterError, StartRefusedError, UnverifiableError
 from headwater.ports import Change, CommitRecord, NewFile
 
 
@@ -139,6 +142,57 @@ def test_a_stale_append_is_never_repeated(tmp_path: Path, monkeypatch: pytest.Mo
     assert refused.value.code == "SNAPSHOT_TAKEN"
     assert opened(tmp_path).rows() == 20
     assert len(parquet_files(tmp_path)) == 2
+
+
+def add_theirs(update: UpdateSchema) -> None:
+    """Another writer's column."""
+    update.add_column("theirs", StringType())
+
+
+def rename_to_ours(update: UpdateSchema) -> None:
+    """That one goes, and one comes that is called as ours is."""
+    update.delete_column("theirs").add_column("note", StringType())
+
+
+@pytest.mark.parametrize(
+    "meanwhile", [[add_theirs], [add_theirs, rename_to_ours]], ids=["another", "the same name"]
+)
+def test_columns_that_another_writer_added_in_between_are_not_confused_with_ours(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: list[Callable[[UpdateSchema], None]],
+) -> None:
+    """Data files name columns by ids, and that id was given to another column meanwhile."""
+    commits(tmp_path, 1)
+    table = opened(tmp_path)
+    table.offsets("one")
+    new = rows(10, 11).append_column("note", pa.array(["ours"]))
+    commit = SqlCatalog.commit_table
+
+    def overtaken(self: SqlCatalog, *given: object) -> object:
+        monkeypatch.setattr(SqlCatalog, "commit_table", commit)
+        for change_columns in meanwhile:
+            with theirs(tmp_path).update_schema() as update:
+                change_columns(update)
+        return commit(self, *given)  # type: ignore[arg-type]  # passed on as they came
+
+    monkeypatch.setattr(SqlCatalog, "commit_table", overtaken)
+    with pytest.raises(HeadwaterError) as refused:
+        table.commit(replace(change(new, record(10, 11)), columns=new.schema))
+    assert refused.value.code in {"SNAPSHOT_TAKEN", "SNAPSHOT_COLUMNS"}
+    assert opened(tmp_path).rows() == 10
+    assert len(parquet_files(tmp_path)) == 1
+
+
+def test_rows_deleted_by_files_of_their_own_cannot_be_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another engine's way to delete: the data files alone are not the rows then."""
+    commits(tmp_path, 1)
+    deletes = property(lambda _: ManifestContent.DELETES)
+    monkeypatch.setattr(ManifestFile, "content", deletes)
+    with pytest.raises(UnverifiableError, match="deleted by files of their own"):
+        opened(tmp_path).files()
 
 
 def test_expired_snapshots_take_neither_offsets_nor_the_newest_record(tmp_path: Path) -> None:

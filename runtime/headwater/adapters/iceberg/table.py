@@ -27,6 +27,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from headwater.adapters.iceberg import reading
 from headwater.adapters.iceberg.catalogue import FILE, identifier, open_catalogue
 from headwater.adapters.iceberg.columns import in_arrow, in_iceberg, to_schema
+from headwater.adapters.iceberg.transaction import LeanTransaction
 from headwater.adapters.parquet.files import WrittenFiles, write_files
 from headwater.adapters.parquet.reading import scan
 from headwater.errors import HeadwaterError
@@ -210,7 +211,7 @@ class IcebergSnapshotTable:
 
     def _begun(self, table: Table, change: Change) -> Transaction:
         """A transaction in which the table has the columns of the change."""
-        transaction = table.transaction()
+        transaction = LeanTransaction(table)
         if change.columns is not None:
             wanted = in_iceberg(change.columns)
             try:
