@@ -301,8 +301,8 @@ def test_files_may_go_without_successors(opened: Opener) -> None:
     assert version > again.commits()[-1][0]
 
 
-def test_versions_ascend(opened: Opener) -> None:
-    """A later commit has a greater version, and both are told as they were returned."""
+def test_a_later_commit_has_a_greater_version(opened: Opener) -> None:
+    """And both are told as they were returned."""
     table = opened()
     first = table.commit(change(rows((0, 0)), record((0, 0, 1))))
     table.offsets("one")
