@@ -1,6 +1,7 @@
 """Time as an argument: whoever needs the time is handed a Clock."""
 
 import time
+from datetime import datetime
 from typing import Final, Protocol
 
 
@@ -48,3 +49,14 @@ class ManualClock:
 
 
 SYSTEM: Final = SystemClock()
+
+
+def moment_ms(text: str) -> int:
+    """Milliseconds since the Unix epoch of an ISO 8601 time with its zone.
+
+    Raises ValueError for what is no time, or has no zone.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} has no zone")
+    return round(moment.timestamp() * 1000)

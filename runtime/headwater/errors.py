@@ -129,8 +129,8 @@ class RuleBrokenError(FatalError):
 class ResultRefusedError(FatalError):
     """A result that no single record made was refused, as a window that closed, or is too large.
 
-    Nothing is published. The code is that of the refusal (`model.Code`), or AGGREGATE_OVERFLOW or
-    AGGREGATE_FAILED where there is no result.
+    Nothing is published. The code is that of the refusal (`model.Code`), RULE_BROKEN for a rule
+    whose severity is `stop`, or AGGREGATE_OVERFLOW or AGGREGATE_FAILED where there is no result.
     """
 
     exit_code = 65

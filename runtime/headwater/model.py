@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -13,6 +13,9 @@ UNREADABLE_HEADERS: Final[Headers] = (("headwater.unreadable-headers", None),)
 
 ELSEWHERE: Final[Headers] = (("headwater.elsewhere", None),)
 """What stands for the headers of a record whose bytes are not at hand: they stand in its log."""
+
+OnIncompatible = Literal["pause", "dead-letter", "stop"]
+"""What becomes of a record whose writer's schema the contract can never resolve."""
 
 SchemaRef = int | UUID
 """How a record names its writer's schema: by the registry's id, or by its GUID (in a header)."""
@@ -169,12 +172,13 @@ class RuleViolation:
 class TableStanding:
     """How far a table is read.
 
-    `keys` it holds; `left` are the offsets still to read, up to the end as of the start or of the
-    assignment.
+    `keys` it holds, in so many `rows`: of a versioned table all there ever were. `left` are the
+    offsets still to read, up to the end as of the start or of the assignment.
     """
 
     topic: str
     keys: int
+    rows: int
     left: int
 
 

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Final, Self
 from urllib.request import Request, urlopen
 
@@ -32,12 +31,7 @@ class ObjectServer:
         assert self.address, "the object store's server ended at once"
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.process.kill()
         self.process.communicate()
 

@@ -1,4 +1,4 @@
-"""What Kafka's source makes of damage that came once, from a client that says what a test wants."""
+"""What Kafka's source makes of what its client says, or does not: a test says it instead."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,16 +31,22 @@ class ScriptedClient:
     """Assigns one partition, then brings what the script says, poll by poll."""
 
     script: Sequence[Sequence[Message]] = ()
+    joins_after = 0  # polls
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self._left = list(self.script)
         self._on_assign: Any = None
         self.sought: list[int] = []
+        self.waited: list[float] = []
+        self.is_paused = False
 
     def subscribe(self, _: list[str], *, on_assign: Any, **__: Any) -> None:
         self._on_assign = on_assign
 
-    def consume(self, *_: Any) -> list[Message]:
+    def consume(self, _: int, timeout_s: float) -> list[Message]:
+        self.waited.append(timeout_s)
+        if len(self.waited) <= self.joins_after:
+            return []
         if self._on_assign is not None:
             assign, self._on_assign = self._on_assign, None
             assign(self, [TopicPartition(HERE.topic, HERE.index)])
@@ -54,6 +60,13 @@ class ScriptedClient:
 
     def seek(self, target: TopicPartition) -> None:
         self.sought.append(target.offset)
+
+    def pause(self, _: list[TopicPartition]) -> None:
+        self.is_paused = True
+
+    def resume(self, _: list[TopicPartition]) -> None:
+        self.is_paused = False
+        self.sought.clear()
 
 
 class FromTheStart:
@@ -104,3 +117,28 @@ def test_a_position_that_is_gone_behind_healed_damage_is_a_loss(
         source.poll(10, 0.0)
     assert refused.value.code == "DATA_LOSS"
     assert source.corrupt() == {}
+
+
+def test_the_first_assignment_is_heard_while_a_poll_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client would wait on for records: a restart would stand still for as long."""
+    monkeypatch.setattr(ScriptedClient, "joins_after", 3)
+    monkeypatch.setattr(ScriptedClient, "script", [[said(0)]])
+    monkeypatch.setattr(consumer, "Consumer", ScriptedClient)
+    source = KafkaSource({}, group="g", member="m")
+    source.subscribe([HERE.topic], FromTheStart())
+    assert source.poll(10, 60.0) == ()
+    assert source.assignment() == {HERE}
+    source.poll(10, 60.0)
+    client: Any = source._consumer
+    assert client.waited == [consumer.JOINING_S] * 4 + [60.0]
+
+
+def test_what_is_resumed_is_sought_where_it_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client asleep over paused partitions looks for resumed ones once a second; a seek wakes."""
+    source = reading(monkeypatch, [said(0), said(1)])
+    source.poll(10, 0.0)
+    source.pause()
+    source.resume()
+    client: Any = source._consumer
+    assert not client.is_paused
+    assert client.sought == [2]

@@ -90,7 +90,7 @@ class Restarts:
             self.feed(1)  # so that a flush moves the mark once more
             until(
                 lambda: (
-                    len({each.parent for each in folder.glob("*/*.parquet")}) == PARTITIONS
+                    len({each.parent for each in folder.glob("*/*/*.parquet")}) == PARTITIONS
                     and time.monotonic() - written > 15
                 ),
                 FILL_S,
@@ -99,7 +99,7 @@ class Restarts:
             run.send(signal.SIGTERM)
             run.exit_code()
         slices = told(run, "loop.checkpoint_written")
-        newest = {each.parent: each.stat().st_size for each in sorted(folder.glob("*/*.parquet"))}
+        newest = {each.parent: each.stat().st_size for each in sorted(folder.glob("*/*/*.parquet"))}
         return {
             "events_per_second": round(keys / read_s),
             "checkpoint_mb": round(sum(newest.values()) / 1e6, 1),

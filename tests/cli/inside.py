@@ -13,7 +13,8 @@ import pytest
 import structlog
 from structlog.contextvars import clear_contextvars
 
-from headwater.assembly import letters_opening, running
+from headwater.assembly import running
+from headwater.assembly.letters import opening
 from headwater.cli.main import main
 
 
@@ -25,7 +26,7 @@ def project(folder: Path, settings: Mapping[str, str]) -> Iterator[pytest.Monkey
             patch.delenv(name)
         for name, value in settings.items():
             patch.setenv(name, value)
-        for room in (running, letters_opening):  # the alarm of this process is pytest's
+        for room in (running, opening):  # the alarm of this process is pytest's
             patch.setattr(room, "bounded", lambda loaded, _seconds: loaded)
         yield patch
 

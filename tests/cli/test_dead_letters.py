@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 from tests.dead_letters.world import World
 
-from headwater.assembly.letters import Entry
-from headwater.assembly.letters_replay import Replayed, ReplayOptions
+from headwater.assembly.letters.box import Entry
+from headwater.assembly.letters.replay import Replayed, ReplayOptions
 from headwater.cli.letter_answers import print_list, print_outcome
 from headwater.cli.letter_options import selection_of
 from headwater.cli.main import main
@@ -91,6 +91,21 @@ def test_a_code_that_is_none_is_refused(code: str, advice: str) -> None:
     assert f"--code {code}: there is no such code; {advice}" in problem.message
 
 
+def test_a_time_is_meant_to_the_millisecond() -> None:
+    """In whatever zone it is written."""
+    for text in ("2026-01-31T00:00:00.001Z", "2026-01-31T01:00:00.001+01:00"):
+        assert selection_of(None, None, text, None, None).since_ms == 1_769_817_600_001
+
+
+@pytest.mark.parametrize("text", ["2026-01-31T00:00:00", "yesterday"])
+def test_a_time_without_a_zone_is_refused(text: str) -> None:
+    """Letters are of a moment, not of whatever zone a shell is in."""
+    with pytest.raises(ConfigurationError) as refused:
+        selection_of(None, None, text, None, None)
+    (problem,) = refused.value.problems
+    assert problem.message.startswith(f"--since {text}: write a time with its zone")
+
+
 def test_nothing_is_discarded_where_nobody_can_be_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +131,14 @@ def test_nothing_is_discarded_where_nobody_can_be_asked(
         (
             {"replayed": 1, "written": {"out": 1}, "keys": 1, "newer_keys": 1},
             ["t: 1 letter replayed, 1 to out", "  1 of 1 key has newer values"],
+        ),
+        (
+            {"replayed": 2, "moved": {"r": 1}, "superseded": {"out.latest-1": 1}},
+            [
+                "t: 2 letters replayed, nothing to publish",
+                "  1 row to r, where the product goes on with them",
+                "  1 row dropped by out.latest-1: a later one of the key came before",
+            ],
         ),
         (
             {"replayed": 0, "left_newer": 1, "keys": 3, "newer_keys": 2},

@@ -14,9 +14,9 @@ from headwater.adapters.memory import MemoryBroker, MemoryTopics
 from headwater.assembly.project import load_product
 from headwater.assembly.running import BrokenRule, Summary
 from headwater.assembly.workers import require_work
-from headwater.cli import run as command
+from headwater.cli import running as command
 from headwater.cli.main import main
-from headwater.config import Settings
+from headwater.config import Settings, load_settings
 from headwater.errors import StartRefusedError
 from headwater.ports import TopicSettings
 
@@ -27,8 +27,7 @@ Started = list[Mapping[str, tuple[Sequence[str], Mapping[str, str]]]]
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Two products, in the current directory; the addresses are somebody else's concern."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "resolve", lambda settings: settings)
-    monkeypatch.setattr(command, "configure_logs", lambda **_: None)
+    monkeypatch.setattr(command, "begin", load_settings)
     project = Project(tmp_path)
     project.passing("shop.a")
     project.passing("shop.b")

@@ -1,20 +1,21 @@
 """Replays and discards over the broker in memory, as processes that may be killed."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from tests.engine.conftest import DEAD, OUTPUT, KilledError, World
+from tests.engine.conftest import DEAD, INPUT, OUTPUT, KilledError, World
 
 from headwater.adapters.memory import MemoryRangeReader, MemorySource, MemoryTransactionalLog
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly import audit
 from headwater.assembly.audit import Action, Actor, AuditLog, Mark, audit_contract
-from headwater.assembly.letters import DeadLetterBox, Selection
-from headwater.assembly.letters_ledger import Beside, Ledger
-from headwater.assembly.letters_replay import Replay, Replayed, ReplayOptions
-from headwater.assembly.letters_work import Release, place_of
+from headwater.assembly.letters.box import DeadLetterBox, Selection
+from headwater.assembly.letters.ledger import Beside, Ledger
+from headwater.assembly.letters.replay import Replay, Replayed, ReplayOptions
+from headwater.assembly.letters.work import Release, place_of
 from headwater.contract import Decoder
 from headwater.engine import StoredLetter
 from headwater.engine.dead_letters import read_letter
@@ -45,6 +46,7 @@ class LettersWorld(World):
         self.broker.groups[OUTPUT] = self.broker.group("product")  # the product is `out`
         self.registry = MemoryRegistry()
         self.is_mended = False
+        self._seen: object = None
         self.topics.create([TopicSettings(audit.TOPIC, 1, "log")])
 
     def release(self) -> tuple[Release, Beside | None, Callable[[], None]]:
@@ -128,6 +130,28 @@ class LettersWorld(World):
                 assert found[place][1] == "open", f"{place} was resolved twice"
                 found[place] = found[place][0], row["action"]
         return found
+
+    def has_news(self) -> bool:
+        """Whether anything was committed since this was asked last; checks take long."""
+        seen = self.positions(), [self.topics.ends(topic) for topic in self.broker.topics]
+        before, self._seen = self._seen, seen
+        return seen != before
+
+    def check_published(self, letters: Iterable[tuple[StoredLetter, str]]) -> None:
+        """Every record read is published, or set aside once and open or discarded."""
+        away = Counter(
+            (letter.source, letter.source_offset)
+            for letter, status in letters
+            if status in {"open", "discarded"}
+        )
+        assert set(away.values()) <= {1}
+        positions = self.positions()
+        wanted = [
+            b"out:" + (each.value or b"")
+            for each in self.broker.visible(INPUT)
+            if each.offset < positions[each.partition] and (each.partition, each.offset) not in away
+        ]
+        assert Counter(self.outputs()) == Counter(wanted)
 
 
 def _unheard(_done: int, _total: int) -> None: ...

@@ -11,11 +11,13 @@ import polars as pl
 import pytest
 from structlog.contextvars import clear_contextvars
 from tests.cli import inside
+from tests.dead_letters.counted import PASSING
 from tests.dead_letters.world import World
 from tests.faults.harness import Bench
 
 from headwater.adapters.kafka.bulk import BulkWriter
 from headwater.assembly.flights import data_directory, departures
+from headwater.assembly.letters import standing, state
 from headwater.assembly.project import load_product
 from headwater.assembly.running import RunOptions, Summary, run_product
 from headwater.config import load_settings
@@ -23,7 +25,7 @@ from headwater.embedded import Addresses
 from headwater.product.names import folder_of
 
 RAISING: Final = '''
-"""The first release: it cannot take flights of one carrier."""
+"""Delays; the first release cannot take flights of one carrier."""
 
 import polars as pl
 
@@ -33,14 +35,17 @@ product = DataProduct(name="operations.departure-delays", owner="tests@airport.e
 departures = product.stream("operations.departures", contract=1, start="earliest")
 
 
-def strict(frame: pl.DataFrame) -> pl.DataFrame:
-    """As it is, but one carrier is refused."""
-    if (frame["carrier"] == "BAD").any():
-        raise ValueError("secret payload")
-    return frame
+def strict(carrier: str):
+    def check(frame: pl.DataFrame) -> pl.DataFrame:
+        """As it is, but one carrier is refused."""
+        if (frame["carrier"] == carrier).any():
+            raise ValueError("secret payload")
+        return frame
+
+    return check
 
 
-delays = departures.MAP.select(
+delays = FLOW.select(
     "flight_id",
     "carrier",
     "origin",
@@ -52,9 +57,10 @@ delays = departures.MAP.select(
 )
 product.publish(delays, contract=1)
 '''
-FIRST: Final = RAISING.replace("MAP", "map(strict)")
-SECOND: Final = RAISING.replace("MAP", "filter(pl.lit(True))")
-DEADLY: Final = FIRST.replace('raise ValueError("secret payload")', '__import__("os")._exit(3)')
+FIRST: Final = RAISING.replace("FLOW", 'departures.map(strict("BAD"))')
+SECOND: Final = RAISING.replace("FLOW", "departures")
+REFUSING: Final = 'raise ValueError("secret payload")'
+DEADLY: Final = FIRST.replace(REFUSING, '__import__("os")._exit(3)')
 
 
 class SetAside:
@@ -184,3 +190,11 @@ def with_bad(rows: pl.DataFrame, places: Sequence[int] | range) -> pl.DataFrame:
 def world() -> World:
     """A product in memory, without letters."""
     return World()
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a group to be empty, for a transaction to end, or for state."""
+    for name in ("EMPTY_GROUP_S", "LOOK_S", "UNDECIDED_S"):
+        monkeypatch.setattr(standing, name, 0.0)
+    monkeypatch.setattr(state, "time", PASSING)

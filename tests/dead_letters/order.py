@@ -16,11 +16,10 @@ from headwater.adapters.memory import (
     MemoryRangeReader,
     MemoryStores,
 )
-from headwater.assembly import audit
-from headwater.assembly.letters_ledger import Beside
-from headwater.assembly.letters_order import Chain, chain_of
-from headwater.assembly.letters_parked import ParkedKeys
-from headwater.assembly.letters_work import Release
+from headwater.assembly.letters.ledger import Beside
+from headwater.assembly.letters.order import Chain, chain_of
+from headwater.assembly.letters.parked import ParkedKeys
+from headwater.assembly.letters.work import Release
 from headwater.engine import (
     LetterWriter,
     ParkingTask,
@@ -82,12 +81,10 @@ class OrderWorld(LettersWorld):
 
     def __init__(self) -> None:
         super().__init__()
-        self.start = replace(self.start, changelogs={CHANGELOG: INPUT})
+        self.start = replace(self.start, changelogs={CHANGELOG: [INPUT]})
         self.topics.create([TopicSettings(CHANGELOG, 3, "table")])
         self.disks: dict[str, MemoryStores] = {}
         self._last: dict[str, Process] = {}
-        self._checked: object = None
-        self._values = Counter[bytes]()
 
     # -- the product ---------------------------------------------------------------------------
 
@@ -121,35 +118,22 @@ class OrderWorld(LettersWorld):
 
     def check(self) -> None:
         """Every record read is published, or set aside and open or discarded; in order, per key."""
-        topics = (INPUT, OUTPUT, DEAD, CHANGELOG, audit.TOPIC)
-        seen = self.positions(), [self.topics.ends(topic) for topic in topics]
-        if seen == self._checked:
+        if not self.has_news():
             return
-        self._checked = seen
-        letters, positions = self.letters(), self.positions()
-        log = {(each.partition, each.offset): each for each in self.broker.visible(INPUT)}
-        read = {place: each for place, each in log.items() if place[1] < positions[place[0]]}
-        away = Counter(
-            (letter.source, letter.source_offset)
-            for letter, status in letters.values()
-            if status in {"open", "discarded"}
-        )
-        assert set(away.values()) <= {1}
-        wanted = [
-            b"out:" + (each.value or b"") for place, each in read.items() if place not in away
-        ]
-        self._values = Counter(self.outputs())
-        assert self._values == Counter(wanted)
+        letters = self.letters()
+        self.check_published(letters.values())
         self._check_order()
         opened = [letter for letter, status in letters.values() if status == "open"]
         assert self.parked() == Counter(map(chain_of, opened))
+        log = {(each.partition, each.offset): each for each in self.broker.visible(INPUT)}
+        values = set(self.outputs())
         first: dict[bytes | None, int] = {}
         for letter in opened:
             key = log[letter.source, letter.source_offset].key
             first[key] = min(letter.source_offset, first.get(key, letter.source_offset))
         for (_, offset), record in log.items():  # a key is in one partition
             if offset > first.get(record.key, offset):
-                assert b"out:" + (record.value or b"") not in self._values
+                assert b"out:" + (record.value or b"") not in values
 
     def parked(self) -> Counter[Chain]:
         """What the changelog says of each parked key; the totals are their sums."""

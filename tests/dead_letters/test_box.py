@@ -6,10 +6,12 @@ from tests.engine.test_rulings import Shop, check, contract, stream
 
 from headwater.adapters.memory import MemoryTransactionalLog
 from headwater.adapters.memory.faults import LostCommit
-from headwater.assembly import audit, letters_work
+from headwater.assembly import audit
 from headwater.assembly.audit import Action, Mark
-from headwater.assembly.letters import Selection
-from headwater.assembly.letters_replay import ReplayOptions
+from headwater.assembly.keys import encodings_of
+from headwater.assembly.letters import work
+from headwater.assembly.letters.box import Selection
+from headwater.assembly.letters.replay import ReplayOptions
 from headwater.engine import BadRecordLimit, BadRecordWindow, DeadLetterTail
 from headwater.engine.dead_letters import read_letter
 from headwater.errors import ConfigurationError, FencedError, UnavailableError, UnverifiableError
@@ -110,7 +112,7 @@ def test_a_replay_goes_on_behind_its_last_commit(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batch after batch; what a process that died had committed is not done twice."""
-    monkeypatch.setattr(letters_work, "LETTERS_AT_ONCE", 2)
+    monkeypatch.setattr(work, "LETTERS_AT_ONCE", 2)
     for value in (b"1", b"2", b"3", b"4", b"5"):
         world.set_aside(value)
     world.broker.faults.script("commit", LostCommit.REQUEST, after=1)
@@ -334,3 +336,15 @@ def test_a_publish_time_is_read_back(text: bytes, published_ms: int) -> None:
     letter = read_letter(RawRecord(Partition("d", 0), 0, 7, None, b"?", headers))
     assert letter is not None
     assert letter.published_ms == published_ms
+
+
+@pytest.mark.parametrize(
+    ("number", "widths"),
+    [(-(2**31), [4, 8]), (2**31 - 1, [4, 8]), (2**31, [8]), (-(2**63), [8]), (2**63, [])],
+)
+def test_a_whole_number_is_meant_in_each_width_that_holds_it(
+    number: int, widths: list[int]
+) -> None:
+    """As Kafka's integer and long serializers write it, the least of each too."""
+    written = [number.to_bytes(width, "big", signed=True) for width in widths]
+    assert list(encodings_of(str(number))) == [str(number).encode(), *written]

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from tests.dead_letters.conftest import FIRST, SECOND, SetAside
 from tests.dead_letters.order import CHANGELOG, OrderWorld
-from tests.engine.conftest import DEAD, Process
+from tests.engine.conftest import DEAD, Process, World
 from tests.engine.test_exactly_once import Histories, few_or_many, run_histories
 from tests.faults.harness import END_S, Bench, until
 
 from headwater.adapters.memory import MemoryTransactionalLog
 from headwater.adapters.memory.faults import Operation
-from headwater.assembly import letters_standing
-from headwater.assembly.letters import Selection
-from headwater.assembly.letters_replay import Replayed
+from headwater.assembly.letters import standing
+from headwater.assembly.letters.box import Selection
+from headwater.assembly.letters.replay import Replayed
 from headwater.engine import Start
 from headwater.errors import FencedError, StartRefusedError, UnavailableError, UnverifiableError
 from headwater.model import Letter, Partition
@@ -29,13 +29,6 @@ SELECTIONS: Final = [
     Selection(keys=frozenset({"k1"})),
     Selection(codes=frozenset({"PARKED"})),
 ]
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a group to be empty, or for a transaction to end."""
-    for name in ("EMPTY_GROUP_S", "LOOK_S", "UNDECIDED_S"):
-        monkeypatch.setattr(letters_standing, name, 0.0)
 
 
 class Orders(Histories):
@@ -148,7 +141,7 @@ def test_no_record_overtakes_one_of_its_key_that_was_set_aside(examples: int) ->
     run_histories(OrderWorld, examples=examples, histories=Orders)
 
 
-def run(world: OrderWorld) -> Process:
+def run(world: World) -> Process:
     """One process from start to end, over several batches; its session is over at once."""
     process = world.process(poll_size=4)
     process.run()
@@ -320,7 +313,7 @@ def test_parked_records_come_back_in_order_and_their_key_is_free_again(
             world.publish(fed.head(6).with_columns(dep_delay=pl.lit(delay)))
         until(lambda: run.metric("headwater_parked_letters") == 9, END_S, "six more letters")
         with monkeypatch.context() as patch:
-            patch.setattr(letters_standing, "EMPTY_GROUP_S", 0.0)
+            patch.setattr(standing, "EMPTY_GROUP_S", 0.0)
             refused = world.command("replay")
         run.send(signal.SIGTERM)
         assert run.exit_code() == 0

@@ -3,9 +3,9 @@
 import pytest
 from tests.dead_letters.world import ALL, INPUT, World, heard
 
-from headwater.assembly import letters_newer
-from headwater.assembly.letters import Selection
-from headwater.assembly.letters_replay import Replayed, ReplayOptions
+from headwater.assembly.letters import newer
+from headwater.assembly.letters.box import Selection
+from headwater.assembly.letters.replay import Replayed, ReplayOptions
 from headwater.model import Partition
 
 BATCH_S = 1.0  # what a batch takes from when it is processed until its letters are written
@@ -124,8 +124,8 @@ def test_the_input_is_read_no_further_than_a_batch_can_reach(
     old: World, monkeypatch: pytest.MonkeyPatch, most: int, left_newer: int
 ) -> None:
     """What stands beyond is of a later batch: its publish time tells."""
-    monkeypatch.setattr(letters_newer, "SCANNED_AT_ONCE", 1)
-    monkeypatch.setattr(letters_newer, "BATCH_RECORDS", most)
+    monkeypatch.setattr(newer, "SCANNED_AT_ONCE", 1)
+    monkeypatch.setattr(newer, "BATCH_RECORDS", most)
     old.set_aside(b"late")
     old.publish(b"before")
     old.feed(b"next", key=b"another")

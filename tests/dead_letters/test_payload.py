@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from headwater.adapters.memory.registry import MemoryRegistry
-from headwater.assembly.letters_payload import PayloadView
+from headwater.assembly.letters.payload import PayloadView
 from headwater.assembly.plain import frames_of
 from headwater.contract import Contract, Encoder, guid_header, parse_contract
 from headwater.model import Partition, RawRecord

@@ -7,9 +7,9 @@ import polars as pl
 from tests.dead_letters.world import INPUT, EchoTask, World, heard
 
 from headwater.adapters.memory.reader import MemoryRecords
-from headwater.assembly.letters import Selection
-from headwater.assembly.letters_replay import Replay, ReplayOptions
-from headwater.assembly.letters_work import Release
+from headwater.assembly.letters.box import Selection
+from headwater.assembly.letters.replay import Replay, ReplayOptions
+from headwater.assembly.letters.work import Release
 from headwater.engine import LetterWriter, Publication, Work
 from headwater.model import ELSEWHERE, Code, Quarantine, RawRecord
 from headwater.ports import Records

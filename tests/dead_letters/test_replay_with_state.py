@@ -7,41 +7,31 @@ from typing import Final
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 from tests.dead_letters.commands import LettersWorld
-from tests.dead_letters.conftest import SetAside
-from tests.dead_letters.counted import PASSING, CountedWorld, MendingCountTask, with_state
+from tests.dead_letters.conftest import RAISING, REFUSING, SetAside
+from tests.dead_letters.counted import CountedWorld, MendingCountTask, with_state
 from tests.dead_letters.order import MendingTask
 from tests.dead_letters.test_keep_order import Orders, run
 from tests.dead_letters.world import EchoTask as PlainTask
 from tests.engine import closing
 from tests.engine.closing import WindowTask, WindowWorld
 from tests.engine.conftest import DEAD, INPUT, OUTPUT, EchoTask
-from tests.engine.test_exactly_once import STEPS
+from tests.engine.test_exactly_once import run_histories
 from tests.faults.harness import Bench
 
 from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
-from headwater.assembly import letters_standing, letters_state
-from headwater.assembly.letters_ledger import Beside
-from headwater.assembly.letters_replay import Replayed
-from headwater.assembly.letters_work import Release
+from headwater.assembly.letters.ledger import Beside
+from headwater.assembly.letters.replay import Replayed
+from headwater.assembly.letters.state import KeptState
+from headwater.assembly.letters.work import Release
 from headwater.engine import LetterWriter, StepStore, Stores, Watermarks, Work
-from headwater.errors import RuleBrokenError, StartRefusedError
+from headwater.errors import RebuildError, RuleBrokenError, StartRefusedError, UnavailableError
 from headwater.model import Code, Quarantine
 from headwater.ports import Records, TopicSettings
 from headwater.state import KeyedStore, StoreSettings
 
 EXAMPLES: Final = 12
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a group to be empty, or for a transaction to end."""
-    for name in ("EMPTY_GROUP_S", "LOOK_S", "UNDECIDED_S"):
-        monkeypatch.setattr(letters_standing, name, 0.0)
-    monkeypatch.setattr(letters_state, "time", PASSING)
 
 
 class Counts(Orders):
@@ -57,24 +47,14 @@ class Counts(Orders):
 @pytest.mark.usefixtures("at_once")
 def test_every_record_is_counted_once_whatever_is_set_aside_and_replayed() -> None:
     """Whatever fails, is replayed, discarded or killed, in any order: counts go up one by one."""
-    machine = type("Machine", (Counts,), {"new_world": staticmethod(CountedWorld)})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            phases=[Phase.generate],  # shrinking a history takes minutes
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_histories(CountedWorld, examples=EXAMPLES, histories=Counts)
 
 
 def set_aside(*values: bytes) -> CountedWorld:
     """A world whose product has read these and is stopped; every fifth has the same key."""
     world = CountedWorld()
     world.feed(*values)
-    run(world)  # type: ignore[arg-type]  # of another state
+    run(world)
     world.check()
     return world
 
@@ -89,7 +69,7 @@ def test_a_replayed_record_finds_and_leaves_the_state_of_its_key() -> None:
     assert (done.replayed, done.written) == (1, {"out": 1})
     assert world.committed("out")[-1].value == b"2|out:bad#2"
     world.feed(*[b"a"] * 5)
-    run(world)  # type: ignore[arg-type]  # of another state
+    run(world)
     world.check_complete()
     assert sorted(world.folded().values()) == [2, 2, 2, 3, 3]
 
@@ -153,7 +133,7 @@ def test_of_a_batch_that_is_left_open_as_a_whole_nothing_goes_along_with_the_nex
     """The next one is of another input, and its transaction takes what all inputs changed."""
     world = TwoInputs()
     world.feed(b"bad", *[b"a"] * 5)  # the first and the last have one key
-    run(world)  # type: ignore[arg-type]  # of another state
+    run(world)
     world.set_other_aside(b"v")
     world.is_mended = True
     before = world.folded()
@@ -175,6 +155,33 @@ def test_the_letters_of_a_product_that_runs_are_not_replayed() -> None:
     assert isinstance(outcome, StartRefusedError)
     assert outcome.code == "GROUP_ACTIVE"
     world.check()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_state_found_damaged_is_thrown_away_and_the_next_replay_restores_it() -> None:
+    """Of the task concerned alone; the command says that it is to be run again."""
+    world = set_aside(b"a", b"bad", *[b"a"] * 5)
+    world.is_mended = True
+    (letter,) = (letter for letter, _ in world.letters().values())
+    release, _, end = world.release()
+    state = release.state
+    assert isinstance(state, KeptState)
+
+    def work() -> None:
+        with state.held():
+            state.open([letter])
+            raise RebuildError("It is damaged.", task=letter.source.index)
+
+    with pytest.raises(UnavailableError, match=r"It is damaged\. It was thrown away"):
+        work()
+    end()
+    for task in range(3):
+        store = world.disks["one"].open(task)
+        assert bool(store.scan(b"", 1)[0]) == (task != letter.source.index)
+        store.close()
+    assert isinstance(world.replay(), Replayed)
+    world.check()
+    assert world.committed("out")[-1].value == b"2|out:bad#2"
 
 
 class StrictCountTask(MendingCountTask):
@@ -200,7 +207,7 @@ def test_of_letters_that_break_a_rule_together_the_first_ones_come_back() -> Non
     world = StrictWorld()
     for _ in range(4):
         world.broker.append(INPUT, b"bad", key=b"k")
-    run(world)  # type: ignore[arg-type]  # of another state
+    run(world)
     world.is_mended = True
     done = world.replay()
     assert isinstance(done, Replayed)
@@ -236,7 +243,7 @@ def closed_world(*values: bytes) -> ClosedWorld:
     world = ClosedWorld()
     for value in values:
         world.broker.append(INPUT, value, key=b"k")
-    run(world)  # type: ignore[arg-type]  # of another state
+    run(world)
     return world
 
 
@@ -292,16 +299,8 @@ def test_a_product_that_ran_within_a_replay_ends_it_although_no_position_moved(
     assert not world.committed(closing.LATE)
 
 
-COUNTING: Final = '''
-"""Delays whose minutes are how many flights of the carrier came so far, by another key."""
-
-import polars as pl
+COUNTED: Final = """
 from pydantic import BaseModel
-
-from headwater import DataProduct
-
-product = DataProduct(name="operations.departure-delays", owner="tests@airport.example")
-departures = product.stream("operations.departures", contract=1, start="earliest")
 
 
 class Flights(BaseModel):
@@ -313,35 +312,16 @@ def count(event: dict, flights: Flights) -> dict:
     return {**event, "delay_minutes": float(flights.count)}
 
 
-def strict(carrier: str):
-    def check(frame: pl.DataFrame) -> pl.DataFrame:
-        """As it is, but one carrier is refused."""
-        if IS_STRICT and (frame["carrier"] == carrier).any():
-            raise ValueError("secret payload")
-        return frame
-
-    return check
-
-
-delays = (
-    departures.map(strict("BAD"))
-    .latest("flight_id", by="sched_dep")
-    .rekey("carrier")
-    .map(strict("WORSE"))
-    .select(
-        "flight_id",
-        "carrier",
-        "origin",
-        "dest",
-        "sched_dep",
-        delay_minutes="dep_delay",
-        late=pl.col("dep_delay") > 15,
-        speed_class=pl.lit("short"),
-    )
-    .process(count, state=Flights)
+product.publish(delays.process(count, state=Flights), contract=1)
+"""
+COUNTING: Final = (
+    RAISING.replace(
+        "FLOW",
+        'departures.map(strict("BAD")).latest("flight_id", by="sched_dep")'
+        '.rekey("carrier").map(strict("WORSE"))',
+    ).rpartition("product.publish")[0]
+    + COUNTED
 )
-product.publish(delays, contract=1)
-'''
 
 
 @pytest.mark.kafka
@@ -353,11 +333,11 @@ def test_letters_of_both_sides_of_a_change_of_key_come_back(
     carrier = pl.when(at == 3).then(pl.lit("BAD")).when(at == 7).then(pl.lit("WORSE"))
     fed = flights.head(60).with_columns(carrier=carrier.otherwise("carrier"))
     world = SetAside(bench, "counted", fed)
-    world.release(COUNTING.replace("IS_STRICT", "True"))
+    world.release(COUNTING)
     world.run()
     assert world.answer("list")["totals"] == {"STEP_FAILED": 12}
     assert len(world.outputs()) == 48
-    world.release(COUNTING.replace("IS_STRICT", "False"))
+    world.release(COUNTING.replace(REFUSING, "pass"))
     done = world.answer("replay")
     assert (done["replayed"], done["refused"], done["written"]) == (12, [], {})
     assert list(done["moved"].values()) == [12]

@@ -15,10 +15,10 @@ from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly import audit
 from headwater.assembly.audit import Actor, AuditLog
-from headwater.assembly.letters import DeadLetterBox, Entry, Selection
-from headwater.assembly.letters_ledger import Ledger
-from headwater.assembly.letters_replay import Replay
-from headwater.assembly.letters_work import Release
+from headwater.assembly.letters.box import DeadLetterBox, Entry, Selection
+from headwater.assembly.letters.ledger import Ledger
+from headwater.assembly.letters.replay import Replay
+from headwater.assembly.letters.work import Release
 from headwater.engine import LetterWriter, Publication, Task, Work
 from headwater.errors import RuleBrokenError
 from headwater.model import Code, Partition, Quarantine

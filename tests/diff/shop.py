@@ -10,9 +10,9 @@ import polars as pl
 
 from headwater.adapters.memory import MemoryBroker, MemoryRangeReader, MemoryTopics
 from headwater.adapters.memory.registry import MemoryRegistry
-from headwater.assembly.diff import Compared, Comparison, DiffOptions, load_candidate
-from headwater.assembly.diff_side import Outside
-from headwater.assembly.diff_tally import Allowance
+from headwater.assembly.diff.comparison import Compared, Comparison, DiffOptions, load_candidate
+from headwater.assembly.diff.side import Outside
+from headwater.assembly.diff.tally import Allowance
 from headwater.assembly.project import load_product
 from headwater.contract import Encoder, load_contract
 from headwater.ports import TopicSettings

@@ -11,7 +11,7 @@ import pytest
 from tests.diff.shop import BODY, Shop, stopping
 
 from headwater.adapters.memory import MemoryRangeReader, MemoryTopics
-from headwater.assembly.diff_side import Outside
+from headwater.assembly.diff.side import Outside
 from headwater.cli import diff as command
 from headwater.cli.main import main
 from headwater.config import Settings

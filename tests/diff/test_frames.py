@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.assembly.diff_frames import RowDiff, compare, lay_out
+from headwater.assembly.diff.frames import RowDiff, compare, lay_out
 
 KEYS = st.lists(st.sampled_from("abc"), max_size=12)
 FLOATS = [0.0, -1.5, math.inf, math.nan, None]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.assembly.diff_values import common_type, converted, differing
+from headwater.assembly.diff.values import common_type, converted, differing
 
 Y9999_MS: Final = 253_402_300_799_000
 FIELDS: Final = {"x": pl.Int64(), "y": pl.Decimal(38, 0)}

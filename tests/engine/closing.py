@@ -91,7 +91,7 @@ class WindowWorld(World):
 
     def __init__(self) -> None:
         super().__init__()
-        outputs, changelogs = [OUTPUT, CLOSED, LATE], {CHANGELOG: INPUT}
+        outputs, changelogs = [OUTPUT, CLOSED, LATE], {CHANGELOG: [INPUT]}
         self.start = replace(self.start, outputs=outputs, changelogs=changelogs)
         self.topics.create([TopicSettings(each, 1, "log") for each in (CLOSED, LATE)])
         self.topics.create([TopicSettings(CHANGELOG, 3, "table")])

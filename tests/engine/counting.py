@@ -73,9 +73,9 @@ class CountingWorld(World):
 
     every_s = 5.0  # between checkpoints: some in a history
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.start = replace(self.start, changelogs={CHANGELOG: INPUT})
+    def __init__(self, inputs: Sequence[str] = (INPUT,)) -> None:
+        super().__init__(inputs=inputs)
+        self.start = replace(self.start, changelogs={CHANGELOG: inputs})
         self.topics.create([TopicSettings(CHANGELOG, 3, "table")])
         self.disks: dict[str, LocalStores] = {}
         self._last: dict[str, Process] = {}
@@ -90,8 +90,12 @@ class CountingWorld(World):
         else:
             power_off(last)
         self._last[process.instance] = process
+        return self.opened(self.disks[process.instance])
+
+    def opened(self, disk: LocalStores) -> Stores:
+        """The product's stores on a disk."""
         settings = StoreSettings(self.topics.topic_id(CHANGELOG))
-        rows, disk = StateRows({"count": pl.Int64()}), self.disks[process.instance]
+        rows = StateRows({"count": pl.Int64()})
         store = KeyedStore(rows, disk, settings, clock=self.broker.clock)
         return Stores([StepStore(OUTPUT, STEP, INPUT, store)])
 

@@ -157,7 +157,7 @@ class MovingWorld(World):
                 TopicSettings(CHANGELOG, PARTITIONS, "table"),
             ]
         )
-        changelogs = {CHANGELOG: REPARTITION}
+        changelogs = {CHANGELOG: [REPARTITION]}
         self.start = replace(self.start, changelogs=changelogs, repartitions=[REPARTITION])
         self.disks: dict[str, MemoryStores] = {}
         self._last: dict[str, Process] = {}

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.engine.test_suspects import rules
+from tests.engine.suspected import rules
 from tests.engine.test_task import CONTRACT, encoded, stream, task
 
 from headwater.adapters.memory import MemoryStores

@@ -6,13 +6,15 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tests.engine import suspected
+from tests.engine import test_suspects as suspects
 
 from headwater import DataProduct, Flow
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.contract import Contract, Decoder, Encoder, parse_contract
 from headwater.engine import LetterWriter, Route, Task
 from headwater.engine.dead_letters import source_position
-from headwater.errors import RuleBrokenError
+from headwater.errors import ResultRefusedError, RuleBrokenError
 from headwater.flow import ROW, Plan
 from headwater.model import Code, Partition, RawRecord, RuleViolation
 
@@ -139,3 +141,11 @@ def test_events_of_the_future_are_refused_by_the_publish_time_of_their_record() 
         assert refused(shop.task, shop.records(1, ahead_ms=3_600_000)) == []
         late = refused(shop.task, shop.records(1, ahead_ms=3_600_001))
         assert late == [(10, "FUTURE_EVENT", "rules")]
+
+
+def test_a_window_that_closes_against_a_rule_that_stops_is_no_record_s_fault() -> None:
+    """Whoever looks for the record that broke a rule finds none, and is told what did."""
+    output = suspected.rules(stop="n <= 5")
+    with pytest.raises(ResultRefusedError, match="computed of several records of shop") as stopped:
+        suspects.World(suspected.closed(), output=output).run([(0, 4, 0), (0, 2, 1), (0, 1, 20)])
+    assert (stopped.value.code, stopped.value.exit_code) == ("RULE_BROKEN", 65)

@@ -246,3 +246,34 @@ def test_a_stretch_of_a_halted_partition_is_not_waited_for() -> None:
     attempts.assigned({HERE: 5}, {HERE: '{"attempts":3}'}, {HERE: 100})
     assert attempts.is_guarding({HERE: 5}, ())
     assert not attempts.is_guarding({HERE: 5}, {HERE})
+
+
+def test_a_start_is_spared_under_the_membership_of_now(
+    world: "World", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thrown out of the group and in again, by a poll that failed: nobody else has our place."""
+    feed_alien(world)
+    halting(world).run()
+    process = halting(world).begin()
+    for _ in range(10):
+        process.step()
+    assert attempts_of(process)
+    group = world.broker.group("product")
+    group.expire(process.instance)
+    with monkeypatch.context() as failing:
+        failing.setattr(process.source, "_fetched", raising(AbortableError("scripted")))
+        process.step()
+    group.rebalance()
+    process.step()
+    assert process.is_running, process.ended
+    process.stop()
+    assert attempts_of(process) == {}
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    """A function that does nothing else."""
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    return refuse

@@ -207,6 +207,45 @@ def test_state_of_one_partition_without_an_offset_is_refused() -> None:
     assert "in[1], but" in str(ended)
 
 
+@pytest.fixture
+def joined() -> CountingWorld:
+    """Two topics whose records change the same state, in four of three former partitions."""
+    world = CountingWorld(inputs=("in", "other"))
+    world.co_partitioned = [("in", "other", CHANGELOG)]
+    world.feed(*[b"a"] * 10)
+    stateful(world)
+    for topic in ("in", "other", CHANGELOG):
+        world.broker.grow(topic, 4)
+    for number in range(20):
+        world.broker.append("other", b"b#%d" % number, key=b"other %d" % number)
+    return world
+
+
+def test_a_new_partition_whose_other_side_brings_records_is_not_of_before(
+    joined: CountingWorld,
+) -> None:
+    """Its task has rows before it brought any: where it begins is committed before them."""
+    stateful(joined)
+    assert any(record.partition.index == 3 for record in joined.committed(CHANGELOG))
+    assert stateful(joined).ended == "stopped"
+    assert joined.positions()[Partition("in", 3)] == 0
+    joined.check_counts()
+
+
+@pytest.mark.parametrize("topic", ["in", "other"])
+def test_state_of_two_topics_without_the_offsets_of_one_is_refused(
+    joined: CountingWorld, topic: str
+) -> None:
+    """Offsets can be deleted by topic, and what either brought would be counted twice."""
+    stateful(joined)
+    offsets = joined.broker.group("product").offsets
+    for index in range(4):
+        del offsets[Partition(topic, index)]
+    ended = stateful(joined).ended
+    assert isinstance(ended, StartRefusedError)
+    assert (ended.code, f"{topic}[0], but" in str(ended)) == ("STATE_OF_BEFORE", True)
+
+
 def test_a_changelog_without_rows_is_no_state() -> None:
     """Deletions, and control records of transactions that were aborted, are nothing to count on."""
     world = CountingWorld()
@@ -231,7 +270,7 @@ def test_a_process_that_started_meanwhile_is_not_mistaken_for_before() -> None:
             world.broker.group("product").offsets.update(offsets)
             return reading.read(*given, **named)
 
-    refuse_state_of_before("product", {CHANGELOG: "in"}, world.topics, Reader(world.broker))
+    refuse_state_of_before("product", {CHANGELOG: ["in"]}, world.topics, Reader(world.broker))
 
 
 def test_state_made_anew_is_counted_from_the_start() -> None:

@@ -1,11 +1,7 @@
 """Which records are refused does not depend on where a batch ends, nor does what comes out."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -13,132 +9,39 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
-from tests.engine.test_task import CONTRACT, SCHEMA, SCHEMA_ID, SCHEMAS, codes, stream
+from tests.engine.suspected import (
+    LIMITED,
+    NO_ROW,
+    TASKS,
+    TIME,
+    Event,
+    Order,
+    Total,
+    closed,
+    deduped,
+    hopping_late,
+    kept,
+    kept_shortly,
+    processed,
+    rejecting,
+    rules,
+    scaled,
+    summed,
+    windowed,
+)
+from tests.engine.test_task import CONTRACT, SCHEMA_ID, SCHEMAS, codes, stream
 
-from headwater import Flow, ProcessContext, aggregates, hopping, tumbling
+from headwater import Flow
 from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
-from headwater.contract import Decoder, Encoder, parse_contract
+from headwater.assembly.state import store_of
+from headwater.contract import Decoder, Encoder
 from headwater.engine import LetterWriter, Route, Task, Work, pieces
 from headwater.engine.suspects import Doubt, Suspect, certain, without_trace
 from headwater.errors import ResultRefusedError, RuleBrokenError
 from headwater.flow import ROW, Batch, Ground, Plan, Processed
 from headwater.model import Code, Partition, Quarantine, RawRecord
-from headwater.state import KeyedStore, StoreSettings
-
-TASKS = 2
-NO_ROW = -1  # of what no record made
-TIME = pl.Datetime("ms", "UTC")
-
-Event = tuple[int, int, int]
-"""A partition, a number, and an event time in seconds."""
-
-
-class Order(BaseModel):
-    """What a sum is made of."""
-
-    id: str
-    n: int
-    at: datetime
-
-
-def refuse_three(order: Order) -> Order:
-    """A step that cannot do a three."""
-    if order.n == 3:
-        raise ValueError
-    return order
-
-
-def rules(**checks: str) -> Any:
-    """The contract of outputs, with a rule of each severity that is given."""
-    written = [
-        {"name": severity, "check": check, "severity": severity}
-        for severity, check in checks.items()
-    ]
-    schema = json.dumps(json.loads(SCHEMA) | {"rules": written})
-    return parse_contract(schema, topic="out", version=1, path=Path("v1.avsc"))
-
-
-LIMITED = rules(reject="n <= 100")
-
-
-def summed() -> Flow:
-    """The sum of all numbers so far; a three is refused before the state."""
-    total = stream().map_events(refuse_three).group_by("id").agg(n=aggregates.sum("n"))
-    return total.with_columns(pl.col("n").cast(pl.Int32), at=pl.lit(0).cast(TIME))
-
-
-def windowed() -> Flow:
-    """The sum in each ten seconds, told on change; what is late is a dead letter."""
-    windows = (
-        stream()
-        .map_events(refuse_three)
-        .group_by("id")
-        .window(tumbling("10s"), emit="on_change", late="dead-letter")
-    )
-    told = windows.agg(n=aggregates.sum("n"))
-    return told.select("id", pl.col("n").cast(pl.Int32), at="window_start")
-
-
-def scaled() -> Flow:
-    """The sum of numbers of which 64 are more than a result of 64 bits can hold."""
-    large = stream().with_columns(large=pl.col("n").cast(pl.Int64) * 2**57)
-    total = large.group_by("id").agg(large=aggregates.sum("large"))
-    return total.select("id", n=(pl.col("large") // 2**57).cast(pl.Int32), at=pl.lit(0).cast(TIME))
-
-
-def closed() -> Flow:
-    """The same of windows of ten seconds, told when they close."""
-    large = stream().with_columns(large=pl.col("n").cast(pl.Int64) * 2**57)
-    windows = large.group_by("id").window(tumbling("10s"))
-    return windows.agg(large=aggregates.sum("large")).select(
-        "id", n=(pl.col("large") // 2**57).cast(pl.Int32), at="window_start"
-    )
-
-
-def hopping_late() -> Flow:
-    """Windows that overlap, told when they close; what is late is a dead letter."""
-    windows = stream().group_by("id").window(hopping("20s", every="5s"), late="dead-letter")
-    return windows.agg(n=aggregates.count()).select(
-        "id", n=pl.col("n").cast(pl.Int32), at="window_start"
-    )
-
-
-def kept() -> Flow:
-    """What is latest by its number; a three is refused behind the state."""
-    return stream().latest("id", by="n").map_events(refuse_three)
-
-
-@dataclass
-class Total:
-    """What `process` keeps of a key."""
-
-    n: int = 0
-
-
-def added(order: Order, state: Total, context: ProcessContext) -> Order:
-    """The sum so far; it cannot do a fifty, and asks to be called ten seconds later."""
-    state.n += order.n
-    context.set_timer(order.at + timedelta(seconds=10))
-    if order.n == 50:
-        raise ValueError
-    return Order(id=order.id, n=state.n, at=order.at)
-
-
-def told_later(state: Total, at: datetime) -> Order:
-    """The sum so far, a tenth of it."""
-    return Order(id="a", n=state.n // 10, at=at)
-
-
-def processed() -> Flow:
-    """A function per key with a timer."""
-    return stream().process(added, state=Total, on_timer=told_later)
-
-
-def rejecting() -> Flow:
-    """No state: a three is refused by a step."""
-    return stream().map_events(refuse_three)
+from headwater.state import KeyedStore
 
 
 class World:
@@ -158,9 +61,7 @@ class World:
         plan = Plan(flow, CONTRACT.columns, ground=Ground(("id",), event_time="at"))
         held: dict[str, KeyedStore] = {}
         for stage in plan.stateful:
-            store = held[stage.step.name] = KeyedStore(
-                stage.rows, MemoryStores(), StoreSettings("log")
-            )
+            store = held[stage.step.name] = store_of(stage, MemoryStores(), "log")
             for task in range(TASKS):
                 store.assign(task)
                 store.restore(task, (), (), offset=0)
@@ -354,7 +255,8 @@ EVENTS = st.lists(
 )
 
 
-FLOWS = [summed, windowed, scaled, closed, hopping_late, kept, processed, rejecting]
+STATEFUL = [summed, windowed, scaled, closed, hopping_late, kept, kept_shortly, deduped, processed]
+FLOWS = [*STATEFUL, rejecting]
 """Steps with state of every kind, and one without."""
 
 

@@ -17,7 +17,6 @@ from headwater.engine import (
     FollowedTables,
     TableTask,
 )
-from headwater.engine.halting import OnIncompatible
 from headwater.errors import (
     HaltedError,
     RuleBrokenError,
@@ -26,7 +25,7 @@ from headwater.errors import (
 )
 from headwater.flow import ROW, TableRows
 from headwater.flow.table_rows import FOUND
-from headwater.model import Code, SchemaRef
+from headwater.model import Code, OnIncompatible, SchemaRef
 from headwater.ports import Monitor, Records, TopicSettings
 
 if TYPE_CHECKING:

@@ -15,10 +15,17 @@ from headwater.contract import Contract, Decoder, Encoder, KeyReader, TopicDecod
 from headwater.contract import expansion as expanding
 from headwater.engine import InputPolicy, LetterWriter, Route, Task, Work
 from headwater.engine.dead_letters import source_position
-from headwater.engine.halting import OnIncompatible
 from headwater.errors import DeclarationError, UnavailableError
 from headwater.flow import ROW, Plan
-from headwater.model import Code, Letter, Partition, Quarantine, RawRecord, SchemaRef
+from headwater.model import (
+    Code,
+    Letter,
+    OnIncompatible,
+    Partition,
+    Quarantine,
+    RawRecord,
+    SchemaRef,
+)
 
 SCHEMA = json.dumps(
     {

@@ -52,7 +52,9 @@ def _kept(server: ObjectServer, bucket: str) -> list[bool]:
     """Whether there is a checkpoint of each task with something of the changelog in it."""
     names = server.ask("GET", f"/{bucket}?list-type=2")
     mark = "/0*[1-9][0-9]*-"
-    return [re.search(f"/latest-1/{n}{mark}", names) is not None for n in range(latest.PARTITIONS)]
+    return [
+        re.search(f"/latest-1/[^/]+/{n}{mark}", names) is not None for n in range(latest.PARTITIONS)
+    ]
 
 
 def test_a_bucket_that_is_not_there_ends_the_start(

@@ -47,6 +47,7 @@ class Product:
         )
         done = self.plan.process(frame, Batch(pl.Series(tasks, dtype=pl.Int64)))
         assert not done.quarantined
+        self.superseded = sum(done.superseded.values())
         self.store.keep()
         return done.frame[ROW].to_list()
 
@@ -66,7 +67,9 @@ def test_what_is_older_is_dropped_within_a_batch_and_across() -> None:
     """Of each key the greatest counts, in the batch and in what was stored before."""
     product = Product(stream().latest("id", by="at"))
     assert product.run([(0, "a", 5), (0, "b", 1), (0, "a", 3), (0, "a", 7)]) == [0, 1, 3]
+    assert product.superseded == 1
     assert product.run([(0, "a", 6), (0, "b", 1), (0, "a", 8), (0, "b", 0)]) == [1, 2]
+    assert product.superseded == 2
 
 
 def test_of_equal_times_the_later_record_counts() -> None:
@@ -80,6 +83,7 @@ def test_a_null_time_is_never_the_latest() -> None:
     """Not even of a key that has no row yet; and it is no hole in what came before."""
     product = Product(stream().latest("id", by="at"))
     assert product.run([(0, "a", None), (0, "a", 5), (0, "a", None), (0, "a", 4)]) == [1]
+    assert product.superseded == 1, "a row without a time is no older one"
     assert product.run([(0, "a", None), (0, "b", None)]) == []
 
 

@@ -84,7 +84,7 @@ def test_rows_are_told_apart_by_task_and_dropped_with_it() -> None:
     assert rows.keys == 4
     assert rows.find(keys, tasks)["v"].to_list() == [10, 11, None, 20, 0]
     rows.drop([1])
-    assert rows.keys == 2
+    assert (rows.keys, rows.rows) == (2, 2)
     assert rows.find(keys, tasks)["v"].to_list() == [10, None, None, None, 0]
 
 

@@ -66,6 +66,7 @@ def test_a_look_up_finds_what_was_valid_then(
             assert found["v"].to_list() == wanted
             assert found[FOUND].to_list() == [each is not None for each in wanted]
             assert rows.keys == len({key for key, _, _ in log})
+            assert rows.rows == rows.frame().height >= rows.keys
         again = VersionedRows("id", KINDS)
         again.apply(rows.frame())
         assert again.find(keys, times, within).equals(rows.find(keys, times, within))
@@ -81,7 +82,7 @@ def test_rows_are_told_apart_by_task_and_dropped_with_it() -> None:
     assert rows.keys == 3
     assert rows.find(keys, times, 5, tasks)["v"].to_list() == [0, 1, None, 2]
     rows.drop([1])
-    assert rows.keys == 1
+    assert (rows.keys, rows.rows) == (1, 1)
     assert rows.find(keys, times, 5, tasks)["v"].to_list() == [0, None, None, None]
     rows.clear()
     assert rows.frame().is_empty()

@@ -79,13 +79,13 @@ def test_a_table_that_is_being_read_holds_the_start_up(health: Health, clock: Ma
     """/startupz and /readyz say which and how much; the process is alive as long as it goes on."""
     health.started()
     clock.advance(80)
-    health.tables([TableStanding("fleet.aircraft", 10, 25)])
+    health.tables([TableStanding("fleet.aircraft", 10, 10, 25)])
     clock.advance(80)
     assert health.livez().is_ok
     said = "reading table fleet.aircraft: 25 offsets left"
     assert health.startupz().reasons == (said,)
     assert said in health.readyz().reasons
-    health.tables([TableStanding("fleet.aircraft", 35, 0)])
+    health.tables([TableStanding("fleet.aircraft", 35, 35, 0)])
     health.assigned()
     assert health.startupz().is_ok
     assert health.readyz().is_ok

@@ -49,6 +49,22 @@ def test_a_halted_partition_is_told_everywhere_and_logged_once(metrics: Metrics)
     assert health.readyz().notes == ()
 
 
+def test_a_wait_is_logged_when_it_begins_and_when_it_is_over(metrics: Metrics) -> None:
+    """One line each, however often it is told: a person who reads only the log sees both."""
+    clock = ManualClock()
+    monitor = ProcessMonitor(metrics, Health(clock=clock), clock=clock)
+    with structlog.testing.capture_logs() as lines:
+        monitor.waiting(None)
+        monitor.waiting("The disk is full.")
+        monitor.waiting("The disk is full.")
+        clock.advance(2.5)
+        monitor.waiting(None)
+        monitor.waiting(None)
+    begun, ended = lines
+    assert (begun["event"], begun["reason"]) == ("loop.waiting", "The disk is full.")
+    assert (ended["event"], ended["seconds"]) == ("loop.waited", 2.5)
+
+
 def test_a_limit_half_used_is_warned_of_once(metrics: Metrics) -> None:
     """A count around the half is no second warning; calm in between is."""
     monitor = ProcessMonitor(metrics, Health(clock=ManualClock()))
@@ -60,18 +76,16 @@ def test_a_limit_half_used_is_warned_of_once(metrics: Metrics) -> None:
 
 
 def test_tables_are_told_as_they_are_read(metrics: Metrics) -> None:
-    """How many keys, how much is left; one line in the log once a table is read."""
+    """How many keys and rows, how much is left; one line in the log once a table is read."""
     monitor = ProcessMonitor(metrics, Health(clock=ManualClock()))
     with structlog.testing.capture_logs() as lines:
         for keys, left in ((10, 25), (30, 0), (31, 0)):
-            monitor.tables([TableStanding("fleet.aircraft", keys, left)])
+            monitor.tables([TableStanding("fleet.aircraft", keys, 2 * keys, left)])
     (line,) = lines
-    assert (line["event"], line["topic"], line["keys"]) == (
-        "loop.table_read",
-        "fleet.aircraft",
-        30,
-    )
+    assert (line["event"], line["topic"]) == ("loop.table_read", "fleet.aircraft")
+    assert (line["keys"], line["rows"]) == (30, 60)
     assert list(_series(metrics, "headwater_table_keys").values()) == [31]
+    assert list(_series(metrics, "headwater_table_rows").values()) == [62]
     assert list(_series(metrics, "headwater_table_records_left").values()) == [0]
 
 

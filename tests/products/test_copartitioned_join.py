@@ -1,8 +1,7 @@
 """Observations with their airport and their own history, on the real broker, by partition."""
 
-import json
-
 import pytest
+from tests.products.observed import observed
 from tests.products.trial import Trial
 
 pytestmark = pytest.mark.kafka
@@ -23,30 +22,11 @@ named = observations.join(airports, on="origin", columns={"name": "name"})
 again = named.join_asof(history, by="origin", within="1h", columns={"temp": "again"}, how="inner")
 product.publish(again.select("origin", "observed_at", "temp", "again", "name"), contract=1)
 """
-OPTIONAL = {"default": None, "doc": "As recorded."}
-OUTPUT = {
-    "type": "record",
-    "name": "Named",
-    "doc": "An observation.",
-    "owner": "weather@airport.example",
-    "key": "origin",
-    "fields": [
-        {"name": "origin", "type": "string", "doc": "Where."},
-        {
-            "name": "observed_at",
-            "type": {"type": "long", "logicalType": "timestamp-millis"},
-            "doc": "When.",
-        },
-        {"name": "temp", "type": ["null", "double"], **OPTIONAL},
-        {"name": "again", "type": ["null", "double"], **OPTIONAL},
-        {"name": "name", "type": ["null", "string"], **OPTIONAL},
-    ],
-}
 
 
 def test_a_year_of_observations_finds_the_rows_of_their_partitions(trial: Trial) -> None:
     """Each is joined as a batch join does; the history of its airport holds itself."""
-    trial.declare(PRODUCT, json.dumps(OUTPUT), INPUTS)
+    trial.declare(PRODUCT, observed("name"), INPUTS)
     trial.feed(partitions=3)
     summary = trial.run()
     stream = trial.read("OBSERVATIONS")

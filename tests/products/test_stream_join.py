@@ -1,10 +1,10 @@
 """Two logs of observations on the real broker, joined by airport and hour, against a batch join."""
 
-import json
 from datetime import timedelta
 
 import polars as pl
 import pytest
+from tests.products.observed import observed
 from tests.products.trial import Trial
 
 pytestmark = pytest.mark.kafka
@@ -22,30 +22,12 @@ joined = product.stream("OBSERVATIONS", contract=1).join(
 )
 product.publish(joined.select("origin", "observed_at", "temp", "again"), contract=1)
 """
-OPTIONAL = {"default": None, "doc": "As recorded."}
-OUTPUT = {
-    "type": "record",
-    "name": "Paired",
-    "doc": "An observation and a warm one near it.",
-    "owner": "weather@airport.example",
-    "key": "origin",
-    "fields": [
-        {"name": "origin", "type": "string", "doc": "Where."},
-        {
-            "name": "observed_at",
-            "type": {"type": "long", "logicalType": "timestamp-millis"},
-            "doc": "When.",
-        },
-        {"name": "temp", "type": ["null", "double"], **OPTIONAL},
-        {"name": "again", "type": ["null", "double"], **OPTIONAL},
-    ],
-}
 HOUR = timedelta(hours=1)
 
 
 def test_a_year_of_observations_finds_the_warm_ones_within_an_hour(trial: Trial) -> None:
     """Its own partitions on both sides: the pairs of a batch join, and alone what found none."""
-    trial.declare(PRODUCT, json.dumps(OUTPUT), INPUTS)
+    trial.declare(PRODUCT, observed(), INPUTS)
     trial.feed(partitions=3)
     summary = trial.run()
     stream = trial.read("OBSERVATIONS").select("origin", "observed_at", "temp")

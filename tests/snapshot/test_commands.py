@@ -165,7 +165,7 @@ def test_a_log_is_verified_whatever_its_schema_calls_a_rule(
     monkeypatch.chdir(project.root)
     monkeypatch.setenv("HEADWATER_KAFKA", project.stack.kafka)
     monkeypatch.setenv("HEADWATER_REGISTRY", project.stack.registry)
-    with Snapshots(load_product(project.topic), resolve(load_settings())) as snapshots:
+    with closing(Snapshots(load_product(project.topic), resolve(load_settings()))) as snapshots:
         verdict = snapshots.verify(project.topic, lambda _done, _total: None, full=True)
     assert (verdict.outcome, verdict.sampled) == ("equal", 2_000)
 

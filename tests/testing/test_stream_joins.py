@@ -10,7 +10,7 @@ from headwater.assembly.checking import check
 from headwater.assembly.co_partitioning import require_co_partitioning
 from headwater.assembly.description import describe
 from headwater.assembly.project import load_product
-from headwater.assembly.state import changelogs
+from headwater.assembly.state import changelog_sources, changelogs
 from headwater.errors import DeclarationError, StartRefusedError
 from headwater.ports import TopicSettings
 from headwater.testing import ProductDriver
@@ -129,6 +129,8 @@ def test_streams_of_other_numbers_of_partitions_are_refused_with_both(shop: Any)
     """Before anything is read; both sides share one store."""
     loaded = load_product("shop.paid", shop.root)
     assert changelogs(loaded) == {"shop.paid.stream-join-1.changelog": "shop.orders"}
+    (sources,) = changelog_sources(loaded).values()
+    assert sources == ["shop.orders", "shop.payments"]
     topics = MemoryTopics(MemoryBroker())
     topics.create(
         [TopicSettings("shop.orders", 3, "source"), TopicSettings("shop.payments", 2, "source")]

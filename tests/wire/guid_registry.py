@@ -5,7 +5,6 @@ from contextlib import closing
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 from uuid import NAMESPACE_OID, uuid5
@@ -49,12 +48,7 @@ class GuidRegistry:
         Thread(target=self._server.serve_forever, args=(0.01,)).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._server.shutdown()
         self._server.server_close()
 

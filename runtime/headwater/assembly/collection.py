@@ -16,8 +16,7 @@ def rare_collections() -> Iterator[None]:
     700 of them took a third of the CPU of a step with state, in pauses of 0.1 s and more.
     """
     before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # unsearched: of the imports, which are most of it, less than 1 MB is garbage
     gc.set_threshold(NEW_OBJECTS, *before[1:])
     try:
         yield

@@ -117,7 +117,8 @@ class ProductDriver:
         """Process these records; by topic where the product has several inputs.
 
         Raises DeclarationError for an event its own contract refuses (BAD_INPUT), or a step that
-        depends on batch boundaries (BATCH_DEPENDENT), and RuleBrokenError for a rule that stops.
+        depends on batch boundaries (BATCH_DEPENDENT), and RuleBrokenError for a rule that stops;
+        ResultRefusedError where no single record broke it.
         Nothing has a publish time here, so no event has an age.
         """
         by_topic = self._by_topic(inputs)

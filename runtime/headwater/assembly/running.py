@@ -16,9 +16,9 @@ from headwater.assembly.supervisor import SUPERVISOR
 from headwater.assembly.workers import own_number
 from headwater.clock import SYSTEM
 from headwater.config import Settings
-from headwater.engine import Loop, OnIncompatible, Start
+from headwater.engine import Loop, Start
 from headwater.errors import FencedError
-from headwater.model import Code, Positions, RestoreStanding, RuleViolation
+from headwater.model import Code, OnIncompatible, Positions, RestoreStanding, RuleViolation
 from headwater.observe.health import Health
 from headwater.observe.logs import bind_process, get_logger
 from headwater.observe.metrics import Metrics

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.adapters.kafka.reader import KafkaLogReader
@@ -23,7 +22,7 @@ UNVERSIONED: Final = 0  # a contract that only the registry knows any more
 
 
 class Snapshots:
-    """Takes and verifies the snapshots of every output of a product; a context manager.
+    """Takes and verifies the snapshots of every output of a product, until `close`.
 
     Each topic has a table of its own, `<directory>/<topic>`; the directory is that of the settings
     unless one is given.
@@ -38,17 +37,6 @@ class Snapshots:
         self._registry = SchemaRegistry(settings.registry)
         self._topics = KafkaTopics(settings.kafka)
         self._reader = KafkaLogReader(settings.kafka)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def product(self) -> str:

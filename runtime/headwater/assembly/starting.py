@@ -2,7 +2,7 @@
 
 from headwater.assembly.parking import parked_changelogs
 from headwater.assembly.project import LoadedProduct
-from headwater.assembly.state import changelogs
+from headwater.assembly.state import changelog_sources
 from headwater.engine import Start, StartPolicy
 from headwater.product import Stream
 
@@ -15,7 +15,7 @@ def start_policy(loaded: LoadedProduct, explicit: Start | None = None) -> StartP
         inputs={stream.topic: _start(stream) for stream in product.inputs},
         outputs=[output.topic for output in product.outputs],
         explicit=explicit,
-        changelogs=changelogs(loaded),
+        changelogs=changelog_sources(loaded),
         repartitions=list(loaded.repartitions),
         parked=list(parked_changelogs(loaded)),
     )

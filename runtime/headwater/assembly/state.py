@@ -15,7 +15,7 @@ from headwater.assembly.parking import (
 from headwater.assembly.project import LoadedProduct
 from headwater.engine import StepStore, Stores, changelog_of
 from headwater.flow import Section, StatefulStage
-from headwater.ports import Topics
+from headwater.ports import LocalStores, Topics
 from headwater.product import Dedupe, Latest
 from headwater.state import KeyedStore, StoreSettings, TimeToLive
 
@@ -29,6 +29,20 @@ def changelogs(loaded: LoadedProduct) -> dict[str, str]:
         changelog_of(section.output, stage.step.name): section.topic
         for section, stage in _stateful(loaded)
     } | parked_changelogs(loaded)
+
+
+def changelog_sources(loaded: LoadedProduct) -> dict[str, list[str]]:
+    """The changelog topics of a product, each with all topics whose records change what it holds.
+
+    First the one of `changelogs`; of a join of streams, both.
+    """
+    found = {changelog: [source] for changelog, source in changelogs(loaded).items()}
+    for section in loaded.sections:
+        for stage in section.plan.stateful:
+            sources = found[changelog_of(section.output, stage.step.name)]
+            if section.topic not in sources:
+                sources.append(section.topic)
+    return found
 
 
 def _stateful(loaded: LoadedProduct) -> Iterator[tuple[Section, StatefulStage]]:
@@ -75,14 +89,16 @@ def stores_of(loaded: LoadedProduct, local: LocalStoresOf, changelog_id: Changel
     held = []
     for section, stage in _stateful(loaded):
         output, step = section.output, stage.step.name
-        life = stage.time_to_live
-        settings = StoreSettings(
-            changelog_id(changelog_of(output, step)),
-            time_to_live=None if life is None else TimeToLive(life.column, life.duration),
-        )
-        store = KeyedStore(stage.rows, local(output, step), settings)
+        store = store_of(stage, local(output, step), changelog_id(changelog_of(output, step)))
         held.append(StepStore(output, step, section.topic, store))
     return Stores([*held, *parked_stores(loaded, local, changelog_id)])
+
+
+def store_of(stage: StatefulStage, local: LocalStores, changelog_id: str) -> KeyedStore:
+    """The store of one step."""
+    life = stage.time_to_live
+    kept = None if life is None else TimeToLive(life.column, life.duration)
+    return KeyedStore(stage.rows, local, StoreSettings(changelog_id, time_to_live=kept))
 
 
 def stores_on_disk(loaded: LoadedProduct, directory: Path, topics: Topics) -> Stores:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import polars as pl
 
 from headwater.adapters.rocksdb import RocksDbMemory, RocksDbStores
-from headwater.assembly.letters import encodings_of
+from headwater.assembly.keys import encodings_of
 from headwater.assembly.parking import parked_changelogs
 from headwater.assembly.plain import PlainValueError, column_of, plain_events
 from headwater.assembly.project import LoadedProduct

@@ -21,7 +21,6 @@ from headwater.engine import (
     MOST_SOURCES,
     InputPolicy,
     LetterWriter,
-    OnIncompatible,
     Repartition,
     Route,
     SectionTask,
@@ -32,7 +31,7 @@ from headwater.engine import (
 )
 from headwater.errors import DeclarationError, Problem, StartRefusedError
 from headwater.flow import Section
-from headwater.model import Headers
+from headwater.model import Headers, OnIncompatible
 from headwater.ports import Registry, Topics
 from headwater.product import Output, Stream, Table
 

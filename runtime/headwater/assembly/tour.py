@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,7 +51,7 @@ def visit(settings: Settings, bar: Bar) -> Iterator[Visited]:
             raise KeyboardInterrupt
         topics = KafkaTopics(settings.kafka)
         _await_markers(topics, name)
-        with Snapshots(loaded, settings) as snapshots:
+        with closing(Snapshots(loaded, settings)) as snapshots:
             with bar(f"snapshot {name}") as told:
                 taken = snapshots.take(name, told)
             with bar(f"verify {name}") as told:

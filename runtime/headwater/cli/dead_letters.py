@@ -4,16 +4,15 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Annotated, Final
 
 import typer
 
-from headwater.assembly.addresses import resolve
-from headwater.assembly.letters_opening import DeadLetters, open_letters
-from headwater.assembly.letters_replay import ReplayOptions
+from headwater.assembly.letters import DeadLetters, ReplayOptions, open_letters
 from headwater.assembly.project import load_product
 from headwater.cli.arguments import Format, FormatOption, Product
+from headwater.cli.beginning import begin
 from headwater.cli.interruption import keeping
 from headwater.cli.letter_answers import (
     fields_of,
@@ -25,9 +24,7 @@ from headwater.cli.letter_answers import (
 from headwater.cli.letter_options import At, Codes, Keys, Since, Until, bad, place_of, selection_of
 from headwater.cli.progress import progress_bar
 from headwater.cli.words import counted
-from headwater.config import load_settings
 from headwater.errors import ConfigurationError, Problem
-from headwater.observe.logs import configure_logs
 
 KEPT: Final = "what was committed is done, run it again for the rest"
 UNCHANGED: Final = "nothing was changed"
@@ -249,9 +246,8 @@ def skip(
 @contextmanager
 def _opened(product: str) -> Iterator[DeadLetters]:
     loaded = load_product(product)
-    settings = resolve(load_settings())
-    configure_logs(form=settings.log_format, level=settings.log_level, secrets=settings.secrets())
-    with DeadLetters(loaded, settings) as letters:
+    settings = begin()
+    with closing(DeadLetters(loaded, settings)) as letters:
         yield letters
 
 

@@ -10,8 +10,17 @@ from typing import Annotated, Any, Final
 import typer
 
 from headwater.assembly.addresses import resolve
-from headwater.assembly.diff import Compared, Comparison, DiffOptions, load_candidate, outside
-from headwater.assembly.diff_tally import Allowance, PortTally, RefusedTally, stop_text
+from headwater.assembly.diff import (
+    Allowance,
+    Compared,
+    Comparison,
+    DiffOptions,
+    PortTally,
+    RefusedTally,
+    load_candidate,
+    outside,
+    stop_text,
+)
 from headwater.assembly.project import load_product
 from headwater.cli.arguments import Format, FormatOption, Product
 from headwater.cli.interruption import keeping

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from headwater.assembly.letters import Entry, Refused
-from headwater.assembly.letters_replay import Replayed, ReplayOptions
+from headwater.assembly.letters import Entry, Refused, Replayed, ReplayOptions
 from headwater.cli.words import counted
 from headwater.engine import StoredLetter
 
@@ -91,6 +90,7 @@ def outcome(topic: str, done: Replayed, options: ReplayOptions) -> dict[str, Any
         "moved": done.moved,
         "late": done.late,
         "duplicates": done.duplicates,
+        "superseded": done.superseded,
         "keys": done.keys,
         "newer_keys": done.newer_keys,
         "refused": [_refusal(each) for each in done.refused],
@@ -128,6 +128,8 @@ def _print_rows(done: Replayed) -> None:
         print(f"  {counted(count, 'row')} dropped by {step}: late")
     for step, count in done.duplicates.items():
         print(f"  {counted(count, 'row')} dropped by {step}: there already")
+    for step, count in done.superseded.items():
+        print(f"  {counted(count, 'row')} dropped by {step}: a later one of the key came before")
 
 
 def _written(done: Replayed) -> str:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from difflib import get_close_matches
 from typing import Annotated, Final
 
@@ -10,7 +9,7 @@ import typer
 
 from headwater.assembly.audit import Place
 from headwater.assembly.letters import Selection
-from headwater.clock import SYSTEM
+from headwater.clock import SYSTEM, moment_ms
 from headwater.config import parse_duration
 from headwater.errors import ConfigurationError, Problem
 from headwater.model import Code, Partition
@@ -98,12 +97,9 @@ def _moment_ms(option: str, text: str) -> int:
     except ValueError:
         pass  # then it is a time, or nothing
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+        return moment_ms(text)
+    except ValueError as error:
         raise bad(
             f"{option} {text}: write a time with its zone such as 2026-01-31T00:00:00Z, or how"
             " long ago such as 2h"
-        )
-    return int(moment.timestamp() * MS)
+        ) from error

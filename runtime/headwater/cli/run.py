@@ -1,30 +1,11 @@
-"""`headwater run`: process one or many products, exactly once."""
+"""`headwater run`: process one or many products, exactly once; `running` does it."""
 
-import json
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
-from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-from headwater.assembly.addresses import resolve
-from headwater.assembly.gate import deprecations, today
-from headwater.assembly.project import LoadedProduct, load_product, told
-from headwater.assembly.running import RunOptions, Summary, run_product
-from headwater.assembly.supervisor import Command, Supervisor
-from headwater.assembly.workers import gathered, own_number
 from headwater.cli.arguments import Format, FormatOption, Products
-from headwater.cli.progress import RunBars
-from headwater.cli.words import counted
-from headwater.config import Settings, load_settings
-from headwater.engine import OnIncompatible, Start
-from headwater.errors import ConfigurationError, DeclarationError, Problem
-from headwater.observe.logs import configure_logs
-
-MS: Final = 1000
+from headwater.model import OnIncompatible
 
 app = typer.Typer(add_completion=False)
 
@@ -82,136 +63,6 @@ def run(  # noqa: PLR0913, PLR0917  # one parameter per option
     Several products, or several workers, run as one child process each; when one of them fails the
     others are drained, and the command exits with its code.
     """
-    settings = resolve(load_settings())
-    configure_logs(form=settings.log_format, level=settings.log_level, secrets=settings.secrets())
-    options = RunOptions(
-        until_end, register, None if start is None else _start(start), on_incompatible
-    )
-    loaded = _loaded(products)
-    if len(loaded) > 1 or workers > 1:
-        _supervise(loaded, workers, _arguments(options, start, form), settings)
-        return
-    (product,) = loaded.values()
-    for warning in deprecations(product.name, product.inputs.values(), today()):
-        typer.echo(f"warning: {warning}", err=True)
-    is_shown = until_end and own_number() is None  # a worker does not know how much is its part
-    with RunBars(product.name, has_end=is_shown) as bars:
-        summary = run_product(product, settings, options, bars.progressed, bars.restoring)
-    _print(summary, form, until_end=until_end)
+    from headwater.cli import running  # noqa: PLC0415  # most of a second, which --help spares
 
-
-def _loaded(targets: Sequence[str]) -> dict[str, LoadedProduct]:
-    """Each product once, by the first target that names it. Raises the mistakes of all at once."""
-    found: dict[Path, tuple[str, LoadedProduct]] = {}
-    problems: list[Problem] = []
-    for target in targets:
-        try:
-            product = load_product(target)
-        except DeclarationError as error:
-            problems += error.problems
-        else:
-            found.setdefault(product.file.resolve(), (target, product))
-    if problems:
-        raise told(problems)
-    return dict(found.values())
-
-
-def _arguments(options: RunOptions, start: str | None, form: Format) -> list[str]:
-    """The options of this command for its children, as they are written."""
-    return [
-        *(["--until-end"] if options.until_end else []),
-        *(["--register"] if options.is_registering else []),
-        *([] if start is None else ["--start", start]),
-        *(
-            []
-            if options.on_incompatible is None
-            else ["--on-incompatible", options.on_incompatible]
-        ),
-        *["--format", form],
-    ]
-
-
-def _supervise(
-    loaded: Mapping[str, LoadedProduct], workers: int, shared: Sequence[str], settings: Settings
-) -> None:
-    """Run a child per product and worker, with the same options.
-
-    Each product has an address of its own: a fixed metrics port counts up from the first one.
-    """
-    children: dict[str, Command] = {}
-    with ExitStack() as serving:
-        for place, (target, product) in enumerate(loaded.items()):
-            port = settings.metrics.port + place if settings.metrics.port else 0
-            arguments = ["run", *shared, "--", target]
-            if workers == 1:
-                children[target] = arguments, {"HEADWATER_METRICS__PORT": str(port)} if port else {}
-                continue
-            environments = serving.enter_context(gathered(product, workers, settings, port))
-            for number, environment in enumerate(environments):
-                children[f"{target} worker {number}"] = arguments, environment
-        Supervisor(children).run()
-
-
-def _start(text: str) -> Start:
-    if text in {"earliest", "latest"}:
-        return "earliest" if text == "earliest" else "latest"
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ConfigurationError(
-            [
-                Problem(
-                    "BAD_VALUE",
-                    f"--start {text}: write earliest, latest, or a time with its zone "
-                    "such as 2026-01-31T00:00:00Z",
-                )
-            ]
-        )
-    return int(moment.timestamp() * MS)
-
-
-def _print(summary: Summary, form: Format, *, until_end: bool) -> None:
-    is_early = until_end and summary.was_stopped
-    rate = summary.read / summary.seconds if summary.seconds else 0.0
-    if form is Format.JSON:
-        print(
-            json.dumps(
-                {
-                    "product": summary.product,
-                    **({} if summary.worker is None else {"worker": summary.worker}),
-                    "read": summary.read,
-                    "skipped": summary.skipped,
-                    "late": dict(summary.late),
-                    "duplicates": dict(summary.duplicates),
-                    "written": dict(summary.written),
-                    "quarantined": {code.value: n for code, n in summary.codes.items()},
-                    "rules": [
-                        {**asdict(rule), "records": n} for rule, n in summary.rules.most_common()
-                    ],
-                    "transactions": summary.transactions,
-                    "seconds": round(summary.seconds, 3),
-                    "records_per_second": round(rate),
-                    "stopped_before_the_end": is_early,
-                }
-            )
-        )
-        return
-    written = ", ".join(f"{count:,} to {topic}" for topic, count in summary.written.items())
-    bad = sum(summary.codes.values())
-    skipped = f", skipped {summary.skipped:,}" if summary.skipped else ""
-    worker = "" if summary.worker is None else f" worker {summary.worker}"
-    print(
-        f"{summary.product}{worker}: read {summary.read:,}{skipped}, wrote {written or 'nothing'}, "
-        f"{bad:,} to dead letters, {counted(summary.transactions, 'transaction')} in "
-        f"{summary.seconds:.1f} s ({rate:,.0f} records/s)"
-        f"{'; stopped before the end, the next run goes on' if is_early else ''}"
-    )
-    for step, count in summary.late.most_common():
-        print(f"  {counted(count, 'row')} came late for {step} and went nowhere")
-    for step, count in summary.duplicates.most_common():
-        print(f"  {counted(count, 'row')} had come already for {step} and went nowhere")
-    for broken, count in summary.rules.most_common():
-        named = f"the rule {broken.rule} of {broken.topic} ({broken.severity})"
-        print(f"  {counted(count, 'record')} broke {named}")
+    running.run(running.Asked(products, until_end, register, start, on_incompatible, workers, form))

@@ -1,23 +1,23 @@
 """`headwater snapshot`: cut columnar snapshots out of a product's logs."""
 
 import json
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Final
 
 import typer
 
-from headwater.assembly.addresses import resolve
 from headwater.assembly.project import load_product
 from headwater.assembly.snapshot_schedule import Schedule
 from headwater.assembly.snapshots import Snapshots
 from headwater.cli.arguments import Format, FormatOption, Product, Tables
+from headwater.cli.beginning import begin
 from headwater.cli.interruption import keeping
 from headwater.cli.main import report
 from headwater.cli.progress import progress_bar
-from headwater.config import load_settings, parse_duration
+from headwater.config import parse_duration
 from headwater.errors import ConfigurationError, Problem
-from headwater.observe.logs import configure_logs
 from headwater.snapshot.writer import Taken
 
 KEPT: Final = "what was committed stays a whole snapshot, the next run goes on from there"
@@ -47,9 +47,8 @@ def snapshot(
     """
     interval_s = None if every is None else _seconds(every)
     loaded = load_product(product)
-    settings = resolve(load_settings())
-    configure_logs(form=settings.log_format, level=settings.log_level, secrets=settings.secrets())
-    with Snapshots(loaded, settings, to) as snapshots:
+    settings = begin()
+    with closing(Snapshots(loaded, settings, to)) as snapshots:
         if interval_s is not None:
             told = partial(_tell, form, loaded.name)
             Schedule(snapshots, interval_s).run(settings, told, report)

@@ -1,6 +1,7 @@
 """`headwater verify`: prove that a product's snapshots equal its logs."""
 
 import json
+from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated
 
@@ -43,7 +44,7 @@ def verify(
     """
     loaded = load_product(product)
     verdicts: dict[str, Verdict] = {}
-    with Snapshots(loaded, resolve(load_settings()), to) as snapshots:
+    with closing(Snapshots(loaded, resolve(load_settings()), to)) as snapshots:
         for topic in snapshots.contracts:
             with (
                 keeping("nothing was decided, and nothing changed"),

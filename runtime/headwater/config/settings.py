@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
 
 from headwater.config.durations import Duration
-from headwater.model import Code
+from headwater.model import Code, OnIncompatible
 from headwater.redaction import ClientProperties, redact
 
 MIB: Final = 1024 * 1024
@@ -183,7 +183,7 @@ class Settings(BaseSettings):
     dead_letters: DeadLetterLimit = Field(
         default=DeadLetterLimit(), description="How many bad records stop the product with exit 65."
     )
-    on_incompatible: Literal["pause", "dead-letter", "stop"] = Field(
+    on_incompatible: OnIncompatible = Field(
         default="pause",
         description=(
             "What a record does whose writer's schema the contract can never resolve: `pause` "

@@ -5,7 +5,6 @@ from headwater.engine.co_partitioning import require_equal_counts
 from headwater.engine.commit_policy import CommitPolicy
 from headwater.engine.dead_letters import DeadLetterTail, LetterWriter, StoredLetter
 from headwater.engine.guard import Sandbox
-from headwater.engine.halting import OnIncompatible
 from headwater.engine.joining import join_tasks
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.loop import Loop
@@ -41,7 +40,6 @@ __all__ = [
     "LetterWriter",
     "Loop",
     "LoopSettings",
-    "OnIncompatible",
     "Outside",
     "ParkingTask",
     "Publication",

@@ -209,4 +209,5 @@ def _drop(future: Future[Any]) -> None:
 
 
 def _prefix(held: StepStore) -> str:
-    return f"{held.output}/{held.step}"
+    """Of its changelog as it is now: those of a topic that was deleted are not even fetched."""
+    return f"{held.output}/{held.step}/{held.store.changelog_id}"

@@ -29,6 +29,19 @@ def require_equal_counts(
             )
 
 
+def whole_tasks(
+    groups: Iterable[Collection[str]], partitions: Collection[Partition]
+) -> frozenset[Partition]:
+    """All partitions of the tasks that some of them belong to."""
+    return frozenset(
+        Partition(topic, each.index)
+        for topics in groups
+        for each in partitions
+        if each.topic in topics
+        for topic in topics
+    )
+
+
 def require_whole_tasks(groups: Iterable[Collection[str]], held: Collection[Partition]) -> None:
     """Refuse an assignment that holds a part of a task.
 
@@ -36,9 +49,7 @@ def require_whole_tasks(groups: Iterable[Collection[str]], held: Collection[Part
     Raises StartRefusedError (CO_PARTITIONING).
     """
     for topics in groups:
-        tasks = {each.index for each in held if each.topic in topics}
-        torn = {Partition(topic, task) for topic in topics for task in tasks} - set(held)
-        if torn:
+        if torn := whole_tasks([topics], held).difference(held):
             raise StartRefusedError(
                 f"the group gave {', '.join(map(str, sorted(torn)))} to another process, and the "
                 "rest of the same task to this one; stop all processes of the product, which read "

@@ -5,16 +5,13 @@ Nothing of it is remembered: after a restart or a rebalance the same record tell
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal
+from typing import Final
 
 from headwater.clock import Clock
 from headwater.contract import DecodedTypes
 from headwater.errors import HaltedError, RetriableError
 from headwater.model import Halt, HaltCode, Partition, Positions
 from headwater.ports import Monitor, Records, RecordSource
-
-OnIncompatible = Literal["pause", "dead-letter", "stop"]
-"""What becomes of a record whose writer's schema the contract can never resolve."""
 
 ENDS_EVERY_S: Final = 5.0  # as often as a metric is scraped, more or less
 CORRUPT: Final = "the stored record batch fails its checksum or cannot be decompressed"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from headwater.engine.attempts import Attempts
-from headwater.engine.co_partitioning import require_whole_tasks
+from headwater.engine.co_partitioning import require_whole_tasks, whole_tasks
 from headwater.engine.guard import Guard
 from headwater.engine.halting import Halted, halted_error
 from headwater.engine.limit import BadRecordWindow
@@ -174,9 +174,9 @@ class Loop:
         self._restoring.close()
         if self._tables is not None:
             self._tables.close()
-        self._source.close()
         self._log.close()  # aborts what is open
-        self._stores.release(self._stores.partitions())
+        self._stores.release(self._stores.partitions())  # others wait for it
+        self._source.close()  # the last: a client amid a rebalance may take its time
 
     # -- steps ---------------------------------------------------------------------------------
 
@@ -192,10 +192,15 @@ class Loop:
             self._waiting.out(tables.follow, error, self)
 
     def _note_attempts(self, records: Records) -> None:
-        """Before the first work on a partition: should it end this process, the next one knows."""
-        due = self._attempts.due(records.ends(), self._transaction.committed())
+        """Before the first work on a partition: should it end this process, the next one knows.
+
+        State of a task that has offsets on a part of it would be taken for that of before.
+        """
+        committed = self._transaction.committed()
+        due = self._attempts.due(records.ends(), committed)
         if due:
-            self._transaction.commit_positions(due, self._group)
+            whole = {p: committed[p] for p in whole_tasks(self._co_partitioned, due)}
+            self._transaction.commit_positions({**whole, **due}, self._group)
             self._attempts.begun(due)
 
     def _note(self, partition: Partition, next_offset: int) -> str:
@@ -324,10 +329,13 @@ class Loop:
         self._drain()
 
     def _spare_starts(self, partitions: Iterable[Partition]) -> None:
-        """To be committed at an end that is none of a record's: it is no start in vain."""
+        """To be committed at an end that is none of a record's: it is no start in vain.
+
+        Under the membership of now: since the last poll that went well it may be another.
+        """
         unmoved = self._attempts.spared(partitions, self._transaction.committed())
         if unmoved:
-            self._transaction.stage_positions(unmoved, self._group)
+            self._transaction.stage_positions(unmoved, self._source.group_token())
 
     # -- called inside poll --------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ from headwater.clock import Clock
 from headwater.engine.commit_policy import CommitPolicy
 from headwater.engine.dead_letters import DeadLetterTail
 from headwater.engine.guard import Sandbox
-from headwater.engine.halting import OnIncompatible
 from headwater.engine.purging import Purging
 from headwater.engine.restoring import Restoring
 from headwater.engine.tables import FollowedTables
+from headwater.model import OnIncompatible
 from headwater.ports import Monitor, RecordSource, TransactionalLog
 
 

@@ -47,6 +47,7 @@ class Run:
     violations: list[RuleViolation] = field(default_factory=list)
     too_late: dict[str, int] = field(default_factory=dict)
     duplicates: dict[str, int] = field(default_factory=dict)
+    superseded: dict[str, int] = field(default_factory=dict)
     broken_off: list[ResultRefusedError] = field(default_factory=list)
 
     def certain(self, records: int) -> list[Suspect]:
@@ -57,13 +58,14 @@ class Run:
     def refuse_results(self, topic: str, records: int) -> None:
         """Only when no record is left to be refused: because of one, a result may be what it is.
 
-        Raises ResultRefusedError, and RuleBrokenError for a rule that stops the product.
+        Raises ResultRefusedError, also for a rule that stops the product: RuleBrokenError is of a
+        record, and whoever meets it looks for that one.
         """
         for error in self.broken_off:
             raise error
         for why in (each.why for each in self.suspects if each.row >= records):
             if isinstance(why, RuleBrokenError):
-                raise why
+                raise ResultRefusedError(str(why), code=why.code) from why
             raise ResultRefusedError(
                 f"{why.step} refuses what was computed of several records of {topic} "
                 f"({why.message}), and no single one can be set aside for it; nothing of its "
@@ -119,6 +121,8 @@ class Routes:
             run.too_late[f"{route.topic}.{step}"] = rows
         for step, rows in processed.duplicates.items():
             run.duplicates[f"{route.topic}.{step}"] = rows
+        for step, rows in processed.superseded.items():
+            run.superseded[f"{route.topic}.{step}"] = rows
         if isinstance(route.encoder, Repartition):
             published = route.encoder.encode(processed.frame, batch, piece.lineage.select(PLACE))
         else:

@@ -32,15 +32,16 @@ class StartPolicy:
     """The start of each input topic as declared, and the operator's explicit one, if any.
 
     `outputs`, `changelogs` and `repartitions` are topics of the product's own; of a changelog, with
-    the topic whose partitions are its tasks. Those in `parked` say which keys wait for letters, and
-    are right wherever the product begins: nothing is added up in them.
+    the topics whose records change what is in it: partition i of each is its task i. Those in
+    `parked` say which keys wait for letters, and are right wherever the product begins: nothing is
+    added up in them.
     """
 
     group: str
     inputs: Mapping[str, Start]
     outputs: Sequence[str]
     explicit: Start | None = None
-    changelogs: Mapping[str, str] = field(default_factory=dict)
+    changelogs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     repartitions: Sequence[str] = ()
     parked: Collection[str] = ()
 
@@ -78,13 +79,16 @@ class StartPositions:
         changelogs = {c: t for c, t in policy.changelogs.items() if c not in policy.parked}
         refuse_state_of_before(policy.group, changelogs, self._topics, self._reader)
         deadline = clock.monotonic() + EMPTY_GROUP_S
-        inputs = policy.inputs.items()
-        for topic, start in inputs:
-            if not self._topics.group_offsets(self._policy.group, topic):
-                self._resolve(topic, start)  # refuses before anything is committed
+        lacking = [
+            (topic, start)
+            for topic, start in policy.inputs.items()
+            if not self._topics.group_offsets(policy.group, topic)
+        ]
+        for topic, start in lacking:
+            self._resolve(topic, start)  # refuses before anything is committed
         # Own topics first: who is killed in between is asked for the start of the inputs again.
-        for topic, start in (*self._own(), *inputs):
-            while not self._topics.group_offsets(self._policy.group, topic):
+        for topic, start in (*self._own(), *lacking):
+            while not self._topics.group_offsets(policy.group, topic):
                 positions = self._resolve(topic, start)
                 try:
                     source.commit_start(positions)

@@ -4,7 +4,7 @@ Offsets expire (`offsets.retention.minutes`, 7 days after the last member went) 
 a changelog stays. Whatever is read again then would be counted twice.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from headwater.errors import StartRefusedError
@@ -15,20 +15,20 @@ LOOKED_AT: Final = 1_000  # records at once, until one is a row: the first one a
 
 
 def refuse_state_of_before(
-    group: str, changelogs: Mapping[str, str], topics: Topics, reader: LogReader
+    group: str, changelogs: Mapping[str, Sequence[str]], topics: Topics, reader: LogReader
 ) -> None:
-    """Compare the changelogs, each with the topic whose partitions are its tasks, with offsets.
+    """Compare the changelogs, each with the topics it is made of, with the offsets of the group.
 
-    Raises StartRefusedError (STATE_OF_BEFORE) when a task has rows and its partition no offset,
-    and what topics and reader raise.
+    Raises StartRefusedError (STATE_OF_BEFORE) when a task has rows and one of its partitions no
+    offset, and what topics and reader raise.
     """
-    lacking = {topic: _without_offset(group, topic, topics) for topic in {*changelogs.values()}}
     found: dict[str, Collection[Partition]] = {}
-    for changelog, source in changelogs.items():
-        tasks = {partition.index for partition in lacking[source]}
+    for changelog, sources in changelogs.items():
+        lacking = _without_offset(group, sources, topics)
+        tasks = {partition.index for partition in lacking}
         if tasks and _has_rows(changelog, tasks, topics, reader):
             # asked again: another process may have started, and written, in between
-            found[changelog] = lacking[source] & _without_offset(group, source, topics)
+            found[changelog] = lacking & _without_offset(group, sources, topics)
     kept = sorted(changelog for changelog, without in found.items() if without)
     if kept:
         first = min(partition for without in found.values() for partition in without)
@@ -40,8 +40,12 @@ def refuse_state_of_before(
         )
 
 
-def _without_offset(group: str, topic: str, topics: Topics) -> frozenset[Partition]:
-    return frozenset(topics.beginnings(topic)) - topics.group_offsets(group, topic).keys()
+def _without_offset(group: str, sources: Iterable[str], topics: Topics) -> frozenset[Partition]:
+    return frozenset(
+        partition
+        for topic in sources
+        for partition in topics.beginnings(topic).keys() - topics.group_offsets(group, topic).keys()
+    )
 
 
 def _has_rows(changelog: str, tasks: Collection[int], topics: Topics, reader: LogReader) -> bool:

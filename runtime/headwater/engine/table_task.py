@@ -16,13 +16,12 @@ from headwater.contract import (
     schema_headers,
     size_of,
 )
-from headwater.engine.halting import OnIncompatible
 from headwater.engine.rulings import Rulings
 from headwater.engine.screening import STEP, screen
 from headwater.engine.selection import Selection
 from headwater.errors import HaltedError
 from headwater.flow import DELETED, TASK, TIME, TableRows, VersionedRows
-from headwater.model import Code, Quarantine, Refusal, RuleViolation
+from headwater.model import Code, OnIncompatible, Quarantine, Refusal, RuleViolation
 from headwater.ports import Records
 
 

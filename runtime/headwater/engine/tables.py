@@ -188,8 +188,10 @@ class FollowedTables:
     def _tell(self) -> int:
         """How many offsets are left."""
         left = self._left()
-        rows = {topic: self._tables[topic].task.rows for topic in left}
-        self._monitor.tables([TableStanding(t, each.keys, left[t]) for t, each in rows.items()])
+        held = {topic: self._tables[topic].task.rows for topic in left}
+        self._monitor.tables(
+            [TableStanding(t, each.keys, each.rows, left[t]) for t, each in held.items()]
+        )
         return left.total()
 
     def _left(self) -> Counter[str]:

@@ -24,7 +24,7 @@ from headwater.contract import (
 )
 from headwater.engine.dead_letters import LetterWriter
 from headwater.engine.given import TIME, Given
-from headwater.engine.halting import OnIncompatible, rows_before, unreadable
+from headwater.engine.halting import rows_before, unreadable
 from headwater.engine.pieces import Pieces
 from headwater.engine.repartition import PLACE
 from headwater.engine.routes import Route, Routes, Run
@@ -39,7 +39,7 @@ from headwater.flow import (
     Batch,
     event_times,
 )
-from headwater.model import Halt, Positions, Quarantine
+from headwater.model import Halt, OnIncompatible, Positions, Quarantine
 from headwater.ports import Records
 from headwater.state import Changes, KeyedStore
 
@@ -289,6 +289,7 @@ class Task:
             violations=run.violations,
             too_late=run.too_late,
             duplicates=run.duplicates,
+            superseded=run.superseded,
             is_internal=self.is_internal,
         )
 

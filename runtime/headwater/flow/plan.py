@@ -196,6 +196,7 @@ class Plan:
         refusals = _Refusals()
         late: dict[str, int] = {}
         duplicates: dict[str, int] = {}
+        superseded: dict[str, int] = {}
         given, made = frame, None
         for stage in self.stages:
             if frame.is_empty() and not isinstance(stage, StatefulStage):
@@ -205,6 +206,7 @@ class Plan:
             frame = done.frame
             late |= done.late
             duplicates |= done.duplicates
+            superseded |= done.superseded
             if isinstance(stage, StatefulStage) and stage.makes_rows:
                 # rows of records and rows of none take turns: numbered anew for what follows
                 made = frame[ROW]
@@ -217,7 +219,7 @@ class Plan:
             guilty = pl.Series([item.row for item in quarantined], dtype=pl.UInt32)
             frame = frame.filter(~pl.col(ROW).is_in(guilty.implode()))
         alone, by_state = frozenset(refusals.alone), refusals.by_state
-        return Processed(frame, quarantined, late, duplicates, alone, by_state)
+        return Processed(frame, quarantined, late, duplicates, superseded, alone, by_state)
 
     def _ran(
         self, stage: AnyStage, given: pl.DataFrame, frame: pl.DataFrame, batch: Batch

@@ -246,11 +246,12 @@ class LatestStage(StatefulStage):
         else:
             seen = seen.with_columns(watermark=batch.watermarks.gather(frame[ROW]))
             is_latest = self._is_latest_alive(seen, self.time_to_live, store)
-        frame = frame.filter(is_latest)
-        store.write(tasks.filter(is_latest), keys.filter(is_latest), frame)
+        latest = frame.filter(is_latest)
+        store.write(tasks.filter(is_latest), keys.filter(is_latest), latest)
         if self.time_to_live is not None:
             purge(seen, store)  # last: a row of this batch may count what is over at its end
-        return Processed(frame, [])
+        dropped = frame.height - latest.height
+        return Processed(latest, [], superseded={self.step.name: dropped} if dropped else {})
 
     def _is_latest_alive(self, seen: pl.DataFrame, life: TimeToLive, store: KeyedRows) -> pl.Series:
         over = seen["watermark"].cast(pl.Datetime("ms", "UTC")) - life.duration

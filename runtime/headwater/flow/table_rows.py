@@ -50,6 +50,11 @@ class TableRows:
         """How many keys there are."""
         self._runs: list[pl.DataFrame] = []  # the oldest first, which is the largest
 
+    @property
+    def rows(self) -> int:
+        """How many rows are held: one per key, and those that a newer run hides for a while."""
+        return sum(run.height for run in self._runs)
+
     def clear(self) -> None:
         """Forget every row."""
         self._runs.clear()

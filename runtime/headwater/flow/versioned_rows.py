@@ -94,6 +94,11 @@ class VersionedRows:
         """How many keys there are, those that ended too."""
         self._runs: list[_Run] = []  # the oldest first, which is the largest
 
+    @property
+    def rows(self) -> int:
+        """How many rows are held, of all times."""
+        return sum(run.rows.height for run in self._runs)
+
     def clear(self) -> None:
         """Forget every row."""
         self._runs.clear()

@@ -189,6 +189,13 @@ PARTITION_HALTED: Final = Metric(
 TABLE_KEYS: Final = Metric(
     "headwater_table_keys", "gauge", "Keys that are held of a table.", ("topic",)
 )
+# Grows without end of a versioned one, as its log does: some 220 MB of memory a million.
+TABLE_ROWS: Final = Metric(
+    "headwater_table_rows",
+    "gauge",
+    "Rows that are held in memory of a table; of a versioned one, of all times.",
+    ("topic",),
+)
 # Above zero only at start: no event is processed before.
 TABLE_RECORDS_LEFT: Final = Metric(
     "headwater_table_records_left",
@@ -273,6 +280,7 @@ CATALOGUE: Final = (
     PARKED_LETTERS,
     PARTITION_HALTED,
     TABLE_KEYS,
+    TABLE_ROWS,
     TABLE_RECORDS_LEFT,
     TABLE_RECORDS_REFUSED,
     SNAPSHOT_ROWS,

@@ -79,6 +79,7 @@ class Metrics(Collector):
         self._state_cache = self._gauge(catalogue.STATE_CACHE_BYTES)
         self._checkpoints = self._counter(catalogue.STATE_CHECKPOINTS)
         self._table_keys = self._gauge(catalogue.TABLE_KEYS)
+        self._table_rows = self._gauge(catalogue.TABLE_ROWS)
         self._table_left = self._gauge(catalogue.TABLE_RECORDS_LEFT)
         self._table_refused = self._counter(catalogue.TABLE_RECORDS_REFUSED)
         for code in Code:
@@ -191,6 +192,7 @@ class Metrics(Collector):
         """All tables as they are now."""
         for each in standings:
             self._table_keys.labels(self._product, each.topic).set(each.keys)
+            self._table_rows.labels(self._product, each.topic).set(each.rows)
             self._table_left.labels(self._product, each.topic).set(each.left)
 
     def table_refused(self, topic: str, code: Code) -> None:

@@ -39,6 +39,8 @@ class ProcessMonitor:
         self._warned: set[str] = set()
         self._read: set[str] = set()
         self._restoring: set[tuple[str, str]] = set()
+        self._waits_since_s: float | None = None
+        self._clock = clock
         self._samples = RuleSamples(clock)
 
     def alive(self) -> None:
@@ -104,9 +106,16 @@ class ProcessMonitor:
         self._metrics.positions(dict(positions), dict(published_ms))
 
     def waiting(self, reason: str | None) -> None:
-        """The loop waits for the broker or the registry; None when it goes on."""
+        """The loop waits for broker, registry or disk; None when it goes on. Logged when new."""
         self._health.waiting(reason)
         self._metrics.waiting(is_waiting=reason is not None)
+        if reason is not None and self._waits_since_s is None:
+            self._waits_since_s = self._clock.monotonic()
+            log.warning("loop.waiting", reason=reason)
+        elif reason is None and self._waits_since_s is not None:
+            waited_s = self._clock.monotonic() - self._waits_since_s
+            self._waits_since_s = None
+            log.info("loop.waited", seconds=round(waited_s, 3))
 
     def restoring(self, standings: Sequence[RestoreStanding]) -> None:
         """All stores of the assignment; of each its begin and its end are logged."""
@@ -185,7 +194,7 @@ class ProcessMonitor:
         for each in standings:
             if not each.left and each.topic not in self._read:
                 self._read.add(each.topic)
-                log.info("loop.table_read", topic=each.topic, keys=each.keys)
+                log.info("loop.table_read", topic=each.topic, keys=each.keys, rows=each.rows)
 
     def tables_refused(self, refusals: Sequence[Refusal]) -> None:
         """Refused records of tables: all of them are counted, the first ones logged."""

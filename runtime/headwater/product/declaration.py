@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Final, get_args, overload
 
+from headwater.clock import moment_ms
 from headwater.errors import Problem
 from headwater.product.dead_letters import DeadLetters, dead_letters_mistake
 from headwater.product.durations import duration_ms
@@ -383,9 +383,10 @@ def _start_mistake(start: object) -> str | None:
     if start in {"earliest", "latest"}:
         return None
     try:
-        time = datetime.fromisoformat(start)
+        moment_ms(start)
     except ValueError:
-        return f"start={start!r} is neither 'earliest', 'latest' nor an ISO 8601 time"
-    if time.tzinfo is None:
-        return f"start={start!r} has no zone; write such as '2026-01-31T00:00:00Z'"
+        return (
+            f"start={start!r} is neither 'earliest', 'latest' nor an ISO 8601 time with its zone;"
+            " write such as '2026-01-31T00:00:00Z'"
+        )
     return None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from headwater.clock import moment_ms
 from headwater.product.aggregates import Aggregate
 from headwater.product.durations import duration_ms
 from headwater.product.origin import Origin
@@ -68,7 +68,7 @@ class Stream:
         """The declared start time in milliseconds since the epoch; None for earliest and latest."""
         if self.start in {"earliest", "latest"}:
             return None
-        return round(datetime.fromisoformat(self.start).timestamp() * 1000)
+        return moment_ms(self.start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,15 @@ from typing import Any, Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from headwater.adapters.kafka.closing import Closing
 from headwater.adapters.kafka.membership import ask_for
 from headwater.adapters.kafka.notes import note_of
-from headwater.adapters.kafka.records import KafkaRecords, offset_of
+from headwater.adapters.kafka.records import KafkaRecords, offset_of, place_of
 from headwater.adapters.kafka.triage import (
     CORRUPT,
     GONE,
     LOGGER,
+    PASSING,
     configured,
     kafka_error,
     translate,
@@ -28,6 +30,7 @@ from headwater.errors import (
 from headwater.model import Partition, Positions
 from headwater.ports import GroupToken, RebalanceListener, Records
 
+JOINING_S: Final = 0.01  # how long the first assignment may stand unseen
 ENDS_S: Final = 2.0  # for a metric: it can be asked again
 CALL_S: Final = 10.0  # committed(), which waits out a zombie's pending offsets (KIP-447)
 
@@ -58,18 +61,6 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "fetch.queue.backoff.ms": 10,  # the default of 1000 stalls a consumer that drains its queue
     "socket.timeout.ms": 15_000,
 }
-
-PASSING: Final = frozenset(
-    {
-        KafkaError._TRANSPORT,
-        KafkaError._RESOLVE,
-        KafkaError._MAX_POLL_EXCEEDED,
-    }
-)
-"""Errors the client mends by itself; they come as messages and are no reason to stop.
-
-That all brokers are down is none of them: it is all that an idle process learns of an outage.
-"""
 
 
 class KafkaSource:
@@ -105,6 +96,7 @@ class KafkaSource:
         self._rebalanced = False
         self._arrived: list[Partition] | None = None  # assigned, and not begun to read yet
         self._failure: HeadwaterError | None = None
+        self._closing = Closing()
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
         """Join the group; `listener` hears of every change of the assignment."""
@@ -121,7 +113,7 @@ class KafkaSource:
         self._rebalanced = False
         self._polled_s = time.monotonic()
         try:
-            messages = self._consumer.consume(max_records, timeout_s)
+            messages = self._consume(max_records, timeout_s)
         except KafkaException as cause:
             raise translate(cause, doing="polling") from cause
         self._raise_failure()
@@ -194,6 +186,8 @@ class KafkaSource:
     def resume(self) -> None:
         """Undo `pause`, also for partitions that went and may come back: a pause outlives both."""
         self._consumer.resume(_bare(self._paused))
+        # a seek wakes the client's thread, which looks for what was resumed once a second only
+        self._go({p: self._next[p] for p in self._paused if p in self._next})
         self._paused.clear()
 
     def halt(self, positions: Positions) -> None:
@@ -248,18 +242,20 @@ class KafkaSource:
         return self._published_ms
 
     def close(self) -> None:
-        """Let go. A static member does not leave: its partitions wait for it."""
+        """Let go, within seconds. A static member does not leave: its partitions wait for it."""
         self._listener = None
-        self._consumer.close()
+        self._closing.close(self._consumer, _bare(self._next))
 
     # -- inside consume() ----------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._closing.hold_assignment()
         self._rebalanced = True
         self._next, self._ends = {}, {}
         self._arrived = [_partition(tp) for tp in partitions]
         self._held = frozenset(self._arrived)
-        self._membership = GroupToken(consumer.consumer_group_metadata())
+        if self._listener is not None:
+            self._membership = GroupToken(consumer.consumer_group_metadata())
         consumer.assign([])  # else the client assigns by itself, from wherever it likes
 
     def _begin_reading(self) -> None:
@@ -313,6 +309,15 @@ class KafkaSource:
 
     # -- messages ------------------------------------------------------------------------------
 
+    def _consume(self, max_records: int, timeout_s: float) -> list[Message]:
+        """In slices up to the first assignment: none ends a consume(), and no record comes yet."""
+        if self._membership is not None:
+            return self._consumer.consume(max_records, timeout_s)
+        while True:
+            messages = self._consumer.consume(max_records, min(timeout_s, JOINING_S))
+            if messages or self._rebalanced or time.monotonic() >= self._polled_s + timeout_s:
+                return messages
+
     def _without_events(self, messages: list[Message]) -> list[Message]:
         """The records; ends and damage are taken note of. Raises what is neither."""
         records = []
@@ -320,12 +325,12 @@ class KafkaSource:
             error = message.error()
             if error is None:
                 # behind a damaged batch the client may have lost its way: no such record is trusted
-                if not self._damaged or _partition_of(message) not in self._damaged:
+                if not self._damaged or place_of(message) not in self._damaged:
                     records.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._ends[_partition_of(message)] = offset_of(message)
+                self._ends[place_of(message)] = offset_of(message)
             elif self._is_damage(message, error):
-                self._damaged.add(_partition_of(message))
+                self._damaged.add(place_of(message))
             elif error.code() not in PASSING or error.fatal():
                 raise translate(error, doing=f"reading {message.topic()}[{message.partition()}]")
         return records
@@ -336,7 +341,7 @@ class KafkaSource:
         There it finds an unknown version, takes its offset for the next, and misses that.
         """
         if error.code() in GONE:
-            return _partition_of(message) in self._damaged | self._doubted.keys()
+            return place_of(message) in self._damaged | self._doubted.keys()
         return error.code() in CORRUPT or error.code() == KafkaError._NOT_IMPLEMENTED
 
     def _judge_damaged(self) -> None:
@@ -385,10 +390,6 @@ class KafkaSource:
 
 def _partition(tp: TopicPartition) -> Partition:
     return Partition(tp.topic, tp.partition)
-
-
-def _partition_of(message: Message) -> Partition:
-    return Partition(cast("str", message.topic()), cast("int", message.partition()))
 
 
 def _bare(partitions: Iterable[Partition]) -> list[TopicPartition]:

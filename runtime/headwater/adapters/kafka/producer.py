@@ -72,7 +72,8 @@ class KafkaTransactionalLog:
         self._config["error_cb"] = self._client_error
         if on_statistics is not None:
             self._config["stats_cb"] = on_statistics
-        self._producer: Producer | None = None
+        # made now, so that it is connected when it takes its id over: a group is joined meanwhile
+        self._producer: Producer | None = self._made()
         self._is_initialised = False
         self._doubtful = False
         self._open = False
@@ -233,7 +234,7 @@ class KafkaTransactionalLog:
     def _take_over(self, total_s: float) -> None:
         self._open = self._is_initialised = False
         if self._producer is None:
-            self._producer = configured(lambda: Producer(self._config, logger=LOGGER))
+            self._producer = self._made()
         try:
             _until(
                 self._producer.init_transactions,
@@ -248,6 +249,9 @@ class KafkaTransactionalLog:
             raise
         self._is_initialised = True
         self._forget()
+
+    def _made(self) -> Producer:
+        return configured(lambda: Producer(self._config, logger=LOGGER))
 
     def _client(self) -> Producer:
         if self._producer is None or not self._is_initialised:

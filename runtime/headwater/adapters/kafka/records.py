@@ -87,3 +87,8 @@ def offset_of(message: Message) -> int:
 def partition_of(message: Message) -> int:
     """The partition index of a message that came from a broker."""
     return cast("int", message.partition())
+
+
+def place_of(message: Message) -> Partition:
+    """The partition of a message that came from a broker."""
+    return Partition(cast("str", message.topic()), partition_of(message))

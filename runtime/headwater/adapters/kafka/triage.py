@@ -47,6 +47,17 @@ AWAY: Final = frozenset(
         KafkaError.UNSTABLE_OFFSET_COMMIT,
     }
 )
+PASSING: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._RESOLVE,
+        KafkaError._MAX_POLL_EXCEEDED,
+    }
+)
+"""Errors a consumer mends by itself; they come as messages and are no reason to stop.
+
+That all brokers are down is none of them: it is all that an idle process learns of an outage.
+"""
 REFUSED: Final = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,

@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 from headwater.assembly.audit import TOPIC, Action, Actor, AuditLog, Mark, Place
-from headwater.assembly.letters_ledger import AGAIN
+from headwater.assembly.letters.ledger import AGAIN
 from headwater.clock import SYSTEM
 from headwater.engine.attempts import ATTEMPTS
 from headwater.errors import AbortableError, StartRefusedError, UnavailableError

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from headwater.assembly.audit import Place
-from headwater.assembly.letters_work import LetterBatch, place_of
+from headwater.assembly.letters.work import LetterBatch, place_of
 from headwater.engine import StoredLetter
 
 Chain = Place

@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from headwater.assembly.diff_values import common_type, converted, differing, fields_of
+from headwater.assembly.diff.values import common_type, converted, differing, fields_of
 from headwater.contract import ROW
 
 NTH: Final = "_nth"

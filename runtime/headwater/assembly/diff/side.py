@@ -14,7 +14,7 @@ import polars as pl
 from headwater.adapters.memory.partitioner import partition_of
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
-from headwater.assembly.diff_maps import maps_in_order
+from headwater.assembly.diff.maps import maps_in_order
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import lookup_ids, register
 from headwater.assembly.state import stores_in_memory

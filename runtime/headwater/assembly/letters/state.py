@@ -2,17 +2,17 @@
 
 As in the product's own loop: the tasks concerned are restored, the records of letters are batches
 of theirs, and what these change goes along in the transaction that resolves them. The product
-stands still meanwhile (`letters_standing.py`).
+stands still meanwhile (`standing.py`).
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Final, Self
 
 from headwater.assembly.audit import Mark
-from headwater.assembly.letters_ledger import AGAIN
-from headwater.assembly.letters_standing import Standstill
+from headwater.assembly.letters.ledger import AGAIN
+from headwater.assembly.letters.standing import Standstill
 from headwater.engine import EventTimes, Restoring, StartPositions, StoredLetter, Stores
 from headwater.engine.attempts import Attempts
 from headwater.errors import RebuildError, StartRefusedError, UnavailableError
@@ -56,11 +56,7 @@ NO_STATE: Final = LetterState()
 
 
 class KeptState(LetterState):
-    """That of a product with state. A context manager, which lets go of the stores.
-
-    `partners` are the topics that an input is joined with. On `RebuildError` what is stored of the
-    task is thrown away, and UnavailableError asks to run the command again.
-    """
+    """That of a product with state; `partners` are the topics that an input is joined with."""
 
     is_kept = True
 
@@ -83,20 +79,19 @@ class KeptState(LetterState):
         self._partners = partners
         self._attempts = Attempts(reach=0)  # those that are noted stay so
 
-    def __enter__(self) -> Self:
-        return self
+    @contextmanager
+    def held(self) -> Iterator[Self]:
+        """Lets go of the stores at its end.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._restoring.close()
+        On RebuildError what is stored of the task is thrown away, and UnavailableError asks to run
+        the command again.
+        """
         try:
-            if isinstance(error, RebuildError):
-                self._throw_away(error.task)
-                raise UnavailableError(f"{error} It was thrown away; {AGAIN}.") from error
+            with closing(self._restoring):
+                yield self
+        except RebuildError as error:
+            self._throw_away(error.task)
+            raise UnavailableError(f"{error} It was thrown away; {AGAIN}.") from error
         finally:
             self._stores.release(self._stores.partitions())
             if self._restoring.checkpoints is not None:

@@ -1,6 +1,6 @@
 """The keys that a product parks, freed in the transaction that resolves the last of their letters.
 
-Only while the product stands still (`letters_standing.py`).
+Only while the product stands still (`standing.py`).
 """
 
 from collections import defaultdict
@@ -10,9 +10,9 @@ from typing import Final
 import polars as pl
 
 from headwater.assembly.audit import Action, Mark, Place
-from headwater.assembly.letters_order import Chain, chain_of
-from headwater.assembly.letters_standing import Standstill
-from headwater.assembly.letters_work import place_of
+from headwater.assembly.letters.order import Chain, chain_of
+from headwater.assembly.letters.standing import Standstill
+from headwater.assembly.letters.work import place_of
 from headwater.engine import StoredLetter, parked_rows
 from headwater.engine.parking import COLUMNS, TOTALS
 from headwater.model import Partition

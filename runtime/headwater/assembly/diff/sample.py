@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import polars as pl
 
-from headwater.assembly.diff_frames import Column, RowDiff
+from headwater.assembly.diff.frames import Column, RowDiff
 from headwater.assembly.plain import plain
 from headwater.contract import ROW, touches
 from headwater.ports import Records

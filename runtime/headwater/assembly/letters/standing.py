@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from headwater.assembly.letters_ledger import AGAIN
-from headwater.assembly.letters_skip import EMPTY_GROUP_S, LOOK_S
+from headwater.assembly.letters.ledger import AGAIN
+from headwater.assembly.letters.skip import EMPTY_GROUP_S, LOOK_S
 from headwater.clock import SYSTEM
 from headwater.errors import AbortableError, StartRefusedError, UnavailableError
 from headwater.model import Partition, Positions

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from headwater.assembly.audit import Place
-from headwater.assembly.letters_work import Key, LetterBatch, SetAside, place_of
+from headwater.assembly.letters.work import Key, LetterBatch, SetAside, place_of
 from headwater.errors import UnverifiableError
 from headwater.model import Partition
 from headwater.ports import LogReader, Records, Topics

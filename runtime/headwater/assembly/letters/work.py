@@ -8,8 +8,8 @@ from typing import Final, cast
 
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.assembly.audit import Place
-from headwater.assembly.letters import DeadLetterBox, Refused
-from headwater.assembly.letters_state import NO_STATE, LetterState
+from headwater.assembly.letters.box import DeadLetterBox, Refused
+from headwater.assembly.letters.state import NO_STATE, LetterState
 from headwater.engine import Publication, StoredLetter, Task, Work
 from headwater.engine.dead_letters import PREFIX, again
 from headwater.engine.guard import Sandbox
@@ -68,7 +68,8 @@ class LetterBatch:
     first letter; `stopping` are those of them that break a rule of severity `stop`. `moved` goes to
     repartition topics, where the product goes on with it; `changes` is how far event time has come,
     for those who read them. `late` counts rows that were dropped because what they belong to had
-    closed, `duplicates` those that had come already, by `<output>.<step>`.
+    closed, `duplicates` those that had come already, `superseded` those whose
+    key had a later row, by `<output>.<step>`.
     """
 
     records: Sequence[SetAside] = ()
@@ -77,6 +78,7 @@ class LetterBatch:
     changes: Mapping[str, Changes] = field(default_factory=dict)
     late: Mapping[str, int] = field(default_factory=dict)
     duplicates: Mapping[str, int] = field(default_factory=dict)
+    superseded: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[Place, tuple[str, Letter]] = field(default_factory=dict)
     stopping: frozenset[Place] = frozenset()
     refused: Sequence[Refused] = ()
@@ -148,7 +150,8 @@ class LetterWork:
         """The work of letters that stand in the order of their records.
 
         Raises what the sandbox and `Task.process` raise, but RuleBrokenError: a record that breaks
-        a rule of severity `stop` fails again.
+        a rule of severity `stop` fails again. What no single record made, as a window that closes,
+        raises ResultRefusedError for it.
         """
         for topic, of_topic in groupby(letters, key=lambda each: each.source.topic):
             held = list(of_topic)
@@ -203,6 +206,7 @@ class LetterWork:
             work.changes,
             work.too_late,
             work.duplicates,
+            work.superseded,
             failed,
             frozenset(place_of(held[row].letters[0]) for row in stopping),
             refused,

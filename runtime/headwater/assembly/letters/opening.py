@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import cached_property
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from headwater.adapters.kafka.consumer import KafkaSource
 from headwater.adapters.kafka.damage import end_of_damage
@@ -15,15 +14,15 @@ from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.audit import Action, Actor, AuditLog, Mark, Place, actor_of
 from headwater.assembly.checkpoints import checkpoints_of
-from headwater.assembly.letters import DeadLetterBox, Entry, OnProgress, Selection, in_order
-from headwater.assembly.letters_ledger import Beside, Ledger
-from headwater.assembly.letters_parked import ParkedKeys
-from headwater.assembly.letters_payload import PayloadView
-from headwater.assembly.letters_replay import Replay, Replayed, ReplayOptions
-from headwater.assembly.letters_skip import Skipper
-from headwater.assembly.letters_standing import Standstill
-from headwater.assembly.letters_state import KeptState
-from headwater.assembly.letters_work import Release
+from headwater.assembly.letters.box import DeadLetterBox, Entry, OnProgress, Selection, in_order
+from headwater.assembly.letters.ledger import Beside, Ledger
+from headwater.assembly.letters.parked import ParkedKeys
+from headwater.assembly.letters.payload import PayloadView
+from headwater.assembly.letters.replay import Replay, Replayed, ReplayOptions
+from headwater.assembly.letters.skip import Skipper
+from headwater.assembly.letters.standing import Standstill
+from headwater.assembly.letters.state import KeptState
+from headwater.assembly.letters.work import Release
 from headwater.assembly.parking import parked_changelogs
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
@@ -55,7 +54,7 @@ QUIET: Final = {"log_level": "2"}  # critical: what fails here is told by an err
 
 
 class DeadLetters:
-    """The dead letters of one product on one broker; a context manager.
+    """The dead letters of one product on one broker, until `close`.
 
     Every method raises UnavailableError when broker or registry do not answer.
     """
@@ -72,17 +71,6 @@ class DeadLetters:
         )
         self._audit = AuditLog(self._topics, self._registry, self._reader)
         self.box: Final = DeadLetterBox(loaded.name, self._topics, self._reader, self._audit)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Abort what is open and let go of the clients."""
@@ -139,7 +127,7 @@ class DeadLetters:
             )
             ledger = self._ledger
             if depends_on_others(loaded):
-                state = opened.enter_context(self._kept_state(tasks, stores))
+                state = opened.enter_context(self._kept_state(tasks, stores).held())
                 release = replace(release, state=state)
                 ledger = self._new_ledger(state)
             replay = Replay(self.box, ledger, release, topics=self._topics, reader=self._reader)

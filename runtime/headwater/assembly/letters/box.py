@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from headwater.assembly.audit import Action, AuditLog, Place
+from headwater.assembly.keys import encodings_of
 from headwater.engine import StoredLetter
 from headwater.engine.dead_letters import original, read_letter
 from headwater.errors import ConfigurationError, Problem, StartRefusedError, UnverifiableError
@@ -14,7 +15,6 @@ from headwater.model import Partition, RawRecord
 from headwater.ports import LogReader, Topics
 
 RECORDS_AT_ONCE: Final = 1_000  # a letter may be a megabyte
-KEY_BYTES: Final = (4, 8)  # what Kafka's integer and long serializers write
 
 Status = Literal["open", "replayed", "failed-again", "discarded"]
 OnProgress = Callable[[int, int], None]
@@ -47,23 +47,6 @@ class Selection:
 
     def _key_bytes(self) -> frozenset[bytes]:
         return frozenset(key for text in self.keys for key in encodings_of(text))
-
-
-def encodings_of(text: str) -> Iterator[bytes]:
-    """The bytes of a record's key that this text may mean."""
-    yield text.encode()
-    try:
-        number = int(text)
-    except ValueError:
-        number = None
-    for width in KEY_BYTES if number is not None else ():
-        if number is not None and number.bit_length() < 8 * width:
-            yield number.to_bytes(width, "big", signed=True)
-    if text.startswith("0x"):
-        try:
-            yield bytes.fromhex(text[2:])
-        except ValueError:
-            return
 
 
 @dataclass(frozen=True, slots=True)

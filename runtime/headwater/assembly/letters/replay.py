@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from headwater.assembly.audit import Action, Mark, Place
-from headwater.assembly.letters import DeadLetterBox, OnProgress, Refused, Selection
-from headwater.assembly.letters_ledger import Ledger
-from headwater.assembly.letters_newer import Overtaking
-from headwater.assembly.letters_order import Stalled, whole_chains
-from headwater.assembly.letters_work import (
+from headwater.assembly.letters.box import DeadLetterBox, OnProgress, Refused, Selection
+from headwater.assembly.letters.ledger import Ledger
+from headwater.assembly.letters.newer import Overtaking
+from headwater.assembly.letters.order import Stalled, whole_chains
+from headwater.assembly.letters.work import (
     LetterBatch,
     LetterWork,
     Release,
@@ -43,7 +43,8 @@ class Replayed:
     `stopping` are those that failed again because of a rule of severity `stop`. `left_behind` are
     those that wait for one that stays open. `keys` counts the output keys of all letters,
     `newer_keys` those of them with a newer record. `moved` counts the rows written to repartition
-    topics; `late` and `duplicates` those that steps with state dropped, by `<output>.<step>`.
+    topics; `late`, `duplicates` and `superseded` those that steps with state dropped, by
+    `<output>.<step>`.
     """
 
     replayed: int = 0
@@ -56,6 +57,7 @@ class Replayed:
     moved: Counter[str] = field(default_factory=Counter)
     late: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
+    superseded: Counter[str] = field(default_factory=Counter)
     keys: int = 0
     newer_keys: int = 0
 
@@ -169,6 +171,7 @@ class Replay:
             done.moved[publication.topic] += len(publication.values)
         done.late.update(batch.late)
         done.duplicates.update(batch.duplicates)
+        done.superseded.update(batch.superseded)
 
     def _marks(self, batch: LetterBatch, held: SetAside) -> Iterator[Mark]:
         failed = batch.failed.get(place_of(held.letters[0]))

@@ -10,8 +10,8 @@ from typing import Final, Literal, get_args
 
 import polars as pl
 
-from headwater.assembly.diff_frames import Column, RowDiff, lay_out
-from headwater.assembly.diff_sample import Kind, Sample
+from headwater.assembly.diff.frames import Column, RowDiff, lay_out
+from headwater.assembly.diff.sample import Kind, Sample
 from headwater.contract import ROW, ROW_TYPE, Contract, masked_fields
 from headwater.errors import ConfigurationError, Problem
 from headwater.flow.windows import WINDOW_START

@@ -16,9 +16,9 @@ import polars as pl
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
-from headwater.assembly.diff_frames import compare
-from headwater.assembly.diff_side import Cut, Made, Outside, Side
-from headwater.assembly.diff_tally import Allowance, Finding, PortTally, RefusedTally, StopTally
+from headwater.assembly.diff.frames import compare
+from headwater.assembly.diff.side import Cut, Made, Outside, Side
+from headwater.assembly.diff.tally import Allowance, Finding, PortTally, RefusedTally, StopTally
 from headwater.assembly.project import LoadedProduct, complete, told
 from headwater.assembly.root import PRODUCTS, SCHEMAS, find_root
 from headwater.assembly.source import FILE_NAME, read_product
