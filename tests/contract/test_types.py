@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -12,8 +13,14 @@ import deltalake
 import fastavro
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyiceberg.types import IcebergType
+from tests.snapshot.changes import change
+from tests.snapshot.formats import FORMATS
+from tests.snapshot.storage import TOPIC, record, rows
 
+from headwater.adapters.iceberg.columns import to_schema
 from headwater.contract import (
     Contract,
     Decoder,
@@ -27,7 +34,7 @@ from headwater.contract.types import composite_part, key_encoding
 from headwater.errors import DeclarationError
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "types.md"
-ROW = re.compile(r"^\| `(.+?)` \| `(.+?)` \| `(.+?)` \| (.+?) \|$", re.MULTILINE)
+ROW = re.compile(r"^" + r"\| `(.+?)` " * 5 + r"\| (.+?) \|$", re.MULTILINE)
 ROWS = ROW.findall(DOCUMENT.read_text(encoding="utf-8"))
 
 TEXT = "00112233-4455-6677-8899-aabbccddeeff"
@@ -93,20 +100,39 @@ def delta_name(kind: Any) -> str:
     return str(kind.type)
 
 
+def iceberg_name(kind: IcebergType) -> str:
+    """A type as Iceberg's documents write it, without the ids of fields."""
+    return re.sub(r"-?\d+: (\w+): optional ", r"\1: ", str(kind))
+
+
 def test_every_row_has_an_example_and_every_example_a_row() -> None:
     """The table is read as a whole."""
     assert [name_of(json.loads(avro)) for avro, *_ in ROWS] == list(EXAMPLES)
 
 
-@pytest.mark.parametrize(("avro", "polars", "delta", "key"), ROWS, ids=list(EXAMPLES))
-def test_a_row_of_the_table_is_true(avro: str, polars: str, delta: str, key: str) -> None:
+@pytest.mark.parametrize("row", ROWS, ids=list(EXAMPLES))
+def test_a_row_tells_the_columns_of_every_format(row: Sequence[str]) -> None:
+    """As the format's own library has them."""
+    avro, _, delta, iceberg, parquet, _ = row
+    columns = arrow_schema(contract(json.loads(avro)))
+    (of_delta,) = deltalake.Schema.from_arrow(columns).fields
+    assert delta_name(of_delta.type) == delta
+    (of_iceberg,) = to_schema(columns).fields
+    assert iceberg_name(of_iceberg.field_type) == iceberg
+    file = io.BytesIO()
+    pq.write_table(columns.empty_table(), file)
+    # Arrow tells that the entries of a map are named like its column.
+    assert str(pq.read_schema(file).field("c").type).replace(" ('c')", "") == parquet
+
+
+@pytest.mark.parametrize("row", ROWS, ids=list(EXAMPLES))
+def test_a_row_of_the_table_is_true(row: Sequence[str]) -> None:
     """The types are those documented, and a value passes through all of them."""
+    avro, polars, *_, key = row
     type_ = json.loads(avro)
     tried = contract(type_)
     wire, seen = EXAMPLES[name_of(type_)]
     assert repr(tried.columns["c"]) == polars
-    (field,) = deltalake.Schema.from_arrow(arrow_schema(tried)).fields
-    assert delta_name(field.type) == delta
 
     physical = {"type": "record", "name": "T", "fields": [{"name": "c", "type": type_}]}
     plain = json.loads(re.sub(r'"logicalType": "[a-z-]+"', '"x": 0', json.dumps(physical)))
@@ -131,6 +157,29 @@ def test_a_row_of_the_table_is_true(avro: str, polars: str, delta: str, key: str
         width = int(encoding[0])
         expected = [wire.to_bytes(width, "big", signed=True)]
         assert Encoder(contract(type_, key=True), 1).encode(frame).keys == expected
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_value_of_every_type_comes_back_from_a_table(tmp_path: Path, format_: str) -> None:
+    """In every format the columns are those of the contract, and values are what they were."""
+    kinds = [json.loads(avro) for avro, *_ in ROWS]
+    fields = [{"name": f"c{n}", "type": kind, "doc": "d"} for n, kind in enumerate(kinds)]
+    schema = {"type": "record", "name": "T", "fields": fields}
+    tried = parse_contract(json.dumps(schema), topic="a.b", version=1, path=Path("v1.avsc"))
+    frame = pl.DataFrame(
+        {f"c{n}": [EXAMPLES[name_of(kind)][1]] for n, kind in enumerate(kinds)},
+        schema=dict(tried.columns),
+    )
+    stored = to_arrow(frame, tried)
+    place = rows(0, 1).drop_columns("id")
+    for name, column in zip(place.column_names, place.columns, strict=True):
+        stored = stored.append_column(name, column)
+    FORMATS[format_](tmp_path, product=TOPIC, topic=TOPIC).commit(change(stored, record(0, 1)))
+    table = FORMATS[format_](tmp_path, product=TOPIC, topic=TOPIC)
+    assert table.differing_columns(stored.schema) == ""
+    (file,) = table.files()
+    found = pa.Table.from_batches(table.scan(file.name)).select(list(tried.columns))
+    assert from_arrow(found, tried).equals(frame)
 
 
 REFUSED: dict[str, Any] = {

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 HEAVY = {"confluent_kafka", "deltalake", "fastavro", "numpy", "obstore", "polars", "pyarrow"}
+ICEBERG = {"pyiceberg", "sqlalchemy"}
 HEAVY_OF_OURS = {"headwater.adapters", "headwater.contract", "headwater.engine", "headwater.flow"}
 TOLD = """
 import json, sys
@@ -33,7 +34,7 @@ def test_a_help_page_needs_no_broker_and_no_columns(arguments: Sequence[str]) ->
     """Whoever asks how to run something waits for a terminal, not for the libraries of a run."""
     modules = imported(arguments)
     assert "headwater.cli.main" in modules
-    assert modules & (HEAVY | HEAVY_OF_OURS) == set()
+    assert modules & (HEAVY | HEAVY_OF_OURS | ICEBERG) == set()
 
 
 def test_a_run_imports_nothing_that_only_other_commands_need() -> None:
@@ -41,3 +42,4 @@ def test_a_run_imports_nothing_that_only_other_commands_need() -> None:
     modules = imported(["run", "no.such-product"])
     assert "headwater.engine.loop" in modules
     assert modules & {"avro", "deltalake", "jgo", "obstore", "pandas", "pyarrow.dataset"} == set()
+    assert modules & ICEBERG == set()

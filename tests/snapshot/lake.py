@@ -8,14 +8,14 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tests.snapshot.formats import FORMATS
 
-from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.adapters.memory import MemoryBroker, MemoryRangeReader, MemoryTopics
 from headwater.clock import ManualClock
 from headwater.contract import Contract, Encoder, parse_contract
 from headwater.errors import UnknownSchemaError
 from headwater.model import SchemaRef
-from headwater.ports import TopicSettings
+from headwater.ports import Table, TopicSettings
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.verdict import Verdict
 from headwater.snapshot.verifier import Verifier
@@ -60,8 +60,9 @@ def codec(schema_id: int) -> RowCodec:
 class Lake:
     """Three hundred orders of three partitions, in a snapshot of two commits."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, format_: str = "delta") -> None:
         self.directory = directory
+        self.format = format_
         self.broker = MemoryBroker()
         self.broker.create(TopicSettings(TOPIC, 3, "log", {"cleanup.policy": "delete"}))
         for begin in (0, 200):
@@ -98,13 +99,13 @@ class Lake:
             codecs=codec,
         ).verify()
 
-    def table(self) -> DeltaSnapshotTable:
+    def table(self) -> Table:
         """A new handle."""
-        return DeltaSnapshotTable(self.directory, product=TOPIC, topic=TOPIC)
+        return FORMATS[self.format](self.directory, product=TOPIC, topic=TOPIC)
 
     def file(self, partition: int) -> Path:
         """The first data file of a partition."""
-        return min(self.directory.glob(f"part-{partition}-0-*.parquet"))
+        return min(self.directory.rglob(f"part-{partition}-0-*.parquet"))
 
     def entry(self, version: int) -> Path:
         """An entry of the Delta log."""

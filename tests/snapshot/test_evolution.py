@@ -60,6 +60,7 @@ def test_delta_widens_no_column_and_iceberg_three_kinds(
     older, newer = contract(1, x=old), contract(2, x=new)
     (refusal,) = table_refusals(older, newer, "delta")
     assert (refusal.path, refusal.stored) == ("x", str(arrow_schema(older).field("x").type))
+    assert table_refusals(older, newer, "parquet") == [refusal]
     assert (table_refusals(older, newer, "iceberg") == []) is iceberg
     _append(tmp_path, older)
     with suppress(SchemaMismatchError):  # refused, or cast: never widened
@@ -75,7 +76,7 @@ def test_delta_refuses_a_value_the_stored_type_does_not_hold(tmp_path: Path) -> 
         write_deltalake(tmp_path, rows, mode="append", schema_mode="merge")
 
 
-@pytest.mark.parametrize("format_", ["delta", "iceberg"])
+@pytest.mark.parametrize("format_", ["delta", "iceberg", "parquet"])
 def test_new_columns_are_taken_also_inside_structs(tmp_path: Path, format_: Any) -> None:
     """They are null for the rows before them; a dropped one stays, and is null from then on."""
     more = {**INNER, "fields": [*INNER["fields"], {"name": "b", "type": "int", "doc": "d"}]}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from tests.snapshot.changes import change
+from tests.snapshot.formats import FORMATS
 
-from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.adapters.memory.table import MemoryStorage, MemoryTable
 from headwater.errors import AbortableError, StartRefusedError
 from headwater.ports import Change, CommitRecord, CutRange, NewFile, Table
@@ -17,14 +17,14 @@ from headwater.snapshot.cut import commit_id
 Opener = Callable[[], Table]
 
 
-@pytest.fixture(params=["memory", "delta"])
+@pytest.fixture(params=["memory", *FORMATS])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Opens one more handle on the same table."""
     if request.param == "memory":
         storage = MemoryStorage()
         return lambda: MemoryTable(storage)
     directory = tmp_path / "snapshot"
-    return lambda: DeltaSnapshotTable(directory, product="shop.orders", topic="shop.orders")
+    return lambda: FORMATS[request.param](directory, product="shop.orders", topic="shop.orders")
 
 
 def rows(*places: tuple[int, int]) -> pa.Table:
@@ -265,3 +265,71 @@ def test_statistics_of_a_commit_that_lost_are_not_kept(opened: Opener) -> None:
         other.commit(replace(change(rows((0, 0)), lost), statistics=b"second"))
     assert opened().statistics("one") == b"first"
     assert opened().statistics("other") is None
+
+
+def test_a_struct_gets_new_fields_with_their_first_rows(opened: Opener) -> None:
+    """Inside a struct too; in the rows before they are null, in lists and maps of structs alike."""
+
+    def nested(*inside: tuple[str, pa.DataType]) -> pa.Schema:
+        struct = pa.struct(inside)
+        added = {"one": struct, "some": pa.list_(struct), "named": pa.map_(pa.string(), struct)}
+        return pa.schema([*rows().schema, *(pa.field(name, kind) for name, kind in added.items())])
+
+    def shaped(place: int, held: dict[str, int], columns: pa.Schema) -> pa.Table:
+        values = [rows((0, place)).to_pylist()[0]]
+        values[0] |= {"one": held, "some": [held], "named": [("n", held)]}
+        return pa.Table.from_pylist(values, schema=columns)
+
+    table = opened()
+    old, new = nested(("x", pa.int32())), nested(("x", pa.int32()), ("y", pa.int64()))
+    table.commit(change(shaped(0, {"x": 1}, old), record((0, 0, 1))))
+    table.offsets("one")
+    grown = shaped(1, {"x": 2, "y": 3}, new)
+    table.commit(replace(change(grown, record((0, 1, 2))), columns=new))
+    again = opened()
+    assert again.differing_columns(new) == ""
+    found = {
+        row["_offset"]: row
+        for name in names(again)
+        for batch in again.scan(name)
+        for row in batch.to_pylist()
+    }
+    for offset, held in enumerate([{"x": 1, "y": None}, {"x": 2, "y": 3}]):
+        assert found[offset]["one"] == held
+        assert found[offset]["some"] == [held]
+        assert found[offset]["named"] == [("n", held)]
+
+
+def test_the_newest_version_may_replace_every_row(opened: Opener) -> None:
+    """A cut that takes all files out and brings their successors, in one commit."""
+    table = opened()
+    table.commit(change(rows((0, 0), (0, 1)), record((0, 0, 2))))
+    table.offsets("one")
+    following = replace(change(rows((0, 1), (0, 2)), record((0, 2, 3))), removed=names(table))
+    table.commit(following)
+    again = opened()
+    assert everything(again, 0) == [1, 2]
+    assert again.offsets("one") == {0: 3}
+    assert again.rows() == 2
+
+
+def test_files_may_go_without_successors(opened: Opener) -> None:
+    """A change without new files is a commit too."""
+    table = opened()
+    table.commit(change(rows((0, 0)), record((0, 0, 1))))
+    version = table.commit(Change([], None, removed=names(table)))
+    again = opened()
+    assert names(again) == []
+    assert again.rows() == 0
+    assert again.offsets("one") == {0: 1}
+    assert version > again.commits()[-1][0]
+
+
+def test_a_later_commit_has_a_greater_version(opened: Opener) -> None:
+    """And both are told as they were returned."""
+    table = opened()
+    first = table.commit(change(rows((0, 0)), record((0, 0, 1))))
+    table.offsets("one")
+    second = table.commit(change(rows((0, 1)), record((0, 1, 2))))
+    assert first < second
+    assert [version for version, _ in opened().commits()] == [first, second]

@@ -12,15 +12,17 @@ import pyarrow as pa
 
 from headwater.contract import Contract, arrow_schema, former_name
 
-Format = Literal["delta", "iceberg"]
+Format = Literal["delta", "iceberg", "parquet"]
 
 WIDENS: Final[Mapping[Format, frozenset[tuple[Any, Any]]]] = {
     # delta-rs writes no type widening: it casts what it is given back to the stored type.
     "delta": frozenset(),
     # Iceberg's specification, "Schema Evolution", of its format version 2.
     "iceberg": frozenset({(pa.int32(), pa.int64()), (pa.float32(), pa.float64())}),
+    # Its columns are promised as they are to readers of the files alone.
+    "parquet": frozenset(),
 }
-WIDENS_DECIMALS: Final[Mapping[Format, bool]] = {"delta": False, "iceberg": True}
+WIDENS_DECIMALS: Final[Mapping[Format, bool]] = {"delta": False, "iceberg": True, "parquet": False}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,13 @@ The format is that of the Delta Transaction Log Protocol, "Actions"; deltalake r
 """
 
 import json
-import os
-import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from deltalake import DeltaTable
 
+from headwater.adapters.directory.durable import put_if_absent
 from headwater.errors import StartRefusedError
 
 LOG: Final = "_delta_log"
@@ -75,30 +74,6 @@ def evolved(table: DeltaTable, schema: str) -> Action:
 
 
 def put_entry(directory: Path, version: int, actions: Iterable[Action]) -> bool:
-    """Write the entry of a version durably; False when there is one already.
-
-    A link is made only if its name is free, so of several writers one wins.
-    """
-    target = directory / LOG / f"{version:020d}.json"
-    draft = directory / LOG / f".{uuid.uuid4().hex}.tmp"
-    try:
-        with draft.open("xb") as file:
-            file.write("".join(json.dumps(each) + "\n" for each in actions).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, target)
-        except FileExistsError:
-            return False
-    finally:
-        draft.unlink(missing_ok=True)
-    _sync(target.parent)
-    return True
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Write the entry of a version durably; False when there is one already."""
+    lines = "".join(json.dumps(each) + "\n" for each in actions)
+    return put_if_absent(directory / LOG / f"{version:020d}.json", lines.encode())

@@ -1,26 +1,17 @@
-"""Files of a Delta table, read by no statistics: what they hold may not be what the log says."""
+"""What a Delta log says of its files, and what stands in the way of reading it."""
 
-import errno
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaProtocolError
-from pyarrow import fs
 
-from headwater.errors import DamagedError, UnverifiableError
+from headwater.errors import UnverifiableError
 from headwater.ports import TableFile
 
-BATCH_ROWS: Final = 20_000  # large enough for columns, small beside a file
-_READAHEAD: Final = 2  # batches decoded in advance; pyarrow's 16 would be a file in memory
 _BACKTRACE: Final = re.compile(r"^\s*(\d+: |at )")
-_FORMAT: Final = ds.ParquetFileFormat(
-    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-)
 
 
 def files(table: DeltaTable, location: str) -> list[TableFile]:
@@ -46,26 +37,6 @@ def _file(added: dict[str, Any]) -> TableFile:
 def _bounds(added: dict[str, Any], column: str) -> tuple[int, int] | None:
     first, last = added.get(f"min.{column}"), added.get(f"max.{column}")
     return None if first is None or last is None else (first, last)
-
-
-def scan(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Every row of a file. Raises DamagedError, and OSError when the storage refuses."""
-    try:
-        fragment = _FORMAT.make_fragment(str(path), fs.LocalFileSystem())
-        batches = fragment.to_batches(
-            schema=schema, batch_size=BATCH_ROWS, batch_readahead=_READAHEAD
-        )
-        for batch in batches:
-            batch.validate(full=True)
-            yield batch
-    except FileNotFoundError as error:
-        raise DamagedError(f"{path.name} is gone") from error
-    except (OSError, pa.ArrowException) as error:
-        # Arrow's own complaints about content are an OSError without a number; those of the
-        # system have one. What they say may quote a value.
-        if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
-            raise
-        raise DamagedError(f"{path.name} does not hold what a snapshot wrote") from error
 
 
 def reason(cause: Exception) -> str:

@@ -5,6 +5,7 @@ the log is put only if there is none of its version, and a writer looks at all t
 own: so two snapshotters never take a range twice.
 """
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from headwater.adapters.delta.files import WrittenFiles, write_files
+from headwater.adapters.delta.files import additions
 from headwater.adapters.delta.log import (
     Action,
     commit_info,
@@ -25,21 +26,30 @@ from headwater.adapters.delta.log import (
     require_known,
     transaction,
 )
-from headwater.adapters.delta.reading import files, missing_versions, reason, scan
-from headwater.adapters.delta.record import KEY, from_history, to_text
+from headwater.adapters.delta.reading import files, missing_versions, reason
 from headwater.adapters.directory.statistics import (
     discard_statistics,
     get_statistics,
     put_statistics,
 )
+from headwater.adapters.parquet.files import WrittenFiles, write_files
+from headwater.adapters.parquet.reading import scan
 from headwater.clock import SYSTEM, Clock
-from headwater.errors import DamagedError, RetriableError, StartRefusedError
 from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, refused
 from headwater.snapshot.cut import overtaken, require_next
+from headwater.snapshot.record import KEY, from_text, to_text
+from headwater.snapshot.refusals import (
+    another_table,
+    damaged,
+    damaged_record,
+    not_ours,
+    storage_refuses,
+)
 
 _PRODUCT: Final = "headwater.product"
 _TOPIC: Final = "headwater.topic"
+_ATTEMPT: Final = "headwater.attempt"  # the writer's own name for an entry
 _PROPERTIES: Final = {
     # The log is the record of every cut: its entries must outlive Delta's 30 days.
     "delta.enableExpiredLogCleanup": "false",
@@ -77,7 +87,7 @@ class DeltaSnapshotTable:
         found = set()
         for version, record in self.commits():
             if isinstance(record, UnreadableRecord):
-                raise self._damaged(f"the record of version {version}: {record.reason}")
+                raise damaged_record(self.location, version, record.reason)
             found.add(record.topic_id)
         return frozenset(found)
 
@@ -100,12 +110,8 @@ class DeltaSnapshotTable:
             self._require_next(table, change)
             require_known(table, self.location)
             columns = self._columns(table, change)
-            files = write_files(
-                self._directory,
-                [self._shaped(each, columns) for each in change.files],
-                written_at_ms=self._clock.wall_ms(),
-                changes_data=change.record is not None,
-            )
+            shaped = [self._shaped(each, columns) for each in change.files]
+            files = write_files(self._directory, shaped)
             version = self._put(table, files, change)
         self._reload()
         return version
@@ -117,7 +123,7 @@ class DeltaSnapshotTable:
             return []
         with self._reading():
             history = self._table.history()
-        entries = [(entry["version"], from_history(entry)) for entry in history]
+        entries = [(entry["version"], from_text(entry.get(KEY))) for entry in history]
         return [(version, record) for version, record in reversed(entries) if record is not None]
 
     def files(self) -> Sequence[TableFile]:
@@ -156,26 +162,17 @@ class DeltaSnapshotTable:
             table = DeltaTable(self._directory)
         except TableNotFoundError:
             if self._directory.exists() and not self._is_unused():
-                raise self._not_ours("it holds other files") from None
+                raise not_ours(self.location, self._topic, "it holds other files") from None
             return None
         found = table.metadata().configuration
         if found.get(_TOPIC) != self._topic:
-            raise self._not_ours(
-                f"it is a table of {found[_TOPIC]}" if _TOPIC in found else "it is another table"
-            )
+            raise another_table(self.location, self._topic, found.get(_TOPIC))
         return table
 
     def _is_unused(self) -> bool:
         # A `_delta_log` without commits is what a crash or a full disk leaves of a creation.
         return self._directory.is_dir() and all(
             path.name == "_delta_log" for path in self._directory.iterdir()
-        )
-
-    def _not_ours(self, reason: str) -> StartRefusedError:
-        return StartRefusedError(
-            f"The directory {self.location} is no snapshot of {self._topic}: {reason}; nothing was"
-            f" changed. Choose another directory with --to.",
-            code="NOT_OUR_TABLE",
         )
 
     def _create(self, change: Change) -> DeltaTable:
@@ -231,10 +228,11 @@ class DeltaSnapshotTable:
         Where another one was first, it may go behind that, if that is no cut and removed nothing
         of ours.
         """
+        before, attempt = table.version(), uuid.uuid4().hex
         try:
             put_statistics(self._directory, change)
             while not put_entry(
-                self._directory, table.version() + 1, self._entry(table, files, change)
+                self._directory, table.version() + 1, self._entry(table, files, change, attempt)
             ):
                 table.update_incremental()
                 self._require_next(table, change)
@@ -242,15 +240,20 @@ class DeltaSnapshotTable:
         except BaseException:
             # Whether it happened only the log can tell.
             table.update_incremental()
-            if not set(files.paths) <= _names(table):
+            between = table.history(table.version() - before) if table.version() > before else []
+            landed = [each["version"] for each in between if each.get(_ATTEMPT) == attempt]
+            if not landed:
                 files.discard()
                 discard_statistics(self._directory, change)
                 raise
+            return int(landed[0])
         return table.version() + 1
 
-    def _entry(self, table: DeltaTable, files: WrittenFiles, change: Change) -> list[Action]:
+    def _entry(
+        self, table: DeltaTable, files: WrittenFiles, change: Change, attempt: str
+    ) -> list[Action]:
         record, now_ms = change.record, self._clock.wall_ms()
-        told = {} if record is None else {KEY: to_text(record)}
+        told = {_ATTEMPT: attempt} | ({} if record is None else {KEY: to_text(record)})
         actions = [commit_info(now_ms, told)]
         if change.columns is not None:
             actions.append(evolved(table, Schema.from_arrow(change.columns).to_json()))
@@ -261,7 +264,10 @@ class DeltaSnapshotTable:
             ]
         changes_data = record is not None
         actions += [removal(path, now_ms, changes_data=changes_data) for path in change.removed]
-        return [*actions, *files.actions]
+        return [
+            *actions,
+            *additions(files.files, written_at_ms=now_ms, changes_data=changes_data),
+        ]
 
     # -- errors ----------------------------------------------------------------------------------
 
@@ -271,7 +277,7 @@ class DeltaSnapshotTable:
         try:
             yield
         except (OSError, DeltaError, pa.ArrowException) as cause:
-            raise self._refuses("write", cause) from cause
+            raise storage_refuses(self.location, "write", reason(cause)) from cause
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -279,24 +285,11 @@ class DeltaSnapshotTable:
         try:
             yield
         except OSError as cause:
-            raise self._refuses("read", cause) from cause
+            raise storage_refuses(self.location, "read", reason(cause)) from cause
         except (DeltaError, pa.ArrowException) as cause:
             missing = ", ".join(map(str, missing_versions(self._directory)))
             why = f"its log lacks version {missing}" if missing else reason(cause)
-            raise self._damaged(why) from cause
-
-    def _refuses(self, doing: str, cause: Exception) -> RetriableError:
-        return RetriableError(
-            f"Could not {doing} the snapshot in {self.location}: {reason(cause)};"
-            f" what was committed before is whole. Mend that and run the command again.",
-            code="SNAPSHOT_STORAGE",
-        )
-
-    def _damaged(self, why: str) -> DamagedError:
-        return DamagedError(
-            f"The snapshot in {self.location} is damaged: {why}; nothing was written. Restore the"
-            f" directory from a copy, or begin a new snapshot with --to."
-        )
+            raise damaged(self.location, why) from cause
 
 
 def _names(table: DeltaTable) -> set[str]:

@@ -1,11 +1,11 @@
 """Objects as files of a local directory: each is durable and whole under its name, or not there."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from headwater.adapters.directory.durable import sync
 from headwater.errors import RetriableError
 
 
@@ -47,9 +47,9 @@ class DirectoryStorage:
         target = self._directory / name
         with self._translated():
             target.parent.mkdir(parents=True, exist_ok=True)
-            _sync(file)
+            sync(file)
             file.replace(target)
-            _sync(target.parent)
+            sync(target.parent)
 
     def get(self, name: str) -> BinaryIO:
         """The file of the object, open; raises KeyError when there is none."""
@@ -75,11 +75,3 @@ class DirectoryStorage:
             raise RetriableError(
                 f"The disk refuses {self._directory}: {error.strerror}.", code="STATE_STORAGE"
             ) from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -95,12 +95,12 @@ class MemoryTable:
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
         """Every row of a file; a column that came later is null."""
-        rows = self._storage.files[name]
-        for each in self._storage.columns or ():
+        rows, columns = self._storage.files[name], self._storage.columns
+        for each in columns or ():
             if each.name not in rows.schema.names:
                 rows = rows.append_column(each, pa.nulls(rows.num_rows, each.type))
-        if self._storage.columns is not None:
-            yield from rows.select(self._storage.columns.names).to_batches()
+        if columns is not None:
+            yield from rows.select(columns.names).cast(columns).to_batches()
 
     def statistics(self, name: str) -> bytes | None:
         """What a commit kept under this name; None when it is gone."""

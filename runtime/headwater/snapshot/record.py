@@ -1,8 +1,8 @@
-"""A commit record as text, in the custom metadata of a Delta commit."""
+"""A commit record as text, in the log of a table of any format."""
 
 import json
 from dataclasses import asdict, replace
-from typing import Any, Final
+from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,9 +17,8 @@ def to_text(record: CommitRecord) -> str:
     return json.dumps(asdict(record), separators=(",", ":"))
 
 
-def from_history(entry: dict[str, Any]) -> CommitRecord | UnreadableRecord | None:
-    """The record of one entry of a table's history; None when the commit is not a snapshot."""
-    text = entry.get(KEY)
+def from_text(text: object) -> CommitRecord | UnreadableRecord | None:
+    """The record that stands in a table's log under KEY; None when nothing stands there."""
     if text is None:
         return None
     try:

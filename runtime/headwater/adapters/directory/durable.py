@@ -1,0 +1,36 @@
+"""Files that are durable and whole under their name, or not there."""
+
+import os
+import uuid
+from pathlib import Path
+
+
+def put_if_absent(target: Path, content: bytes) -> bool:
+    """Write a file durably under a name that is free; False when there is one already.
+
+    A link is made only if its name is free, so of several writers one wins. Raises OSError; then
+    only a look at the directory tells whether the file is there.
+    """
+    draft = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with draft.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, target)
+        except FileExistsError:
+            return False
+    finally:
+        draft.unlink(missing_ok=True)
+    sync(target.parent)
+    return True
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or the names in a directory, durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

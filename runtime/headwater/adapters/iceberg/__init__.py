@@ -1,0 +1,1 @@
+"""Iceberg tables through pyiceberg: the only room that imports it. Needs the extra `iceberg`."""

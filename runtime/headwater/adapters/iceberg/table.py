@@ -1,0 +1,344 @@
+"""A snapshot table as an Iceberg table in a local directory, under a catalogue of its own.
+
+Offsets and record stand in the summary of each snapshot and, since that expires, in properties of
+the table. A commit that finds another one before it looks at what that was: so two snapshotters
+never take a range twice.
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NoSuchTableError,
+    ResolveError,
+    TableAlreadyExistsError,
+    ValidationError,
+)
+from pyiceberg.io.pyarrow import parquet_files_to_data_files
+from pyiceberg.table import Table, Transaction
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+
+from headwater.adapters.directory.statistics import (
+    discard_statistics,
+    get_statistics,
+    put_statistics,
+)
+from headwater.adapters.iceberg import reading
+from headwater.adapters.iceberg.catalogue import FILE, identifier, open_catalogue
+from headwater.adapters.iceberg.columns import in_arrow, in_iceberg, to_schema
+from headwater.adapters.iceberg.transaction import LeanTransaction
+from headwater.adapters.parquet.files import WrittenFiles, write_files
+from headwater.adapters.parquet.reading import scan
+from headwater.errors import HeadwaterError
+from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
+from headwater.snapshot.columns import differing, refused
+from headwater.snapshot.cut import overtaken, require_next
+from headwater.snapshot.record import KEY, to_text
+from headwater.snapshot.refusals import (
+    another_table,
+    damaged,
+    damaged_record,
+    not_ours,
+    storage_refuses,
+)
+
+DATA: Final = "data"  # the folder of data files, where Iceberg's writers have theirs
+_PROPERTIES: Final = {
+    "format-version": str(reading.FORMAT_VERSION),
+    "commit.retry.num-retries": "0",  # pyiceberg's four would repeat a stale append, unasked
+    "commit.manifest-merge.enabled": "true",  # else a version has a manifest for each commit
+}
+
+
+class IcebergSnapshotTable:
+    """One handle on the table of one topic; the directory is made by the first `commit`.
+
+    A cut is judged by what the last `offsets` of this handle saw. Every method raises
+    StartRefusedError (NOT_OUR_TABLE) when the directory holds something else, DamagedError when
+    its metadata cannot be read, and RetriableError (SNAPSHOT_STORAGE) when storage or catalogue
+    refuses.
+    """
+
+    def __init__(self, directory: Path, *, product: str, topic: str) -> None:
+        self._directory = directory
+        self._product = product
+        self._topic = topic
+        self._table: Table | None = None
+        self._reload()
+
+    @property
+    def location(self) -> str:
+        """Where readers find it."""
+        return str(self._directory)
+
+    def offsets(self, topic_id: str) -> Mapping[int, int]:
+        """The end of the last commit per partition of this incarnation of the topic."""
+        self._reload()
+        with self._reading():
+            return self._offsets(topic_id)
+
+    def topic_ids(self) -> frozenset[str]:
+        """Every incarnation of a topic this table holds rows of."""
+        found = set()
+        for version, record in self.commits():
+            if isinstance(record, UnreadableRecord):
+                raise damaged_record(self.location, version, record.reason)
+            found.add(record.topic_id)
+        return frozenset(found)
+
+    def differing_columns(self, wanted: pa.Schema) -> str:
+        """How stored columns differ from others in name or type; empty when they do not."""
+        if self._table is None:
+            return ""
+        return differing(in_arrow(self._table.schema()), in_iceberg(wanted))
+
+    def commit(self, change: Change) -> int:
+        """Do all of a change in one commit; returns the table version, a sequence number.
+
+        Raises OvertakenError (SNAPSHOT_TAKEN) when another cut was committed since the last
+        `offsets`, or a file to be removed is gone, StartRefusedError: SNAPSHOT_COLUMNS for other
+        columns than the table's, TABLE_FEATURE when another writer gave it features of Iceberg
+        that are not kept here.
+        """
+        with self._writing():
+            table = self._table or self._create(change)
+            self._require_next(table, change)
+            columns = self._columns(self._begun(table, change))
+            shaped = [self._shaped(each, columns) for each in change.files]
+            files = write_files(self._directory / DATA, shaped)
+            version = self._put(files, change, columns)
+        self._reload()
+        return version
+
+    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
+        """Our commits, oldest first, with their table versions."""
+        self._reload()
+        if self._table is None:
+            return []
+        with self._reading():
+            return reading.commits(self._table)
+
+    def files(self) -> Sequence[TableFile]:
+        """What the newest version consists of, and what its manifests say of it."""
+        if self._table is None:
+            return []
+        with self._reading():
+            found = reading.data_files(self._table)
+            return [reading.table_file(self._table, each) for each in found]
+
+    def scan(self, name: str) -> Iterator[pa.RecordBatch]:
+        """Every row of a file, in the table's types, whatever its manifest says of it."""
+        if self._table is not None:
+            with self._reading():
+                yield from scan(self._directory / name, in_arrow(self._table.schema()))
+
+    def statistics(self, name: str) -> bytes | None:
+        """Those that a record names; None when they are gone."""
+        with self._reading():
+            return get_statistics(self._directory, name)
+
+    def rows(self) -> int:
+        """Rows in the newest version, as its manifests count them."""
+        return sum(each.rows or 0 for each in self.files())
+
+    # -- opening ---------------------------------------------------------------------------------
+
+    def _reload(self) -> None:
+        with self._reading():
+            if self._table is None:
+                self._table = self._open()
+            else:
+                self._table.refresh()
+
+    def _open(self) -> Table | None:
+        if not (self._directory / FILE).is_file():
+            if self._directory.exists() and not self._is_empty():
+                raise not_ours(self.location, self._topic, "it holds other files")
+            return None
+        catalogue = open_catalogue(self._directory)
+        try:
+            table = catalogue.load_table(identifier(self._topic))
+        except NoSuchTableError:
+            others = [
+                ".".join(found)
+                for space in catalogue.list_namespaces()
+                for found in catalogue.list_tables(space)
+            ]
+            if others:
+                raise another_table(self.location, self._topic, others[0]) from None
+            if any((self._directory / DATA).glob("*.parquet")):
+                raise damaged(self.location, "its catalogue does not know the table") from None
+            return None  # what a crash leaves of a creation
+        if (topic := table.properties.get(reading.TOPIC)) != self._topic:
+            raise another_table(self.location, self._topic, topic)
+        return table
+
+    def _is_empty(self) -> bool:
+        return self._directory.is_dir() and not any(self._directory.iterdir())
+
+    def _create(self, change: Change) -> Table:
+        columns = change.columns or change.files[0].rows.schema
+        name = identifier(self._topic)
+        (self._directory / DATA).mkdir(parents=True, exist_ok=True)
+        catalogue = open_catalogue(self._directory)
+        try:
+            catalogue.create_namespace_if_not_exists(name[:-1])
+            self._table = catalogue.create_table(
+                name,
+                schema=to_schema(columns),
+                location=str(self._directory.absolute()),
+                properties={
+                    **_PROPERTIES,
+                    reading.PRODUCT: self._product,
+                    reading.TOPIC: self._topic,
+                },
+            )
+        except (TableAlreadyExistsError, IntegrityError) as cause:
+            raise overtaken(self.location) from cause
+        return self._table
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def _offsets(self, topic_id: str) -> Mapping[int, int]:
+        return {} if self._table is None else reading.offsets(self._table).get(topic_id, {})
+
+    def _require_next(self, table: Table, change: Change) -> None:
+        """Raises OvertakenError when the change does not follow what the table now is."""
+        reading.require_known(table, self.location)
+        with self._reading():
+            if (record := change.record) is not None:
+                require_next(self._offsets(record.topic_id), record, self.location)
+            if change.removed:
+                held = {reading.name_of(table, each) for each in reading.data_files(table)}
+                if not held >= set(change.removed):
+                    raise overtaken(self.location)
+
+    def _begun(self, table: Table, change: Change) -> Transaction:
+        """A transaction in which the table has the columns of the change."""
+        transaction = LeanTransaction(table)
+        if change.columns is not None:
+            wanted = in_iceberg(change.columns)
+            try:
+                with transaction.update_schema() as update:
+                    update.union_by_name(to_schema(change.columns))
+            except (ValidationError, ResolveError) as cause:
+                phrase = differing(in_arrow(table.schema()), wanted)
+                raise refused(self.location, phrase) from cause
+            if phrase := differing(in_arrow(transaction.table_metadata.schema()), wanted):
+                raise refused(self.location, phrase)
+        return transaction
+
+    def _columns(self, transaction: Transaction) -> pa.Schema:
+        """The columns of data files: Iceberg finds them by the ids of their fields."""
+        return in_arrow(transaction.table_metadata.schema(), with_ids=True)
+
+    def _shaped(self, file: NewFile, columns: pa.Schema) -> NewFile:
+        """The rows in the table's own types (Iceberg knows microseconds only)."""
+        if phrase := differing(columns, in_iceberg(file.rows.schema)):
+            raise refused(self.location, phrase)
+        return replace(file, rows=file.rows.cast(columns))
+
+    def _put(self, files: WrittenFiles, change: Change, columns: pa.Schema) -> int:
+        """Commit behind the newest snapshot; returns the version.
+
+        Where another one was first, it may go behind that, if that is no cut and removed nothing
+        of ours.
+        """
+        table, attempt = self._required(), uuid.uuid4().hex
+        try:
+            put_statistics(self._directory, change)
+            while not self._is_put(table, files, change, attempt):
+                table.refresh()
+                self._require_next(table, change)
+                self._require_columns(table, change, columns)
+        except BaseException as cause:
+            # Whether it happened only the table can tell; while that is not known, files stay.
+            table.refresh()
+            if self._landed(attempt) is None:
+                files.discard()
+                discard_statistics(self._directory, change)
+                raise
+            if not isinstance(cause, Exception):  # a Ctrl-C, in the moment it was done
+                raise
+        return self._landed(attempt) or reading.version(table)
+
+    def _require_columns(self, table: Table, change: Change, columns: pa.Schema) -> None:
+        """Raises OvertakenError when fields have other ids by now than in the files."""
+        found = self._columns(self._begun(table, change))
+        if not found.equals(columns, check_metadata=True):
+            raise overtaken(self.location)
+
+    def _required(self) -> Table:
+        if self._table is None:
+            raise overtaken(self.location)
+        return self._table
+
+    def _is_put(self, table: Table, files: WrittenFiles, change: Change, attempt: str) -> bool:
+        """Try to commit; False when another snapshot was first."""
+        transaction = self._begun(table, change)
+        properties = {reading.OFFSETS: reading.moved(reading.offsets(table), change.record)}
+        if change.record is not None:
+            properties[KEY] = to_text(change.record)
+        update = transaction.update_snapshot({**properties, reading.ATTEMPT: attempt})
+        snapshot = update.overwrite() if change.removed else update.merge_append()
+        removed = set(change.removed)
+        paths = iter([str(files.directory.absolute() / each.path) for each in files.files])
+        try:
+            with snapshot as producer:
+                for added in parquet_files_to_data_files(
+                    table.io, transaction.table_metadata, paths
+                ):
+                    producer.append_data_file(added)
+                for file in reading.data_files(table) if removed else ():
+                    if reading.name_of(table, file) in removed:
+                        producer.delete_data_file(file)
+            if change.record is not None:
+                number = str(table.metadata.next_sequence_number())
+                transaction.set_properties({**properties, reading.NEWEST: number})
+            transaction.commit_transaction()
+        except CommitFailedException:
+            return False
+        return True
+
+    def _landed(self, attempt: str) -> int | None:
+        """The version of this attempt, if the newest snapshot comes from it."""
+        return reading.number_of(self._required(), attempt)
+
+    # -- errors ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Errors of the storage and of the catalogue, as one sentence."""
+        try:
+            yield
+        except (OSError, SQLAlchemyError) as cause:
+            raise storage_refuses(self.location, "write", _reason(cause)) from cause
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Errors of storage and catalogue, and metadata that cannot be read, as one sentence."""
+        try:
+            yield
+        except HeadwaterError:
+            raise
+        except FileNotFoundError as cause:
+            raise damaged(self.location, "a file of its metadata is gone") from cause
+        except (OSError, OperationalError) as cause:
+            raise storage_refuses(self.location, "read", _reason(cause)) from cause
+        except SQLAlchemyError as cause:
+            raise damaged(self.location, _reason(cause)) from cause
+        except Exception as cause:  # a wrong byte of JSON or Avro raises whatever it leads to
+            raise damaged(self.location, "its metadata is not what was written") from cause
+
+
+def _reason(cause: Exception) -> str:
+    """What the system says; statements and their values stay out of it."""
+    if isinstance(cause, OSError):
+        return cause.strerror or type(cause).__name__
+    return str(getattr(cause, "orig", None) or type(cause).__name__)

@@ -1,0 +1,40 @@
+"""What is said of a table that is not ours, cannot be reached or cannot be read: any format."""
+
+from headwater.errors import DamagedError, RetriableError, StartRefusedError
+
+
+def not_ours(location: str, topic: str, reason: str) -> StartRefusedError:
+    """The error for a place that holds something else."""
+    return StartRefusedError(
+        f"The directory {location} is no snapshot of {topic}: {reason}; nothing was"
+        f" changed. Choose another directory with --to.",
+        code="NOT_OUR_TABLE",
+    )
+
+
+def another_table(location: str, topic: str, found: str | None) -> StartRefusedError:
+    """The error for a table of another topic, or of nobody we know (None)."""
+    reason = "it is another table" if found is None else f"it is a table of {found}"
+    return not_ours(location, topic, reason)
+
+
+def storage_refuses(location: str, doing: str, why: str) -> RetriableError:
+    """The error of a storage that does not let us read or write."""
+    return RetriableError(
+        f"Could not {doing} the snapshot in {location}: {why};"
+        f" what was committed before is whole. Mend that and run the command again.",
+        code="SNAPSHOT_STORAGE",
+    )
+
+
+def damaged(location: str, why: str) -> DamagedError:
+    """The error for a table that cannot be read again."""
+    return DamagedError(
+        f"The snapshot in {location} is damaged: {why}; nothing was written. Restore the"
+        f" directory from a copy, or begin a new snapshot with --to."
+    )
+
+
+def damaged_record(location: str, version: int, reason: str) -> DamagedError:
+    """The error for a commit whose record cannot be read."""
+    return damaged(location, f"the record of version {version}: {reason}")
