@@ -142,3 +142,27 @@ def test_what_is_resumed_is_sought_where_it_stood(monkeypatch: pytest.MonkeyPatc
     client: Any = source._consumer
     assert not client.is_paused
     assert client.sought == [2]
+
+
+def test_what_went_while_it_was_paused_is_resumed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client keeps it paused until it comes back, whatever was paused again in between."""
+
+    class Moved(ScriptedClient):
+        def unassign(self) -> None: ...
+
+        def resume(self, partitions: list[TopicPartition]) -> None:
+            self.resumed = {each.partition for each in partitions}
+
+    monkeypatch.setattr(Moved, "script", [[]])
+    monkeypatch.setattr(consumer, "Consumer", Moved)
+    source = KafkaSource({}, group="g", member="m")
+    source.subscribe([HERE.topic], FromTheStart())
+    source.poll(10, 0.0)
+    source.pause()
+    client: Any = source._consumer
+    source._on_revoke(client, [TopicPartition(HERE.topic, HERE.index)])
+    source._on_assign(client, [TopicPartition(HERE.topic, 1)])
+    source.poll(10, 0.0)
+    source.pause()
+    source.resume()
+    assert client.resumed == {HERE.index, 1}

@@ -1,16 +1,18 @@
 """The loop with state: what is restored, from where, and what is refused."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import polars as pl
 import pytest
-from tests.engine.conftest import INPUT, Process
+from tests.engine.conftest import GROUP, INPUT, EchoTask, Process
 from tests.engine.counting import CHANGELOG, CountingWorld
 from tests.engine.test_exactly_once import few_or_many, run_histories
 
 from headwater.adapters.memory.stores import MemoryStore
 from headwater.contract import StateRows
+from headwater.engine import Task
 from headwater.engine.selection import NoRecords
 from headwater.errors import (
     AbortableError,
@@ -58,6 +60,40 @@ def test_an_empty_disk_is_filled_from_the_changelog() -> None:
     assert [each.is_done for each in other.monitor.restores[0]] == [False]
     (done,) = other.monitor.restores[-1]
     assert (done.is_done, done.left, done.loaded, done.read) == (True, 0, 0, 18)
+
+
+class MixedWorld(CountingWorld):
+    """Beside the input that is counted it reads one of more partitions, which needs no state."""
+
+    def __init__(self) -> None:
+        super().__init__(inputs=(INPUT, "other"))
+        self.start = replace(self.start, changelogs={CHANGELOG: [INPUT]})
+        self.broker.grow("other", 4)
+
+    def tasks(self, task: EchoTask) -> Mapping[str, Task]:
+        return {INPUT: task, "other": EchoTask()}
+
+
+def test_an_assignment_without_state_amid_a_restore_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was paused while state was restored goes on, though none is restored to its end."""
+    world = MixedWorld()
+    last = world.process("z").begin()
+    monkeypatch.setattr(last.loop._restoring, "advance", lambda _: False)
+    last.step()
+    last.step()
+    assert last.loop._restoring.is_needed
+    processes = [*(world.process(name).begin() for name in "abc"), last]
+    for number in range(20):
+        world.broker.append("other", b"b#%d" % number, key=b"other %d" % number)
+    for _ in range(150):
+        for process in processes:
+            process.step()
+    assert last.loop._source.assignment() == {Partition("other", 3)}
+    assert world.topics.group_offsets(GROUP, "other") == world.topics.ends("other")
+    for process in processes:
+        process.stop()
 
 
 def test_a_full_disk_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:

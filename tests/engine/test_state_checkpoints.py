@@ -88,6 +88,22 @@ def test_checkpoints_of_a_changelog_that_is_no_more_are_not_fetched() -> None:
     assert not before.intersection(call.args[0] for call in fetched.call_args_list)
 
 
+def test_checkpoints_are_found_whatever_the_id_of_the_changelog_is_made_of() -> None:
+    """The client writes it in base64 with slashes; a storage takes two in a row for one, or none.
+
+    So it stands in names as Kafka's own tools show it.
+    """
+    world = CountingWorld()
+    world.broker.topic(CHANGELOG).topic_id = "/w//+A"
+    checkpointed(world)
+    names = world.storage.names(f"{OUTPUT}/{STEP}/_w__-A/")
+    assert names == world.storage.names(f"{OUTPUT}/{STEP}/") != []
+    world.feed(b"b")
+    (done,) = run(world, "two").monitor.restores[-1]
+    world.check_complete()
+    assert done.loaded > 0
+
+
 def test_a_checkpoint_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told, nothing of it is left, and the next one is tried when it is due."""
 

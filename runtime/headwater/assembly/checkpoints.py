@@ -15,7 +15,7 @@ WORKSPACE: Final = ".checkpoints"  # beside the state, that has a disk with room
 
 
 def checkpoints_of(stores: Stores, settings: Settings) -> Checkpoints | None:
-    """At `<checkpoints>/<output>/<step>/<task>/`; None for a product without state.
+    """At `<checkpoints>/<output>/<step>/<id of changelog>/<task>/`; None without state.
 
     Raises StartRefusedError (CHECKPOINT_STORE) when an object store says no for good.
     """

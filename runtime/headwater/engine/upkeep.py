@@ -30,6 +30,7 @@ class Upkeep:
         self._transaction = transaction
         self._waiting = waiting
         self._told_s: float | None = None
+        self._is_paused = False  # for a restore
 
     def restore(self, waiter: Waiter) -> bool:
         """Whether this turn went into state: a slice of it, with the inputs paused and polled.
@@ -37,7 +38,9 @@ class Upkeep:
         Raises what `Restoring.advance` does, and AbortableError for a new assignment.
         """
         if not self._restoring.is_needed:
+            self._resume()  # an assignment may have come in between that has no state
             return False
+        self._is_paused = True
         self._source.pause()
         if self._source.poll(1, self._restoring.wait_s):
             raise AbortableError("the assignment changed while its state was restored")
@@ -50,8 +53,13 @@ class Upkeep:
                 lambda: self._restoring.advance(self._monitor), error, waiter
             )
         if is_done:
-            self._source.resume()
+            self._resume()
         return True
+
+    def _resume(self) -> None:
+        if self._is_paused:
+            self._source.resume()
+            self._is_paused = False
 
     def turn(self, waiter: Waiter) -> None:
         """Flush and purge what is due, write a slice of a checkpoint, tell the sizes now and then.

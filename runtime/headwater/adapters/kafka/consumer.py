@@ -180,7 +180,7 @@ class KafkaSource:
 
     def pause(self) -> None:
         """Stop fetching on the whole assignment while polling keeps the membership."""
-        self._paused = set(self._next) - self._halted
+        self._paused |= set(self._next) - self._halted
         self._consumer.pause(_bare(self._paused))
 
     def resume(self) -> None:
