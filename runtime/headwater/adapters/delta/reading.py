@@ -25,13 +25,18 @@ _FORMAT: Final = ds.ParquetFileFormat(
 
 def files(table: DeltaTable, location: str) -> list[TableFile]:
     """The files of a table. Raises UnverifiableError when they are not all there is to its rows."""
+    dataset(table, location)  # reads nothing; asks whether the files alone are the rows
+    return [_file(added) for added in pa.table(table.get_add_actions(flatten=True)).to_pylist()]
+
+
+def dataset(table: DeltaTable, location: str) -> ds.Dataset:
+    """The rows of a table's files. Raises UnverifiableError as `files` does."""
     try:
-        table.to_pyarrow_dataset()  # reads nothing; asks whether the files alone are the rows
+        return table.to_pyarrow_dataset(schema=pa.schema(table.schema().to_arrow()))
     except DeltaProtocolError as error:
         raise UnverifiableError(
             f"The table in {location} uses a feature of Delta that is not read here: {error}"
         ) from error
-    return [_file(added) for added in pa.table(table.get_add_actions(flatten=True)).to_pylist()]
 
 
 def _file(added: dict[str, Any]) -> TableFile:
@@ -59,7 +64,7 @@ def scan(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
             batch.validate(full=True)
             yield batch
     except FileNotFoundError as error:
-        raise DamagedError(f"{path.name} is gone") from error
+        raise DamagedError(f"{path.name} is gone", code="FILE_GONE") from error
     except (OSError, pa.ArrowException) as error:
         # Arrow's own complaints about content are an OSError without a number; those of the
         # system have one. What they say may quote a value.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -25,7 +26,7 @@ from headwater.adapters.delta.log import (
     require_known,
     transaction,
 )
-from headwater.adapters.delta.reading import files, missing_versions, reason, scan
+from headwater.adapters.delta.reading import dataset, files, missing_versions, reason, scan
 from headwater.adapters.delta.record import KEY, from_history, to_text
 from headwater.clock import SYSTEM, Clock
 from headwater.errors import DamagedError, RetriableError, StartRefusedError
@@ -115,12 +116,25 @@ class DeltaSnapshotTable:
         entries = [(entry["version"], from_history(entry)) for entry in history]
         return [(version, record) for version, record in reversed(entries) if record is not None]
 
-    def files(self) -> Sequence[TableFile]:
-        """What the newest version consists of, and what the Delta log says of it."""
+    def version(self) -> int | None:
+        """The newest version; None before the first commit."""
+        self._reload()
+        return None if self._table is None else self._table.version()
+
+    def files(self, version: int | None = None) -> Sequence[TableFile]:
+        """What a version consists of, and what the Delta log says of it."""
         if self._table is None:
             return []
         with self._reading():
-            return files(self._table, self.location)
+            return files(self._at(self._table, version), self.location)
+
+    def dataset(self, version: int) -> ds.Dataset:
+        """The rows of a version, with its columns."""
+        table = self._table or self._open()
+        if table is None:
+            raise self._gone(version)
+        with self._reading():
+            return dataset(self._at(table, version), self.location)
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
         """Every row of a file, in the table's types, whatever the Delta log says of it."""
@@ -140,6 +154,15 @@ class DeltaSnapshotTable:
                 self._table = self._open()
             else:
                 self._table.update_incremental()
+
+    def _at(self, table: DeltaTable, version: int | None) -> DeltaTable:
+        """The table as it was in a version. Raises DamagedError (FILE_GONE)."""
+        if version is None or version == table.version():
+            return table
+        try:
+            return DeltaTable(self._directory, version=version)
+        except (DeltaError, TableNotFoundError) as cause:
+            raise self._gone(version) from cause
 
     def _open(self) -> DeltaTable | None:
         try:
@@ -278,6 +301,12 @@ class DeltaSnapshotTable:
             f"Could not {doing} the snapshot in {self.location}: {reason(cause)};"
             f" what was committed before is whole. Mend that and run the command again.",
             code="SNAPSHOT_STORAGE",
+        )
+
+    def _gone(self, version: int) -> DamagedError:
+        return DamagedError(
+            f"The snapshot in {self.location} does not keep its version {version} any more.",
+            code="FILE_GONE",
         )
 
     def _damaged(self, why: str) -> DamagedError:
