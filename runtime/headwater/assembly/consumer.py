@@ -29,8 +29,8 @@ def open(  # noqa: A001  # as consumers write it: headwater.open(...)
     Raises ReadRefusedError (PRODUCT_UNKNOWN), ConfigurationError, UnavailableError.
     """
     # All of the reader takes half a second to import; whoever only writes products never needs it.
-    from headwater.assembly.reading import product_of  # noqa: PLC0415
-    from headwater.config import load_settings  # noqa: PLC0415
+    from headwater.assembly.reading import product_of  # noqa: PLC0415  # heavy
+    from headwater.config import load_settings  # noqa: PLC0415  # heavy
 
     topic = product if output is None else f"{product}.{output}"
     settings = load_settings().with_places(kafka=kafka, registry=registry, snapshots=snapshots)

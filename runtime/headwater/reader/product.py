@@ -16,6 +16,7 @@ from headwater.reader.log import EventLog, Offsets
 from headwater.reader.position import FilesRead, ReadPosition
 from headwater.reader.reading import Reading, Steps
 from headwater.reader.snapshot import Snapshot
+from headwater.snapshot.rows import PLACE
 
 Start = Literal["beginning", "end"] | SnapshotCut | datetime
 End = Literal["now"] | SnapshotCut | datetime | None
@@ -49,6 +50,11 @@ class Product:
     def topic(self) -> str:
         """The topic of its log."""
         return self.contract.topic
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of every frame: the contract's, then where and when a row was published."""
+        return [*self.contract.columns, *PLACE.names]
 
     def close(self) -> None:
         """Let go of the clients; what still reads has its own, but for that of the registry."""
