@@ -1,12 +1,16 @@
 """A table at a cut, as whatever computes with it."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from deltalake import DeltaTable, write_deltalake
 from tests.reader.shop import TOPIC, Shop, places
 
+from headwater.adapters.delta.reading import dataset
 from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.errors import ConfigurationError, ReadRefusedError
 from headwater.reader.product import Product
@@ -86,3 +90,32 @@ def test_a_package_that_is_missing_is_named(
     with pytest.raises(ConfigurationError, match="pip install") as refused:
         product.snapshot().duckdb()
     assert refused.value.problems[0].code == "NOT_INSTALLED"
+
+
+def test_a_filter_finds_the_rows_of_columns_without_statistics(product: Product) -> None:
+    """The table tells bounds of two columns only; of the others that says nothing."""
+    snapshot = product.snapshot()
+    rows = snapshot.lazy()
+    everything = rows.collect()
+    for wanted in (
+        pl.col("amount") > 10,
+        pl.col("id") == "order-7",
+        pl.col("placed_at") >= everything["placed_at"].max(),
+        (pl.col("_partition") == 1) & (pl.col("_offset") < 5),
+    ):
+        assert rows.filter(wanted).collect().height == everything.filter(wanted).height > 0
+    dataset = snapshot.dataset()
+    assert dataset.count_rows(filter=pc.field("amount") > 10) == 39
+    assert dataset.count_rows(filter=pc.field("_partition") == 99) == 0
+
+
+def test_columns_that_divide_a_delta_table_are_in_its_rows(tmp_path: Path) -> None:
+    """They stand in the table's log and in paths, not in the files."""
+    days = [date(2026, 1, 1), date(2026, 1, 2), None]
+    rows = pa.table({"n": [1, 2, 3], "day": pa.array(days), "town": ["a b", "ü", "x"]})
+    write_deltalake(tmp_path / "t", rows, partition_by=["day", "town"])
+    found = dataset(DeltaTable(tmp_path / "t"), tmp_path / "t")
+    assert (
+        found.to_table().sort_by("n").select(["n", "day", "town"]).to_pylist() == rows.to_pylist()
+    )
+    assert found.count_rows(filter=pc.field("day") == date(2026, 1, 2)) == 1

@@ -37,8 +37,9 @@ class RowsOut:
         """Write all rows; flushed behind them, so that whoever reads on does not wait."""
         match self._form:
             case RowsFormat.TABLE:
-                for part in frame.iter_slices(SHOWN_ROWS):
-                    _show(part)
+                if self._is_first or not frame.is_empty():
+                    for part in frame.iter_slices(SHOWN_ROWS):
+                        _show(part)
             case RowsFormat.JSON:
                 for row in frame.iter_rows(named=True):
                     print(json.dumps(row, ensure_ascii=False, default=_plain))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -15,6 +16,7 @@ from pyarrow import fs
 from headwater.errors import DamagedError, UnverifiableError
 from headwater.ports import TableFile
 
+PLACED: Final = ("_partition", "_offset")  # columns whose bounds tell which files to skip
 BATCH_ROWS: Final = 20_000  # large enough for columns, small beside a file
 _READAHEAD: Final = 2  # batches decoded in advance; pyarrow's 16 would be a file in memory
 _BACKTRACE: Final = re.compile(r"^\s*(\d+: |at )")
@@ -25,18 +27,50 @@ _FORMAT: Final = ds.ParquetFileFormat(
 
 def files(table: DeltaTable, location: str) -> list[TableFile]:
     """The files of a table. Raises UnverifiableError when they are not all there is to its rows."""
-    dataset(table, location)  # reads nothing; asks whether the files alone are the rows
-    return [_file(added) for added in pa.table(table.get_add_actions(flatten=True)).to_pylist()]
+    return [_file(added) for added in _added(table, location)]
 
 
-def dataset(table: DeltaTable, location: str) -> ds.Dataset:
-    """The rows of a table's files. Raises UnverifiableError as `files` does."""
+def dataset(table: DeltaTable, directory: Path) -> ds.Dataset:
+    """The rows of a table's files. Raises UnverifiableError as `files` does.
+
+    Not deltalake's own: where an entry tells no least and greatest value of a column, that one
+    takes every row for smaller than null, and a filter on the column finds nothing.
+    """
+    schema, local = pa.schema(table.schema().to_arrow()), fs.LocalFileSystem()
+    fragments = [
+        _FORMAT.make_fragment(
+            str(directory / unquote(added["path"])),
+            local,
+            partition_expression=_told(added, schema),
+        )
+        for added in _added(table, str(directory))
+    ]
+    return ds.FileSystemDataset(fragments, schema, _FORMAT, local)
+
+
+def _told(added: dict[str, Any], schema: pa.Schema) -> ds.Expression:
+    """What an entry says of all rows of its file: values that divide the table, and its place."""
+    known = ds.scalar(True)  # noqa: FBT003  # what is said of a file of which nothing is
+    for name, value in added.items():
+        column = name.removeprefix("partition.")
+        if column != name:
+            wanted = pa.scalar(value).cast(schema.field(column).type)
+            known &= ds.field(column).is_null() if value is None else ds.field(column) == wanted
+    for column in PLACED:
+        if (bounds := _bounds(added, column)) is not None:
+            known &= (ds.field(column) >= bounds[0]) & (ds.field(column) <= bounds[1])
+    return known
+
+
+def _added(table: DeltaTable, location: str) -> list[dict[str, Any]]:
     try:
-        return table.to_pyarrow_dataset(schema=pa.schema(table.schema().to_arrow()))
+        table.to_pyarrow_dataset()  # reads nothing; asks whether the files alone are the rows
     except DeltaProtocolError as error:
         raise UnverifiableError(
             f"The table in {location} uses a feature of Delta that is not read here: {error}"
         ) from error
+    found: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    return found
 
 
 def _file(added: dict[str, Any]) -> TableFile:

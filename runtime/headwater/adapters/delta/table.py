@@ -134,7 +134,7 @@ class DeltaSnapshotTable:
         if table is None:
             raise self._gone(version)
         with self._reading():
-            return dataset(self._at(table, version), self.location)
+            return dataset(self._at(table, version), self._directory)
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
         """Every row of a file, in the table's types, whatever the Delta log says of it."""
