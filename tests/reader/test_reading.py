@@ -226,7 +226,18 @@ def test_events_since_a_time_are_those_published_then(shop: Shop) -> None:
 
 def test_a_column_newer_than_the_snapshot_has_its_default(shop: Shop) -> None:
     """As the log gives it for older records."""
-    newer = shop.product(contract([*FIELDS, NOTE]))
+    tags = {"type": {"type": "array", "items": "string"}, "default": ["new"], "doc": "Words."}
+    newer = shop.product(contract([*FIELDS, NOTE, {"name": "tags", **tags}]))
     frames = pl.concat(list(newer.read(until="now")))
     assert frames.height == 87
     assert frames["note"].null_count() == 87
+    assert frames["tags"].to_list() == [["new"]] * 87
+
+
+def test_a_column_that_nobody_can_fill_in_is_told(shop: Shop) -> None:
+    """A contract that lost compatibility reads neither snapshot nor log."""
+    price = {"name": "price", "type": "double", "doc": "Without a default."}
+    newer = shop.product(contract([*FIELDS, price]))
+    with pytest.raises(ReadRefusedError, match="no column price") as refused:
+        next(newer.read(until="now"))
+    assert refused.value.code == "SNAPSHOT_COLUMNS"

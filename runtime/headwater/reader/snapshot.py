@@ -87,12 +87,18 @@ class Snapshot:
         table = pa.Table.from_batches([batch])
         stored = [name for name in wanted if name in table.column_names]
         frame = from_arrow(table.select(stored), contract)
-        missing = contract.columns.keys() - set(stored)
-        news = {
-            name: pl.lit(contract.defaults[name].item(0), dtype=contract.columns[name])
-            for name in missing
-        }
-        return frame.with_columns(**news).select(wanted)
+        missing = [name for name in contract.columns if name not in stored]
+        if unknown := [name for name in missing if name not in contract.defaults]:
+            raise ReadRefusedError(
+                f"The snapshot in {self._table.location} has no column {', '.join(unknown)}, for"
+                f" which the contract of {contract.topic} has no default; read from the beginning"
+                f" of the log, or ask the product's owner for a new snapshot.",
+                code="SNAPSHOT_COLUMNS",
+            )
+        news = [contract.defaults[name].new_from_index(0, frame.height) for name in missing]
+        return frame.with_columns(
+            each.alias(name) for name, each in zip(missing, news, strict=True)
+        ).select(wanted)
 
     @contextmanager
     def _pinned(self) -> Iterator[None]:
