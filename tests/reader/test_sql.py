@@ -1,5 +1,8 @@
 """SQL over the snapshots of several products."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +13,7 @@ from tests.reader.shop import TOPIC, Shop
 from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.cli import sql as command
 from headwater.cli.main import main
+from headwater.embedded.process import wait_until
 from headwater.errors import ConfigurationError
 from headwater.reader.sql import Query
 
@@ -103,3 +107,20 @@ def test_an_answer_without_rows_still_has_its_columns(
     text = "SELECT id FROM 'shop.orders' WHERE amount < 0"
     assert run(monkeypatch, shop, text, "--format", "csv") == 0
     assert capsys.readouterr().out == "id\n"
+
+
+def test_a_query_at_work_is_interrupted_with_one_line(tmp_path: Path) -> None:
+    """DuckDB itself hears of no Ctrl-C."""
+    text = "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range != b.range"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headwater", "sql", text],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    maps = Path(f"/proc/{process.pid}/maps")
+    assert wait_until(lambda: "_duckdb" in maps.read_text(), 30)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "Interrupted.\n")

@@ -51,7 +51,7 @@ def sql(
     """Answer a query over the newest snapshots of any number of products.
 
     A product, or output of one, is a table by its name in quotes; its columns are those of the
-    contract and `_partition`, `_offset`, `_timestamp`. Needs DuckDB: `pip install headwater[sql]`.
+    contract and `_partition`, `_offset`, `_timestamp`. Needs DuckDB, the extra `sql`.
     """
     if (form is AnswerFormat.PARQUET) != (out is not None):
         text = "--format parquet and --out FILE go together; other formats go to standard output"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ NAME: Final = re.compile(r"[a-z][a-z0-9-]*(\.[a-z0-9-]+)+")  # of a topic
 CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
     "autoinstall_known_extensions": False  # a query fetches nothing from the net
 }
+
+INTERRUPTED: Final = "Query interrupted"  # what DuckDB makes of a KeyboardInterrupt
 
 OpenProduct = Callable[[str], Product]
 """The product, or output of one, of a name."""
@@ -53,9 +56,19 @@ class Query:
             for name in self._names(connection):
                 with self._open_product(name) as product:
                     self._give(connection, name, product)
-            reader = connection.sql(self._text).to_arrow_reader(BATCH_ROWS)
+            reader = self._answer(connection)
             yield pa.RecordBatch.from_pylist([], schema=reader.schema)
             yield from reader
+
+    def _answer(self, connection: "duckdb.DuckDBPyConnection") -> pa.RecordBatchReader:
+        """`execute` heeds Ctrl-C while DuckDB works; reading a relation would not."""
+        result = connection.execute(self._text)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Arrow output .* makes an extra copy", UserWarning)
+            reader = result.to_arrow_reader(BATCH_ROWS)
+        if reader is None:
+            raise _bad("it gives no rows")
+        return reader
 
     def _names(self, connection: "duckdb.DuckDBPyConnection") -> list[str]:
         """The products among the tables of the query, as DuckDB itself parses it."""
@@ -87,10 +100,12 @@ class Query:
         known = self._duckdb
         try:
             yield
-        except known.InterruptException as error:
-            raise KeyboardInterrupt from error
         except (known.ParserException, known.BinderException, known.CatalogException) as error:
             raise _bad(str(error).split("\n", maxsplit=1)[0]) from error
+        except RuntimeError as error:
+            if str(error) != INTERRUPTED:
+                raise
+            raise KeyboardInterrupt from error
         except known.Error as error:
             raise _bad(f"it failed on the data ({type(error).__name__})") from error
 
