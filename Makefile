@@ -41,7 +41,7 @@ docs: .venv/ready  ## Write the pages made from the code
 	$(BIN)/python -m headwater.observe.reference > docs/metrics.md
 
 lock:  ## Resolve the dependencies anew (needs uv)
-	uv pip compile pyproject.toml --extra dev --extra iceberg --group check --universal --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra iceberg --extra sql --group check --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade \
 	  --quiet --output-file requirements.lock
 

@@ -15,6 +15,7 @@ HeadwaterError                 what, where, what to do next; a stable code; an e
 │   ├── RuleBrokenError        a rule of severity `stop` was broken          exit 65
 │   ├── ResultRefusedError     what no single record made was refused        exit 65
 │   ├── HaltedError            a partition cannot be read on                 exit 65
+│   ├── ReadRefusedError       a consumer asks for what is not there         exit 78
 │   └── StartRefusedError      topics or state do not fit the declaration    exit 78
 │       └── DamagedError       what a snapshot stored cannot be read again   exit 78
 ├── UnknownSchemaError         the registry says: no such id (definite)
@@ -144,6 +145,13 @@ class HaltedError(FatalError):
     code = "PARTITION_HALTED"
 
 
+class ReadRefusedError(FatalError):
+    """What a consumer asks of a product is not there, or not any more; the code says what."""
+
+    exit_code = 78
+    code = "READ_REFUSED"
+
+
 class StartRefusedError(FatalError):
     """Topics, offsets or partitions do not fit the declaration; nothing was read."""
 
@@ -152,7 +160,10 @@ class StartRefusedError(FatalError):
 
 
 class DamagedError(StartRefusedError):
-    """What a snapshot stored (a file, its log, a commit record) cannot be read again."""
+    """What a snapshot stored (a file, its log, a commit record) cannot be read again.
+
+    The code is FILE_GONE for a file that is not there any more.
+    """
 
     code = "SNAPSHOT_DAMAGED"
 

@@ -9,8 +9,9 @@ from tests.sandbox.orders import PRODUCT, SCHEMA, STEP_S, TOPIC, encoded
 
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
-from headwater.assembly.registration import SchemaIds, value_subject
+from headwater.assembly.registration import SchemaIds
 from headwater.assembly.sandbox import ChildSandbox, Setting
+from headwater.assembly.subjects import value_subject
 from headwater.contract import load_contract
 
 

@@ -13,8 +13,9 @@ from tests.sandbox.orders import SCHEMA, STEP_S, alive, encoded
 from headwater.adapters.memory.reader import MemoryRecords
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.project import LoadedProduct, load_product
-from headwater.assembly.registration import SchemaIds, value_subject
+from headwater.assembly.registration import SchemaIds
 from headwater.assembly.sandbox import ChildSandbox, Setting
+from headwater.assembly.subjects import value_subject
 from headwater.contract import Encoder, load_contract
 from headwater.flow import DELETED, TASK, TIME
 from headwater.model import Code, Partition, RawRecord

@@ -10,7 +10,7 @@ from tests.snapshot.changes import change
 from tests.snapshot.formats import FORMATS
 
 from headwater.adapters.memory.table import MemoryStorage, MemoryTable
-from headwater.errors import AbortableError, StartRefusedError
+from headwater.errors import AbortableError, DamagedError, StartRefusedError
 from headwater.ports import Change, CommitRecord, CutRange, NewFile, Table
 from headwater.snapshot.cut import commit_id
 
@@ -333,3 +333,39 @@ def test_a_later_commit_has_a_greater_version(opened: Opener) -> None:
     second = table.commit(change(rows((0, 1)), record((0, 1, 2))))
     assert first < second
     assert [version for version, _ in opened().commits()] == [first, second]
+
+
+def test_an_older_version_is_still_read_after_upkeep(opened: Opener) -> None:
+    """Its files, their rows and its dataset stay what they were, as long as they are kept."""
+    table = opened()
+    assert table.version() is None
+    first = table.commit(change(rows((0, 0), (0, 1)), record((0, 0, 2))))
+    table.offsets("one")
+    second = table.commit(change(rows((0, 2)), record((0, 2, 3))))
+    older = [each.name for each in table.files(first)]
+    names = [each.name for each in table.files()]
+    third = table.commit(
+        Change([NewFile("part-0-0-3", rows((0, 0), (0, 1), (0, 2)))], None, removed=names)
+    )
+    handle = opened()
+    assert handle.version() == third
+    assert [each.name for each in handle.files(first)] == older
+    assert {each.name for each in handle.files(second)} == set(names)
+    assert len(handle.files(third)) == 1
+    assert [batch.num_rows for batch in handle.scan(older[0])] == [2]
+    counts = [handle.dataset(each).count_rows() for each in (first, second, third)]
+    assert counts == [2, 3, 3]
+
+
+def test_a_version_that_is_not_kept_is_told_as_gone(opened: Opener) -> None:
+    """Neither its files nor its rows are guessed, nor is a file that nobody has."""
+    table = opened()
+    table.commit(change(rows((0, 0)), record((0, 0, 1))))
+    for ask in (
+        lambda: table.files(77),
+        lambda: table.dataset(77),
+        lambda: list(table.scan("part-of-nothing.parquet")),
+    ):
+        with pytest.raises(DamagedError) as gone:
+            ask()
+        assert gone.value.code == "FILE_GONE"

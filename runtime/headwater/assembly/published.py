@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from headwater.adapters.registry import SchemaRegistry
-from headwater.assembly.registration import value_subject
 from headwater.assembly.root import SCHEMAS
+from headwater.assembly.subjects import value_subject
 from headwater.config import Settings
 from headwater.contract import Contract, registered_text
 from headwater.contract.document import BadDocumentError, read_document

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.project import LoadedProduct
+from headwater.assembly.subjects import key_subject, value_subject
 from headwater.config import Settings
 from headwater.contract import Contract, key_schema
 from headwater.errors import DeclarationError, Problem, RegistrationRefusedError
@@ -34,16 +35,6 @@ class Registration:
     schema_id: int
     version: int | None
     is_new: bool
-
-
-def value_subject(topic: str) -> str:
-    """The subject of a topic's values."""
-    return f"{topic}-value"
-
-
-def key_subject(topic: str) -> str:
-    """The subject of a topic's keys; only composite keys have a schema."""
-    return f"{topic}-key"
 
 
 def register(contract: Contract, registry: Registry) -> list[Registration]:

@@ -9,7 +9,8 @@ from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.project import LoadedProduct
-from headwater.assembly.registration import key_subject, registered_ids
+from headwater.assembly.registration import registered_ids
+from headwater.assembly.subjects import key_subject
 from headwater.config import Settings
 from headwater.contract import Contract, registered_contract
 from headwater.snapshot.latest import LatestSnapshotter

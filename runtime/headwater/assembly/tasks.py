@@ -6,7 +6,8 @@ from typing import cast
 from uuid import UUID
 
 from headwater.assembly.project import LoadedProduct
-from headwater.assembly.registration import SchemaIds, value_subject
+from headwater.assembly.registration import SchemaIds
+from headwater.assembly.subjects import value_subject
 from headwater.assembly.topic_schemas import TopicSchemas, subject_of
 from headwater.contract import (
     Contract,

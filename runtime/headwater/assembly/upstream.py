@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headwater.assembly.gate import readable_products
-from headwater.assembly.registration import value_subject
 from headwater.assembly.root import SCHEMAS
+from headwater.assembly.subjects import value_subject
 from headwater.assembly.topic_schemas import subject_of
 from headwater.contract import load_contract, record_name
 from headwater.errors import DeclarationError, Problem

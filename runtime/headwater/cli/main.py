@@ -30,6 +30,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "verify": "Compare a product's snapshots with its logs, row for row.",
     "stats": "Show the columns of a product's snapshots at a cut, or what moved since another.",
     "overlap": "Estimate how many keys two products have in common.",
+    "read": "Print a product's events: its newest snapshot, then its log.",
+    "sql": "Answer a query over the snapshots of products.",
     "check-data": "Ask the rules of a product's contracts of its snapshots.",
     "dead-letters": "List, show, replay and discard what a product set aside; skip what halts it.",
     "state": "Look at the local state of a product's steps.",

@@ -254,3 +254,16 @@ class Settings(BaseSettings):
         """These settings with client properties overlaid, and further values replaced."""
         update = {"kafka": self.kafka | kafka, "registry": self.registry | registry, **changes}
         return self.model_copy(update=update)
+
+    def with_places(
+        self,
+        *,
+        kafka: str | Mapping[str, str] | None,
+        registry: str | Mapping[str, str] | None,
+        snapshots: str | Path | None,
+    ) -> "Settings":
+        """These settings with the places that are not None; a plain string is an address."""
+        brokers = {"bootstrap.servers": kafka} if isinstance(kafka, str) else kafka
+        schemas = {"url": registry} if isinstance(registry, str) else registry
+        tables = self.snapshots if snapshots is None else Path(snapshots)
+        return self.with_addresses(brokers or {}, schemas or {}, snapshots=tables)

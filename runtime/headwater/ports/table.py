@@ -5,9 +5,12 @@ One primitive, `Table.commit`: add rows, take files out, evolve columns, write d
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds  # brings pandas in, where that is installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +135,27 @@ class Table(Protocol):
         """Our commits, oldest first, with their table versions. Raises DamagedError."""
         ...
 
-    def files(self) -> Sequence[TableFile]:
-        """What the newest version consists of.
+    def version(self) -> int | None:
+        """The newest version, of upkeep or of a cut; None before the first commit."""
+        ...
 
-        Raises DamagedError, and UnverifiableError when the table uses a feature of its format
-        that makes the files alone not its rows.
+    def files(self, version: int | None = None) -> Sequence[TableFile]:
+        """What a version consists of, by default the newest that this handle has seen.
+
+        Raises DamagedError (FILE_GONE when the table does not keep this version any more), and
+        UnverifiableError when the table uses a feature of its format that makes the files alone
+        not its rows.
         """
+        ...
+
+    def dataset(self, version: int) -> "ds.Dataset":
+        """The rows of a version, with its columns; reads nothing yet. Raises as `files` does."""
         ...
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
         """Every row of a file, in the table's types, whatever the table says of the file.
 
-        Raises DamagedError when it is gone, or its bytes are not what a writer wrote.
+        Raises DamagedError: FILE_GONE when it is gone, else its bytes are not what a writer wrote.
         """
         ...
 

@@ -35,6 +35,14 @@ def damaged(location: str, why: str) -> DamagedError:
     )
 
 
+def gone(location: str, version: int) -> DamagedError:
+    """The error for a version that upkeep took away, or that never was."""
+    return DamagedError(
+        f"The snapshot in {location} does not keep its version {version} any more.",
+        code="FILE_GONE",
+    )
+
+
 def damaged_record(location: str, version: int, reason: str) -> DamagedError:
     """The error for a commit whose record cannot be read."""
     return damaged(location, f"the record of version {version}: {reason}")

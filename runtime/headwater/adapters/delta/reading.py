@@ -3,11 +3,15 @@
 import re
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaProtocolError
 
+from headwater.adapters.parquet.reading import dataset as of_files
+from headwater.adapters.parquet.reading import placed
 from headwater.errors import UnverifiableError
 from headwater.ports import TableFile
 
@@ -16,13 +20,43 @@ _BACKTRACE: Final = re.compile(r"^\s*(\d+: |at )")
 
 def files(table: DeltaTable, location: str) -> list[TableFile]:
     """The files of a table. Raises UnverifiableError when they are not all there is to its rows."""
+    return [_file(added) for added in _added(table, location)]
+
+
+def dataset(table: DeltaTable, directory: Path) -> ds.Dataset:
+    """The rows of a table's files. Raises UnverifiableError as `files` does.
+
+    Not deltalake's own: where an entry tells no least and greatest value of a column, that one
+    takes every row for smaller than null, and a filter on the column finds nothing.
+    """
+    schema = pa.schema(table.schema().to_arrow())
+    told = (
+        (directory / unquote(added["path"]), _divided(added, schema) & placed(_file(added)))
+        for added in _added(table, str(directory))
+    )
+    return of_files(told, schema)
+
+
+def _divided(added: dict[str, Any], schema: pa.Schema) -> ds.Expression:
+    """What an entry says of all rows of its file: the values that divide the table."""
+    known = ds.scalar(True)  # noqa: FBT003  # what is said of a file of which nothing is
+    for name, value in added.items():
+        column = name.removeprefix("partition.")
+        if column != name:
+            wanted = pa.scalar(value).cast(schema.field(column).type)
+            known &= ds.field(column).is_null() if value is None else ds.field(column) == wanted
+    return known
+
+
+def _added(table: DeltaTable, location: str) -> list[dict[str, Any]]:
     try:
         table.to_pyarrow_dataset()  # reads nothing; asks whether the files alone are the rows
     except DeltaProtocolError as error:
         raise UnverifiableError(
             f"The table in {location} uses a feature of Delta that is not read here: {error}"
         ) from error
-    return [_file(added) for added in pa.table(table.get_add_actions(flatten=True)).to_pylist()]
+    found: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    return found
 
 
 def _file(added: dict[str, Any]) -> TableFile:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -26,7 +27,7 @@ from headwater.adapters.delta.log import (
     require_known,
     transaction,
 )
-from headwater.adapters.delta.reading import files, missing_versions, reason
+from headwater.adapters.delta.reading import dataset, files, missing_versions, reason
 from headwater.adapters.directory.statistics import (
     discard_statistics,
     get_statistics,
@@ -43,6 +44,7 @@ from headwater.snapshot.refusals import (
     another_table,
     damaged,
     damaged_record,
+    gone,
     not_ours,
     storage_refuses,
 )
@@ -126,12 +128,25 @@ class DeltaSnapshotTable:
         entries = [(entry["version"], from_text(entry.get(KEY))) for entry in history]
         return [(version, record) for version, record in reversed(entries) if record is not None]
 
-    def files(self) -> Sequence[TableFile]:
-        """What the newest version consists of, and what the Delta log says of it."""
+    def version(self) -> int | None:
+        """The newest version; None before the first commit."""
+        self._reload()
+        return None if self._table is None else self._table.version()
+
+    def files(self, version: int | None = None) -> Sequence[TableFile]:
+        """What a version consists of, and what the Delta log says of it."""
         if self._table is None:
             return []
         with self._reading():
-            return files(self._table, self.location)
+            return files(self._at(self._table, version), self.location)
+
+    def dataset(self, version: int) -> ds.Dataset:
+        """The rows of a version, with its columns."""
+        table = self._table or self._open()
+        if table is None:
+            raise gone(self.location, version)
+        with self._reading():
+            return dataset(self._at(table, version), self._directory)
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
         """Every row of a file, in the table's types, whatever the Delta log says of it."""
@@ -156,6 +171,15 @@ class DeltaSnapshotTable:
                 self._table = self._open()
             else:
                 self._table.update_incremental()
+
+    def _at(self, table: DeltaTable, version: int | None) -> DeltaTable:
+        """The table as it was in a version. Raises DamagedError (FILE_GONE)."""
+        if version is None or version == table.version():
+            return table
+        try:
+            return DeltaTable(self._directory, version=version)
+        except (DeltaError, TableNotFoundError) as cause:
+            raise gone(self.location, version) from cause
 
     def _open(self) -> DeltaTable | None:
         try:

@@ -86,14 +86,18 @@ def number_of(table: Table, attempt: str) -> int | None:
     return next(found, None)
 
 
-def data_files(table: Table) -> list[DataFile]:
-    """The files of the newest version.
+def snapshot_at(table: Table, number: int) -> Snapshot | None:
+    """The version of this number, if it is still kept."""
+    return next((each for each in table.snapshots() if _number(each) == number), None)
+
+
+def data_files(table: Table, snapshot: Snapshot | None) -> list[DataFile]:
+    """The files of a version; none before the first.
 
     Raises UnverifiableError when other files say which of their rows are deleted.
     """
     found: list[DataFile] = []
-    newest = table.current_snapshot()
-    for manifest in [] if newest is None else newest.manifests(table.io):
+    for manifest in [] if snapshot is None else snapshot.manifests(table.io):
         entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
         if entries and manifest.content != ManifestContent.DATA:
             raise UnverifiableError(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 from pyiceberg.exceptions import (
@@ -22,6 +22,7 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.snapshots import Snapshot
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from headwater.adapters.directory.statistics import (
@@ -34,7 +35,7 @@ from headwater.adapters.iceberg.catalogue import FILE, identifier, open_catalogu
 from headwater.adapters.iceberg.columns import in_arrow, in_iceberg, to_schema
 from headwater.adapters.iceberg.transaction import LeanTransaction
 from headwater.adapters.parquet.files import WrittenFiles, write_files
-from headwater.adapters.parquet.reading import scan
+from headwater.adapters.parquet.reading import dataset, placed, scan
 from headwater.errors import HeadwaterError
 from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, refused
@@ -44,9 +45,13 @@ from headwater.snapshot.refusals import (
     another_table,
     damaged,
     damaged_record,
+    gone,
     not_ours,
     storage_refuses,
 )
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 DATA: Final = "data"  # the folder of data files, where Iceberg's writers have theirs
 _PROPERTIES: Final = {
@@ -124,13 +129,29 @@ class IcebergSnapshotTable:
         with self._reading():
             return reading.commits(self._table)
 
-    def files(self) -> Sequence[TableFile]:
-        """What the newest version consists of, and what its manifests say of it."""
-        if self._table is None:
+    def version(self) -> int | None:
+        """The newest version; None before the first commit."""
+        self._reload()
+        return None if self._table is None else reading.version(self._table) or None
+
+    def files(self, version: int | None = None) -> Sequence[TableFile]:
+        """What a version consists of, and what its manifests say of it."""
+        if self._table is None and version is None:
             return []
         with self._reading():
-            found = reading.data_files(self._table)
-            return [reading.table_file(self._table, each) for each in found]
+            table = self._kept(version)
+            newest = table.current_snapshot()
+            found = newest if version is None else self._snapshot(table, version)
+            return [reading.table_file(table, each) for each in reading.data_files(table, found)]
+
+    def dataset(self, version: int) -> "ds.Dataset":
+        """The rows of a version, with its columns."""
+        files = self.files(version)
+        with self._reading():
+            table = self._kept(version)
+            schema = table.schemas().get(self._snapshot(table, version).schema_id or 0)
+            columns = in_arrow(schema or table.schema())
+        return dataset(((self._directory / each.name, placed(each)) for each in files), columns)
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
         """Every row of a file, in the table's types, whatever its manifest says of it."""
@@ -179,6 +200,16 @@ class IcebergSnapshotTable:
             raise another_table(self.location, self._topic, topic)
         return table
 
+    def _kept(self, version: int | None) -> Table:
+        if self._table is None:
+            raise gone(self.location, version or 0)
+        return self._table
+
+    def _snapshot(self, table: Table, version: int) -> Snapshot:
+        if (found := reading.snapshot_at(table, version)) is None:
+            raise gone(self.location, version)
+        return found
+
     def _is_empty(self) -> bool:
         return self._directory.is_dir() and not any(self._directory.iterdir())
 
@@ -215,7 +246,10 @@ class IcebergSnapshotTable:
             if (record := change.record) is not None:
                 require_next(self._offsets(record.topic_id), record, self.location)
             if change.removed:
-                held = {reading.name_of(table, each) for each in reading.data_files(table)}
+                held = {
+                    reading.name_of(table, each)
+                    for each in reading.data_files(table, table.current_snapshot())
+                }
                 if not held >= set(change.removed):
                     raise overtaken(self.location)
 
@@ -295,7 +329,7 @@ class IcebergSnapshotTable:
                     table.io, transaction.table_metadata, paths
                 ):
                     producer.append_data_file(added)
-                for file in reading.data_files(table) if removed else ():
+                for file in reading.data_files(table, table.current_snapshot()) if removed else ():
                     if reading.name_of(table, file) in removed:
                         producer.delete_data_file(file)
             if change.record is not None:

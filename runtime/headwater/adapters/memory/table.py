@@ -4,7 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
+from headwater.errors import DamagedError
 from headwater.ports import Change, CommitRecord, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, refused
 from headwater.snapshot.cut import overtaken, require_next
@@ -16,6 +19,7 @@ class MemoryStorage:
 
     versions: list[CommitRecord | None] = field(default_factory=list)
     files: dict[str, pa.Table] = field(default_factory=dict)
+    past: dict[int, dict[str, pa.Table]] = field(default_factory=dict)
     columns: pa.Schema | None = None
     statistics: dict[str, bytes] = field(default_factory=dict)
 
@@ -82,6 +86,7 @@ class MemoryTable:
         for name in change.removed:
             del storage.files[name]
         storage.files.update((f"{each.name}-{version}", each.rows) for each in change.files)
+        storage.past[version] = dict(storage.files)
         return version
 
     def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
@@ -89,13 +94,26 @@ class MemoryTable:
         numbered = enumerate(self._storage.versions, start=1)
         return [(version, record) for version, record in numbered if record is not None]
 
-    def files(self) -> Sequence[TableFile]:
-        """Those of the newest version."""
-        return [TableFile(name, rows.num_rows) for name, rows in self._storage.files.items()]
+    def version(self) -> int | None:
+        """The newest version; None before the first commit."""
+        return len(self._storage.versions) or None
+
+    def files(self, version: int | None = None) -> Sequence[TableFile]:
+        """Those of a version."""
+        held = self._storage.files if version is None else self._held(version)
+        return [_file(name, rows) for name, rows in held.items()]
+
+    def dataset(self, version: int) -> ds.Dataset:
+        """The rows of a version."""
+        return ds.dataset(pa.concat_tables(self._held(version).values(), promote_options="default"))
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
         """Every row of a file; a column that came later is null."""
-        rows, columns = self._storage.files[name], self._storage.columns
+        held = (files[name] for files in self._storage.past.values() if name in files)
+        rows = next(held, None)
+        if rows is None:
+            raise DamagedError(f"{name} is gone", code="FILE_GONE")
+        columns = self._storage.columns
         for each in columns or ():
             if each.name not in rows.schema.names:
                 rows = rows.append_column(each, pa.nulls(rows.num_rows, each.type))
@@ -106,6 +124,20 @@ class MemoryTable:
         """What a commit kept under this name; None when it is gone."""
         return self._storage.statistics.get(name)
 
+    def _held(self, version: int) -> dict[str, pa.Table]:
+        if version not in self._storage.past:
+            raise DamagedError(f"version {version} is gone", code="FILE_GONE")
+        return self._storage.past[version]
+
     def rows(self) -> int:
         """Rows in the newest version."""
         return sum(rows.num_rows for rows in self._storage.files.values())
+
+
+def _file(name: str, rows: pa.Table) -> TableFile:
+    return TableFile(name, rows.num_rows, _bounds(rows, "_partition"), _bounds(rows, "_offset"))
+
+
+def _bounds(rows: pa.Table, column: str) -> tuple[int, int]:
+    found = pc.min_max(rows[column]).as_py()
+    return found["min"], found["max"]

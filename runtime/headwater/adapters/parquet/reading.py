@@ -1,7 +1,7 @@
 """Parquet files, read by no statistics: what they hold may not be what a table says."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -10,12 +10,31 @@ import pyarrow.dataset as ds
 from pyarrow import fs
 
 from headwater.errors import DamagedError
+from headwater.ports import TableFile
 
 BATCH_ROWS: Final = 20_000  # large enough for columns, small beside a file
 _READAHEAD: Final = 2  # batches decoded in advance; pyarrow's 16 would be a file in memory
 _FORMAT: Final = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
 )
+
+
+def dataset(files: Iterable[tuple[Path, ds.Expression]], columns: pa.Schema) -> ds.Dataset:
+    """The rows of files, of which something is known each; reads nothing yet."""
+    local = fs.LocalFileSystem()
+    fragments = [
+        _FORMAT.make_fragment(str(path), local, partition_expression=known) for path, known in files
+    ]
+    return ds.FileSystemDataset(fragments, columns, _FORMAT, local)
+
+
+def placed(file: TableFile) -> ds.Expression:
+    """What a table says of the places of all rows of a file."""
+    known = ds.scalar(True)  # noqa: FBT003  # what is said of a file of which nothing is
+    for column, bounds in (("_partition", file.partitions), ("_offset", file.offsets)):
+        if bounds is not None:
+            known &= (ds.field(column) >= bounds[0]) & (ds.field(column) <= bounds[1])
+    return known
 
 
 def scan(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -32,7 +51,7 @@ def scan(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
             batch.validate(full=True)
             yield batch
     except FileNotFoundError as error:
-        raise DamagedError(f"{path.name} is gone") from error
+        raise DamagedError(f"{path.name} is gone", code="FILE_GONE") from error
     except (OSError, pa.ArrowException) as error:
         # Arrow's own complaints about content are an OSError without a number; those of the
         # system have one. What they say may quote a value.

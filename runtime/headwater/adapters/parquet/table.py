@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import xxhash
@@ -22,7 +23,7 @@ from headwater.adapters.directory.statistics import (
 from headwater.adapters.parquet import manifest
 from headwater.adapters.parquet.files import DataFile, WrittenFiles, write_files
 from headwater.adapters.parquet.manifest import FOLDER, FORMAT, Head, Manifest
-from headwater.adapters.parquet.reading import scan
+from headwater.adapters.parquet.reading import dataset, placed, scan
 from headwater.errors import DamagedError, StartRefusedError
 from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, refused
@@ -32,9 +33,13 @@ from headwater.snapshot.refusals import (
     another_table,
     damaged,
     damaged_record,
+    gone,
     not_ours,
     storage_refuses,
 )
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 
 class ParquetSnapshotTable:
@@ -51,6 +56,7 @@ class ParquetSnapshotTable:
         self._product = product
         self._topic = topic
         self._newest: Manifest | None = None
+        self._written: dict[str, DataFile] = {}  # of the versions that this handle has seen
         self._reload()
 
     @property
@@ -104,21 +110,31 @@ class ParquetSnapshotTable:
         read = ((version, from_text(text)) for version, text in told)
         return [(version, record) for version, record in read if record is not None]
 
-    def files(self) -> Sequence[TableFile]:
-        """What the newest version consists of, and what its manifest says of it."""
-        if self._newest is None:
+    def version(self) -> int | None:
+        """The newest version; None before the first commit."""
+        self._reload()
+        return None if self._newest is None else self._newest.head.version or None
+
+    def files(self, version: int | None = None) -> Sequence[TableFile]:
+        """What a version consists of, and what its manifest says of it."""
+        if version is None and self._newest is None:
             return []
-        return [
-            TableFile(each.path, each.rows, each.partitions, each.offsets)
-            for each in self._newest.files.values()
-        ]
+        return [_told(each) for each in self._at(version).files.values()]
+
+    def dataset(self, version: int) -> "ds.Dataset":
+        """The rows of a version, with its columns."""
+        found = self._at(version)
+        told = ((self._directory / each.path, placed(_told(each))) for each in found.files.values())
+        return dataset(told, found.columns)
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
         """Every row of a file, in the table's types, after its bytes were held to their digest."""
         if self._newest is not None:
             with self._reading():
                 path = self._directory / name
-                _require_written(path, self._newest.files[name])
+                if name not in self._written:
+                    raise DamagedError(f"{name} is gone", code="FILE_GONE")
+                _require_written(path, self._written[name])
                 yield from scan(path, self._newest.columns)
 
     def statistics(self, name: str) -> bytes | None:
@@ -152,7 +168,17 @@ class ParquetSnapshotTable:
                 f" or begin a new snapshot with --to.",
                 code="TABLE_FEATURE",
             )
+        self._written.update(found.files)
         return found
+
+    def _at(self, version: int | None) -> Manifest:
+        """A version, by default the newest."""
+        if version is None and self._newest is not None:
+            return self._newest
+        with self._reading():
+            if version not in manifest.versions(self._directory):
+                raise gone(self.location, version or 0)
+            return self._known(manifest.read(self._directory, version))
 
     def _is_unused(self) -> bool:
         # A folder without manifests is what a crash or a full disk leaves of a creation.
@@ -278,6 +304,10 @@ def _moved(
     return {**offsets, record.topic_id: {**offsets.get(record.topic_id, {}), **ends}}
 
 
+def _told(file: DataFile) -> TableFile:
+    return TableFile(file.path, file.rows, file.partitions, file.offsets)
+
+
 def _require_written(path: Path, file: DataFile) -> None:
     """Raises DamagedError unless a file holds the very bytes that were written."""
     try:
@@ -286,7 +316,7 @@ def _require_written(path: Path, file: DataFile) -> None:
             while part := content.read(1 << 20):
                 found.update(part)
     except FileNotFoundError as error:
-        raise DamagedError(f"{path.name} is gone") from error
+        raise DamagedError(f"{path.name} is gone", code="FILE_GONE") from error
     if found.hexdigest() != file.digest:
         raise DamagedError(f"{path.name} does not hold what a snapshot wrote")
 

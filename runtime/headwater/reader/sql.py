@@ -1,0 +1,142 @@
+"""SQL over the snapshots of products, by DuckDB."""
+
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from headwater.contract import Contract, to_arrow
+from headwater.errors import ConfigurationError, Problem
+from headwater.reader.product import Product
+from headwater.reader.snapshot import installed
+from headwater.snapshot.rows import PLACE
+
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+
+BATCH_ROWS: Final = 20_000  # of the answer: enough for columns, and little memory
+NAME: Final = re.compile(r"[a-z][a-z0-9-]*(\.[a-z0-9-]+)+")  # of a topic
+CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
+    "autoinstall_known_extensions": False  # a query fetches nothing from the net
+}
+
+INTERRUPTED: Final = "Query interrupted"  # what DuckDB makes of a KeyboardInterrupt
+
+OpenProduct = Callable[[str], Product]
+"""The product, or output of one, of a name."""
+
+
+class Query:
+    """A SELECT whose tables are products by name: the newest snapshot of each, pinned.
+
+    With `is_live` the log of each follows its snapshot, up to now; that part is held in memory.
+    """
+
+    def __init__(self, text: str, open_product: OpenProduct, *, is_live: bool) -> None:
+        with installed("duckdb"):
+            import duckdb  # noqa: PLC0415  # only queries need it
+        self._duckdb = duckdb
+        self._text = text
+        self._open_product = open_product
+        self._is_live = is_live
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        """The answer in parts, at least one.
+
+        Raises ConfigurationError (BAD_QUERY, NOT_INSTALLED) and what opening and reading the
+        products raises.
+        """
+        with closing(self._duckdb.connect(config=CONFIG)) as connection, self._told():
+            for name in self._names(connection):
+                with self._open_product(name) as product:
+                    self._give(connection, name, product)
+            reader = self._answer(connection)
+            yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+            yield from reader
+
+    def _answer(self, connection: "duckdb.DuckDBPyConnection") -> pa.RecordBatchReader:
+        """`execute` heeds Ctrl-C while DuckDB works; reading a relation would not."""
+        result = connection.execute(self._text)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Arrow output .* makes an extra copy", UserWarning)
+            reader = result.to_arrow_reader(BATCH_ROWS)
+        if reader is None:
+            raise _bad("it gives no rows")
+        return reader
+
+    def _names(self, connection: "duckdb.DuckDBPyConnection") -> list[str]:
+        """The products among the tables of the query, as DuckDB itself parses it."""
+        asked = connection.execute("SELECT json_serialize_sql(?)", [self._text])
+        tree = json.loads(asked.fetchall()[0][0])
+        if tree["error"]:
+            raise _bad(tree["error_message"])
+        if len(tree["statements"]) != 1:
+            raise _bad("it has several statements")
+        found = dict.fromkeys(_tables(tree))
+        return [name for name in found if NAME.fullmatch(name) and not Path(name).exists()]
+
+    def _give(self, connection: "duckdb.DuckDBPyConnection", name: str, product: Product) -> None:
+        snapshot = product.snapshot()
+        dataset = snapshot.dataset()
+        if not self._is_live:
+            connection.register(name, dataset)
+            return
+        schema = dataset.schema
+        with product.events(snapshot.cut, "now") as reading:
+            tail = [_stored(frame, product.contract, schema) for frame in reading]
+        connection.register(f"{name}/snapshot", dataset)
+        connection.register(f"{name}/log", pa.concat_tables([schema.empty_table(), *tail]))
+        connection.sql(f'FROM "{name}/snapshot" UNION ALL FROM "{name}/log"').to_view(name)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What DuckDB says of a query, in one sentence; of a value only that it was one."""
+        known = self._duckdb
+        try:
+            yield
+        except (known.ParserException, known.BinderException, known.CatalogException) as error:
+            raise _bad(str(error).split("\n", maxsplit=1)[0]) from error
+        except RuntimeError as error:
+            if str(error) != INTERRUPTED:
+                raise
+            raise KeyboardInterrupt from error
+        except known.Error as error:
+            raise _bad(f"it failed on the data ({type(error).__name__})") from error
+
+
+def _bad(why: str) -> ConfigurationError:
+    return ConfigurationError(
+        [
+            Problem(
+                "BAD_QUERY",
+                f"the query cannot be answered: {why}. Write one SELECT, with products in quotes:"
+                f" FROM 'domain.product'.",
+            )
+        ]
+    )
+
+
+def _tables(node: Any) -> Iterator[str]:
+    """Every table that a parsed query names without a schema."""
+    if isinstance(node, dict):
+        if node.get("type") == "BASE_TABLE" and not node.get("schema_name"):
+            yield node["table_name"]
+        for each in node.values():
+            yield from _tables(each)
+    elif isinstance(node, list):
+        for each in node:
+            yield from _tables(each)
+
+
+def _stored(frame: "pl.DataFrame", contract: Contract, schema: pa.Schema) -> pa.Table:
+    """A frame of the log in the columns and types of its table."""
+    rows = to_arrow(frame, contract)
+    for name in PLACE.names:
+        rows = rows.append_column(name, frame[name].to_arrow())
+    return rows.select(schema.names).cast(schema)
