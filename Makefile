@@ -13,8 +13,12 @@ help:  ## Show what can be made
 demo: .venv/ready  ## Start Kafka and a registry, feed real flights, run two products, prove a snapshot
 	$(BIN)/headwater demo
 
+# Side by side: those on the broker mostly wait for it. The others are told behind them.
 test: .venv/ready  ## Run the tests, those on the real broker and registry included
-	$(BIN)/python -m pytest -m "not slow and not faults"
+	@others=$$(mktemp); \
+	$(BIN)/python -m pytest -m "not kafka and not slow and not faults" > $$others 2>&1 & pid=$$!; \
+	$(BIN)/python -m pytest -m "kafka and not slow and not faults"; broker=$$?; \
+	wait $$pid; code=$$?; cat $$others; rm -f $$others; exit $$((broker | code))
 
 check: .venv/ready  ## Run the gates: format, lint, types, room borders, spelling
 	$(BIN)/ruff format --check .
