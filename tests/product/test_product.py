@@ -26,10 +26,10 @@ def codes(product: DataProduct) -> list[str]:
     return [problem.code for problem in product.problems]
 
 
-def test_the_public_door_is_exactly_what_authors_need() -> None:
-    """`__all__` is pinned: a new public name is a conscious act."""
+def test_the_public_door_is_exactly_what_authors_and_consumers_need() -> None:
+    """`__all__` is pinned: a new public name is a conscious act. `open` is for consumers."""
     types = ["DataProduct", "DeadLetters", "Flow", "ProcessContext", "Snapshot"]
-    assert headwater.__all__ == [*types, "aggregates", "hopping", "session", "tumbling"]
+    assert headwater.__all__ == [*types, "aggregates", "hopping", "open", "session", "tumbling"]
     assert all(hasattr(headwater, name) for name in headwater.__all__)
 
 
