@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from headwater.assembly.arenas import limit_arenas
 from headwater.assembly.collection import rare_collections
 from headwater.assembly.gate import fate_of, today
 from headwater.assembly.processor import Processor, Telling
@@ -146,19 +147,12 @@ def run_product(
     `on_restoring` of state that is restored.
     Raises every error of `Loop.run`, and what `Processor` refuses.
     """
+    limit_arenas()
     product = loaded.name
     bind_process(product=product, instance=settings.instance, worker=str(own_number() or 0))
     metrics, health, summary = Metrics(product), Health(), Summary(product, own_number())
     monitor = _SummingMonitor(metrics, health, summary, loaded.repartitions, on_restoring)
-    for contract in loaded.inputs.values():
-        if (fate := fate_of(contract, today())) is not None:
-            log.warning(
-                "run.deprecated_input",
-                topic=contract.topic,
-                contract=contract.version,
-                fate=fate,
-                instead=contract.deprecated,
-            )
+    _warn_of_fates(loaded)
     for topic, contract in {**loaded.inputs, **loaded.outputs}.items():
         for rule in contract.rules:
             metrics.rule(topic, rule.name, rule.severity)
@@ -196,6 +190,18 @@ def run_product(
             summary.was_stopped = stop.was_asked
     log.info("run.drained", read=summary.read, written=summary.written.total())
     return summary
+
+
+def _warn_of_fates(loaded: LoadedProduct) -> None:
+    for contract in loaded.inputs.values():
+        if (fate := fate_of(contract, today())) is not None:
+            log.warning(
+                "run.deprecated_input",
+                topic=contract.topic,
+                contract=contract.version,
+                fate=fate,
+                instead=contract.deprecated,
+            )
 
 
 class _Stop:
