@@ -160,7 +160,7 @@ def test_a_client_that_fails_to_close_is_told_with_a_code(
 
     class Refused(Dying):
         def close(self) -> None:
-            super().close()
+            self.is_closed = True
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer"))
 
     told: list[Any] = []
