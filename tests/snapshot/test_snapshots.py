@@ -242,7 +242,7 @@ def test_of_two_snapshotters_exactly_one_takes_a_range(shop: Shop) -> None:
 
 
 def test_a_recreated_topic_is_refused(shop: Shop) -> None:
-    """Offsets of another incarnation mean other records; ids are told as Kafka's tools show them."""
+    """Offsets of another incarnation mean other records; ids are told as Kafka shows them."""
     shop.publish(range(5))
     shop.broker.topic(TOPIC).topic_id = "/q+Q#1"
     shop.take()

@@ -139,8 +139,8 @@ def _required_id(topics: Topics, table: Table, topic: str) -> str:
     if others := table.topic_ids() - {topic_id}:
         raise StartRefusedError(
             f"Topic {topic} was deleted and made again (now {shown_id(topic_id)}, the snapshot"
-            f" in {table.location} holds {', '.join(sorted(map(shown_id, others)))}); move that snapshot away or"
-            f" choose another directory with --to.",
+            f" in {table.location} holds {', '.join(sorted(map(shown_id, others)))}); move that"
+            f" snapshot away or choose another directory with --to.",
             code="SOURCE_RECREATED",
         )
     return topic_id
