@@ -63,7 +63,8 @@ class Summary:
     """What one run committed: records read, written per topic, quarantined per code, rules broken.
 
     `skipped` are those read that the product does not take; `late` the rows dropped because they
-    came late, by `<output>.<step>`, and `duplicates` because they had come already.
+    came late, by `<output>.<step>`, `duplicates` because they had come already, and
+    `unordered` because the column that orders them is null.
     `was_stopped` when a signal ended it, be it before the end or not. `worker` is the number of
     the process among those of the product, None when it is alone.
     """
@@ -74,6 +75,7 @@ class Summary:
     skipped: int = 0
     late: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
+    unordered: Counter[str] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
     codes: Counter[Code] = field(default_factory=Counter)
     rules: Counter[BrokenRule] = field(default_factory=Counter)
@@ -122,6 +124,10 @@ class _SummingMonitor(ProcessMonitor):
     def duplicates(self, rows: Mapping[str, int]) -> None:
         super().duplicates(rows)
         self._summary.duplicates.update(rows)
+
+    def unordered(self, rows: Mapping[str, int]) -> None:
+        super().unordered(rows)
+        self._summary.unordered.update(rows)
 
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         super().rules_broken(violations)
