@@ -106,7 +106,7 @@ def test_a_commit_goes_behind_what_another_tool_wrote(tmp_path: Path) -> None:
 
 # -- what other readers find -----------------------------------------------------------------------
 
-KINDS: Final = {
+KINDS: Final[dict[str, tuple[pa.DataType, list[Any]]]] = {
     "text": (pa.string(), [f"{'long' * 20}{n:02}" for n in range(20)]),  # longer than bounds are
     "flag": (pa.bool_(), [n >= 13 for n in range(20)]),
     "number": (pa.float64(), [n / 4 for n in range(20)]),
