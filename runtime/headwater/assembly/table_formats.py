@@ -5,7 +5,7 @@ No library of a format is loaded before a table of it is opened.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +34,7 @@ class SnapshotTables:
 
     directory: Path
     product: str
-    catalogue: str = ""
+    catalogue: str = field(default="", repr=False)  # may hold a password
 
     @classmethod
     def of(
@@ -149,10 +149,11 @@ def _extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("headwater"):
+        package = (error.name or "").split(".")[0]
+        if package == "headwater":
             raise
         text = (
-            f"{error.name} is not installed, which tables of Iceberg need: run"
+            f"{package} is not installed, which tables of Iceberg need: run"
             f" `pip install 'headwater[{name}]'`"
         )
         raise ConfigurationError([Problem("NOT_INSTALLED", text)]) from error
