@@ -228,6 +228,6 @@ def _check_range(partition: Partition, position: int, first: int, end: int) -> N
     raise StartRefusedError(
         f"{partition}: committed position {position} is outside the log ({first} to {end}): "
         "records were removed before they were read, or the topic was made anew; an operator must "
-        "decide where to go on",
+        "decide where to go on: in a snapshot that has them, with `headwater backfill`, or behind",
         code="DATA_LOSS",
     )
