@@ -284,7 +284,9 @@ def test_outputs_that_were_written_are_not_written_again() -> None:
 def test_an_input_that_the_product_does_not_read_is_told_with_those_it_reads() -> None:
     """Before anything is asked of broker or registry; a table is no input of this kind."""
     loaded = load_product("operations.departure-delays", Path(__file__).parents[2])
-    settings = Settings(kafka={"bootstrap.servers": "unasked"}, registry={"url": "http://unasked"})
+    settings = Settings.model_validate(
+        {"kafka": {"bootstrap.servers": "unasked"}, "registry": {"url": "http://unasked"}}
+    )
     with pytest.raises(ConfigurationError, match=r"it reads operations\.departures") as refused:
         open_backfill(loaded, "fleet.aircraft", settings)
     assert [each.code for each in refused.value.problems] == ["NOT_AN_INPUT"]
