@@ -137,6 +137,7 @@ def print_summary(summary: Summary, form: Format, *, until_end: bool) -> None:
                     "skipped": summary.skipped,
                     "late": dict(summary.late),
                     "duplicates": dict(summary.duplicates),
+                    "unordered": dict(summary.unordered),
                     "written": dict(summary.written),
                     "quarantined": {code.value: n for code, n in summary.codes.items()},
                     "rules": [
@@ -164,6 +165,8 @@ def print_summary(summary: Summary, form: Format, *, until_end: bool) -> None:
         print(f"  {counted(count, 'row')} came late for {step} and went nowhere")
     for step, count in summary.duplicates.most_common():
         print(f"  {counted(count, 'row')} had come already for {step} and went nowhere")
+    for step, count in summary.unordered.most_common():
+        print(f"  {counted(count, 'row')} had nothing for {step} to order by and went nowhere")
     for broken, count in summary.rules.most_common():
         named = f"the rule {broken.rule} of {broken.topic} ({broken.severity})"
         print(f"  {counted(count, 'record')} broke {named}")
