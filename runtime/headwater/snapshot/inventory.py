@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -157,11 +158,11 @@ class Inventory:
 
     def _count(self, rows: pa.Table, content: Content) -> None:
         content.rows += rows.num_rows
-        placed = rows.filter(pc.field("_partition").is_valid() & pc.field("_offset").is_valid())
+        placed = rows
+        if any(rows[name].null_count for name in ("_partition", "_offset")):
+            placed = rows.filter(pc.field("_partition").is_valid() & pc.field("_offset").is_valid())
         content.without_place += rows.num_rows - placed.num_rows
-        for partition in pc.unique(placed["_partition"]).to_pylist():
-            part = placed.filter(pc.field("_partition") == partition).sort_by("_offset")
-            offsets: list[int] = part["_offset"].to_pylist()
+        for partition, part, offsets in _by_partition(placed):
             _grow(content.held, partition, offsets)
             chain = self._chains.get(partition) or _Chain(())
             for place, first, last in chain.stretches(offsets):
@@ -192,6 +193,20 @@ class Inventory:
         """Spare the ranges that a file should hold: their rows are not to be had."""
         for each, held in zip(self._ranges, found, strict=False):  # the first of the ranges
             held.is_damaged |= _touches(file, each)
+
+
+def _by_partition(rows: pa.Table) -> Iterator[tuple[int, pa.Table, list[int]]]:
+    """The rows of each partition in offset order, with their offsets."""
+    partitions: list[int] = pc.unique(rows["_partition"]).to_pylist()
+    for partition in partitions:
+        part = rows
+        if len(partitions) > 1:
+            part = rows.filter(pc.field("_partition") == partition)
+        offsets = pl.Series(part["_offset"])
+        if not offsets.is_sorted():
+            part = part.sort_by("_offset")
+            offsets = offsets.sort()
+        yield partition, part, offsets.to_list()
 
 
 def _damage(file: TableFile, error: DamagedError) -> Difference:

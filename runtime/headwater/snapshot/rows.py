@@ -1,5 +1,6 @@
 """Records of the log as rows of a snapshot, and rows as the numbers that are hashed."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -104,7 +105,7 @@ class RowCodec:
             kept = encoded.rows.to_list()
             offsets, stamps, keys = _taken(offsets, kept), _taken(stamps, kept), _taken(keys, kept)
             frame = frame.filter(frame[ROW].is_in(kept))
-        partition = records.partitions()[0]
+        partition = records.raw(0).partition.index  # of all: they are of one
         numbers = digests(partition, offsets, keys, encoded.values)
         numbered = NumberedRows(partition, offsets, stamps, numbers)
         return LogRows(numbered, frame, refused, keys, encoded.keys)
@@ -159,7 +160,7 @@ class RowCodec:
         Returns how many, and the offsets of those that come out otherwise than in `rows`.
         """
         offsets = records.offsets()
-        sample = [row for row, offset in enumerate(offsets) if offset % every == 0]
+        sample = _divided(offsets, every)
         if not sample:
             return 0, ()
         values, headers = _taken(records.values, sample), schema_headers(records.headers())
@@ -170,9 +171,8 @@ class RowCodec:
         again = dict(
             zip(places, digests(rows.partition, places, keys, encoded.values), strict=True)
         )
-        once = dict(zip(rows.offsets, rows.digests, strict=True))
         places = _taken(offsets, sample)
-        return len(sample), [place for place in places if again.get(place) != once.get(place)]
+        return len(sample), [each for each in places if again.get(each) != _digest_at(rows, each)]
 
     def to_table(self, rows: LogRows) -> pa.Table:
         """The rows with their place, as a snapshot stores them."""
@@ -186,6 +186,22 @@ class RowCodec:
         for each, column in zip(PLACE, place, strict=True):
             table = table.append_column(each, column)
         return table
+
+
+def _divided(offsets: Sequence[int], every: int) -> Sequence[int]:
+    """The places of the offsets that `every` divides; they ascend."""
+    if every == 1:
+        return range(len(offsets))
+    first = -(-offsets[0] // every) * every
+    found = [(bisect_left(offsets, each), each) for each in range(first, offsets[-1] + 1, every)]
+    return [place for place, each in found if offsets[place] == each]
+
+
+def _digest_at(rows: NumberedRows, offset: int) -> int | None:
+    """The digest of the row at an offset; None where there is no row."""
+    place = bisect_left(rows.offsets, offset)
+    is_there = place < len(rows) and rows.offsets[place] == offset
+    return rows.digests[place] if is_there else None
 
 
 def _taken(column: Sequence[T], rows: Sequence[int]) -> list[T]:
