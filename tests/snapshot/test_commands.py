@@ -147,6 +147,11 @@ def test_a_snapshot_is_taken_verified_and_found_changed(project: Project) -> Non
     assert code == 1
     assert "changed: differs between log and snapshot" in out
     assert err.startswith("DIFFERENT: ")
+    code, out, err = project.run("verify", project.topic, "--all", "--format", "json")
+    assert [json.loads(line)["outcome"] for line in out.splitlines()] == ["equal", "different"]
+    assert (code, err.split(":")[0]) == (1, "DIFFERENT")
+    code, out, err = project.run("verify", project.topic, "--against-source")
+    assert (code, err.split(":")[0]) == (2, "NOT_RECOMPUTABLE")  # it never ran: we published
     with closing(SchemaRegistry({"url": project.stack.registry})) as registry:
         subject = registry.latest(f"{project.topic}-snapshot")
     assert subject is not None

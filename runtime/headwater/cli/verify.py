@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from headwater.assembly.addresses import resolve
-from headwater.assembly.project import load_product
+from headwater.assembly.diff import outside
+from headwater.assembly.project import LoadedProduct, load_product
+from headwater.assembly.recomputation import Recomputation
 from headwater.assembly.snapshots import Snapshots
 from headwater.cli.arguments import Format, FormatOption, Product, Tables
 from headwater.cli.interruption import keeping
@@ -41,6 +43,13 @@ def verify(  # noqa: PLR0913, PLR0917  # one parameter per option
     full: Annotated[
         bool, typer.Option("--full", help="Read every record with the row codec too, not 1 %.")
     ] = False,
+    source: Annotated[
+        bool,
+        typer.Option(
+            "--against-source",
+            help="The logs with what the inputs make today; the tables are not looked at.",
+        ),
+    ] = False,
     to: Tables = None,
     form: FormatOption = Format.TEXT,
 ) -> None:
@@ -51,14 +60,18 @@ def verify(  # noqa: PLR0913, PLR0917  # one parameter per option
     partition and offset; a file or record that cannot be read is a difference. Rows whose records
     the log does not hold any more are counted, and never taken for right.
 
+    With --against-source, records of the inputs are processed again by today's definition, and what
+    comes out is compared with the logs; only where no step has state, no table is joined and no key
+    changes, because elsewhere the results hang on more than the records.
+
     It proves what the table holds, not that the table is the newest there was: one whose last
     commits were cut off is an older snapshot, and equal.
     """
-    if every and cut is not None:
-        raise ConfigurationError(
-            [Problem("BAD_VALUE", "--cut is one cut and --all is every one; give one of them")]
-        )
+    _require_one(**{"--cut": cut is not None, "--all": every, "--against-source": source})
     loaded = load_product(product)
+    if source:
+        _recompute(loaded, form)
+        return
     verdicts: dict[str, list[Verdict]] = {}
     with closing(Snapshots(loaded, resolve(load_settings()), to)) as snapshots:
         for topic in snapshots.contracts:
@@ -73,6 +86,47 @@ def verify(  # noqa: PLR0913, PLR0917  # one parameter per option
                 )
             _tell(form, loaded.name, topic, verdicts[topic])
     _raise_worst(verdicts)
+
+
+def _require_one(**given: bool) -> None:
+    names = [name for name, is_given in given.items() if is_given]
+    if len(names) > 1:
+        text = f"{' and '.join(names)} ask for different proofs; give one of them"
+        raise ConfigurationError([Problem("BAD_VALUE", text)])
+
+
+def _recompute(loaded: LoadedProduct, form: Format) -> None:
+    with (
+        outside(resolve(load_settings())) as read_from,
+        keeping("nothing was decided, and nothing changed"),
+        progress_bar(loaded.name) as progress,
+    ):
+        verdicts = Recomputation(loaded, read_from).run(progress)
+    for verdict in verdicts:
+        if form is Format.JSON:
+            print(
+                json.dumps({"product": loaded.name, "outcome": verdict.outcome} | asdict(verdict))
+            )
+            continue
+        print(
+            f"{verdict.topic}: {verdict.outcome}; {verdict.recomputed:,} rows made of the inputs,"
+            f" {verdict.logged:,} in the log"
+        )
+        for line in (*verdict.differences, *(f"cannot be decided: {r}" for r in verdict.undecided)):
+            print(f"  {line}")
+        if hidden := verdict.difference_count - len(verdict.differences):
+            print(f"  and {hidden:,} more")
+    different = [each.topic for each in verdicts if each.outcome == "different"]
+    if different:
+        raise DifferenceError(
+            f"The log of {', '.join(different)} is not what its inputs make today; see the places"
+            f" above. Where the definition changed since, publish to a new topic or keep both."
+        )
+    if undecided := [each.topic for each in verdicts if each.outcome == "unverifiable"]:
+        raise UnverifiableError(
+            f"The log of {', '.join(undecided)} cannot be compared with its inputs in full; see the"
+            f" reasons above."
+        )
 
 
 def _tell(form: Format, product: str, topic: str, verdicts: Sequence[Verdict]) -> None:

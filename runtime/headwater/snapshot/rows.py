@@ -12,6 +12,7 @@ from headwater.contract import (
     ROW,
     Contract,
     Decoder,
+    Encoded,
     Encoder,
     arrow_schema,
     from_arrow,
@@ -109,6 +110,10 @@ class RowCodec:
         numbers = digests(partition, offsets, keys, encoded.values)
         numbered = NumberedRows(partition, offsets, stamps, numbers)
         return LogRows(numbered, frame, refused, keys, encoded.keys)
+
+    def encoded(self, frame: pl.DataFrame) -> Encoded:
+        """Rows in the contract's columns as keys and canonical bodies."""
+        return self._encoder.bodies(frame)
 
     def from_table(self, table: pa.Table) -> NumberedRows:
         """Number rows of one partition as a table holds them, which has our columns. Never empty.
