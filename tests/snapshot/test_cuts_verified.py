@@ -87,15 +87,32 @@ def test_a_damaged_file_is_told_of_every_cut_that_has_it(any_lake: Lake) -> None
 
 
 def test_rows_of_a_later_cut_are_of_no_commit_in_an_earlier_one(any_lake: Lake) -> None:
-    """A reader of the first cut must not see what was taken later."""
+    """A reader of the earlier cut must not see them; in the later one they stand twice."""
     table = any_lake.table()
-    rows = pa.Table.from_batches(table.scan(table.files()[-1].name)).slice(0, 3)
-    table.commit(Change([NewFile("early", rows)], None))
-    any_lake.publish(300, 310)
+    file = next(each for each in table.files() if each.partitions == (0, 0))
+    row = pa.Table.from_batches(table.scan(file.name)).slice(0, 1)
+    end = MemoryTopics(any_lake.broker).ends(TOPIC)[Partition(TOPIC, 0)]
+    at = row.schema.get_field_index("_offset")
+    row = row.set_column(at, row.schema.field(at), pa.array([end], pa.int64()))
+    table.commit(Change([NewFile("early", row)], None))
+    any_lake.publish(300, 330)
     any_lake.take()
-    verdicts = verifier(any_lake).verify_all()
-    assert [each.outcome for each in verdicts] == ["equal", "different", "different"]
-    assert {each.kind for each in verdicts[1].differences} == {"extra"}
+    first, second, third = verifier(any_lake).verify_all()
+    assert first.outcome == "equal"
+    assert [(d.kind, d.partition, d.offset) for d in second.differences] == [
+        ("unaccounted", 0, end)
+    ]
+    assert [(d.kind, d.partition, d.offset) for d in third.differences] == [("extra", 0, end)]
+
+
+def test_one_record_in_a_hundred_is_read_by_the_row_codec_too(tmp_path: Path) -> None:
+    """Those whose offset 100 divides, and with `full` all."""
+    lake = Lake(tmp_path / "orders")
+    lake.publish(300, 800)
+    lake.take()
+    ends = MemoryTopics(lake.broker).ends(TOPIC).values()
+    assert verifier(lake).verify().sampled == sum(-(-end // 100) for end in ends)
+    assert verifier(lake, full=True).verify().sampled == 800
 
 
 def test_files_that_upkeep_took_make_an_older_cut_one_that_is_not_kept(tmp_path: Path) -> None:
