@@ -176,7 +176,7 @@ class RangeVerifier:
             is_right = log is None or is_recorded(each, log)
             return [] if is_right else [other_record(each, "the log")]
         elif log is not None and log != held.tally:
-            return self._rows(place, held)
+            return self._rows(place, held) or [other_record(each, "the table")]
         else:
             is_right = is_recorded(each, held.tally)
         return [] if is_right else [other_record(each, "the table")]
