@@ -156,7 +156,7 @@ class FoldVerifier:
         sampled, otherwise = self.codec.recheck(records, rows.numbered, self.every)
         wrong += [(offset, "the row codec reads it otherwise") for offset in otherwise]
         for findings in told:
-            findings.sampled += sampled
+            findings.sampled += len(sampled)
             for offset, detail in wrong:
                 findings.differs(Difference("unreadable", partition, offset, detail))
         every = pl.DataFrame({"key": keys, "offset": offsets}, schema=_KEYED)

@@ -1,6 +1,6 @@
 """Mode "append": every range that a commit took beside its stretch of the log."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -94,7 +94,10 @@ class Log:
         for records in self._read(span.partition, span.start, span.end):
             rows = codec.from_log(records)
             sampled, otherwise = codec.recheck(records, rows.numbered, self.every)
-            found[0].sampled += sampled
+            before = 0
+            for each, end in zip(found, ends, strict=True):
+                before, first = bisect_left(sampled, end, before), before
+                each.sampled += before - first
             bad = [(offset, str(refused.code)) for offset, refused in rows.refused]
             bad += [(offset, "the row codec reads it otherwise") for offset in otherwise]
             for offset, detail in bad:

@@ -159,15 +159,15 @@ class RowCodec:
 
     def recheck(
         self, records: Records, rows: NumberedRows, every: int
-    ) -> tuple[int, Sequence[int]]:
+    ) -> tuple[Sequence[int], Sequence[int]]:
         """Read records again with the row codec: those whose offset `every` divides.
 
-        Returns how many, and the offsets of those that come out otherwise than in `rows`.
+        Returns their offsets, and the offsets of those that come out otherwise than in `rows`.
         """
         offsets = records.offsets()
-        sample = _divided(offsets, every)
+        sample = [row for row, offset in enumerate(offsets) if offset % every == 0]
         if not sample:
-            return 0, ()
+            return (), ()
         values, headers = _taken(records.values, sample), schema_headers(records.headers())
         of_sample = {place: headers[row] for place, row in enumerate(sample) if row in headers}
         encoded = self._encoder.bodies(self._decoder.decode_by_row(values, of_sample).frame)
@@ -177,7 +177,7 @@ class RowCodec:
             zip(places, digests(rows.partition, places, keys, encoded.values), strict=True)
         )
         places = _taken(offsets, sample)
-        return len(sample), [each for each in places if again.get(each) != _digest_at(rows, each)]
+        return places, [each for each in places if again.get(each) != _digest_at(rows, each)]
 
     def to_table(self, rows: LogRows) -> pa.Table:
         """The rows with their place, as a snapshot stores them."""
@@ -191,15 +191,6 @@ class RowCodec:
         for each, column in zip(PLACE, place, strict=True):
             table = table.append_column(each, column)
         return table
-
-
-def _divided(offsets: Sequence[int], every: int) -> Sequence[int]:
-    """The places of the offsets that `every` divides; they ascend."""
-    if every == 1:
-        return range(len(offsets))
-    first = -(-offsets[0] // every) * every
-    found = [(bisect_left(offsets, each), each) for each in range(first, offsets[-1] + 1, every)]
-    return [place for place, each in found if offsets[place] == each]
 
 
 def _digest_at(rows: NumberedRows, offset: int) -> int | None:
