@@ -74,8 +74,22 @@ class Snapshots:
             codec=RowCodec(contract, *ids, lookup=self._registry.schema),
         ).take(progress)
 
-    def verify(self, topic: str, progress: Progress, *, full: bool) -> Verdict:
+    def verify(
+        self, topic: str, progress: Progress, *, full: bool, at: str | None = None
+    ) -> Verdict:
         """Compare a topic's snapshot with its log; see `Verifier.verify`."""
+        return self._verifier(topic, full=full).verify(progress, at=at)
+
+    def verify_all(self, topic: str, progress: Progress, *, full: bool) -> list[Verdict]:
+        """Compare every cut of a topic's snapshot with its log; see `Verifier.verify_all`."""
+        return self._verifier(topic, full=full).verify_all(progress)
+
+    def close(self) -> None:
+        """Let go of the clients."""
+        self._reader.close()
+        self._registry.close()
+
+    def _verifier(self, topic: str, *, full: bool) -> Verifier:
         return Verifier(
             topic=topic,
             topics=self._topics,
@@ -83,12 +97,7 @@ class Snapshots:
             open_table=lambda: self._tables.open(topic),
             codecs=lambda schema_id: self._codec(topic, schema_id),
             full=full,
-        ).verify(progress)
-
-    def close(self) -> None:
-        """Let go of the clients."""
-        self._reader.close()
-        self._registry.close()
+        )
 
     def _snapshotter(self) -> type[Snapshotter] | type[LatestSnapshotter]:
         policy = self._loaded.product.snapshot
