@@ -4,6 +4,7 @@ from headwater.contract.compatibility import (
     Incompatibility,
     event_time_change,
     former_name,
+    former_names,
     incompatibilities,
     key_change,
     next_major,
@@ -38,6 +39,7 @@ from headwater.contract.state_rows import StateRows
 from headwater.contract.tables import arrow_schema, from_arrow, to_arrow
 from headwater.contract.tightening import tightened
 from headwater.contract.topic_decoder import DecodedTypes, TopicDecoder
+from headwater.contract.translation import Translation
 from headwater.contract.types import ROW, ROW_TYPE
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "Severity",
     "StateRows",
     "TopicDecoder",
+    "Translation",
     "Violation",
     "adopted",
     "always_null",
@@ -71,6 +74,7 @@ __all__ = [
     "field_line",
     "fields_of",
     "former_name",
+    "former_names",
     "from_arrow",
     "guid_header",
     "incompatibilities",

@@ -16,7 +16,7 @@ from headwater.reader.log import EventLog, Offsets
 from headwater.reader.position import FilesRead, ReadPosition
 from headwater.reader.reading import Reading, Steps
 from headwater.reader.snapshot import Snapshot
-from headwater.snapshot.rows import PLACE
+from headwater.snapshot.place import PLACE
 
 Start = Literal["beginning", "end"] | SnapshotCut | datetime
 End = Literal["now"] | SnapshotCut | datetime | None

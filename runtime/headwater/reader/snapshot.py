@@ -11,7 +11,7 @@ from headwater.contract import Contract, from_arrow
 from headwater.errors import ConfigurationError, DamagedError, Problem, ReadRefusedError
 from headwater.ports import Table, TableFile
 from headwater.reader.cuts import SnapshotCut
-from headwater.snapshot.rows import PLACE
+from headwater.snapshot.place import PLACE
 
 if TYPE_CHECKING:
     import duckdb

@@ -14,7 +14,7 @@ from headwater.contract import Contract, to_arrow
 from headwater.errors import ConfigurationError, Problem
 from headwater.reader.product import Product
 from headwater.reader.snapshot import installed
-from headwater.snapshot.rows import PLACE
+from headwater.snapshot.place import PLACE
 
 if TYPE_CHECKING:
     import duckdb

@@ -13,14 +13,17 @@ from headwater.clock import SYSTEM, Clock
 from headwater.errors import (
     DamagedError,
     DeclarationError,
+    StartRefusedError,
     UnknownSchemaError,
     UnverifiableError,
 )
 from headwater.model import Partition
 from headwater.ports import CommitRecord, LogReader, Records, Table, Topics, UnreadableRecord
+from headwater.snapshot.columns import conflicts, differing
 from headwater.snapshot.cut import is_compacted
 from headwater.snapshot.fold_verifier import FoldVerifier
 from headwater.snapshot.inventory import Inventory
+from headwater.snapshot.layout import Layout
 from headwater.snapshot.rows import NumberedRows, RowCodec
 from headwater.snapshot.spans import (
     Booked,
@@ -79,11 +82,14 @@ class Verifier:
         ranges = booked_whole(records[-1]) if is_fold else booked(records)
         rows = sum(each.taken.rows for each in ranges)
         done = 0
-        codecs = _Codecs(self.codecs, table, findings)
+        codecs = _Codecs(self.codecs, table, records, findings)
         inventory = Inventory(table, ranges, codecs.find, findings)
         for number in inventory.count(files):
             done += number
             progress(done, 2 * rows)
+        if foreign := codecs.foreign():
+            detail = f"the columns are those of no commit: {foreign}"
+            findings.differs(Difference("recorded", None, None, detail))
         if is_fold:
             self._compare_fold(records[-1], ranges, inventory, codecs)
             progress(2 * rows, 2 * rows)
@@ -162,8 +168,15 @@ def _compare_number(each: Booked, findings: Findings) -> None:
 class _Codecs:
     """The codecs of the schemas in a table's commits; each is asked for once."""
 
-    def __init__(self, make: Callable[[int], RowCodec], table: Table, findings: Findings) -> None:
+    def __init__(
+        self,
+        make: Callable[[int], RowCodec],
+        table: Table,
+        records: Iterable[CommitRecord],
+        findings: Findings,
+    ) -> None:
         self._make = make
+        self._names = {each.schema_id: each.stored_names for each in records}
         self.table = table
         self.findings = findings
         self._found: dict[int, RowCodec | None] = {}
@@ -176,18 +189,39 @@ class _Codecs:
 
     def _fitting(self, schema_id: int) -> RowCodec | None:
         try:
-            codec = self._make(schema_id)
+            codec = self._make(schema_id).laid_out(self._names[schema_id])
         except UnknownSchemaError as error:
             self.findings.undecided(str(error))
             return None
         except DeclarationError:
             self.findings.undecided(f"schema {schema_id} of the registry is no contract")
             return None
-        if phrase := self.table.differing_columns(codec.columns):
+        if phrase := self._lacking(codec.layout):
             detail = f"the columns are not those of schema {schema_id}: {phrase}"
             self.findings.differs(Difference("recorded", None, None, detail))
             return None
         return codec
+
+    def foreign(self) -> str:
+        """The columns that no commit brought, as a phrase; empty when there are none."""
+        found = [self.find(schema_id) for schema_id in self._names]
+        known = [codec.layout.columns.names for codec in found if codec is not None]
+        stored = self.table.columns()
+        if stored is None or len(known) < len(found):  # which is told
+            return ""
+        strange = [name for name in stored.names if not any(name in names for names in known)]
+        return ", ".join(f"{name} is only stored" for name in strange)
+
+    def _lacking(self, layout: Layout) -> str:
+        """The columns that the table does not have as they were written, as a phrase."""
+        stored = self.table.columns()
+        if stored is None:
+            return ""
+        try:
+            wanted = self.table.evolved(layout.columns)
+        except StartRefusedError:
+            return conflicts(stored, layout.columns, widening=True) or "they are of other types"
+        return differing(stored, wanted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def removal(path: str, timestamp_ms: int, *, changes_data: bool) -> Action:
     return {"remove": {"path": path, "deletionTimestamp": timestamp_ms, "dataChange": changes_data}}
 
 
-def evolved(table: DeltaTable, schema: str) -> Action:
+def metadata(table: DeltaTable, schema: str) -> Action:
     """The table's description with other columns; `schema` is Delta's JSON."""
     found = table.metadata()
     return {
