@@ -12,6 +12,7 @@ from headwater.contract.compatibility import (
     renamed,
 )
 from headwater.contract.decoder import Decoded, Decoder, record_name
+from headwater.contract.detours import detours
 from headwater.contract.document import field_line
 from headwater.contract.encoder import Encoded, Encoder
 from headwater.contract.event_types import claimed_twice
@@ -69,6 +70,7 @@ __all__ = [
     "always_null",
     "arrow_schema",
     "claimed_twice",
+    "detours",
     "contract_path",
     "event_time_change",
     "field_line",
