@@ -226,7 +226,11 @@ def _typed(rows: pa.Table, layout: Layout, location: str) -> pl.DataFrame:
         if each.name in contract.defaults and optional(each.type) is None
     }
     return frame.with_columns(
-        *(pl.col(name).fill_null(value.first()) for name, value in news.items() if frame[name].null_count()),
+        *(
+            pl.col(name).fill_null(value.first())
+            for name, value in news.items()
+            if frame[name].null_count()
+        ),
         pl.int_range(frame.height, dtype=ROW_TYPE).alias(ROW),
     )
 

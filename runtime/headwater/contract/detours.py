@@ -160,5 +160,6 @@ def _differing(direct: _Flow, through: _Flow, path: str) -> Iterator[str]:
                         yield at
         case _Inside(step, one), _Inside(_, other):
             yield from _differing(one, other, path + step)
-        case _ if direct != through:
-            yield path
+        case _:
+            if direct != through:
+                yield path

@@ -104,9 +104,7 @@ def arrow_schema(contract: Contract, names: Sequence[str] | None = None) -> Any:
     )
 
 
-def to_arrow(
-    frame: pl.DataFrame, contract: Contract, names: Sequence[str] | None = None
-) -> Any:
+def to_arrow(frame: pl.DataFrame, contract: Contract, names: Sequence[str] | None = None) -> Any:
     """The contract's columns of a frame as `arrow_schema` has them; other columns are left out.
 
     The frame's types are the contract's.

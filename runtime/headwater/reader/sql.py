@@ -17,7 +17,6 @@ from headwater.reader.snapshot import installed
 
 if TYPE_CHECKING:
     import duckdb
-    import polars as pl
 
 BATCH_ROWS: Final = 20_000  # of the answer: enough for columns, and little memory
 NAME: Final = re.compile(r"[a-z][a-z0-9-]*(\.[a-z0-9-]+)+")  # of a topic

@@ -98,9 +98,7 @@ def _type(stored: pa.DataType, wanted: pa.DataType) -> pa.DataType:
         return pa.list_(field.with_type(_type(stored.value_type, wanted.value_type)))
     if pa.types.is_map(stored):
         field = stored.item_field
-        return pa.map_(
-            stored.key_field, field.with_type(_type(stored.item_type, wanted.item_type))
-        )
+        return pa.map_(stored.key_field, field.with_type(_type(stored.item_type, wanted.item_type)))
     return wanted if widens(stored, wanted) else stored
 
 

@@ -104,9 +104,7 @@ class Snapshotter:
             raise unreadable(self.topic, rows, self.codec, rows.refused[0])
         return rows
 
-    def _commit(
-        self, found: Cut, part: "_Part", freezing: Freezing, evolving: Evolving
-    ) -> int:
+    def _commit(self, found: Cut, part: "_Part", freezing: Freezing, evolving: Evolving) -> int:
         require_same(self.topics, found)
         ranges = part.ranges()
         record = CommitRecord(

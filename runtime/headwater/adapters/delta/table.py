@@ -21,11 +21,13 @@ from headwater.adapters.delta.files import additions
 from headwater.adapters.delta.log import (
     Action,
     commit_info,
+    local_times,
     metadata,
     put_entry,
     removal,
     require_known,
     transaction,
+    with_local_times,
 )
 from headwater.adapters.delta.reading import dataset, files, missing_versions, reason
 from headwater.adapters.directory.statistics import (
@@ -294,6 +296,8 @@ class DeltaSnapshotTable:
         told = {_ATTEMPT: attempt} | ({} if record is None else {KEY: to_text(record)})
         actions = [commit_info(now_ms, told)]
         if change.columns is not None:
+            if local_times(change.columns) and (protocol := with_local_times(table)) is not None:
+                actions.append(protocol)
             actions.append(metadata(table, Schema.from_arrow(change.columns).to_json()))
         if record is not None:
             actions += [
