@@ -72,6 +72,8 @@ class ContractRows:
         and FatalError (UNREADABLE_RECORD) when it does not read one of them.
         """
         wanted = list(self._contract.columns if names is None else names)
+        if not self._begins:
+            return self._read(rows, next(iter(self._layouts)), wanted)
         parts = [
             (places, self._read(rows.take(places), schema_id, wanted))
             for schema_id, places in self._split(rows)
