@@ -61,8 +61,10 @@ class LatestSnapshotter:
         contract or whose key is not that of its columns, RetriableError when the storage or the
         broker refuses.
         """
-        evolving = Evolving.of(self.table, self.codec)
         found = latest_cut(self.topics, self.table, self.topic, self.clock.wall_ms())
+        evolving = Evolving.of(
+            self.table, self.codec
+        )  # behind the cut, which is refused if it aged
         version, rows = None, 0
         if found.cut.offsets:
             with TemporaryDirectory(prefix="headwater-snapshot-") as scratch:

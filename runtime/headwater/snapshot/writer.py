@@ -66,8 +66,10 @@ class Snapshotter:
         first, FatalError (UNREADABLE_RECORD) for a record that is no row of the contract,
         RetriableError when the storage or the broker refuses.
         """
-        evolving = Evolving.of(self.table, self.codec)
         found = cut(self.topics, self.table, self.topic)
+        evolving = Evolving.of(
+            self.table, self.codec
+        )  # behind the cut, which is refused if it aged
         versions, rows = [], 0
         freezing = Freezing(self.table, self.codec.contract, evolving.layout)
         for part in self._parts(found, progress):
