@@ -21,6 +21,17 @@ SchemaRef = int | UUID
 """How a record names its writer's schema: by the registry's id, or by its GUID (in a header)."""
 
 
+_URL_SAFE: Final = str.maketrans("+/", "-_")
+
+
+def shown_id(topic_id: str) -> str:
+    """The id of a topic as Kafka's own tools show it: base64 without slashes, for URLs and paths.
+
+    Clients and what is stored have it with them.
+    """
+    return topic_id.translate(_URL_SAFE)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Partition:
     """One partition of one topic."""

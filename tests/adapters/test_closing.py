@@ -1,5 +1,6 @@
 """The end of a group member while the group rebalances."""
 
+import logging
 import subprocess
 import sys
 import threading
@@ -8,7 +9,7 @@ from typing import Any, Final, cast
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from headwater.adapters.kafka import closing, consumer
 from headwater.adapters.kafka.consumer import KafkaSource
@@ -150,6 +151,27 @@ def test_a_client_that_cannot_be_asked_is_closed(monkeypatch: pytest.MonkeyPatch
         fails = True
 
     assert _closed(monkeypatch, Fenced).is_closed
+
+
+def test_a_client_that_fails_to_close_is_told_with_a_code(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for the thread: what ends it would be a stack trace on the user's terminal."""
+
+    class Refused(Dying):
+        def close(self) -> None:
+            self.is_closed = True
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer"))
+
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    with caplog.at_level(logging.WARNING, "headwater.kafka"):
+        client = _closed(monkeypatch, Refused)
+    assert client.is_closed
+    assert not told
+    (line,) = caplog.messages
+    assert line.startswith("UNAVAILABLE: ")
+    assert "leaving the group" in line
 
 
 def test_a_client_that_does_not_come_back_is_not_waited_for(

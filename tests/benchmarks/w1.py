@@ -70,6 +70,9 @@ class Stopwatch:
     def duplicates(self, rows: Mapping[str, int]) -> None:
         pass
 
+    def unordered(self, rows: Mapping[str, int]) -> None:
+        pass
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         pass
 

@@ -8,7 +8,7 @@ from tests.dead_letters.commands import LettersWorld
 from tests.dead_letters.order import MendingTask
 from tests.dead_letters.world import StrictSandbox
 from tests.engine.conftest import INPUT, OUTPUT, EchoTask, Process
-from tests.engine.counting import CountingWorld, CountTask, power_off
+from tests.engine.counting import CountingWorld, CountTask
 
 from headwater.adapters.memory import MemoryRangeReader, MemoryStores
 from headwater.assembly.letters.ledger import Beside
@@ -24,7 +24,6 @@ from headwater.engine import (
     Stores,
     Task,
 )
-from headwater.ports import LocalStores
 
 
 class Passing:
@@ -81,15 +80,8 @@ class CountedWorld(LettersWorld, CountingWorld):
         return MendingCountTask(self, stores)
 
     def release(self) -> tuple[Release, Beside, Callable[[], None]]:
-        stores = self.opened(self._free_disk())
+        stores = self.opened(self.disks.left_by("one") or MemoryStores())
         return with_state(self, self.task(stores), stores)
-
-    def _free_disk(self) -> LocalStores:
-        last = self._last.get("one")
-        if last is None or last.is_running:
-            return MemoryStores()
-        power_off(last)
-        return self.disks["one"]
 
     def check(self) -> None:
         """Every record read is published, or set aside and open or discarded; counted once."""

@@ -10,12 +10,9 @@ import polars as pl
 from tests.dead_letters.commands import LettersWorld
 from tests.dead_letters.world import StrictSandbox
 from tests.engine.conftest import DEAD, INPUT, OUTPUT, EchoTask, Process
-from tests.engine.counting import power_off
+from tests.engine.disks import Disks
 
-from headwater.adapters.memory import (
-    MemoryRangeReader,
-    MemoryStores,
-)
+from headwater.adapters.memory import MemoryRangeReader
 from headwater.assembly.letters.ledger import Beside
 from headwater.assembly.letters.order import Chain, chain_of
 from headwater.assembly.letters.parked import ParkedKeys
@@ -83,21 +80,13 @@ class OrderWorld(LettersWorld):
         super().__init__()
         self.start = replace(self.start, changelogs={CHANGELOG: [INPUT]})
         self.topics.create([TopicSettings(CHANGELOG, 3, "table")])
-        self.disks: dict[str, MemoryStores] = {}
-        self._last: dict[str, Process] = {}
+        self.disks = Disks()
 
     # -- the product ---------------------------------------------------------------------------
 
     def stores(self, process: Process) -> Stores:
-        last = self._last.get(process.instance)
-        if last is None or last.is_running:
-            self.disks[process.instance] = MemoryStores()
-        else:
-            power_off(last)
-        self._last[process.instance] = process
         settings = StoreSettings(self.topics.topic_id(CHANGELOG))
-        disk = self.disks[process.instance]
-        store = KeyedStore(parked_rows(), disk, settings, clock=self.broker.clock)
+        store = KeyedStore(parked_rows(), self.disks.of(process), settings, clock=self.broker.clock)
         self.told = partial(process.monitor.parked, INPUT)
         return Stores([StepStore(DEAD, INPUT, INPUT, store)])
 

@@ -7,9 +7,8 @@ from typing import Final
 
 import polars as pl
 from tests.engine.conftest import GROUP, INPUT, OUTPUT, EchoTask, Process, World
-from tests.engine.counting import power_off
+from tests.engine.disks import Disks
 
-from headwater.adapters.memory import MemoryStores
 from headwater.contract import StateRows
 from headwater.engine import Publication, Standing, StepStore, Stores, Watermarks, Work
 from headwater.engine.selection import NoRecords
@@ -95,8 +94,7 @@ class WindowWorld(World):
         self.start = replace(self.start, outputs=outputs, changelogs=changelogs)
         self.topics.create([TopicSettings(each, 1, "log") for each in (CLOSED, LATE)])
         self.topics.create([TopicSettings(CHANGELOG, 3, "table")])
-        self.disks: dict[str, MemoryStores] = {}
-        self._last: dict[str, Process] = {}
+        self.disks = Disks()
 
     def feed(self, *values: bytes) -> None:
         """Times go on by three and back by up to eighteen, without chance."""
@@ -108,14 +106,8 @@ class WindowWorld(World):
         )
 
     def stores(self, process: Process) -> Stores:
-        last = self._last.get(process.instance)
-        if last is None or last.is_running:
-            self.disks[process.instance] = MemoryStores()
-        else:
-            power_off(last)
-        self._last[process.instance] = process
         settings = StoreSettings(self.topics.topic_id(CHANGELOG))
-        store = KeyedStore(ROWS, self.disks[process.instance], settings, clock=self.broker.clock)
+        store = KeyedStore(ROWS, self.disks.of(process), settings, clock=self.broker.clock)
         return Stores([StepStore(OUTPUT, STEP, INPUT, store)])
 
     def task(self, stores: Stores) -> EchoTask:

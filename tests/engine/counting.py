@@ -12,9 +12,9 @@ from typing import Final, ParamSpec, TypeVar
 
 import polars as pl
 from tests.engine.conftest import INPUT, OUTPUT, EchoTask, Process, World
+from tests.engine.disks import Disks, in_memory, power_off
 
 from headwater.adapters.directory import DirectoryStorage
-from headwater.adapters.memory import MemoryStores
 from headwater.contract import StateRows
 from headwater.engine import Checkpoints, Publication, StepStore, Stores, Work
 from headwater.model import Quarantine
@@ -77,20 +77,13 @@ class CountingWorld(World):
         super().__init__(inputs=inputs)
         self.start = replace(self.start, changelogs={CHANGELOG: inputs})
         self.topics.create([TopicSettings(CHANGELOG, 3, "table")])
-        self.disks: dict[str, LocalStores] = {}
-        self._last: dict[str, Process] = {}
+        self.disks = Disks(self.new_disk)
         self.folder = Path(mkdtemp(prefix="headwater-checkpoints-"))
         weakref.finalize(self, shutil.rmtree, self.folder)
         self.storage = DirectoryStorage(self.folder)
 
     def stores(self, process: Process) -> Stores:
-        last = self._last.get(process.instance)
-        if last is None or last.is_running:
-            self.disks[process.instance] = self.new_disk(process.instance)
-        else:
-            power_off(last)
-        self._last[process.instance] = process
-        return self.opened(self.disks[process.instance])
+        return self.opened(self.disks.of(process))
 
     def opened(self, disk: LocalStores) -> Stores:
         """The product's stores on a disk."""
@@ -101,7 +94,7 @@ class CountingWorld(World):
 
     def new_disk(self, instance: str) -> LocalStores:
         """An empty disk for an instance."""
-        return MemoryStores()
+        return in_memory(instance)
 
     def ended(self, process: Process) -> None:
         power_off(process)
@@ -135,14 +128,3 @@ class CountingWorld(World):
         fold = {record.key: record.value or b"" for record in self.committed(CHANGELOG)}
         counts = StateRows({"count": pl.Int64()}).decode(list(fold.values()))["count"]
         return dict(zip(fold, counts, strict=True))
-
-
-def power_off(process: Process) -> None:
-    """Whatever the process still had open of its disk is closed, as the kernel does."""
-    for each in process.stores.held:
-        for state in each.store._tasks.values():
-            state.local.close()
-        for writer in each.store._checkpoints.values():
-            if writer.is_open:
-                writer._writer.close()  # else its end would write to a closed file
-                writer._file.close()

@@ -9,10 +9,9 @@ from typing import Any, Final, cast
 import polars as pl
 from tests.engine.closing import ROWS, SIZE, Window
 from tests.engine.conftest import DEAD, GROUP, INPUT, OUTPUT, EchoTask, Process, World
-from tests.engine.counting import power_off
+from tests.engine.disks import Disks
 from tests.engine.test_task import CONTRACT, SCHEMA_ID, SCHEMAS, stream
 
-from headwater.adapters.memory import MemoryStores
 from headwater.contract import Decoder, Encoder
 from headwater.engine import (
     InputPolicy,
@@ -159,8 +158,7 @@ class MovingWorld(World):
         )
         changelogs = {CHANGELOG: [REPARTITION]}
         self.start = replace(self.start, changelogs=changelogs, repartitions=[REPARTITION])
-        self.disks: dict[str, MemoryStores] = {}
-        self._last: dict[str, Process] = {}
+        self.disks = Disks()
 
     def feed(self, *values: bytes) -> None:
         """Orders out of order in event time; of the bad ones every other shows late."""
@@ -176,14 +174,8 @@ class MovingWorld(World):
             self.broker.append(INPUT, content, key=b"k%d" % (self._fed % 5))
 
     def stores(self, process: Process) -> Stores:
-        name = process.instance
-        last, self._last[name] = self._last.get(name), process
-        if last is None or last.is_running:
-            self.disks[name] = MemoryStores()
-        else:
-            power_off(last)
         settings = StoreSettings(self.topics.topic_id(CHANGELOG))
-        store = KeyedStore(self.stored, self.disks[name], settings, clock=self.broker.clock)
+        store = KeyedStore(self.stored, self.disks.of(process), settings, clock=self.broker.clock)
         return Stores([StepStore(OUTPUT, STEP, REPARTITION, store)])
 
     def task(self, stores: Stores) -> EchoTask:

@@ -1,12 +1,13 @@
 """What is told of a transaction: nothing before it is committed, nothing twice."""
 
 from collections import Counter
+from dataclasses import replace
 
 from tests.engine.witness import Witness
 
 from headwater.engine.limit import BadRecordLimit, BadRecordWindow
 from headwater.engine.tally import Tally
-from headwater.engine.work import Work
+from headwater.engine.work import Work, joined
 from headwater.model import Partition
 
 
@@ -28,3 +29,17 @@ def test_what_is_passed_over_is_told_once_it_is_committed() -> None:
     tally.settle()
     tally.settle()
     assert (witness.passed_over, witness.read) == ({"in": 4}, {"in": 20})
+
+
+def test_rows_without_an_order_are_told_once_they_are_committed() -> None:
+    """Those of all pieces of a batch and of all batches; what is aborted comes again."""
+    witness = Witness()
+    tally = Tally(BadRecordWindow(BadRecordLimit()), witness)
+    piece = replace(work(skipped=0), unordered={"out.latest-1": 2})
+    tally.add(piece)
+    tally.discard()
+    tally.add(joined([piece, piece]))
+    tally.add(piece)
+    tally.settle()
+    tally.settle()
+    assert witness.unplaced == {"out.latest-1": 6}

@@ -27,6 +27,7 @@ class Witness:
         self.written: Counter[str] = Counter()
         self.codes: Counter[Code] = Counter()
         self.passed_over: Counter[str] = Counter()
+        self.unplaced: Counter[str] = Counter()
         self.violations: list[RuleViolation] = []
         self.reasons: list[str | None] = []
         self.halts: Sequence[Halt] = ()
@@ -62,6 +63,9 @@ class Witness:
     def late(self, rows: Mapping[str, int]) -> None: ...
 
     def duplicates(self, rows: Mapping[str, int]) -> None: ...
+
+    def unordered(self, rows: Mapping[str, int]) -> None:
+        self.unplaced.update(rows)
 
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         self.violations.extend(violations)

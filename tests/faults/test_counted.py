@@ -50,8 +50,7 @@ def test_after_each_kill_all_is_as_one_pass_would_have_it(bench: Bench) -> None:
     feed = counted.Feed(bench, source, random.Random(5))
     feed.write(events // 2)
     counted.declare(bench, product, source)
-    # by one, for two that register at once get into each other's way
-    _comes_to_the_end(bench, product, workers=1)  # there is state to be lost
+    _comes_to_the_end(bench, product)  # there is state to be lost
     feed.write(events // 2)
     witness = Witness(bench, product, source)
     _loses_its_disk(bench, product)
@@ -63,8 +62,8 @@ def test_after_each_kill_all_is_as_one_pass_would_have_it(bench: Bench) -> None:
     witness.check_end()
 
 
-def _comes_to_the_end(bench: Bench, product: str, workers: int = 2) -> None:
-    with bench.run(product, "--workers", str(workers)) as run:
+def _comes_to_the_end(bench: Bench, product: str) -> None:
+    with bench.run(product, "--workers", "2") as run:
         assert run.exit_code(600) == 0, run.errors()
 
 
@@ -83,8 +82,7 @@ def _survives(bench: Bench, name: str, plan: list[str], events: int) -> None:
     feed = counted.Feed(bench, source, chance)
     feed.write(10_000)
     counted.declare(bench, product, source)
-    # by one, for two that register at once get into each other's way
-    _comes_to_the_end(bench, product, workers=1)  # there is state to be lost
+    _comes_to_the_end(bench, product)  # there is state to be lost
     while feed.fed < events:
         feed.write(min(50_000, events - feed.fed))
     witness = Witness(bench, product, source)

@@ -48,6 +48,7 @@ class Product:
         done = self.plan.process(frame, Batch(pl.Series(tasks, dtype=pl.Int64)))
         assert not done.quarantined
         self.superseded = sum(done.superseded.values())
+        self.unordered = dict(done.unordered)
         self.store.keep()
         return done.frame[ROW].to_list()
 
@@ -79,12 +80,16 @@ def test_of_equal_times_the_later_record_counts() -> None:
     assert product.run([(0, "a", 5)]) == [0]
 
 
-def test_a_null_time_is_never_the_latest() -> None:
+def test_a_null_time_is_never_the_latest_and_counted() -> None:
     """Not even of a key that has no row yet; and it is no hole in what came before."""
     product = Product(stream().latest("id", by="at"))
     assert product.run([(0, "a", None), (0, "a", 5), (0, "a", None), (0, "a", 4)]) == [1]
     assert product.superseded == 1, "a row without a time is no older one"
+    assert product.unordered == {"latest-1": 2}
     assert product.run([(0, "a", None), (0, "b", None)]) == []
+    assert product.unordered == {"latest-1": 2}
+    product.run([(0, "a", 6)])
+    assert product.unordered == {}
 
 
 def test_a_key_in_two_tasks_is_two_keys() -> None:

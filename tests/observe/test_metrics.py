@@ -64,6 +64,7 @@ def used(metrics: Metrics) -> Metrics:
     monitor.skipped({"in": 1})
     monitor.late({"out.window-1": 3})
     monitor.duplicates({"out.dedupe-1": 3})
+    monitor.unordered({"out.latest-1": 3})
     monitor.ended("committed", 0.1)
     monitor.waiting("the broker")
     monitor.stands_at({INPUT: 90}, {INPUT: 990_000})

@@ -152,10 +152,11 @@ def test_a_topic_made_again_is_another_log(shop: Shop) -> None:
 
 
 def test_a_topic_made_again_meanwhile_is_noticed(shop: Shop) -> None:
-    """A reading that never ends asks now and then."""
+    """A reading that never ends asks now and then; ids are told as Kafka's tools show them."""
+    shop.broker.topic(TOPIC).topic_id = "/q+Q#1"
     reading = shop.product().read("end")
     shop.broker.create(TopicSettings(TOPIC, 3, "log", {"cleanup.policy": "delete"}))
-    with pytest.raises(ReadRefusedError) as refused:
+    with pytest.raises(ReadRefusedError, match="it was _q-Q#1, now shop") as refused:
         next(reading)
     assert refused.value.code == "SOURCE_RECREATED"
 

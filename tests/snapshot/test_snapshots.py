@@ -242,12 +242,14 @@ def test_of_two_snapshotters_exactly_one_takes_a_range(shop: Shop) -> None:
 
 
 def test_a_recreated_topic_is_refused(shop: Shop) -> None:
-    """Offsets of another incarnation mean other records."""
+    """Offsets of another incarnation mean other records; ids are told as Kafka shows them."""
     shop.publish(range(5))
+    shop.broker.topic(TOPIC).topic_id = "/q+Q#1"
     shop.take()
     shop.recreate()
+    shop.broker.topic(TOPIC).topic_id = "+w/w#2"
     shop.publish(range(5))
-    with pytest.raises(StartRefusedError) as refused:
+    with pytest.raises(StartRefusedError, match=r"now -w_w#2, .* holds _q-Q#1\)") as refused:
         shop.take()
     assert refused.value.code == "SOURCE_RECREATED"
     assert shop.verify().outcome == "unverifiable"

@@ -97,6 +97,22 @@ def test_a_loaded_store_is_the_one_that_was_written(
     assert target.mark() == mark(7)
 
 
+def test_names_as_long_as_topics_may_be_have_checkpoints(
+    storage: CheckpointStorage, store: LocalStore
+) -> None:
+    """Names of parts fit their directories each, and drafts, which have all in one, fit theirs."""
+    longest = f"{'p' * 229}/latest-1/{'i' * 22}"  # its changelog has a name of 249 characters
+    writers = [
+        CheckpointWriter(storage, f"{longest}{other}", 3, store, mark(7)) for other in ("", "j")
+    ]
+    for writer in writers:
+        while not writer.advance():
+            pass
+        writer.finish()
+    assert [len(storage.names(f"{longest}{other}/")) for other in ("", "j")] == [1, 1]
+    assert not list(storage.workspace.iterdir())
+
+
 def test_what_changes_while_it_is_written_is_in_the_changelog_again(
     stores: tuple[LocalStore, LocalStore], storage: CheckpointStorage
 ) -> None:

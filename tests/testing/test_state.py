@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from headwater.adapters.memory import MemoryBroker, MemoryTopics
+from headwater.adapters.memory.reader import MemoryRecords
 from headwater.assembly.co_partitioning import require_co_partitioning
 from headwater.assembly.description import describe
 from headwater.assembly.project import load_product
+from headwater.assembly.state import stores_in_memory
 from headwater.errors import StartRefusedError
-from headwater.model import Code
+from headwater.model import Code, Partition, RawRecord
 from headwater.ports import TopicSettings
 from headwater.testing import ProductDriver
 
@@ -77,6 +79,22 @@ def test_a_record_refused_later_leaves_no_trace_in_the_state(project: Any) -> No
     outcome = ProductDriver("shop.latest").run(orders)
     assert outcome.frame().rows() == [("a", 5), ("a", 10)]
     assert [(each.row, each.code) for each in outcome.dead_letters] == [(1, Code.STEP_FAILED)]
+
+
+def test_rows_without_an_order_are_counted_by_step(project: Any) -> None:
+    """By `<output>.<step>`, and not as those that a later row replaced."""
+    project.contract("shop.orders", {"id": "string", "n": ["null", "int"]})
+    latest(project)
+    project.contract("shop.latest", {"id": "string", "n": ["null", "int"]})
+    driver = ProductDriver("shop.latest")
+    stores = stores_in_memory(driver.loaded)
+    task = driver._tasks(stores)["shop.orders"]
+    orders: list[Any] = [{"id": "a", "n": 2}, {"id": "a", "n": None}, {"id": "b", "n": None}]
+    raw = driver._values("shop.orders", orders)
+    partition = Partition("shop.orders", 0)
+    records = [RawRecord(partition, row, 0, None, value) for row, value in enumerate(raw)]
+    work = task.process(MemoryRecords("shop.orders", records))
+    assert (work.unordered, work.superseded) == ({"shop.latest.latest-1": 2}, {})
 
 
 def test_a_rule_that_rejects_is_told_once(project: Any) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -13,7 +14,15 @@ from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.plain import Event, PlainValueError, frames_of, plain_events
 from headwater.assembly.project import LoadedProduct, complete, load_product
 from headwater.assembly.state import stores_in_memory
-from headwater.contract import Contract, Decoder, Encoder, RepartitionRows, TopicDecoder, key_schema
+from headwater.contract import (
+    Contract,
+    Decoder,
+    Encoder,
+    RepartitionRows,
+    TopicDecoder,
+    from_arrow,
+    key_schema,
+)
 from headwater.engine import (
     END_OF_TIME,
     LetterWriter,
@@ -41,17 +50,22 @@ from headwater.flow import (
 )
 from headwater.model import Code, Letter, Partition, RawRecord, RuleViolation
 from headwater.product import DataProduct, Stream
+from headwater.snapshot.rows import PLACE
 
 NO_TIME: Final = -1  # as Kafka writes it for a record without a timestamp
 
-Inputs = pl.DataFrame | Sequence[Event | bytes | None]
-"""Events of one input: columns of its contract, or events one by one.
+Inputs = pl.DataFrame | pl.LazyFrame | Sequence[Event | bytes | None]
+"""Events of one input, in order: columns of its contract, or events one by one.
 
+The rows of a snapshot are taken as they are: where they stood in the log is left out, and they are
+as old as `_timestamp` says.
 `bytes` and None stand for values as they come from the log, however broken. Where a topic is read
 by types of events, `_type` of an event names its contract; it may be left out of a single one.
 """
 
 TYPE: Final = "_type"
+
+_TIMESTAMP: Final = PLACE.names[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +133,7 @@ class ProductDriver:
         Raises DeclarationError for an event its own contract refuses (BAD_INPUT), or a step that
         depends on batch boundaries (BATCH_DEPENDENT), and RuleBrokenError for a rule that stops;
         ResultRefusedError where no single record broke it.
-        Nothing has a publish time here, so no event has an age.
+        Only rows of a snapshot have a publish time here, so no other event has an age.
         """
         by_topic = self._by_topic(inputs)
         self.check_row_local(by_topic)
@@ -130,8 +144,8 @@ class ProductDriver:
         violations: list[RuleViolation] = []
         late: Counter[str] = Counter()
         for topic, given in by_topic.items():
-            values = self._values(topic, given)
-            for work in self._works(topic, values, tasks, stores):
+            records = _records(topic, self._values(topic, given), _published_ms(given))
+            for work in self._works(records, tasks, stores):
                 for publication in work.publications:
                     if publication.topic not in self._readers:
                         continue  # on its way to another section
@@ -144,17 +158,14 @@ class ProductDriver:
         return Outcome(self.loaded.name, joined, dead_letters, violations, late)
 
     def _works(
-        self,
-        topic: str,
-        values: Sequence[bytes | None],
-        tasks: Mapping[str, Task],
-        stores: Stores,
+        self, records: MemoryRecords, tasks: Mapping[str, Task], stores: Stores
     ) -> Iterator[Work]:
         """The records of an input, then its end: data that ends closes what is open.
 
         Behind them what goes on through repartition topics, which ends likewise.
         """
-        task, records = tasks[topic], _records(topic, values)
+        topic = records.topic
+        task = tasks[topic]
         works = [task.process(records)]
         if task.watermarks is not None and not task.is_internal:
             stores.keep()
@@ -164,7 +175,7 @@ class ProductDriver:
         yield from works
         for repartition in self.loaded.repartitions:
             if moved := list(_moved(works, repartition)):
-                yield from self._works(repartition, moved, tasks, stores)
+                yield from self._works(_records(repartition, moved), tasks, stores)
 
     def table(self, topic: str, rows: pl.DataFrame | Sequence[Event]) -> None:
         """Let a table hold exactly these rows from now on; of a key the last counts.
@@ -215,7 +226,11 @@ class ProductDriver:
         if unknown or (by_topic is not inputs and len(topics) > 1):
             raise _bad_input(f"{self.loaded.name} reads {', '.join(topics)}; give events by topic")
         joined = {each.stream.topic for pair in self.loaded.joined for each in pair}
-        return {**by_topic, **dict.fromkeys(sorted(joined - by_topic.keys()), ())}
+        whole = {
+            topic: given.collect() if isinstance(given, pl.LazyFrame) else given
+            for topic, given in by_topic.items()
+        }
+        return {**whole, **dict.fromkeys(sorted(joined - by_topic.keys()), ())}
 
     def _decoder(self, streams: Sequence[Stream]) -> TopicDecoder:
         contracts = [self.loaded.inputs[each.contract_name] for each in streams]
@@ -228,7 +243,10 @@ class ProductDriver:
         if isinstance(given, pl.DataFrame):
             if others:
                 raise _bad_input(f"{topic} has several types of events; give them one by one")
-            return self._encode(contract, [_numbered(given)], [None] * given.height)
+            frame = _numbered(_without_place(given, contract))
+            return self._encode(contract, [frame], [None] * frame.height)
+        if isinstance(given, pl.LazyFrame):
+            return self._values(topic, given.collect())
         raw = [None if isinstance(event, Mapping) else event for event in given]
         try:
             for each, events in self._by_contract(topic, given):
@@ -324,12 +342,32 @@ def _moved(works: Sequence[Work], repartition: str) -> Iterator[bytes | None]:
             yield from work.changes[repartition].values
 
 
-def _records(topic: str, values: Sequence[bytes | None]) -> MemoryRecords:
+def _records(
+    topic: str, values: Sequence[bytes | None], published_ms: Sequence[int] | None = None
+) -> MemoryRecords:
     """One partition whose offsets are the places of the records."""
     partition = Partition(topic, 0)
+    times = repeat(NO_TIME, len(values)) if published_ms is None else published_ms
+    placed = enumerate(zip(values, times, strict=True))
     return MemoryRecords(
-        topic, [RawRecord(partition, row, NO_TIME, None, value) for row, value in enumerate(values)]
+        topic, [RawRecord(partition, row, time, None, value) for row, (value, time) in placed]
     )
+
+
+def _published_ms(given: Inputs) -> Sequence[int] | None:
+    """When each row was published, of those that know it."""
+    if isinstance(given, pl.DataFrame) and _TIMESTAMP in given:
+        published_ms: list[int] = given[_TIMESTAMP].dt.epoch("ms").to_list()
+        return published_ms
+    return None
+
+
+def _without_place(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Rows of a snapshot in the contract's types, without where they stood in the log."""
+    place = [name for name in PLACE.names if name in frame]
+    if not place:
+        return frame
+    return from_arrow(frame.drop(place).to_arrow(compat_level=pl.CompatLevel.oldest()), contract)
 
 
 def _numbered(frame: pl.DataFrame) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from headwater.assembly.arenas import limit_arenas
 from headwater.assembly.collection import rare_collections
 from headwater.assembly.gate import fate_of, today
 from headwater.assembly.processor import Processor, Telling
@@ -23,6 +24,7 @@ from headwater.observe.health import Health
 from headwater.observe.logs import bind_process, get_logger
 from headwater.observe.metrics import Metrics
 from headwater.observe.monitor import ProcessMonitor
+from headwater.reader.backfill import Backfill
 from headwater.serve import start as serve
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -34,11 +36,11 @@ log = get_logger("run")
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What an operator may ask of one run."""
+    """What an operator may ask of one run. The end of a backfill is its cut."""
 
     until_end: bool = False
     is_registering: bool = False
-    start: Start | None = None
+    start: Start | Backfill | None = None
     on_incompatible: OnIncompatible | None = None
 
     def applied_to(self, settings: Settings) -> Settings:
@@ -62,7 +64,8 @@ class Summary:
     """What one run committed: records read, written per topic, quarantined per code, rules broken.
 
     `skipped` are those read that the product does not take; `late` the rows dropped because they
-    came late, by `<output>.<step>`, and `duplicates` because they had come already.
+    came late, by `<output>.<step>`, `duplicates` because they had come already, and
+    `unordered` because the column that orders them is null.
     `was_stopped` when a signal ended it, be it before the end or not. `worker` is the number of
     the process among those of the product, None when it is alone.
     """
@@ -73,6 +76,7 @@ class Summary:
     skipped: int = 0
     late: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
+    unordered: Counter[str] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
     codes: Counter[Code] = field(default_factory=Counter)
     rules: Counter[BrokenRule] = field(default_factory=Counter)
@@ -122,6 +126,10 @@ class _SummingMonitor(ProcessMonitor):
         super().duplicates(rows)
         self._summary.duplicates.update(rows)
 
+    def unordered(self, rows: Mapping[str, int]) -> None:
+        super().unordered(rows)
+        self._summary.unordered.update(rows)
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         super().rules_broken(violations)
         for each in violations:
@@ -140,25 +148,18 @@ def run_product(
     on_progress: OnProgress | None = None,
     on_restoring: OnRestoring | None = None,
 ) -> Summary:
-    """Run until a stop signal, or until the ends of now; returns what was committed.
+    """Run until a stop signal, or until the end that is asked for; returns what was committed.
 
     `on_progress(done, total)` hears of records read, `total` being 0 for an endless run;
     `on_restoring` of state that is restored.
     Raises every error of `Loop.run`, and what `Processor` refuses.
     """
+    limit_arenas()
     product = loaded.name
     bind_process(product=product, instance=settings.instance, worker=str(own_number() or 0))
     metrics, health, summary = Metrics(product), Health(), Summary(product, own_number())
     monitor = _SummingMonitor(metrics, health, summary, loaded.repartitions, on_restoring)
-    for contract in loaded.inputs.values():
-        if (fate := fate_of(contract, today())) is not None:
-            log.warning(
-                "run.deprecated_input",
-                topic=contract.topic,
-                contract=contract.version,
-                fate=fate,
-                instead=contract.deprecated,
-            )
+    _warn_of_fates(loaded)
     for topic, contract in {**loaded.inputs, **loaded.outputs}.items():
         for rule in contract.rules:
             metrics.rule(topic, rule.name, rule.severity)
@@ -196,6 +197,18 @@ def run_product(
             summary.was_stopped = stop.was_asked
     log.info("run.drained", read=summary.read, written=summary.written.total())
     return summary
+
+
+def _warn_of_fates(loaded: LoadedProduct) -> None:
+    for contract in loaded.inputs.values():
+        if (fate := fate_of(contract, today())) is not None:
+            log.warning(
+                "run.deprecated_input",
+                topic=contract.topic,
+                contract=contract.version,
+                fate=fate,
+                instead=contract.deprecated,
+            )
 
 
 class _Stop:
@@ -248,6 +261,6 @@ def _progress(
     total = sum(max(0, end - begun[p]) for p, end in targets.items())
 
     def tell(committed: Positions) -> None:
-        on_progress(sum(max(0, committed.get(p, 0) - at) for p, at in begun.items()), total)
+        on_progress(sum(max(0, committed.get(p, 0) - begun[p]) for p in targets), total)
 
     return tell

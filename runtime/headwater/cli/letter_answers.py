@@ -91,6 +91,7 @@ def outcome(topic: str, done: Replayed, options: ReplayOptions) -> dict[str, Any
         "late": done.late,
         "duplicates": done.duplicates,
         "superseded": done.superseded,
+        "unordered": done.unordered,
         "keys": done.keys,
         "newer_keys": done.newer_keys,
         "refused": [_refusal(each) for each in done.refused],
@@ -130,6 +131,8 @@ def _print_rows(done: Replayed) -> None:
         print(f"  {counted(count, 'row')} dropped by {step}: there already")
     for step, count in done.superseded.items():
         print(f"  {counted(count, 'row')} dropped by {step}: a later one of the key came before")
+    for step, count in done.unordered.items():
+        print(f"  {counted(count, 'row')} dropped by {step}: nothing to order it by")
 
 
 def _written(done: Replayed) -> str:

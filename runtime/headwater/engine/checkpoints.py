@@ -14,14 +14,13 @@ from headwater.clock import Clock
 from headwater.engine.failpoints import reach
 from headwater.engine.stores import StepStore, Stores
 from headwater.errors import RetriableError
-from headwater.model import CheckpointStanding
+from headwater.model import CheckpointStanding, shown_id
 from headwater.ports import CheckpointStorage, Mark, Monitor
 from headwater.state import Checkpoint, CheckpointWriter, Unusable, checkpoints
 
 LOOK_S: Final = 1.0  # how often to look for what is due: a product may have hundreds of tasks
 WAIT_S: Final = 0.2  # for the storage, between two polls of a restore
 AWAY_S: Final = 60.0  # a storage that refused is not asked for so long: each task would wait for it
-URL_SAFE: Final = str.maketrans("+/", "-_")  # of base64: an id may begin with a slash, or have two
 FOREIGN: Final = "the changelog does not go on from its mark, or is another topic by now"
 
 _T = TypeVar("_T")
@@ -212,6 +211,6 @@ def _drop(future: Future[Any]) -> None:
 def _prefix(held: StepStore) -> str:
     """Of its changelog as it is now: those of a topic that was deleted are not even fetched.
 
-    Its id as Kafka's own tools show it: the client's has slashes, which part names.
+    Its id is the one that is shown: the client's has slashes, which part names.
     """
-    return f"{held.output}/{held.step}/{held.store.changelog_id.translate(URL_SAFE)}"
+    return f"{held.output}/{held.step}/{shown_id(held.store.changelog_id)}"

@@ -48,7 +48,18 @@ class Run:
     too_late: dict[str, int] = field(default_factory=dict)
     duplicates: dict[str, int] = field(default_factory=dict)
     superseded: dict[str, int] = field(default_factory=dict)
+    unordered: dict[str, int] = field(default_factory=dict)
     broken_off: list[ResultRefusedError] = field(default_factory=list)
+
+    def count_dropped(self, topic: str, processed: Processed) -> None:
+        """Add the rows that steps of a route dropped, by `<topic>.<step>`."""
+        for counts, dropped in (
+            (self.too_late, processed.late),
+            (self.duplicates, processed.duplicates),
+            (self.superseded, processed.superseded),
+            (self.unordered, processed.unordered),
+        ):
+            counts |= {f"{topic}.{step}": rows for step, rows in dropped.items()}
 
     def certain(self, records: int) -> list[Suspect]:
         """The refused ones of so many records, for which the piece is to be run again."""
@@ -117,12 +128,7 @@ class Routes:
         seen = batch if beside is None else least(batch, beside)
         processed = route.plan.process(piece.frames[route.source], seen)
         suspicion = self._suspicion(route, batch, processed)
-        for step, rows in processed.late.items():
-            run.too_late[f"{route.topic}.{step}"] = rows
-        for step, rows in processed.duplicates.items():
-            run.duplicates[f"{route.topic}.{step}"] = rows
-        for step, rows in processed.superseded.items():
-            run.superseded[f"{route.topic}.{step}"] = rows
+        run.count_dropped(route.topic, processed)
         if isinstance(route.encoder, Repartition):
             published = route.encoder.encode(processed.frame, batch, piece.lineage.select(PLACE))
         else:

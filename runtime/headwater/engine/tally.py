@@ -23,6 +23,7 @@ class Tally:
         self._skipped: Counter[str] = Counter()
         self._late: Counter[str] = Counter()
         self._duplicates: Counter[str] = Counter()
+        self._unordered: Counter[str] = Counter()
         self._violations: list[RuleViolation] = []
 
     def add(self, work: Work) -> None:
@@ -40,6 +41,7 @@ class Tally:
             self._skipped[work.topic] += work.skipped
         self._late.update(work.too_late)
         self._duplicates.update(work.duplicates)
+        self._unordered.update(work.unordered)
         self._violations.extend(work.violations)
 
     def settle(self) -> None:
@@ -53,6 +55,8 @@ class Tally:
             self._monitor.late(self._late)
         if self._duplicates:
             self._monitor.duplicates(self._duplicates)
+        if self._unordered:
+            self._monitor.unordered(self._unordered)
         if self._violations:
             self._monitor.rules_broken(self._violations)
         self._clear()

@@ -290,6 +290,7 @@ class Task:
             too_late=run.too_late,
             duplicates=run.duplicates,
             superseded=run.superseded,
+            unordered=run.unordered,
             is_internal=self.is_internal,
         )
 

@@ -40,7 +40,8 @@ class Work:
     `letter_rows` are the rows of the batch that the letters were made of. `too_late` counts the
     rows that were dropped because what they belong to had closed, by `<output>.<step>`,
     `duplicates` those that had come already, `superseded` those whose key had a later row, which a
-    run need not tell: letting the latest through is what such a step is for. `changes` are what the
+    run need not tell: letting the latest through is what such a step is for, and `unordered` those
+    that have nothing to be ordered by. `changes` are what the
     batch changed in stores, by changelog, and how far event time has come, by repartition topic.
     `is_internal`: the records are those of a repartition topic, and were counted once, as those
     they were made of.
@@ -61,6 +62,7 @@ class Work:
     too_late: Mapping[str, int] = field(default_factory=dict)
     duplicates: Mapping[str, int] = field(default_factory=dict)
     superseded: Mapping[str, int] = field(default_factory=dict)
+    unordered: Mapping[str, int] = field(default_factory=dict)
     changes: Mapping[str, Changes] = field(default_factory=dict)
     is_internal: bool = False
 
@@ -89,12 +91,14 @@ def joined(works: Sequence[Work]) -> Work:
     too_late: Counter[str] = Counter()
     duplicates: Counter[str] = Counter()
     superseded: Counter[str] = Counter()
+    unordered: Counter[str] = Counter()
     ends: dict[Partition, int] = {}
     for each in works:
         codes.update(each.codes)
         too_late.update(each.too_late)
         duplicates.update(each.duplicates)
         superseded.update(each.superseded)
+        unordered.update(each.unordered)
         ends.update(each.ends)  # of several the last, which is the highest
     return Work(
         topic=first.topic,
@@ -114,6 +118,7 @@ def joined(works: Sequence[Work]) -> Work:
         too_late=too_late,
         duplicates=duplicates,
         superseded=superseded,
+        unordered=unordered,
         is_internal=first.is_internal,
     )
 

@@ -197,6 +197,7 @@ class Plan:
         late: dict[str, int] = {}
         duplicates: dict[str, int] = {}
         superseded: dict[str, int] = {}
+        unordered: dict[str, int] = {}
         given, made = frame, None
         for stage in self.stages:
             if frame.is_empty() and not isinstance(stage, StatefulStage):
@@ -207,6 +208,7 @@ class Plan:
             late |= done.late
             duplicates |= done.duplicates
             superseded |= done.superseded
+            unordered |= done.unordered
             if isinstance(stage, StatefulStage) and stage.makes_rows:
                 # rows of records and rows of none take turns: numbered anew for what follows
                 made = frame[ROW]
@@ -218,8 +220,8 @@ class Plan:
         if quarantined := refusals.of_each_row():
             guilty = pl.Series([item.row for item in quarantined], dtype=pl.UInt32)
             frame = frame.filter(~pl.col(ROW).is_in(guilty.implode()))
-        alone, by_state = frozenset(refusals.alone), refusals.by_state
-        return Processed(frame, quarantined, late, duplicates, superseded, alone, by_state)
+        dropped = late, duplicates, superseded, unordered
+        return Processed(frame, quarantined, *dropped, frozenset(refusals.alone), refusals.by_state)
 
     def _ran(
         self, stage: AnyStage, given: pl.DataFrame, frame: pl.DataFrame, batch: Batch

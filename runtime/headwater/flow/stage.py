@@ -37,7 +37,8 @@ class Processed:
     """The rows that went through, in order, and the input rows that did not.
 
     `late` counts the rows that were dropped because they came late, by the step's name;
-    `duplicates` those that had come already, `superseded` those whose key had a later row.
+    `duplicates` those that had come already, `superseded` those whose key had a later row,
+    `unordered` those without a value to be ordered by.
     Of those quarantined, a plan tells which were `alone`: no other row had a part in it; and which
     the first step with state refused before anything of them was in its state (`by_state`).
     `is_broken_off`: rows behind one of these were not run.
@@ -48,6 +49,7 @@ class Processed:
     late: Mapping[str, int] = field(default_factory=dict)
     duplicates: Mapping[str, int] = field(default_factory=dict)
     superseded: Mapping[str, int] = field(default_factory=dict)
+    unordered: Mapping[str, int] = field(default_factory=dict)
     alone: frozenset[int] = frozenset()
     by_state: frozenset[int] = frozenset()
     is_broken_off: bool = False

@@ -235,9 +235,11 @@ class LatestStage(StatefulStage):
     def run(self, frame: pl.DataFrame, batch: Batch, store: KeyedRows) -> Processed:
         """The rows that are the latest of their key as they come, in order."""
         by = self.step.by
+        nulls = frame[by].null_count()
+        unordered = {self.step.name: nulls} if nulls else {}
         frame = frame.filter(pl.col(by).is_not_null())
         if frame.is_empty():
-            return Processed(frame, [])
+            return Processed(frame, [], unordered=unordered)
         tasks = batch.tasks.gather(frame[ROW])
         keys = pl.Series(self.keys.encode(frame), dtype=pl.Binary)
         seen = pl.DataFrame({"task": tasks, "key": keys, "by": frame[by].to_physical()})
@@ -251,7 +253,8 @@ class LatestStage(StatefulStage):
         if self.time_to_live is not None:
             purge(seen, store)  # last: a row of this batch may count what is over at its end
         dropped = frame.height - latest.height
-        return Processed(latest, [], superseded={self.step.name: dropped} if dropped else {})
+        superseded = {self.step.name: dropped} if dropped else {}
+        return Processed(latest, [], superseded=superseded, unordered=unordered)
 
     def _is_latest_alive(self, seen: pl.DataFrame, life: TimeToLive, store: KeyedRows) -> pl.Series:
         over = seen["watermark"].cast(pl.Datetime("ms", "UTC")) - life.duration

@@ -66,6 +66,13 @@ RECORDS_DUPLICATE: Final = Metric(
     "Rows that a step dropped because they had come already; the step is <output>.<step>.",
     ("step",),
 )
+RECORDS_UNORDERED: Final = Metric(
+    "headwater_unordered_records_total",
+    "counter",
+    "Rows that a step dropped because the column that orders them is null; the step is "
+    "<output>.<step>.",
+    ("step",),
+)
 # Every rule exists from the start at zero. One that stops the product is not counted on the way
 # out: nobody would read it, the metrics end with the process.
 RULE_VIOLATIONS: Final = Metric(
@@ -260,6 +267,7 @@ CATALOGUE: Final = (
     RECORDS_SKIPPED,
     RECORDS_LATE,
     RECORDS_DUPLICATE,
+    RECORDS_UNORDERED,
     RULE_VIOLATIONS,
     BATCH_DURATION,
     TRANSACTION_DURATION,

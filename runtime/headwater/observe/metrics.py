@@ -63,6 +63,7 @@ class Metrics(Collector):
         self._skipped = self._counter(catalogue.RECORDS_SKIPPED)
         self._late = self._counter(catalogue.RECORDS_LATE)
         self._duplicates = self._counter(catalogue.RECORDS_DUPLICATE)
+        self._unordered = self._counter(catalogue.RECORDS_UNORDERED)
         self._violations = self._counter(catalogue.RULE_VIOLATIONS)
         self._transactions = self._counter(catalogue.TRANSACTIONS)
         self._batch_duration = self._histogram(catalogue.BATCH_DURATION)
@@ -135,6 +136,11 @@ class Metrics(Collector):
         """Rows of a committed transaction that had come already, by `<output>.<step>`."""
         for step, count in rows.items():
             self._duplicates.labels(self._product, step).inc(count)
+
+    def unordered(self, rows: Mapping[str, int]) -> None:
+        """Rows of a committed transaction with nothing to order them by, by `<output>.<step>`."""
+        for step, count in rows.items():
+            self._unordered.labels(self._product, step).inc(count)
 
     def rule(self, topic: str, rule: str, severity: str, records: int = 0) -> None:
         """So many records more broke a rule of a topic's contract; 0 makes the series exist."""

@@ -78,6 +78,10 @@ class ProcessMonitor:
         """Rows of a committed transaction that had come already, by `<output>.<step>`."""
         self._metrics.duplicates(rows)
 
+    def unordered(self, rows: Mapping[str, int]) -> None:
+        """Rows of a committed transaction with nothing to order them by, by `<output>.<step>`."""
+        self._metrics.unordered(rows)
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         """What was broken of the rules: all of it is counted, of warnings a sample is logged."""
         for violation in violations:

@@ -56,6 +56,10 @@ class Monitor(Protocol):
         """Rows of a committed transaction that had come already, by `<output>.<step>`."""
         ...
 
+    def unordered(self, rows: Mapping[str, int]) -> None:
+        """Rows of a committed transaction with nothing to order them by, by `<output>.<step>`."""
+        ...
+
     def rules_broken(self, violations: Sequence[RuleViolation]) -> None:
         """What the records of a committed transaction broke of the contracts' rules."""
         ...

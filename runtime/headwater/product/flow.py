@@ -84,7 +84,8 @@ class Flow:
         """Keep the row of each key with the greatest `by`; what comes later and is older goes.
 
         `key` names the columns of the stream's key, which no step before may change; `by` is a
-        column of times or whole numbers. Of equal ones the later record counts; a null one never.
+        column of times or whole numbers. Of equal ones the later record counts; a null one
+        never, such a row is dropped and counted.
         Each row that is the latest of its key when it comes goes on, whatever came with it.
 
         `keep`, such as "30d", is a time to live, so that state does not grow for ever: once the

@@ -9,7 +9,7 @@ import polars as pl
 from headwater.clock import SYSTEM, Clock
 from headwater.contract import ROW, Contract, Decoder, schema_headers
 from headwater.errors import FatalError, HeadwaterError, ReadRefusedError, UnverifiableError
-from headwater.model import Partition, Positions
+from headwater.model import Partition, Positions, shown_id
 from headwater.ports import LogReader, Records, Registry, TopicFollower, Topics
 
 READ_RECORDS: Final = 20_000  # of one frame at most: enough for columns, and little memory
@@ -158,8 +158,8 @@ class EventLog:
     def _require_same(self, topic_id: str) -> None:
         if (found := self.topic_id()) != topic_id:
             raise ReadRefusedError(
-                f"Topic {self.topic} was deleted and made again (it was {topic_id}, now {found}):"
-                f" what was read is of another log. Begin again.",
+                f"Topic {self.topic} was deleted and made again (it was {shown_id(topic_id)}, now"
+                f" {shown_id(found)}): what was read is of another log. Begin again.",
                 code="SOURCE_RECREATED",
             )
 

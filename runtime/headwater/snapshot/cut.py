@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from headwater.errors import OvertakenError, StartRefusedError
-from headwater.model import Partition, Positions
+from headwater.model import Partition, Positions, shown_id
 from headwater.ports import CommitRecord, CutRange, Table, Topics
 
 DELETIONS_KEPT_MS: Final = 86_400_000  # Kafka's default of delete.retention.ms, a day
@@ -138,9 +138,9 @@ def _required_id(topics: Topics, table: Table, topic: str) -> str:
     topic_id = topics.topic_id(topic)
     if others := table.topic_ids() - {topic_id}:
         raise StartRefusedError(
-            f"Topic {topic} was deleted and made again (now {topic_id}, the snapshot in"
-            f" {table.location} holds {', '.join(sorted(others))}); move that snapshot away or"
-            f" choose another directory with --to.",
+            f"Topic {topic} was deleted and made again (now {shown_id(topic_id)}, the snapshot"
+            f" in {table.location} holds {', '.join(sorted(map(shown_id, others)))}); move that"
+            f" snapshot away or choose another directory with --to.",
             code="SOURCE_RECREATED",
         )
     return topic_id

@@ -35,7 +35,8 @@ class ByTask:
     def parts(self, keys: pl.Series) -> Iterator[tuple[int, slice, list[bytes]]]:
         """The keys of each task, which come in any order, and where they stand in this one."""
         ordered = self.of(keys).to_list()
-        starts = self._tasks.search_sorted(self._tasks.unique().sort())
+        # each task stands there many times, and its rows begin with the first
+        starts = self._tasks.search_sorted(self._tasks.unique().sort(), side="left")
         for start, end in pairwise([*starts, len(ordered)]):
             part = slice(start, end)
             yield self._tasks[start], part, ordered[part]

@@ -27,6 +27,7 @@ from headwater.state.marks import mark_text, read_mark
 
 SLICE_ROWS: Final = 20_000  # entries read and written between two turns of a loop: some 30 ms
 KEPT: Final = 2  # the newest, and one to fall back on
+LONGEST_STEM: Final = 200  # characters of a draft's name before its own; file systems take 255
 LEFT_S: Final = 24 * 60 * 60  # not written to for so long: of a process that was killed
 
 _SCHEMA: Final = pa.schema([("key", pa.binary()), ("value", pa.binary())])
@@ -180,7 +181,7 @@ def _draft(workspace: Path, folder: str) -> Path:
 
     What a killed process left of this task goes.
     """
-    stem = folder.strip("/").replace("/", "-")
+    stem = _stem(folder)
     draft = workspace / f"{stem}@{uuid4().hex}"
     try:
         draft.touch(exist_ok=False)
@@ -192,6 +193,12 @@ def _draft(workspace: Path, folder: str) -> Path:
     except OSError as error:
         raise _refused(folder, error) from error
     return draft
+
+
+def _stem(folder: str) -> str:
+    """A folder's name as part of a file's; a long one by its digest."""
+    stem = folder.strip("/").replace("/", "-")
+    return stem if len(stem) <= LONGEST_STEM else xxhash.xxh3_128_hexdigest(stem.encode())
 
 
 def _refused(name: str, error: OSError) -> RetriableError:

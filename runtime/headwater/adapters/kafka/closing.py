@@ -6,6 +6,8 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from headwater.adapters.kafka.triage import LOGGER, translate
+
 QUEUED: Final = 10_000  # more than there are events at a time; a pause drops the records
 CLOSE_S: Final = 10.0  # it takes milliseconds; what still runs then ends with the process
 
@@ -38,6 +40,9 @@ class Closing:
     def _close(self, consumer: Consumer) -> None:
         try:
             consumer.close()
+        except KafkaException as cause:  # nobody waits for this thread to raise
+            error = translate(cause, doing="leaving the group")
+            LOGGER.warning("%s: %s", error.code, error)
         finally:
             self._is_over.set()
 

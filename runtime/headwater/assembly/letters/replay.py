@@ -43,8 +43,8 @@ class Replayed:
     `stopping` are those that failed again because of a rule of severity `stop`. `left_behind` are
     those that wait for one that stays open. `keys` counts the output keys of all letters,
     `newer_keys` those of them with a newer record. `moved` counts the rows written to repartition
-    topics; `late`, `duplicates` and `superseded` those that steps with state dropped, by
-    `<output>.<step>`.
+    topics; `late`, `duplicates`, `superseded` and `unordered` those that steps with state dropped,
+    by `<output>.<step>`.
     """
 
     replayed: int = 0
@@ -58,6 +58,7 @@ class Replayed:
     late: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     superseded: Counter[str] = field(default_factory=Counter)
+    unordered: Counter[str] = field(default_factory=Counter)
     keys: int = 0
     newer_keys: int = 0
 
@@ -172,6 +173,7 @@ class Replay:
         done.late.update(batch.late)
         done.duplicates.update(batch.duplicates)
         done.superseded.update(batch.superseded)
+        done.unordered.update(batch.unordered)
 
     def _marks(self, batch: LetterBatch, held: SetAside) -> Iterator[Mark]:
         failed = batch.failed.get(place_of(held.letters[0]))

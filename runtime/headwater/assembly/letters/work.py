@@ -69,7 +69,7 @@ class LetterBatch:
     repartition topics, where the product goes on with it; `changes` is how far event time has come,
     for those who read them. `late` counts rows that were dropped because what they belong to had
     closed, `duplicates` those that had come already, `superseded` those whose
-    key had a later row, by `<output>.<step>`.
+    key had a later row, `unordered` those with nothing to be ordered by, by `<output>.<step>`.
     """
 
     records: Sequence[SetAside] = ()
@@ -79,6 +79,7 @@ class LetterBatch:
     late: Mapping[str, int] = field(default_factory=dict)
     duplicates: Mapping[str, int] = field(default_factory=dict)
     superseded: Mapping[str, int] = field(default_factory=dict)
+    unordered: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[Place, tuple[str, Letter]] = field(default_factory=dict)
     stopping: frozenset[Place] = frozenset()
     refused: Sequence[Refused] = ()
@@ -207,6 +208,7 @@ class LetterWork:
             work.too_late,
             work.duplicates,
             work.superseded,
+            work.unordered,
             failed,
             frozenset(place_of(held[row].letters[0]) for row in stopping),
             refused,
