@@ -10,7 +10,7 @@ from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
-from headwater.assembly.subjects import key_subject
+from headwater.assembly.subjects import key_subject, value_subject
 from headwater.config import Settings
 from headwater.contract import Contract, registered_contract
 from headwater.snapshot.latest import LatestSnapshotter
@@ -61,7 +61,9 @@ class Snapshots:
         is_registering = self._settings.environment == "dev"
         ids = registered_ids(self._loaded, self._registry, is_registering=is_registering)[topic]
         self._registry.register(
-            snapshot_subject(topic), snapshot_schema(contract), compatibility=contract.compatibility
+            snapshot_subject(topic),
+            snapshot_schema(contract, log_subject=value_subject(topic)),
+            compatibility=contract.compatibility,
         )
         return self._snapshotter()(
             product=self._loaded.name,
