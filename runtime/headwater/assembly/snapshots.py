@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Final
 
 from headwater.adapters.delta.table import DeltaSnapshotTable
+from headwater.adapters.kafka.producer import KafkaTransactionalLog
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
+from headwater.assembly.announcing import Announcer
+from headwater.assembly.open_letters import OpenLetters
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.subjects import key_subject, value_subject
@@ -21,13 +24,15 @@ from headwater.snapshot.verifier import Verifier
 from headwater.snapshot.writer import Progress, Snapshotter, Taken
 
 UNVERSIONED: Final = 0  # a contract that only the registry knows any more
+FORMAT: Final = "delta"
+QUIET: Final = {"log_level": "2"}  # critical: what fails here is told by an error
 
 
 class Snapshots:
     """Takes and verifies the snapshots of every output of a product, until `close`.
 
     Each topic has a table of its own, `<directory>/<topic>`; the directory is that of the settings
-    unless one is given.
+    unless one is given. Tables in another one are copies: they are announced to nobody.
     """
 
     def __init__(
@@ -39,6 +44,9 @@ class Snapshots:
         self._registry = SchemaRegistry(settings.registry)
         self._topics = KafkaTopics(settings.kafka)
         self._reader = KafkaLogReader(settings.kafka)
+        self._is_copy = directory is not None
+        self._announced: dict[str, int] = {}  # the version up to which each topic's table is
+        self._letters = OpenLetters(loaded.name, self._topics, self._registry, self._reader)
 
     @property
     def product(self) -> str:
@@ -73,6 +81,42 @@ class Snapshots:
             table=table,
             codec=RowCodec(contract, *ids, lookup=self._registry.schema),
         ).take(progress)
+
+    def announce(self, topic: str) -> int:
+        """Announce the commits of a topic's table that no notice tells of; how many they were.
+
+        See `Announcer.announce`. Once all of them are, nobody is asked before the next commit.
+        """
+        table = self._table(topic)
+        version = table.version()
+        if self._is_copy or version is None or version == self._announced.get(topic):
+            return 0
+        announcer = Announcer(
+            self._topics,
+            self._registry,
+            self._reader,
+            self._notice_log,
+            is_creating=self._settings.environment == "dev",
+        )
+        notices = announcer.announce(self._loaded.name, topic, table, FORMAT)
+        self._announced[topic] = version
+        return notices
+
+    def _notice_log(self) -> KafkaTransactionalLog:
+        transactional_id = f"{self._loaded.name}.snapshots"
+        return KafkaTransactionalLog(
+            {**QUIET, **self._settings.kafka}, transactional_id=transactional_id
+        )
+
+    def storage(self, topic: str) -> tuple[int, int]:
+        """How many files the newest snapshot of a topic has, and how many bytes these are."""
+        table = self._table(topic)
+        files = [] if table.version() is None else table.files()
+        return len(files), sum(each.bytes or 0 for each in files)
+
+    def open_letters(self, progress: Progress) -> int:
+        """How many dead letters of the product are open, as of now. Raises UnavailableError."""
+        return self._letters.count(progress)
 
     def verify(self, topic: str, progress: Progress, *, full: bool) -> Verdict:
         """Compare a topic's snapshot with its log; see `Verifier.verify`."""

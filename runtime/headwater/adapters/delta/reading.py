@@ -65,6 +65,7 @@ def _file(added: dict[str, Any]) -> TableFile:
         rows=added.get("num_records"),
         partitions=_bounds(added, "_partition"),
         offsets=_bounds(added, "_offset"),
+        bytes=added["size_bytes"],
     )
 
 
