@@ -90,7 +90,7 @@ class Role:
         self.troubles: list[str] = []
         self.schedule = Schedule(
             self.shelf,
-            60,
+            900,
             Told(
                 lambda topic, _: self.taken.append(topic),
                 lambda error: self.troubles.append(error.code),
@@ -123,7 +123,14 @@ def test_a_turn_takes_and_announces_every_output_and_tells_the_metrics() -> None
     assert role.metric("waiting") == 0
 
 
-@pytest.mark.parametrize("error", [OvertakenError("another"), UnavailableError("away")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OvertakenError("another"),
+        UnavailableError("away"),
+        StartRefusedError("it has not run yet", code="TOPIC_MISSING"),
+    ],
+)
 def test_trouble_with_one_output_passes_and_holds_no_other_up(error: HeadwaterError) -> None:
     """It is told, the metric says so until the next turn, and that begins anew."""
     role = Role()
@@ -132,10 +139,12 @@ def test_trouble_with_one_output_passes_and_holds_no_other_up(error: HeadwaterEr
     assert role.taken == ["shop.returns"]
     assert role.troubles == [error.code]
     assert role.metric("waiting") == 1
+    assert role.schedule.pause_s == 60
     role.shelf.troubles.clear()
     role.schedule.turn()
     assert role.taken == ["shop.returns", "shop.orders", "shop.returns"]
     assert role.metric("waiting") == 0
+    assert role.schedule.pause_s == 900
 
 
 def test_a_notice_that_is_refused_undoes_no_snapshot() -> None:

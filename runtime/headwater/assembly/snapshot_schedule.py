@@ -12,7 +12,13 @@ from headwater.assembly.supervisor import is_orphaned
 from headwater.clock import SYSTEM, Clock
 from headwater.config import Settings
 from headwater.contract import Contract
-from headwater.errors import AbortableError, DifferenceError, HeadwaterError, RetriableError
+from headwater.errors import (
+    AbortableError,
+    DifferenceError,
+    HeadwaterError,
+    RetriableError,
+    StartRefusedError,
+)
 from headwater.model import SnapshotStanding
 from headwater.observe.health import Health
 from headwater.observe.logs import bind_process, get_logger
@@ -24,6 +30,8 @@ from headwater.snapshot.writer import Progress, Taken
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 BEAT_S: Final = 1.0  # how soon a child learns of its parent's end; far below HEARTBEAT_LIMIT_S
 
+AGAIN_S: Final = 60.0  # after trouble; an outage is told once a minute, not each second
+NOT_YET: Final = "TOPIC_MISSING"  # of a product whose first run begins at this moment
 
 OnTaken = Callable[[str, Taken], None]
 OnTrouble = Callable[[HeadwaterError], None]
@@ -105,8 +113,9 @@ class Schedule:
         """Serve metrics and probes, take snapshots until a stop signal or the parent's end.
 
         What is read and not committed by then is dropped: the next start reads it again.
-        Trouble that passes (storage, broker or registry away, another process was first) is told
-        and tried again at the next turn: the table knows where to go on. A notice that cannot be
+        Trouble that passes (storage, broker or registry away, another process was first, a product
+        that has not run yet) is told and tried again a minute later, or at the next turn: the table
+        knows where to go on. A notice that cannot be
         written, and a snapshot that is not its log, are told too. Raises what does not pass.
         """
         bind_process(product=self._snapshots.product, instance=settings.instance)
@@ -119,9 +128,14 @@ class Schedule:
             self._health.started()
             self._health.assigned()
             while not self._is_stopped():
-                due_s = self._clock.monotonic() + self._interval_s
+                began_s = self._clock.monotonic()
                 self.turn()
-                self._wait(due_s)
+                self._wait(began_s + self.pause_s)
+
+    @property
+    def pause_s(self) -> float:
+        """From the begin of the last turn to the next one, in seconds."""
+        return self._interval_s if self._trouble is None else min(self._interval_s, AGAIN_S)
 
     def turn(self) -> None:
         """Take, announce and, when it is due, verify the snapshot of every output."""
@@ -143,8 +157,15 @@ class Schedule:
         try:
             step()
         except (AbortableError, RetriableError) as error:
-            self._trouble = error.code
-            self._told.on_trouble(error)
+            self._troubled(error)
+        except StartRefusedError as error:
+            if error.code != NOT_YET:
+                raise
+            self._troubled(error)
+
+    def _troubled(self, error: HeadwaterError) -> None:
+        self._trouble = error.code
+        self._told.on_trouble(error)
 
     def _count_letters(self) -> None:
         self.metrics.snapshot_letters(self._snapshots.open_letters(self._beat))

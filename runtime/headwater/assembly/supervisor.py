@@ -26,7 +26,7 @@ SUPERVISOR: Final = "_HEADWATER_SUPERVISOR"  # in a child's environment: the pid
 UNHEARD: Final = (-signal.SIGTERM, 128 + signal.SIGINT)  # how a child ends that was not ready
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
-NICE: Final = 10  # of 0 to 19: an attendant gets a tenth of a processor that all ask for
+NICE: Final = 5  # of 0 to 19: an attendant gets a third of what a worker gets where both want more
 RESTART_S: Final = 60.0  # a start costs two seconds of a processor; what passes has passed by then
 
 log = get_logger("supervisor")
