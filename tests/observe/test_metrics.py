@@ -246,7 +246,7 @@ def test_alerts_name_only_metrics_that_exist() -> None:
     ]
     words = set(re.split(r"[\s(\[{]", " ".join(map(str, rules))))
     named = {word.strip("`'\",.;:)") for word in words if word.startswith("headwater_")}
-    assert len(rules) == 7
+    assert len(rules) == 8
     assert named
     assert named <= {metric.name for metric in CATALOGUE}
     for rule in rules:
