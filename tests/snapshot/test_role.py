@@ -42,7 +42,7 @@ from headwater import DataProduct, Snapshot
 product = DataProduct("{product}", owner="shop@example.org", snapshot=Snapshot(every="1s"))
 product.publish(product.stream("{carts}", contract=1), contract=1)
 """
-WITHIN_S = 150  # on a machine with ten times the work it can do; an idle one takes five
+WITHIN_S = 90  # on a machine with ten times the work it can do; an idle one takes five
 
 
 @dataclass
