@@ -5,14 +5,26 @@ from collections.abc import Iterator, Mapping
 from headwater.contract import Contract
 from headwater.errors import Problem
 from headwater.product import DataProduct
+from headwater.snapshot.division import division_mistake
 
 
 def mode_mistakes(product: DataProduct, outputs: Mapping[str, Contract]) -> Iterator[Problem]:
-    """The latest row of each key is that of no key where the contract has none."""
-    if product.snapshot is None or product.snapshot.mode != "latest":
+    """What a declared mode cannot do with the contracts, told once for each output."""
+    if product.snapshot is None:
         return
+    by = product.snapshot.by
     for output in product.outputs:
-        if output.topic in outputs and not outputs[output.topic].key:
+        if output.topic not in outputs:  # which is told
+            continue
+        contract = outputs[output.topic]
+        if by is not None and (why := division_mistake(by, contract)) is not None:
+            text = (
+                f"{output.topic}: snapshots cannot be divided by {by!r}, because {why}; name"
+                f" another column of contract {output.contract}, or leave `by` out"
+            )
+            yield Problem("SNAPSHOT_DIVISION", text, output.origin.file, output.origin.line)
+        # The latest row of each key is that of no key where the contract has none.
+        if product.snapshot.mode == "latest" and not contract.key:
             text = (
                 f"{output.topic}: snapshots of mode 'latest' hold a row for each key, and contract"
                 f" {output.contract} has none; give it a \"key\", or declare mode='append'"

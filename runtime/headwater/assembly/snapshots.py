@@ -61,7 +61,9 @@ class Snapshots:
         is_registering = self._settings.environment == "dev"
         ids = registered_ids(self._loaded, self._registry, is_registering=is_registering)[topic]
         self._registry.register(
-            snapshot_subject(topic), snapshot_schema(contract), compatibility=contract.compatibility
+            snapshot_subject(topic),
+            snapshot_schema(contract, self._divided_by),
+            compatibility=contract.compatibility,
         )
         return self._snapshotter()(
             product=self._loaded.name,
@@ -69,7 +71,9 @@ class Snapshots:
             topics=self._topics,
             reader=self._reader,
             table=table,
-            codec=RowCodec(contract, *ids, lookup=self._registry.schema),
+            codec=RowCodec(
+                contract, *ids, lookup=self._registry.schema, divided_by=self._divided_by
+            ),
         ).take(progress)
 
     def verify(self, topic: str, progress: Progress, *, full: bool) -> Verdict:
@@ -91,6 +95,11 @@ class Snapshots:
     def _snapshotter(self) -> type[Snapshotter] | type[LatestSnapshotter]:
         policy = self._loaded.product.snapshot
         return LatestSnapshotter if policy and policy.mode == "latest" else Snapshotter
+
+    @property
+    def _divided_by(self) -> str | None:
+        policy = self._loaded.product.snapshot
+        return policy.by if policy else None
 
     def _table(self, topic: str) -> DeltaSnapshotTable:
         directory = (self._directory / topic).absolute()

@@ -30,7 +30,9 @@ def describe(product: Product, form: FormatOption = Format.TEXT) -> None:
 def _show(description: dict[str, Any]) -> None:
     print(f"{description['name']}, owned by {description['owner']}")
     if description["snapshot"]:
-        print("snapshot: every {every}, mode {mode}".format(**description["snapshot"]))
+        snapshot = description["snapshot"]
+        by = f", divided by {snapshot['by']}" if "by" in snapshot else ""
+        print(f"snapshot: every {snapshot['every']}, mode {snapshot['mode']}{by}")
     if "keep_order" in description:
         print("dead letters: in order; later records of their keys wait for them")
     for source in description["inputs"]:

@@ -49,7 +49,8 @@ class CommitRecord:
 class NewFile:
     """Rows that become one file, whose name begins so.
 
-    `value` is that of the column that divides the table, as text; None where none does, or null.
+    `value` is that of the column that divides the table, in all of its rows, as text: "true", "-7",
+    "2026-01-31", never empty. None where none does, or null.
     """
 
     name: str
@@ -66,6 +67,8 @@ class Change:
     behind those that are stored, or within their structs, and are null in older rows.
     `statistics` are kept under the name that the record has for them, from before the commit is
     visible; the table knows nothing of what they say.
+    `divided_by` is the column that divides the table that this commit makes; a table that there is
+    already stays divided as it was made.
     """
 
     files: Sequence[NewFile]
@@ -73,6 +76,7 @@ class Change:
     removed: Sequence[str] = ()
     columns: pa.Schema | None = None
     statistics: bytes | None = None
+    divided_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +91,14 @@ class TableFile:
     """A file of a table's newest version, with what the table says of its rows.
 
     `partitions` and `offsets` are the least and the greatest. None is what the table does not say.
+    `value` is that of the column that divides the table, in all of its rows, as that of `NewFile`.
     """
 
     name: str
     rows: int | None = None
     partitions: tuple[int, int] | None = None
     offsets: tuple[int, int] | None = None
+    value: str | None = None
 
 
 class Table(Protocol):
@@ -101,6 +107,14 @@ class Table(Protocol):
     @property
     def location(self) -> str:
         """Where readers find it."""
+        ...
+
+    @property
+    def divided_by(self) -> str | None:
+        """The column that divides it into files of one value each.
+
+        None where none does, and before the first commit.
+        """
         ...
 
     def offsets(self, topic_id: str) -> Mapping[int, int]:

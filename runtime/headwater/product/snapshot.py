@@ -13,10 +13,13 @@ class Snapshot:
     """Cut a snapshot `every` so often ("90s", "15m", "1h"), in this mode.
 
     "append" holds every row of the log, "latest" for each key the row of its newest record.
+    `by` divides the table by a column of the contract, or by "_date", the day of the event time:
+    readers of few values read few files.
     """
 
     every: str
     mode: str = "append"
+    by: str | None = None
 
     @property
     def every_s(self) -> float:
@@ -39,4 +42,12 @@ def snapshot_mistakes(snapshot: object) -> list[str]:
     if snapshot.mode not in MODES:
         known = " or ".join(f"mode={each!r}" for each in MODES)
         mistakes.append(f"snapshot mode={snapshot.mode!r} is not known; write {known}")
+    if not _is_name(snapshot.by):
+        mistakes.append(
+            f"snapshot by={snapshot.by!r} is no column's name; write such as by='_date'"
+        )
     return mistakes
+
+
+def _is_name(value: object) -> bool:
+    return value is None or isinstance(value, str)

@@ -24,8 +24,9 @@ class Snapshot:
     """The rows of one cut, pinned: what is committed meanwhile does not change them.
 
     The columns are the contract's and `_partition`, `_offset`, `_timestamp`, in the table's types
-    (docs/types.md). Every method raises ReadRefusedError (SNAPSHOT_GONE) once the table does not
-    keep this version any more.
+    (docs/types.md), and `_date` of a table that is divided by it. Filters on the column that
+    divides a table pass by the files of other values. Every method raises ReadRefusedError
+    (SNAPSHOT_GONE) once the table does not keep this version any more.
     """
 
     def __init__(self, table: Table, contract: Contract, cut: SnapshotCut) -> None:

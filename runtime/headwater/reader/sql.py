@@ -14,6 +14,7 @@ from headwater.contract import Contract, to_arrow
 from headwater.errors import ConfigurationError, Problem
 from headwater.reader.product import Product
 from headwater.reader.snapshot import installed
+from headwater.snapshot.division import DATE, event_dates
 from headwater.snapshot.rows import PLACE
 
 if TYPE_CHECKING:
@@ -139,4 +140,6 @@ def _stored(frame: "pl.DataFrame", contract: Contract, schema: pa.Schema) -> pa.
     rows = to_arrow(frame, contract)
     for name in PLACE.names:
         rows = rows.append_column(name, frame[name].to_arrow())
+    if DATE in schema.names:
+        rows = rows.append_column(DATE, event_dates(frame, contract).to_arrow())
     return rows.select(schema.names).cast(schema)

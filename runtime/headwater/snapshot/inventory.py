@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from headwater.errors import DamagedError
 from headwater.ports import Table, TableFile
+from headwater.snapshot.division import text_of
 from headwater.snapshot.rows import NumberedRows, RowCodec
 from headwater.snapshot.spans import Booked
 from headwater.snapshot.verdict import Difference, Findings
@@ -35,10 +36,14 @@ class _Stretch:
 
 @dataclass(slots=True)
 class _Content:
-    """What a scan of one file found, by partition; `stray` lies in no commit's range."""
+    """What a scan of one file found, by partition; `stray` lies in no commit's range.
+
+    `values` are those of the column that divides the table.
+    """
 
     rows: int = 0
     without_place: int = 0
+    values: set[str | None] = field(default_factory=set)
     held: dict[int, _Stretch] = field(default_factory=dict)
     stray: dict[int, _Stretch] = field(default_factory=dict)
 
@@ -116,6 +121,8 @@ class Inventory:
 
     def _count(self, rows: pa.Table, content: _Content) -> None:
         content.rows += rows.num_rows
+        if (by := self._table.divided_by) is not None:
+            content.values.update(map(text_of, pc.unique(rows[by]).to_pylist()))
         placed = rows.filter(pc.field("_partition").is_valid() & pc.field("_offset").is_valid())
         content.without_place += rows.num_rows - placed.num_rows
         for partition in pc.unique(placed["_partition"]).to_pylist():
@@ -154,6 +161,9 @@ class Inventory:
         if content.without_place:
             detail = f"{content.without_place:,} rows without partition or offset, in {file.name}"
             self._findings.differs(Difference("unaccounted", None, None, detail))
+        if content.values - {file.value}:  # readers pass a file by for the value told of it
+            detail = f"{file.name} holds other {self._table.divided_by} than its commit says"
+            self._findings.differs(Difference("recorded", _partition(file), None, detail))
         for said, found in _claims(file, content):
             detail = f"{file.name} holds {found}, its commit says {said}"
             self._findings.differs(Difference("recorded", _partition(file), None, detail))

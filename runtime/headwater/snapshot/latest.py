@@ -25,6 +25,7 @@ from headwater.ports import (
 from headwater.snapshot.buckets import Counted, Rewriting, StoredBucket, bucket_count
 from headwater.snapshot.columns import refused
 from headwater.snapshot.cut import Cut, LatestCut, commit_id, latest_cut, require_same
+from headwater.snapshot.division import require_division, require_few, runs
 from headwater.snapshot.fold import Fold, keyed
 from headwater.snapshot.multiset import to_text
 from headwater.snapshot.rows import LogRows, RowCodec
@@ -53,11 +54,12 @@ class LatestSnapshotter:
     def take(self, progress: Progress = lambda _done, _total: None) -> Taken:
         """Commit everything published up to the read_committed end of now, in one commit.
 
-        Raises StartRefusedError (SNAPSHOT_COLUMNS, else see `latest_cut`), OvertakenError when
-        another process was first, FatalError (UNREADABLE_RECORD) for a record that is no row of the
-        contract or whose key is not that of its columns, RetriableError when the storage or the
-        broker refuses.
+        Raises StartRefusedError (SNAPSHOT_COLUMNS, SNAPSHOT_DIVISION, else see `latest_cut`),
+        OvertakenError when another process was first, FatalError (UNREADABLE_RECORD) for a record
+        that is no row of the contract or whose key is not that of its columns, RetriableError when
+        the storage or the broker refuses.
         """
+        require_division(self.table, self.codec.divided_by)
         if phrase := self.table.differing_columns(self.codec.columns):
             raise refused(self.table.location, phrase)
         found = latest_cut(self.topics, self.table, self.topic, self.clock.wall_ms())
@@ -138,12 +140,15 @@ class LatestSnapshotter:
                 rows = rewriting.written(partition.index, bucket, fold, counted)
                 if rows is not None:
                     name = rewriting.name(partition.index, bucket, found.cut.ends[partition])
-                    written.append(NewFile(name, rows))
+                    parts = runs(rows, self.codec.divided_by, self.table.location)
+                    written += [NewFile(name, part, value) for value, part in parts]
         if not written and found.last is None:
             return None  # deletions of what never was: there is nothing to make a table of
+        require_few({each.value for each in written}, self.codec.divided_by, self.table.location)
         require_same(self.topics, found.cut)
         record = self._record(found.cut, counts, rewriting.buckets)
-        version = self.table.commit(Change(written, record, removed=sorted(removed)))
+        change = Change(written, record, removed=sorted(removed), divided_by=self.codec.divided_by)
+        version = self.table.commit(change)
         self.table.offsets(found.cut.topic_id)  # this handle has now seen its own commit
         return version
 

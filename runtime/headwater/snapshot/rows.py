@@ -1,6 +1,7 @@
 """Records of the log as rows of a snapshot, and rows as the numbers that are hashed."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -19,6 +20,7 @@ from headwater.contract import (
 )
 from headwater.model import Quarantine, SchemaRef
 from headwater.ports import Records
+from headwater.snapshot.division import DATE, DATE_FIELD, event_dates
 from headwater.snapshot.multiset import digests
 
 _MICROSECONDS: Final = pa.timestamp("us", "UTC")  # of milliseconds; Delta knows no other unit
@@ -70,7 +72,8 @@ class LogRows:
 class RowCodec:
     """Reads rows under one contract; the ids are the registry's, that of keys for composite ones.
 
-    `lookup` gives the Avro text of a writer's schema id or GUID.
+    `lookup` gives the Avro text of a writer's schema id or GUID. `divided_by` is the column that
+    divides the table, if any; DATE is a column of such a table only.
     """
 
     def __init__(
@@ -80,16 +83,25 @@ class RowCodec:
         key_schema_id: int | None = None,
         *,
         lookup: Callable[[SchemaRef], str],
+        divided_by: str | None = None,
     ) -> None:
         self.contract = contract
         self.schema_id = schema_id
+        self.divided_by = divided_by
         self._decoder = Decoder(contract, lookup)
         self._encoder = Encoder(contract, schema_id, key_schema_id=key_schema_id)
+
+    def divided(self, by: str | None) -> "RowCodec":
+        """The same for a table that is divided by another column, or by none."""
+        found = copy(self)
+        found.divided_by = by
+        return found
 
     @property
     def columns(self) -> pa.Schema:
         """The columns of a snapshot under this contract."""
-        return pa.schema([*arrow_schema(self.contract), *PLACE])
+        columns = pa.schema([*arrow_schema(self.contract), *PLACE])
+        return columns.append(DATE_FIELD) if self.divided_by == DATE else columns
 
     def from_log(self, records: Records) -> LogRows:
         """Decode records of one partition with the columnar codec."""
@@ -149,6 +161,11 @@ class RowCodec:
         found = digests(partition, _taken(offsets, kept), encoded.keys, encoded.values)
         for row, number in zip(kept, found, strict=True):
             numbers[row] = number
+        if self.divided_by == DATE:
+            # It is no part of the log: a row with another day than its event time is not ours.
+            is_right = event_dates(frame, self.contract).eq_missing(pl.Series(table[DATE]))
+            for row in (~is_right).arg_true().to_list():
+                numbers[row] = NO_BODY
         return numbers
 
     def recheck(
@@ -185,6 +202,9 @@ class RowCodec:
         )
         for each, column in zip(PLACE, place, strict=True):
             table = table.append_column(each, column)
+        if self.divided_by == DATE:
+            days = event_dates(rows.frame, self.contract).to_arrow()
+            table = table.append_column(DATE_FIELD, days)
         return table
 
 

@@ -176,7 +176,7 @@ class _Codecs:
 
     def _fitting(self, schema_id: int) -> RowCodec | None:
         try:
-            codec = self._make(schema_id)
+            codec = self._make(schema_id).divided(self.table.divided_by)
         except UnknownSchemaError as error:
             self.findings.undecided(str(error))
             return None

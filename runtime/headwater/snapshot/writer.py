@@ -20,6 +20,7 @@ from headwater.ports import (
 )
 from headwater.snapshot.columns import refused
 from headwater.snapshot.cut import Cut, commit_id, cut, require_same
+from headwater.snapshot.division import require_division, require_few, runs, together
 from headwater.snapshot.freezing import Freezing
 from headwater.snapshot.multiset import to_text, total
 from headwater.snapshot.rows import LogRows, NumberedRows, RowCodec
@@ -46,7 +47,10 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Snapshotter:
-    """Appends `topic` of `product` to `table`. Holds no position: the table does."""
+    """Appends `topic` of `product` to `table`. Holds no position: the table does.
+
+    The table is divided as the codec says.
+    """
 
     product: str
     topic: str
@@ -61,10 +65,12 @@ class Snapshotter:
 
         Each commit is a cut by itself, so an interruption leaves a whole snapshot that the next run
         continues. Raises StartRefusedError (SNAPSHOT_COLUMNS when the contract's columns are not
-        the table's, even with nothing new; else see `cut`), OvertakenError when another process was
+        the table's, even with nothing new; SNAPSHOT_DIVISION when the table is divided by another
+        column, or cannot be divided so; else see `cut`), OvertakenError when another process was
         first, FatalError (UNREADABLE_RECORD) for a record that is no row of the contract,
         RetriableError when the storage or the broker refuses.
         """
+        require_division(self.table, self.codec.divided_by)
         if phrase := self.table.differing_columns(self.codec.columns):
             raise refused(self.table.location, phrase)
         found = cut(self.topics, self.table, self.topic)
@@ -116,7 +122,9 @@ class Snapshotter:
             ranges=ranges,
             committed_at_ms=self.clock.wall_ms(),
         )
-        version = self.table.commit(freezing.frozen(Change(part.files(), record)))
+        files = part.files(self.codec.divided_by, self.table.location)
+        change = Change(files, record, divided_by=self.codec.divided_by)
+        version = self.table.commit(freezing.frozen(change))
         self.table.offsets(found.topic_id)  # this handle has now seen its own commit
         return version
 
@@ -164,16 +172,21 @@ class _Part:
         """Offsets between begin and end, over all partitions."""
         return sum(self.ends.values()) - sum(self.starts.values())
 
-    def files(self) -> list[NewFile]:
-        """The rows, a file for each partition that has some."""
-        return [
-            NewFile(
-                f"part-{p.index}-{self.starts[p]}-{self.ends[p]}",
-                pa.concat_tables(self._tables[p]),
-            )
+    def files(self, divided_by: str | None, location: str) -> list[NewFile]:
+        """The rows, a file for each partition that has some, and value of the dividing column.
+
+        Raises StartRefusedError (SNAPSHOT_DIVISION).
+        """
+        found = [
+            NewFile(f"part-{p.index}-{self.starts[p]}-{self.ends[p]}", rows, value)
             for p in sorted(self._tables)
             if self._counts[p]
+            for value, rows in runs(
+                together(pa.concat_tables(self._tables[p]), divided_by), divided_by, location
+            )
         ]
+        require_few({each.value for each in found}, divided_by, location)
+        return found
 
     def ranges(self) -> tuple[CutRange, ...]:
         """What is taken of every partition, those without new rows included: a whole cut."""
