@@ -367,7 +367,7 @@ def declared(by: str, of: Contract) -> list[Any]:
     product = DataProduct(TOPIC, owner="shop@example.org", snapshot=Snapshot("1h", by=by))
     product.publish(product.stream("shop.carts", contract=1), contract=1)
     assert not product.problems
-    return list(mode_mistakes(product, {TOPIC: of}))
+    return list(mode_mistakes(product, {TOPIC: of}, {}))
 
 
 def test_the_registered_schema_has_the_day() -> None:

@@ -8,11 +8,15 @@ from headwater.product import DataProduct
 from headwater.snapshot.division import division_mistake
 
 
-def mode_mistakes(product: DataProduct, outputs: Mapping[str, Contract]) -> Iterator[Problem]:
-    """What a declared mode cannot do with the contracts, told once for each output."""
+def mode_mistakes(
+    product: DataProduct, outputs: Mapping[str, Contract], inputs: Mapping[str, Contract]
+) -> Iterator[Problem]:
+    """What a declared mode cannot do with the contracts, told once for each output or input."""
     if product.snapshot is None:
         return
-    by = product.snapshot.by
+    if product.snapshot.mode == "daily":
+        yield from _without_event_time(product, inputs)
+    by = product.snapshot.divided_by
     for output in product.outputs:
         if output.topic not in outputs:  # which is told
             continue
@@ -30,3 +34,16 @@ def mode_mistakes(product: DataProduct, outputs: Mapping[str, Contract]) -> Iter
                 f" {output.contract} has none; give it a \"key\", or declare mode='append'"
             )
             yield Problem("SNAPSHOT_WITHOUT_KEY", text, output.origin.file, output.origin.line)
+
+
+def _without_event_time(product: DataProduct, inputs: Mapping[str, Contract]) -> Iterator[Problem]:
+    """A day is over by the event time of the inputs; an input without one never ends a day."""
+    for stream in product.inputs:
+        contract = inputs.get(stream.contract_name)
+        if contract is not None and contract.event_time is None:
+            text = (
+                f"{stream.topic}: snapshots of mode 'daily' close a day by the event time of the"
+                f" inputs, and contract {stream.contract} of {stream.contract_name} has no"
+                f" \"eventTime\"; ask its owner for one, or declare mode='append', by='_date'"
+            )
+            yield Problem("SNAPSHOT_WITHOUT_DAYS", text, stream.origin.file, stream.origin.line)

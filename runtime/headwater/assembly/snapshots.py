@@ -1,6 +1,7 @@
 """Snapshots of a product: its logs, its tables in a directory, and the registry between them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -8,11 +9,13 @@ from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
+from headwater.assembly.input_days import InputDays
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.subjects import key_subject
 from headwater.config import Settings
 from headwater.contract import Contract, registered_contract
+from headwater.product import Snapshot
 from headwater.snapshot.latest import LatestSnapshotter
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.schema import snapshot_schema, snapshot_subject
@@ -65,7 +68,7 @@ class Snapshots:
             snapshot_schema(contract, self._divided_by),
             compatibility=contract.compatibility,
         )
-        return self._snapshotter()(
+        snapshotter = self._snapshotter(topic)(
             product=self._loaded.name,
             topic=topic,
             topics=self._topics,
@@ -74,7 +77,8 @@ class Snapshots:
             codec=RowCodec(
                 contract, *ids, lookup=self._registry.schema, divided_by=self._divided_by
             ),
-        ).take(progress)
+        )
+        return snapshotter.take(progress)
 
     def verify(self, topic: str, progress: Progress, *, full: bool) -> Verdict:
         """Compare a topic's snapshot with its log; see `Verifier.verify`."""
@@ -92,14 +96,20 @@ class Snapshots:
         self._reader.close()
         self._registry.close()
 
-    def _snapshotter(self) -> type[Snapshotter] | type[LatestSnapshotter]:
-        policy = self._loaded.product.snapshot
-        return LatestSnapshotter if policy and policy.mode == "latest" else Snapshotter
+    def _snapshotter(self, topic: str) -> Callable[..., Snapshotter | LatestSnapshotter]:
+        match self._loaded.product.snapshot:
+            case Snapshot(mode="latest"):
+                return LatestSnapshotter
+            case Snapshot(mode="daily"):
+                days = InputDays(self._loaded, self._topics)
+                return partial(Snapshotter, closing=partial(days.closing, topic))
+            case _:
+                return Snapshotter
 
     @property
     def _divided_by(self) -> str | None:
         policy = self._loaded.product.snapshot
-        return policy.by if policy else None
+        return policy.divided_by if policy else None
 
     def _table(self, topic: str) -> DeltaSnapshotTable:
         directory = (self._directory / topic).absolute()

@@ -4,7 +4,7 @@ One primitive, `Table.commit`: add rows, take files out, evolve columns, write d
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
@@ -25,12 +25,27 @@ class CutRange:
 
 
 @dataclass(frozen=True, slots=True)
+class DaysClosed:
+    """What a commit of mode "daily" says of days of event time, each in ISO 8601 (UTC).
+
+    All days before `before` are closed from this commit on; None where that is not news.
+    `is_assumed`: those that this commit closes, in spite of an input partition that was idle.
+    `corrected` are its rows of days that were closed by a commit before it, by day.
+    """
+
+    before: str | None = None
+    is_assumed: bool = False
+    corrected: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class CommitRecord:
     """What a snapshot commit says of itself; stored in the table's own log.
 
     `statistics` names those of the table as of this commit; None where there are none.
     Of mode "append" rows and hashes are those of the ranges, of mode "latest" those of the whole
     table per partition, whose rows stand in so many `buckets` by the hash of their key.
+    `days` are those that a commit of mode "daily" closes or corrects; None of other modes.
     """
 
     commit_id: str
@@ -43,6 +58,7 @@ class CommitRecord:
     statistics: str | None = None
     mode: str = "append"
     buckets: int = 0
+    days: DaysClosed | None = None
 
 
 @dataclass(frozen=True, slots=True)

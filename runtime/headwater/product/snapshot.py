@@ -1,11 +1,14 @@
 """The declared policy of a product's snapshots."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from headwater.product.durations import duration_ms
 
-MODES: Final = ("append", "latest")
+DAILY: Final = "daily"
+MODES: Final = ("append", "latest", DAILY)
+DATE: Final = "_date"
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +16,8 @@ class Snapshot:
     """Cut a snapshot `every` so often ("90s", "15m", "1h"), in this mode.
 
     "append" holds every row of the log, "latest" for each key the row of its newest record.
+    "daily" is "append" that is taken when a day of event time is over on all partitions of the
+    inputs, by `lateness` ("2h"), and tells which days are closed; it is divided by "_date".
     `by` divides the table by a column of the contract, or by "_date", the day of the event time:
     readers of few values read few files.
     """
@@ -20,6 +25,7 @@ class Snapshot:
     every: str
     mode: str = "append"
     by: str | None = None
+    lateness: str | None = None
 
     @property
     def every_s(self) -> float:
@@ -28,6 +34,16 @@ class Snapshot:
         if length_ms is None:
             raise ValueError(snapshot_mistakes(self)[0])
         return length_ms / 1_000
+
+    @property
+    def divided_by(self) -> str | None:
+        """The column that divides the table, if any."""
+        return DATE if self.mode == DAILY else self.by
+
+    @property
+    def lateness_ms(self) -> int:
+        """How far event time goes past a day before it is closed, in milliseconds."""
+        return 0 if self.lateness is None else duration_ms(self.lateness) or 0
 
 
 def snapshot_mistakes(snapshot: object) -> list[str]:
@@ -46,7 +62,18 @@ def snapshot_mistakes(snapshot: object) -> list[str]:
         mistakes.append(
             f"snapshot by={snapshot.by!r} is no column's name; write such as by='_date'"
         )
-    return mistakes
+    return [*mistakes, *_daily_mistakes(snapshot)]
+
+
+def _daily_mistakes(snapshot: Snapshot) -> Iterator[str]:
+    if snapshot.mode == DAILY and snapshot.by not in {None, DATE}:
+        yield f"snapshot by={snapshot.by!r} goes with other modes: 'daily' is divided by {DATE!r}"
+    if snapshot.lateness is None:
+        return
+    if snapshot.mode != DAILY:
+        yield f"snapshot lateness={snapshot.lateness!r} goes with mode='daily' only"
+    if duration_ms(snapshot.lateness) is None:
+        yield f"snapshot lateness={snapshot.lateness!r} is no duration; write such as '30m' or '2h'"
 
 
 def _is_name(value: object) -> bool:

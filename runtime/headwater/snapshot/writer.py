@@ -1,10 +1,13 @@
 """Takes a snapshot: reads what the log has published since the last one and commits it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.clock import SYSTEM, Clock
 from headwater.errors import FatalError
@@ -13,6 +16,7 @@ from headwater.ports import (
     Change,
     CommitRecord,
     CutRange,
+    DaysClosed,
     LogReader,
     NewFile,
     Table,
@@ -20,7 +24,15 @@ from headwater.ports import (
 )
 from headwater.snapshot.columns import refused
 from headwater.snapshot.cut import Cut, commit_id, cut, require_same
-from headwater.snapshot.division import require_division, require_few, runs, together
+from headwater.snapshot.days import closed_days, corrected
+from headwater.snapshot.division import (
+    DATE,
+    require_division,
+    require_few,
+    runs,
+    text_of,
+    together,
+)
 from headwater.snapshot.freezing import Freezing
 from headwater.snapshot.multiset import to_text, total
 from headwater.snapshot.rows import LogRows, NumberedRows, RowCodec
@@ -29,13 +41,18 @@ READ_RECORDS: Final = 20_000  # per read: large enough for columns, small beside
 COMMIT_ROWS: Final = 250_000  # a longer range becomes several commits, each a cut of its own
 COMMIT_BYTES: Final = 128 * 1024 * 1024  # of columns: bounds the memory of a commit of wide rows
 
+DAILY: Final = "daily"  # the mode of tables that are taken when a day is over
+
 Progress = Callable[[int, int], None]
 """Told the offsets passed and their total."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one run added. `version` is None when nothing was new, so nothing was committed."""
+    """What one run added. `version` is None when nothing was new, so nothing was committed.
+
+    `days` are those that a run of mode "daily" closed and corrected, over all its commits.
+    """
 
     location: str
     version: int | None
@@ -43,13 +60,15 @@ class Taken:
     rows: int
     rows_total: int
     cut: Mapping[int, int]
+    days: DaysClosed | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshotter:
     """Appends `topic` of `product` to `table`. Holds no position: the table does.
 
-    The table is divided as the codec says.
+    The table is divided as the codec says. With `closing`, which gives the days that are over by
+    now, it is one of mode "daily": divided by DATE, and taken when there is a day to close.
     """
 
     product: str
@@ -58,6 +77,7 @@ class Snapshotter:
     reader: LogReader
     table: Table
     codec: RowCodec
+    closing: Callable[[], DaysClosed | None] | None = None
     clock: Clock = SYSTEM
 
     def take(self, progress: Progress = lambda _done, _total: None) -> Taken:
@@ -73,12 +93,25 @@ class Snapshotter:
         require_division(self.table, self.codec.divided_by)
         if phrase := self.table.differing_columns(self.codec.columns):
             raise refused(self.table.location, phrase)
-        found = cut(self.topics, self.table, self.topic)
-        versions, rows = [], 0
+        if self.closing is None:
+            found = cut(self.topics, self.table, self.topic)
+            return self._taken(found, self._parts(found, progress))
+        closed = closed_days(record for _, record in self.table.commits()).before
+        before = None if closed is None else closed.isoformat()
+        news = self.closing()  # asked before the log's end: all that was made before is in the cut
+        found = cut(self.topics, self.table, self.topic, DAILY)
+        if news is None or (before is not None and (news.before or "") <= before):
+            return self._taken(found, ())
+        return self._taken(found, self._days(found, before, news, progress))
+
+    def _taken(self, found: Cut, parts: Iterable["_Part"]) -> Taken:
+        versions, rows, days = [], 0, DaysClosed()
         freezing = Freezing(self.table, self.codec.contract)
-        for part in self._parts(found, progress):
-            versions.append(self._commit(found, part, freezing))
+        for part in parts:
+            files = part.files(self.codec.divided_by, self.table.location)
+            versions.append(self._commit(found, part, files, freezing))
             rows += part.rows
+            days = _joined(days, part.days)
         return Taken(
             location=self.table.location,
             version=versions[-1] if versions else None,
@@ -86,9 +119,24 @@ class Snapshotter:
             rows=rows,
             rows_total=self.table.rows(),
             cut=self.table.offsets(found.topic_id),
+            days=None if self.closing is None else days,
         )
 
-    def _parts(self, found: Cut, progress: Progress) -> Iterator["_Part"]:
+    def _days(
+        self, found: Cut, before: str | None, news: DaysClosed, progress: Progress
+    ) -> Iterator["_Part"]:
+        """The parts with what they say of days; the last closes those that are news.
+
+        Before `before` all days are closed already.
+        """
+        for part in self._parts(found, progress, is_closing=True):
+            days = corrected(part.days_of_rows(), before)
+            part.days = replace(news if part.ends == found.ends else DaysClosed(), corrected=days)
+            yield part
+
+    def _parts(
+        self, found: Cut, progress: Progress, *, is_closing: bool = False
+    ) -> Iterator["_Part"]:
         done = 0
         part = _Part(found.starts)
         for records in self.reader.read(found.ranges, max_records=READ_RECORDS):
@@ -96,12 +144,12 @@ class Snapshotter:
             ((partition, end),) = records.ends().items()
             part.add(Position(partition, end), rows.numbered, self.codec.to_table(rows))
             progress(done + part.passed(), found.offsets)
-            if part.is_full():
+            if part.is_full() and part.ends != found.ends:
                 yield part
                 done += part.passed()
                 part = _Part(part.ends)
         part.ends = dict(found.ends)
-        if part.rows:
+        if part.rows or (is_closing and self.table.version() is not None):
             yield part
         progress(found.offsets, found.offsets)
 
@@ -110,19 +158,22 @@ class Snapshotter:
             raise unreadable(self.topic, rows, self.codec, rows.refused[0])
         return rows
 
-    def _commit(self, found: Cut, part: "_Part", freezing: Freezing) -> int:
+    def _commit(
+        self, found: Cut, part: "_Part", files: Sequence[NewFile], freezing: Freezing
+    ) -> int:
         require_same(self.topics, found)
         ranges = part.ranges()
         record = CommitRecord(
-            commit_id=commit_id(self.product, found.topic_id, ranges),
+            commit_id=commit_id(self.product, found.topic_id, ranges, part.days),
             product=self.product,
             topic=self.topic,
             topic_id=found.topic_id,
             schema_id=self.codec.schema_id,
             ranges=ranges,
             committed_at_ms=self.clock.wall_ms(),
+            mode="append" if self.closing is None else DAILY,
+            days=part.days,
         )
-        files = part.files(self.codec.divided_by, self.table.location)
         change = Change(files, record, divided_by=self.codec.divided_by)
         version = self.table.commit(freezing.frozen(change))
         self.table.offsets(found.topic_id)  # this handle has now seen its own commit
@@ -142,6 +193,15 @@ def unreadable(
     )
 
 
+def _joined(days: DaysClosed, later: DaysClosed | None) -> DaysClosed:
+    """What two commits of a run say of days."""
+    if later is None:
+        return days
+    counts = Counter(days.corrected)
+    counts.update(later.corrected)
+    return DaysClosed(later.before or days.before, later.is_assumed, counts)
+
+
 class _Part:
     """Rows of the next commit, and where it begins and ends on every partition."""
 
@@ -149,6 +209,7 @@ class _Part:
         self.starts = dict(starts)
         self.ends = dict(starts)
         self.rows = 0
+        self.days: DaysClosed | None = None
         self._bytes = 0
         self._tables: dict[Partition, list[pa.Table]] = {partition: [] for partition in starts}
         self._hashes: dict[Partition, int] = dict.fromkeys(starts, 0)
@@ -186,6 +247,15 @@ class _Part:
             )
         ]
         require_few({each.value for each in found}, divided_by, location)
+        return found
+
+    def days_of_rows(self) -> Mapping[str | None, int]:
+        """How many rows there are of each day; of a table that is divided by it."""
+        found: dict[str | None, int] = {}
+        for table in chain.from_iterable(self._tables.values()):
+            for each in pc.value_counts(table[DATE]).to_pylist():
+                day = text_of(each["values"])
+                found[day] = found.get(day, 0) + each["counts"]
         return found
 
     def ranges(self) -> tuple[CutRange, ...]:
