@@ -273,8 +273,8 @@ def test_a_contract_without_key_has_no_latest_row(mode: str, told_of: list[str])
     product = DataProduct(TOPIC, owner="shop@example.org", snapshot=Snapshot("1h", mode))
     product.publish(product.stream("shop.carts", contract=1), contract=1)
     keyed = SCHEMAS[SCHEMA_ID]
-    assert list(mode_mistakes(product, {TOPIC: keyed})) == []
-    found = mode_mistakes(product, {TOPIC: replace(keyed, key=())})
+    assert list(mode_mistakes(product, {TOPIC: keyed}, {})) == []
+    found = mode_mistakes(product, {TOPIC: replace(keyed, key=())}, {})
     assert [problem.code for problem in found] == told_of
 
 

@@ -24,6 +24,7 @@ from headwater.product import (
     Rekey,
     RunningAggregate,
     Select,
+    Snapshot,
     Sql,
     StatefulStep,
     Step,
@@ -44,9 +45,7 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
     return {
         "name": product.name,
         "owner": product.owner,
-        "snapshot": {"every": snapshot.every, "mode": snapshot.mode, "format": snapshot.format}
-        if snapshot
-        else None,
+        "snapshot": _snapshot(snapshot) if snapshot else None,
         **({"keep_order": True} if product.dead_letters.keep_order else {}),
         "inputs": [
             _input(stream, loaded.inputs[stream.contract_name]) for stream in product.inputs
@@ -252,3 +251,8 @@ def _does_with_others(step: Rekey | StatefulStep | TableJoin | Late) -> str:
             return f"what is late by {', '.join(step.key)} for {_waiting(step)}"
         case _:
             return _keeps(step)
+
+
+def _snapshot(policy: Snapshot) -> dict[str, Any]:
+    told = {"every": policy.every, "mode": policy.mode, "format": policy.format}
+    return told if policy.by is None else {**told, "by": policy.by}

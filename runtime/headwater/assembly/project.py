@@ -195,7 +195,7 @@ def complete(product: DataProduct, file: Path, root: Path | None = None) -> Load
             outputs[output.topic] = contract
         sections += sections_between(output, inputs, contract, problems, tables)
     problems += _order_mistakes(product, inputs, sections)
-    problems += mode_mistakes(product, outputs)
+    problems += mode_mistakes(product, outputs, inputs)
     if problems:
         raise DeclarationError(list(dict.fromkeys(problems)))
     shared = with_shared_topics({each.topic: each.flow for each in product.outputs}, sections)

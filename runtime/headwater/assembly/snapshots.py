@@ -1,6 +1,7 @@
 """Snapshots of a product: its logs, its tables in a directory, and the registry between them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.announcing import Announcer
+from headwater.assembly.input_days import InputDays
 from headwater.assembly.open_letters import OpenLetters
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
@@ -16,6 +18,7 @@ from headwater.assembly.subjects import key_subject, value_subject
 from headwater.assembly.table_formats import DEFAULT, SnapshotTables
 from headwater.config import Settings
 from headwater.contract import Contract
+from headwater.product import Snapshot
 from headwater.snapshot.latest import LatestSnapshotter
 from headwater.snapshot.rows import RowCodec, contract_of
 from headwater.snapshot.schema import snapshot_schema, snapshot_subject
@@ -69,17 +72,22 @@ class Snapshots:
         ids = registered_ids(self._loaded, self._registry, is_registering=is_registering)[topic]
         self._registry.register(
             snapshot_subject(topic),
-            snapshot_schema(contract, log_subject=value_subject(topic)),
+            snapshot_schema(
+                contract, log_subject=value_subject(topic), divided_by=self._divided_by
+            ),
             compatibility=contract.compatibility,
         )
-        return self._snapshotter()(
+        snapshotter = self._snapshotter(topic)(
             product=self._loaded.name,
             topic=topic,
             topics=self._topics,
             reader=self._reader,
             table=table,
-            codec=RowCodec(contract, *ids, lookup=self._registry.schema),
-        ).take(progress)
+            codec=RowCodec(
+                contract, *ids, lookup=self._registry.schema, divided_by=self._divided_by
+            ),
+        )
+        return snapshotter.take(progress)
 
     def announce(self, topic: str) -> int:
         """Announce the commits of a topic's table that no notice tells of; how many they were.
@@ -147,9 +155,20 @@ class Snapshots:
         policy = self._loaded.product.snapshot
         return policy.format if policy else DEFAULT
 
-    def _snapshotter(self) -> type[Snapshotter] | type[LatestSnapshotter]:
+    def _snapshotter(self, topic: str) -> Callable[..., Snapshotter | LatestSnapshotter]:
+        match self._loaded.product.snapshot:
+            case Snapshot(mode="latest"):
+                return LatestSnapshotter
+            case Snapshot(mode="daily"):
+                days = InputDays(self._loaded, self._topics)
+                return partial(Snapshotter, closing=partial(days.closing, topic))
+            case _:
+                return Snapshotter
+
+    @property
+    def _divided_by(self) -> str | None:
         policy = self._loaded.product.snapshot
-        return LatestSnapshotter if policy and policy.mode == "latest" else Snapshotter
+        return policy.divided_by if policy else None
 
     def _codec(self, topic: str, schema_id: int) -> RowCodec:
         """Under the contract as the registry holds it: the file may be newer than the snapshot."""

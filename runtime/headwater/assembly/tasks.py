@@ -95,6 +95,7 @@ class TaskMaker:
         decoders = [Decoder(self.loaded.inputs[each.contract_name], lookup) for each in streams]
         for decoder in decoders:
             self._refuse_unreadable(stream, decoder)
+        snapshot = self.loaded.product.snapshot
         policy = self.topics.config(stream.topic).get("cleanup.policy", "")
         routes = [
             route for place, each in enumerate(streams) for route in self._routes(each, place)
@@ -107,7 +108,12 @@ class TaskMaker:
                 KeyReader(self.loaded.inputs[each.contract_name], self.registry.schema)
                 for each in streams
             ],
-            policy=InputPolicy("compact" in policy, self.on_incompatible, stream.idle_after_s),
+            policy=InputPolicy(
+                "compact" in policy,
+                self.on_incompatible,
+                stream.idle_after_s,
+                keeps_event_time=snapshot is not None and snapshot.mode == "daily",
+            ),
         )
 
     def table_task(self, table: Table) -> TableTask:

@@ -30,11 +30,10 @@ def describe(product: Product, form: FormatOption = Format.TEXT) -> None:
 def _show(description: dict[str, Any]) -> None:
     print(f"{description['name']}, owned by {description['owner']}")
     if description["snapshot"]:
-        print(
-            "snapshot: every {every}, mode {mode}, format {format}".format(
-                **description["snapshot"]
-            )
-        )
+        snapshot = description["snapshot"]
+        by = f", divided by {snapshot['by']}" if "by" in snapshot else ""
+        shown = "snapshot: every {every}, mode {mode}, format {format}"
+        print(shown.format(**snapshot) + by)
     if "keep_order" in description:
         print("dead letters: in order; later records of their keys wait for them")
     for source in description["inputs"]:

@@ -19,10 +19,13 @@ from headwater.cli.main import report
 from headwater.cli.progress import progress_bar
 from headwater.config import parse_duration
 from headwater.errors import ConfigurationError, HeadwaterError, Problem
+from headwater.ports import DaysClosed
 from headwater.snapshot.writer import Taken
 
 DECLARED: Final = "declared"
 KEPT: Final = "what was committed stays a whole snapshot, the next run goes on from there"
+
+SHOWN: Final = 10  # corrected days in a sentence; --format json has all of them
 
 app = typer.Typer(add_completion=False)
 
@@ -56,8 +59,10 @@ def snapshot(
 
     Each snapshot ends at the read_committed end of the log at that moment. The product declares the
     mode: "append" adds the rows, and a long stretch becomes several commits, each a cut of its own;
-    "latest" replaces the rows of keys that changed, in one commit. An interruption leaves a whole
-    snapshot, and the next run goes on from there. Nothing new, no commit.
+    "latest" replaces the rows of keys that changed, in one commit; "daily" adds the rows when a day
+    of event time is over on all partitions of the inputs, and tells which days it closed. An
+    interruption leaves a whole snapshot, and the next run goes on from there. Nothing new, no
+    commit.
 
     Each commit is announced on the topic `_headwater.snapshots`, where readers find the table; a
     table of --to is a copy, of which nobody is told.
@@ -111,9 +116,23 @@ def _tell(form: Format, product: str, topic: str, taken: Taken) -> None:
 def _sentence(topic: str, taken: Taken) -> str:
     cut = " ".join(f"[{partition}]@{offset}" for partition, offset in sorted(taken.cut.items()))
     if taken.version is None:
-        return f"{topic}: nothing new; {taken.rows_total:,} rows in {taken.location}, cut {cut}"
+        news = "nothing new" if taken.days is None else "no day to close"
+        return f"{topic}: {news}; {taken.rows_total:,} rows in {taken.location}, cut {cut}"
     commits = "1 commit" if taken.commits == 1 else f"{taken.commits} commits"
     return (
         f"{topic}: {taken.rows:,} rows taken in {commits}; {taken.rows_total:,} rows in"
-        f" {taken.location}, version {taken.version}, cut {cut}"
+        f" {taken.location}, version {taken.version}, cut {cut}{_days(taken.days)}"
     )
+
+
+def _days(days: DaysClosed | None) -> str:
+    """What a run closed and corrected, in words."""
+    if days is None:
+        return ""
+    closed = f"; closed all days before {days.before}" if days.before else ""
+    if closed and days.is_assumed:
+        closed += " (assumed: an input partition is idle)"
+    late = sum(days.corrected.values())
+    told = ", ".join(f"{day}: {rows:,}" for day, rows in sorted(days.corrected.items())[:SHOWN])
+    more = ", ..." if len(days.corrected) > SHOWN else ""
+    return f"{closed}; {late:,} rows of days closed before ({told}{more})" if late else closed

@@ -32,7 +32,9 @@ from headwater.contract.types import (
 )
 from headwater.errors import DeclarationError, Problem
 
-RESERVED: Final = frozenset({ROW, "_topic", "_partition", "_offset", "_timestamp", "_key", "_age"})
+RESERVED: Final = frozenset(
+    {ROW, "_topic", "_partition", "_offset", "_timestamp", "_date", "_key", "_age"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,11 +51,13 @@ class InputPolicy:
     """What becomes of records that are no bad records: null values, and unreadable schemas.
 
     And how long event time waits for a partition that brings none, in seconds; None for ever.
+    `keeps_event_time`: watermarks are kept though no step asks for them.
     """
 
     skip_tombstones: bool = False
     on_incompatible: OnIncompatible = "dead-letter"
     idle_after_s: float | None = None
+    keeps_event_time: bool = False
 
 
 BAD_RECORDS_ONLY: Final = InputPolicy()
@@ -65,7 +67,8 @@ class Task:
     """Processes the records of one input topic.
 
     `keys` read the keys of each type of event, in the order of the contracts; none where they mean
-    nothing. `watermarks` are those of its tasks; None where no step has state.
+    nothing. `watermarks` are those of its tasks; None where no step has state, unless
+    they are kept all the same.
     """
 
     watermarks: Watermarks | None = None
@@ -89,7 +92,7 @@ class Task:
         self._rules = [Rules(contract) for contract in self._decoder.contracts]
         self.routes = Routes(routes)
         self._dead_letters = dead_letters
-        if self.routes.need_watermarks:
+        if self.routes.need_watermarks or policy.keeps_event_time:
             self.watermarks = Watermarks(policy.idle_after_s)
 
     def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Work:

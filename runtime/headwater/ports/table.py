@@ -32,6 +32,20 @@ class CutRange:
 
 
 @dataclass(frozen=True, slots=True)
+class DaysClosed:
+    """What a commit of mode "daily" says of days of event time, each in ISO 8601 (UTC).
+
+    All days before `before` are closed from this commit on; None where that is not news.
+    `is_assumed`: those that this commit closes, in spite of an input partition that was idle.
+    `corrected` are its rows of days that were closed by a commit before it, by day.
+    """
+
+    before: str | None = None
+    is_assumed: bool = False
+    corrected: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class CommitRecord:
     """What a snapshot commit says of itself; stored in the table's own log.
 
@@ -41,6 +55,7 @@ class CommitRecord:
     `stored_names` are the names under which fields of the contract are stored, by their path, where
     they are others: those that they began with.
     `format` is that of the release that wrote it; an older release lets such a table alone.
+    `days` are those that a commit of mode "daily" closes or corrects; None of other modes.
     """
 
     commit_id: str
@@ -55,13 +70,15 @@ class CommitRecord:
     buckets: int = 0
     format: int = SNAPSHOT_FORMAT
     stored_names: Mapping[str, str] = field(default_factory=dict)
+    days: DaysClosed | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
     """Rows that become one file, whose name begins so.
 
-    `value` is that of the column that divides the table, as text; None where none does, or null.
+    `value` is that of the column that divides the table, in all of its rows, as text: "true", "-7",
+    "2026-01-31", never empty. None where none does, or null.
     """
 
     name: str
@@ -78,6 +95,8 @@ class Change:
     as they are. New ones are null in older rows.
     `statistics` are kept under the name that the record has for them, from before the commit is
     visible; the table knows nothing of what they say.
+    `divided_by` is the column that divides the table that this commit makes; a table that there is
+    already stays divided as it was made.
     """
 
     files: Sequence[NewFile]
@@ -85,6 +104,7 @@ class Change:
     removed: Sequence[str] = ()
     columns: pa.Schema | None = None
     statistics: bytes | None = None
+    divided_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +120,14 @@ class TableFile:
 
     `partitions` and `offsets` are the least and the greatest; `bytes` is its size in the storage.
     None is what the table does not say.
+    `value` is that of the column that divides the table, in all of its rows, as that of `NewFile`.
     """
 
     name: str
     rows: int | None = None
     partitions: tuple[int, int] | None = None
     offsets: tuple[int, int] | None = None
+    value: str | None = None
     bytes: int | None = None
 
 
@@ -115,6 +137,14 @@ class Table(Protocol):
     @property
     def location(self) -> str:
         """Where readers find it."""
+        ...
+
+    @property
+    def divided_by(self) -> str | None:
+        """The column that divides it into files of one value each.
+
+        None where none does, and before the first commit.
+        """
         ...
 
     def offsets(self, topic_id: str) -> Mapping[int, int]:

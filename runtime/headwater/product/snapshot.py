@@ -1,12 +1,15 @@
 """The declared policy of a product's snapshots."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from headwater.product.durations import duration_ms
 
-MODES: Final = ("append", "latest")
+DAILY: Final = "daily"
+MODES: Final = ("append", "latest", DAILY)
 FORMATS: Final = ("delta", "iceberg", "parquet")
+DATE: Final = "_date"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +18,17 @@ class Snapshot:
 
     "append" holds every row of the log, "latest" for each key the row of its newest record.
     Tables are of "delta", "iceberg" or "parquet": the one that the product's readers read.
+    "daily" is "append" that is taken when a day of event time is over on all partitions of the
+    inputs, by `lateness` ("2h"), and tells which days are closed; it is divided by "_date".
+    `by` divides the table by a column of the contract, or by "_date", the day of the event time:
+    readers of few values read few files.
     """
 
     every: str
     mode: str = "append"
     format: str = "delta"
+    by: str | None = None
+    lateness: str | None = None
 
     @property
     def every_s(self) -> float:
@@ -28,6 +37,16 @@ class Snapshot:
         if length_ms is None:
             raise ValueError(snapshot_mistakes(self)[0])
         return length_ms / 1_000
+
+    @property
+    def divided_by(self) -> str | None:
+        """The column that divides the table, if any."""
+        return DATE if self.mode == DAILY else self.by
+
+    @property
+    def lateness_ms(self) -> int:
+        """How far event time goes past a day before it is closed, in milliseconds."""
+        return 0 if self.lateness is None else duration_ms(self.lateness) or 0
 
 
 def snapshot_mistakes(snapshot: object) -> list[str]:
@@ -45,4 +64,23 @@ def snapshot_mistakes(snapshot: object) -> list[str]:
     if snapshot.format not in FORMATS:
         known = " or ".join(f"format={each!r}" for each in FORMATS)
         mistakes.append(f"snapshot format={snapshot.format!r} is not known; write {known}")
-    return mistakes
+    if not _is_name(snapshot.by):
+        mistakes.append(
+            f"snapshot by={snapshot.by!r} is no column's name; write such as by='_date'"
+        )
+    return [*mistakes, *_daily_mistakes(snapshot)]
+
+
+def _daily_mistakes(snapshot: Snapshot) -> Iterator[str]:
+    if snapshot.mode == DAILY and snapshot.by not in {None, DATE}:
+        yield f"snapshot by={snapshot.by!r} goes with other modes: 'daily' is divided by {DATE!r}"
+    if snapshot.lateness is None:
+        return
+    if snapshot.mode != DAILY:
+        yield f"snapshot lateness={snapshot.lateness!r} goes with mode='daily' only"
+    if duration_ms(snapshot.lateness) is None:
+        yield f"snapshot lateness={snapshot.lateness!r} is no duration; write such as '30m' or '2h'"
+
+
+def _is_name(value: object) -> bool:
+    return value is None or isinstance(value, str)

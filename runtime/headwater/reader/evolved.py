@@ -7,7 +7,9 @@ import polars as pl
 import pyarrow as pa
 from polars.io.plugins import register_io_source
 
-from headwater.contract import Contract, to_arrow
+from headwater.contract import to_arrow
+from headwater.snapshot.division import DATE
+from headwater.snapshot.layout import Layout
 from headwater.snapshot.place import PLACE
 
 
@@ -20,7 +22,7 @@ class Batches(Protocol):
         ...
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows, of these columns or all, with their places."""
+        """The rows, of these columns of the contract or all, with all others."""
         ...
 
 
@@ -51,7 +53,8 @@ def evolved_lazy(rows: Batches) -> pl.LazyFrame:
     ) -> Iterator[pl.DataFrame]:
         asked = list(schema) if with_columns is None else with_columns
         left = n_rows
-        for batch in rows.batches([name for name in asked if name not in PLACE.names]):
+        of_contract = [name for name in asked if name not in {*PLACE.names, DATE}]
+        for batch in rows.batches(of_contract):
             frame = _frame(pa.Table.from_batches([batch])).select(asked)
             if left is not None:
                 frame = frame.head(left)
@@ -63,10 +66,10 @@ def evolved_lazy(rows: Batches) -> pl.LazyFrame:
     return register_io_source(source, schema=schema)
 
 
-def with_places(frame: pl.DataFrame, contract: Contract, names: Sequence[str]) -> pa.Table:
-    """A frame in the contract's types in those of a table, with the places of its rows."""
-    rows = to_arrow(frame, contract, names)
-    for each in PLACE:
+def in_table_types(frame: pl.DataFrame, layout: Layout, names: Sequence[str]) -> pa.Table:
+    """These columns of a frame in the contract's types, and all beside it, in those of a table."""
+    rows = to_arrow(frame, layout.contract, names)
+    for each in layout.beside:
         rows = rows.append_column(each, frame[each.name].to_arrow().cast(each.type))
     return rows
 

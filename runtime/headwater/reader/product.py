@@ -16,6 +16,7 @@ from headwater.reader.log import EventLog, Offsets
 from headwater.reader.position import FilesRead, ReadPosition
 from headwater.reader.reading import Reading, Steps
 from headwater.reader.snapshot import Snapshot
+from headwater.snapshot.days import ClosedDays, closed_days
 from headwater.snapshot.place import PLACE
 from headwater.snapshot.rows import contract_of
 
@@ -75,6 +76,15 @@ class Product:
     def cuts(self) -> list[SnapshotCut]:
         """The cut of every snapshot that was committed, oldest first. Raises DamagedError."""
         return cuts(self._sources.open_table())
+
+    def days(self, at: At = "latest") -> ClosedDays:
+        """Which days of event time are closed in the table at a cut; of mode "daily" only.
+
+        Raises what `snapshot` does.
+        """
+        table = self._sources.open_table()
+        version = chosen(cuts(table), at, table.location).version
+        return closed_days(record for each, record in table.commits() if each <= version)
 
     def snapshot(self, at: At = "latest") -> Snapshot:
         """The table at a cut: the newest, by table version or commit id, or as of a time.

@@ -12,9 +12,11 @@ from headwater.contract import Contract
 from headwater.errors import ConfigurationError, DamagedError, Problem, ReadRefusedError
 from headwater.ports import CommitRecord, Table, TableFile
 from headwater.reader.cuts import SnapshotCut
-from headwater.reader.evolved import RowStream, evolved_lazy, with_places
+from headwater.reader.evolved import RowStream, evolved_lazy, in_table_types
 from headwater.snapshot.contract_rows import ContractOf, ContractRows
+from headwater.snapshot.division import DATE
 from headwater.snapshot.layout import Layout
+from headwater.snapshot.place import PLACE
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,9 +29,11 @@ class Snapshot:
     """The rows of one cut, pinned: what is committed meanwhile does not change them.
 
     The columns are the contract's and `_partition`, `_offset`, `_timestamp`, in the table's types
-    (docs/types.md), also of rows that older versions of the contract took: they are what the log
-    gives for the same events. Every method raises ReadRefusedError: SNAPSHOT_GONE once the table
-    does not keep this version any more, SNAPSHOT_COLUMNS for rows that the contract cannot read.
+    (docs/types.md), and `_date` of a table that is divided by it, also of rows that older versions
+    of the contract took: they are what the log gives for the same events. Filters on the column
+    that divides a table pass by the files of other values. Every method raises ReadRefusedError:
+    SNAPSHOT_GONE once the table does not keep this version any more, SNAPSHOT_COLUMNS for rows
+    that the contract cannot read.
     """
 
     def __init__(
@@ -50,7 +54,12 @@ class Snapshot:
     @property
     def schema(self) -> pa.Schema:
         """The columns."""
-        return Layout(self._contract).contract_columns
+        return self.layout.contract_columns
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How the table would have the contract's columns if it held no other version's."""
+        return Layout(self._contract, is_dated=self._table.divided_by == DATE)
 
     def dataset(self) -> "ds.Dataset":
         """A dataset of pyarrow. Reads nothing yet.
@@ -69,7 +78,7 @@ class Snapshot:
         return found
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows in parts, of these columns of the contract or all, always with their places."""
+        """The rows in parts: these columns of the contract or all, and always those beside it."""
         names = list(self._contract.columns if columns is None else columns)
         with self._pinned():
             found, rows = self._table.dataset(self.cut.read_version), self._rows
@@ -77,7 +86,7 @@ class Snapshot:
             for batch in found.to_batches(columns=stored):
                 if batch.num_rows:
                     frame = rows.frame(pa.Table.from_batches([batch]), names)
-                    yield from with_places(frame, self._contract, names).to_batches()
+                    yield from in_table_types(frame, self.layout, names).to_batches()
 
     def lazy(self) -> pl.LazyFrame:
         """A lazy frame of Polars, which reads only the columns that are asked for.
@@ -124,7 +133,7 @@ class Snapshot:
     def _rows(self) -> ContractRows:
         commits = [each for version, each in self._table.commits() if version <= self.cut.version]
         records = [each for each in commits if isinstance(each, CommitRecord)]
-        return ContractRows(self._contract, records, self._contract_of)
+        return ContractRows(self.layout, records, self._contract_of)
 
     def files(self) -> Sequence[TableFile]:
         """The files, in the order of the log as far as the table tells it."""
@@ -145,7 +154,7 @@ class Snapshot:
                     done += batch.num_rows
                     if news.num_rows:
                         rows = pa.Table.from_batches([news])
-                        yield self._rows.frame(rows), place, done
+                        yield self._frame(rows), place, done
 
     def of_file(self, file: TableFile) -> Iterator[pl.DataFrame]:
         """The rows of one file in the contract's types, in parts, as they stand in it.
@@ -155,9 +164,13 @@ class Snapshot:
         try:
             with self._pinned():
                 for batch in self._table.scan(file.name):
-                    yield self._rows.frame(pa.Table.from_batches([batch]))
+                    yield self._frame(pa.Table.from_batches([batch]))
         except pa.ArrowInvalid as error:  # its message may quote the value
             raise DamagedError(f"{file.name} holds a value that no row of the log has") from error
+
+    def _frame(self, rows: pa.Table) -> pl.DataFrame:
+        """Rows as the log gives them: without the day by which a table is divided."""
+        return self._rows.frame(rows).select([*self._contract.columns, *PLACE.names])
 
     @contextmanager
     def _pinned(self) -> Iterator[None]:

@@ -8,12 +8,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import polars as pl
 import pyarrow as pa
 
 from headwater.errors import ConfigurationError, Problem
-from headwater.reader.evolved import with_places
+from headwater.reader.evolved import in_table_types
 from headwater.reader.product import Product
 from headwater.reader.snapshot import installed
+from headwater.snapshot.division import event_dates
+from headwater.snapshot.layout import Layout
 
 if TYPE_CHECKING:
     import duckdb
@@ -81,15 +84,15 @@ class Query:
 
     def _give(self, connection: "duckdb.DuckDBPyConnection", name: str, product: Product) -> None:
         snapshot = product.snapshot()
-        rows, schema = snapshot.scannable(), snapshot.schema
+        rows, layout = snapshot.scannable(), snapshot.layout
         if not self._is_live:
             connection.register(name, rows)
             return
         with product.events(snapshot.cut, "now") as reading:
             names = [*product.contract.columns]
-            tail = [with_places(frame, product.contract, names) for frame in reading]
+            tail = [in_table_types(_dated(frame, layout), layout, names) for frame in reading]
         connection.register(f"{name}/snapshot", rows)
-        connection.register(f"{name}/log", pa.concat_tables([schema.empty_table(), *tail]))
+        connection.register(f"{name}/log", pa.concat_tables([snapshot.schema.empty_table(), *tail]))
         connection.sql(f'FROM "{name}/snapshot" UNION ALL FROM "{name}/log"').to_view(name)
 
     @contextmanager
@@ -130,3 +133,8 @@ def _tables(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for each in node:
             yield from _tables(each)
+
+
+def _dated(frame: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    """A frame of the log with the day of the event, where its table has that."""
+    return frame.with_columns(event_dates(frame, layout.contract)) if layout.is_dated else frame

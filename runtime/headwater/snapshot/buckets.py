@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from headwater.errors import DamagedError
 from headwater.ports import Table, TableFile
+from headwater.snapshot.division import together
 from headwater.snapshot.evolving import Evolving
 from headwater.snapshot.file_names import bucket_name
 from headwater.snapshot.fold import DELETED, KEY, MARKS, Fold, bucket_of, hashes, newest, on_disk
@@ -122,6 +123,7 @@ class Rewriting:
     def written(self, partition: int, bucket: int, fold: Fold, counted: Counted) -> pa.Table | None:
         """The rows of a bucket from now on, None for none; `counted` follows them.
 
+        Those of one value of the dividing column stand beside each other.
         Raises DamagedError for a stored file that cannot be read, or a row without its key.
         """
         stored = self._stored(partition, bucket)
@@ -139,6 +141,7 @@ class Rewriting:
             counted.add(rows, self.codec)
         if not rows.num_rows:
             return None
+        rows = together(rows, self.evolving.divided_by)
         return on_disk(self.scratch / f"{partition}-{bucket}.arrow", rows)
 
     def _kept(

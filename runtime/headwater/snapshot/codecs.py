@@ -42,6 +42,7 @@ class Codecs:
     def _fitting(self, schema_id: int) -> RowCodec | Difference | str:
         try:
             codec = self._make(schema_id).laid_out(self._names[schema_id])
+            codec = codec.divided(self._table.divided_by)
         except UnknownSchemaError as error:
             return str(error)
         except DeclarationError:

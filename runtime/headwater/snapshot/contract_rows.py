@@ -4,6 +4,7 @@ They are what the log gives for the same events: fields that came later have the
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -17,27 +18,30 @@ from headwater.errors import FatalError, ReadRefusedError
 from headwater.ports import CommitRecord
 from headwater.snapshot.columns import has_fields_of
 from headwater.snapshot.layout import Layout
-from headwater.snapshot.place import PLACE
 
 ContractOf = Callable[[int], Contract]
 """The contract that the registry knows under a schema id."""
 
 
 class ContractRows:
-    """Reads rows of a table's version as those of `contract`; `records` are its cuts, in order.
+    """Reads rows of a table's version as those of a contract; `records` are its cuts, in order.
 
+    `wanted` is how the table would have the contract's columns if it held no other version's.
     Of mode "latest" all rows are of the newest cut's schema; of the others a row is of that of the
     cut whose range it lies in.
     """
 
     def __init__(
-        self, contract: Contract, records: Sequence[CommitRecord], contract_of: ContractOf
+        self, wanted: Layout, records: Sequence[CommitRecord], contract_of: ContractOf
     ) -> None:
-        self._contract = contract
+        self._contract = wanted.contract
+        self._beside = wanted.beside.names
         if records and records[-1].mode == "latest":
             records = records[-1:]
         self._layouts = {
-            each.schema_id: Layout(contract_of(each.schema_id), each.stored_names)
+            each.schema_id: replace(
+                wanted, contract=contract_of(each.schema_id), stored_names=each.stored_names
+            )
             for each in {each.schema_id: each for each in records}.values()
         }
         self._begins = _begins(records)
@@ -56,16 +60,16 @@ class ContractRows:
         ) and all(_is_plain(each, self._contract) for each in self._layouts.values())
 
     def stored_columns(self, names: Sequence[str], stored: pa.Schema) -> list[str]:
-        """The stored columns that columns of the contract are made of, and the places."""
+        """The stored columns that columns of the contract are made of, and those beside it."""
         needed = {
             layout.stored_names.get(source, source)
             for schema_id, layout in self._layouts.items()
             for source in self._translation(schema_id, names).sources
         }
-        return [each for each in stored.names if each in needed or each in PLACE.names]
+        return [each for each in stored.names if each in needed or each in self._beside]
 
     def frame(self, rows: pa.Table, names: Sequence[str] | None = None) -> pl.DataFrame:
-        """Rows in the contract's types with their places, in their order.
+        """Rows in the contract's types with the columns beside it, in their order.
 
         `names` are the contract's columns, by default all. Raises ReadRefusedError
         (SNAPSHOT_COLUMNS) when the contract reads no row of a schema that some were taken under,
@@ -98,10 +102,10 @@ class ContractRows:
     def _read(self, rows: pa.Table, schema_id: int, names: Sequence[str]) -> pl.DataFrame:
         layout = self._layouts[schema_id]
         translation = self._translation(schema_id, names)
-        stored = layout.from_stored(rows).select([*translation.sources, *PLACE.names])
+        stored = layout.from_stored(rows).select([*translation.sources, *self._beside])
         frame = from_arrow(stored, layout.contract)
         if layout.contract.record == self._contract.record:
-            return frame.select([*names, *PLACE.names])
+            return frame.select([*names, *self._beside])
         made, bad = translation.translate(frame)
         if bad:
             place = frame.row(bad[0].row, named=True)
@@ -111,7 +115,7 @@ class ContractRows:
                 f" product's owner.",
                 code="UNREADABLE_RECORD",
             )
-        return pl.concat([made, frame.select(PLACE.names)], how="horizontal")
+        return pl.concat([made, frame.select(self._beside)], how="horizontal")
 
     def _translation(self, schema_id: int, names: Sequence[str]) -> Translation:
         asked = schema_id, tuple(names)

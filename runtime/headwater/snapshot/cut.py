@@ -7,7 +7,7 @@ from typing import Final
 
 from headwater.errors import OvertakenError, StartRefusedError
 from headwater.model import Partition, Positions, shown_id
-from headwater.ports import CommitRecord, CutRange, Table, Topics
+from headwater.ports import CommitRecord, CutRange, DaysClosed, Table, Topics
 
 DELETIONS_KEPT_MS: Final = 86_400_000  # Kafka's default of delete.retention.ms, a day
 READING_SHARE: Final = 0.5  # of that may have passed since a cut; the rest is for reading on
@@ -66,8 +66,8 @@ class LatestCut:
         return self.cut.ranges if self.whole is None else self.whole
 
 
-def cut(topics: Topics, table: Table, topic: str) -> Cut:
-    """The ranges from the table's last commit to the read_committed end of now.
+def cut(topics: Topics, table: Table, topic: str, mode: str = "append") -> Cut:
+    """The ranges from the table's last commit, of this mode, to the read_committed end of now.
 
     A first snapshot begins at the first offset still in the log.
     Raises StartRefusedError: TOPIC_MISSING, COMPACTED_TOPIC, SOURCE_RECREATED, SNAPSHOT_MODE,
@@ -76,12 +76,12 @@ def cut(topics: Topics, table: Table, topic: str) -> Cut:
     _require_topic(topics, topic)
     if is_compacted(topics, topic):
         raise StartRefusedError(
-            f"Topic {topic} is compacted: its older records go, so an append snapshot would have"
+            f"Topic {topic} is compacted: its older records go, so a snapshot of all would have"
             f" gaps; set cleanup.policy=delete on the topic.",
             code="COMPACTED_TOPIC",
         )
     topic_id = _required_id(topics, table, topic)
-    _last_commit(table, "append")
+    _last_commit(table, mode)
     beginnings, ends = topics.beginnings(topic), topics.ends(topic)
     starts = _starts(table, topic_id, beginnings, ends)
     if lost := _lost(starts, beginnings, ends):
@@ -196,9 +196,16 @@ def _range_lost(table: Table, lost: Sequence[str]) -> StartRefusedError:
     )
 
 
-def commit_id(product: str, topic_id: str, ranges: Sequence[CutRange]) -> str:
-    """The name of a commit: the same ranges of the same topic always give the same one."""
+def commit_id(
+    product: str, topic_id: str, ranges: Sequence[CutRange], days: DaysClosed | None = None
+) -> str:
+    """The name of a commit: the same ranges of the same topic always give the same one.
+
+    With the days it closes, since it may have no other news.
+    """
     text = ",".join(f"{r.partition}:{r.start}-{r.end}" for r in ranges)
+    if days is not None and days.before is not None:
+        text += f"/{days.before}"
     return str(uuid.uuid5(_COMMITS, f"{product}/{topic_id}/{text}"))
 
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 from headwater.contract import Translation, from_arrow, to_arrow
 from headwater.ports import Change, CommitRecord, Table
 from headwater.snapshot.columns import refused
+from headwater.snapshot.division import require_division
 from headwater.snapshot.layout import Layout
-from headwater.snapshot.place import PLACE
 from headwater.snapshot.rows import RowCodec
 
 
@@ -33,19 +33,25 @@ class Evolving:
         """Where the table has the contract's columns."""
         return self.codec.layout
 
+    @property
+    def divided_by(self) -> str | None:
+        """The column that divides the table, by its stored name."""
+        return self.layout.division(self.codec.divided_by)
+
     @classmethod
     def of(cls, table: Table, codec: RowCodec) -> "Evolving":
         """Find the place of every column. Writes nothing.
 
-        Raises StartRefusedError (SNAPSHOT_COLUMNS) when the table cannot take the contract's,
-        UnknownSchemaError or DeclarationError when the registry does not know the contract of the
-        newest commit any more.
+        Raises StartRefusedError: SNAPSHOT_COLUMNS when the table cannot take the contract's,
+        SNAPSHOT_DIVISION when another column divides it; UnknownSchemaError or DeclarationError
+        when the registry does not know the contract of the newest commit any more.
         """
         commits = [each for _, each in table.commits() if isinstance(each, CommitRecord)]
         before = None
         if commits:
             before = _layout(commits[-1], codec)
             codec = codec.laid_out(_next_layout(commits, before, codec).stored_names)
+        require_division(table, codec.layout.division(codec.divided_by))
         if twice := codec.layout.shared_names():
             raise refused(table.location, f"{', '.join(twice)} would hold two fields")
         return cls(table, codec, table.evolved(codec.layout.columns), before)
@@ -53,7 +59,7 @@ class Evolving:
     def change(self, change: Change) -> Change:
         """A change whose files have the contract's columns, as the table takes it."""
         files = [replace(each, rows=self.stored(each.rows)) for each in change.files]
-        return replace(change, files=files, columns=self.news())
+        return replace(change, files=files, columns=self.news(), divided_by=self.divided_by)
 
     def news(self) -> pa.Schema | None:
         """The columns of the table, if it does not have them all yet."""
@@ -78,7 +84,7 @@ class Evolving:
         if reasons:
             raise refused(self.table.location, f"stored rows: {'; '.join(reasons)}")
         made = to_arrow(frame, after.contract)
-        for each in PLACE:
+        for each in after.beside:
             made = made.append_column(each, rows[each.name].cast(each.type))
         return after.to_stored(made, self.columns, beneath=rows)
 
@@ -92,13 +98,14 @@ class Evolving:
 
 def _layout(record: CommitRecord, codec: RowCodec) -> Layout:
     if record.schema_id == codec.schema_id:
-        return Layout(codec.contract, record.stored_names)
-    return Layout(codec.contract_of(record.schema_id), record.stored_names)
+        return replace(codec.layout, stored_names=record.stored_names)
+    contract = codec.contract_of(record.schema_id)
+    return replace(codec.layout, contract=contract, stored_names=record.stored_names)
 
 
 def _next_layout(commits: Iterable[CommitRecord], before: Layout, codec: RowCodec) -> Layout:
     """As it was whenever rows were taken under the same schema: a schema has one layout."""
     for each in reversed(list(commits)):
         if each.schema_id == codec.schema_id:
-            return Layout(codec.contract, each.stored_names)
+            return replace(codec.layout, stored_names=each.stored_names)
     return before.of_next(codec.contract)

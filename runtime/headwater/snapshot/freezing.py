@@ -1,7 +1,7 @@
 """Carries the statistics of a table from commit to commit, each frozen at its cut."""
 
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -34,7 +34,7 @@ class Freezing:
         """The same change with statistics of the table as of its commit, named in its record.
 
         A change that takes files out has them made from all rows that are left. Of mode "latest",
-        which replaces files from commit to commit, those of each file are kept beside them: what
+        which replaces files from commit to commit, those of each bucket are kept beside them: what
         came of the same rows cannot be subtracted from a sketch, but all parts can be merged anew.
         The writer makes the commit, or asks no more: the next ones follow it. Raises DamagedError
         when rows must be read and cannot be.
@@ -55,20 +55,33 @@ class Freezing:
     def _frozen_parts(self, change: Change, record: CommitRecord) -> Change:
         known = self._known_parts()
         parts: dict[str, TableStatistics] = {}
-        for file in self._table.files():
-            if file.name not in change.removed:
-                stem = Path(file.name).stem
-                name = next((each for each in known if stem.startswith(f"{each}-")), stem)
-                found = known.get(name)
-                if found is None:
-                    found = statistics(self._rows(file), self._contract)
-                parts[name] = found
+        for name, files in self._named_files(change.removed, known).items():
+            found = known.get(name)
+            if found is None or found.rows != sum(each.rows or 0 for each in files):
+                rows = chain.from_iterable(map(self._rows, files))
+                found = statistics(rows, self._contract)
+            parts[name] = found
+        written: dict[str, list[pa.Table]] = {}
         for each in change.files:
-            parts[each.name] = statistics([each.rows], self._contract)
+            written.setdefault(each.name, []).append(self._layout.from_stored(each.rows))
+        for name, tables in written.items():
+            parts[name] = statistics(tables, self._contract)
         whole = statistics((), self._contract)
         for part in parts.values():
             whole = whole.merge(part)
         return _named(change, record, to_bytes(whole.of_commit(record), parts))
+
+    def _named_files(
+        self, removed: Collection[str], known: Collection[str]
+    ) -> Mapping[str, Sequence[TableFile]]:
+        """The files that stay, by the names of parts; those of a divided table share a bucket's."""
+        found: dict[str, list[TableFile]] = {}
+        for file in self._table.files():
+            if file.name not in removed:
+                stem = Path(file.name).stem
+                name = next((each for each in known if stem.startswith(f"{each}-")), stem)
+                found.setdefault(name, []).append(file)
+        return found
 
     def _known_parts(self) -> Parts:
         """Of the files that the last commit left."""

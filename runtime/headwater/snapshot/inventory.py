@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from headwater.errors import DamagedError
 from headwater.ports import Table, TableFile
 from headwater.snapshot.codecs import Codecs
+from headwater.snapshot.division import text_of
 from headwater.snapshot.rows import NumberedRows
 from headwater.snapshot.spans import Booked, Tally
 from headwater.snapshot.verdict import Difference, Findings
@@ -38,11 +39,12 @@ class Content:
     """What a scan of one file found.
 
     `held` and `stray` are by partition, `stray` of no range; `counted` and `stretches` by the place
-    of the range.
+    of the range; `values` are those of the column that divides the table.
     """
 
     rows: int = 0
     without_place: int = 0
+    values: set[str | None] = field(default_factory=set)
     held: dict[int, Stretch] = field(default_factory=dict)
     stray: dict[int, Stretch] = field(default_factory=dict)
     counted: dict[int, Tally] = field(default_factory=dict)
@@ -141,6 +143,9 @@ class Inventory:
                     found[place].tally.merge(tally)
                     found[place].files.append(file.name)
             _tell(file, content, self._stray(content, until), findings)
+            if content.values - {file.value}:  # readers pass a file by for the value told of it
+                detail = f"{file.name} holds other {self._table.divided_by} than its commit says"
+                findings.differs(Difference("recorded", _partition(file), None, detail))
         return found
 
     def rows(self, each: Booked, files: Collection[str]) -> Iterator[NumberedRows]:
@@ -158,6 +163,8 @@ class Inventory:
 
     def _count(self, rows: pa.Table, content: Content) -> None:
         content.rows += rows.num_rows
+        if (by := self._table.divided_by) is not None:
+            content.values.update(map(text_of, pc.unique(rows[by]).to_pylist()))
         placed = rows
         if any(rows[name].null_count for name in ("_partition", "_offset")):
             placed = rows.filter(pc.field("_partition").is_valid() & pc.field("_offset").is_valid())

@@ -24,6 +24,7 @@ from headwater.ports import (
 )
 from headwater.snapshot.buckets import Counted, Rewriting, StoredBucket, bucket_count
 from headwater.snapshot.cut import Cut, LatestCut, commit_id, latest_cut, require_same
+from headwater.snapshot.division import require_few, runs
 from headwater.snapshot.evolving import Evolving
 from headwater.snapshot.fold import Fold, keyed
 from headwater.snapshot.freezing import Freezing
@@ -57,10 +58,10 @@ class LatestSnapshotter:
         Under another schema than that of the last commit the whole table is written anew: rows
         that stay are what the contract reads them as, new columns with their defaults, and what
         fields held that it dropped is kept.
-        Raises StartRefusedError (SNAPSHOT_COLUMNS, else see `latest_cut`), OvertakenError when
-        another process was first, FatalError (UNREADABLE_RECORD) for a record that is no row of the
-        contract or whose key is not that of its columns, RetriableError when the storage or the
-        broker refuses.
+        Raises StartRefusedError (SNAPSHOT_COLUMNS, SNAPSHOT_DIVISION, else see `latest_cut`),
+        OvertakenError when another process was first, FatalError (UNREADABLE_RECORD) for a record
+        that is no row of the contract or whose key is not that of its columns, RetriableError when
+        the storage or the broker refuses.
         """
         found = latest_cut(self.topics, self.table, self.topic, self.clock.wall_ms())
         evolving = Evolving.of(
@@ -146,15 +147,23 @@ class LatestSnapshotter:
                 rows = rewriting.written(partition.index, bucket, fold, counted)
                 if rows is not None:
                     name = rewriting.name(partition.index, bucket, found.cut.ends[partition])
-                    written.append(NewFile(name, rows))
+                    parts = runs(rows, evolving.divided_by, self.table.location)
+                    written += [NewFile(name, part, value) for value, part in parts]
         if not written and found.last is None:
             return None  # deletions of what never was: there is nothing to make a table of
+        require_few({each.value for each in written}, evolving.divided_by, self.table.location)
         require_same(self.topics, found.cut)
         record = replace(
             self._record(found.cut, counts, rewriting.buckets),
             stored_names=evolving.layout.stored_names,
         )
-        change = Change(written, record, removed=sorted(removed), columns=evolving.news())
+        change = Change(
+            written,
+            record,
+            removed=sorted(removed),
+            columns=evolving.news(),
+            divided_by=evolving.divided_by,
+        )
         freezing = Freezing(self.table, self.codec.contract, evolving.layout)
         version = self.table.commit(freezing.frozen(change))
         self.table.offsets(found.cut.topic_id)  # this handle has now seen its own commit

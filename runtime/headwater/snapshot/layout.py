@@ -5,7 +5,7 @@ as a column, null from then on; a new one stands behind the others.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -23,6 +23,7 @@ from headwater.contract.arrays import (
     tight,
 )
 from headwater.snapshot.columns import has_fields_of, narrowed
+from headwater.snapshot.division import DATE_FIELD
 from headwater.snapshot.place import PLACE
 
 ITEMS: Final = "[]"
@@ -34,22 +35,34 @@ Names = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a table has the columns of one contract, and the place of each row."""
+    """Where a table has the columns of one contract, and what it tells of each row beside them.
+
+    `is_dated`: the table is divided by the day of the event, a column that is no contract's.
+    """
 
     contract: Contract
     stored_names: Names = field(default_factory=dict)
+    is_dated: bool = False
+
+    @property
+    def beside(self) -> pa.Schema:
+        """The columns beside the contract's: the place of a row, and its DATE where there is one.
+
+        They are never renamed.
+        """
+        return PLACE.append(DATE_FIELD) if self.is_dated else PLACE
 
     @property
     def contract_columns(self) -> pa.Schema:
         """The columns of rows under the contract's own names."""
-        return pa.schema([*arrow_schema(self.contract), *PLACE])
+        return pa.schema([*arrow_schema(self.contract), *self.beside])
 
     @property
     def columns(self) -> pa.Schema:
         """The same under the names that they are stored by."""
         contract = arrow_schema(self.contract)
         fields = (self._stored_field(each, each.name) for each in contract)
-        return pa.schema([*fields, *PLACE])
+        return pa.schema([*fields, *self.beside])
 
     def of_next(self, newer: Contract) -> "Layout":
         """Where the table has the columns of the contract that follows.
@@ -61,7 +74,7 @@ class Layout:
             stored = self.stored_names.get(former, _last(former))
             if stored != _last(path):
                 names[path] = stored
-        return Layout(newer, names)
+        return replace(self, contract=newer, stored_names=names)
 
     def to_stored(
         self, rows: pa.Table, columns: pa.Schema, beneath: pa.Table | None = None
@@ -96,7 +109,7 @@ class Layout:
             found = _held(rows, self._stored_name(each.name, each.name))
             if found is None:
                 found = pa.nulls(rows.num_rows, each.type)
-            elif each.name not in PLACE.names:
+            elif each.name not in self.beside.names:
                 found = fitting.fit(found, each.type, each.name)
             arrays.append(found)
         return pa.Table.from_arrays(arrays, names=wanted.names)
@@ -111,6 +124,10 @@ class Layout:
             self.stored_names == other.stored_names
             and self.contract.record == other.contract.record
         )
+
+    def division(self, by: str | None) -> str | None:
+        """The stored column by which a table is divided that `by` of the contract divides."""
+        return by if by is None else self._stored_name(by, by)
 
     def shared_names(self) -> list[str]:
         """The columns that several fields of the contract would be stored in, by their path."""

@@ -4,16 +4,16 @@ A notice says where a table lies and how far it got. It is a hint: the table is 
 reader that misses a notice asks it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
 from headwater.contract import ROW, ROW_TYPE, Contract, Decoder, Encoder, parse_contract
-from headwater.ports import CommitRecord, LogReader, Registry, Topics
+from headwater.ports import CommitRecord, DaysClosed, LogReader, Registry, Topics
 from headwater.snapshot.multiset import to_text, total
 
 TOPIC: Final = "_headwater.snapshots"
@@ -96,5 +96,14 @@ def _fields(version: int, record: CommitRecord, place: Place) -> Mapping[str, An
         "rows": sum(each.rows for each in record.ranges),
         "hash": to_text(total(int(each.hash, 16) for each in record.ranges)),
         "cut": [{"partition": each.partition, "offset": each.end} for each in record.ranges],
-        "days": None,  # no mode closes any
+        "days": None if record.days is None else list(_days(record.days)),
     }
+
+
+def _days(days: DaysClosed) -> Iterator[Mapping[str, Any]]:
+    """The last day that is closed now, which stands for all before it, and the corrected ones."""
+    if days.before is not None:
+        last = date.fromisoformat(days.before) - timedelta(days=1)
+        yield {"day": last, "state": "assumed" if days.is_assumed else "complete"}
+    for day in days.corrected:
+        yield {"day": date.fromisoformat(day), "state": "corrected"}

@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -23,6 +23,7 @@ from headwater.contract import (
 )
 from headwater.model import Quarantine, SchemaRef
 from headwater.ports import Records
+from headwater.snapshot.division import DATE, DATE_FIELD, event_dates
 from headwater.snapshot.layout import Layout, Names
 from headwater.snapshot.multiset import digests
 from headwater.snapshot.place import MICROSECONDS, PLACE
@@ -67,7 +68,8 @@ class LogRows:
 class RowCodec:
     """Reads rows under one contract; the ids are the registry's, that of keys for composite ones.
 
-    `lookup` gives the Avro text of a writer's schema id or GUID.
+    `lookup` gives the Avro text of a writer's schema id or GUID. `divided_by` is the column that
+    divides the table, if any; DATE is a column of such a table only.
     """
 
     def __init__(
@@ -77,10 +79,12 @@ class RowCodec:
         key_schema_id: int | None = None,
         *,
         lookup: Callable[[SchemaRef], str],
+        divided_by: str | None = None,
     ) -> None:
         self.contract = contract
         self.schema_id = schema_id
-        self.layout = Layout(contract)
+        self.divided_by = divided_by
+        self.layout = Layout(contract, is_dated=divided_by == DATE)
         self._lookup = lookup
         self._decoder = Decoder(contract, lookup)
         self._encoder = Encoder(contract, schema_id, key_schema_id=key_schema_id)
@@ -88,7 +92,14 @@ class RowCodec:
     def laid_out(self, names: Names) -> "RowCodec":
         """The same for a table that has fields under these names."""
         found = copy(self)
-        found.layout = Layout(self.contract, names)
+        found.layout = replace(self.layout, stored_names=names)
+        return found
+
+    def divided(self, by: str | None) -> "RowCodec":
+        """The same for a table that is divided by another column, or by none."""
+        found = copy(self)
+        found.divided_by = by
+        found.layout = replace(self.layout, is_dated=by == DATE)
         return found
 
     def contract_of(self, schema_id: int) -> Contract:
@@ -162,6 +173,11 @@ class RowCodec:
         found = digests(partition, _taken(offsets, kept), encoded.keys, encoded.values)
         for row, number in zip(kept, found, strict=True):
             numbers[row] = number
+        if self.divided_by == DATE:
+            # It is no part of the log: a row with another day than its event time is not ours.
+            is_right = event_dates(frame, self.contract).eq_missing(pl.Series(table[DATE]))
+            for row in (~is_right).arg_true().to_list():
+                numbers[row] = NO_BODY
         return numbers
 
     def recheck(
@@ -197,6 +213,9 @@ class RowCodec:
         )
         for each, column in zip(PLACE, place, strict=True):
             table = table.append_column(each, column)
+        if self.divided_by == DATE:
+            days = event_dates(rows.frame, self.contract).to_arrow()
+            table = table.append_column(DATE_FIELD, days)
         return table
 
 

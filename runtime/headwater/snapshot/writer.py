@@ -1,10 +1,13 @@
 """Takes a snapshot: reads what the log has published since the last one and commits it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.clock import SYSTEM, Clock
 from headwater.errors import FatalError
@@ -13,12 +16,15 @@ from headwater.ports import (
     Change,
     CommitRecord,
     CutRange,
+    DaysClosed,
     LogReader,
     NewFile,
     Table,
     Topics,
 )
 from headwater.snapshot.cut import Cut, commit_id, cut, require_same
+from headwater.snapshot.days import closed_days, corrected
+from headwater.snapshot.division import DATE, require_few, runs, text_of, together
 from headwater.snapshot.evolving import Evolving
 from headwater.snapshot.file_names import part_name
 from headwater.snapshot.freezing import Freezing
@@ -29,13 +35,18 @@ READ_RECORDS: Final = 20_000  # per read: large enough for columns, small beside
 COMMIT_ROWS: Final = 250_000  # a longer range becomes several commits, each a cut of its own
 COMMIT_BYTES: Final = 128 * 1024 * 1024  # of columns: bounds the memory of a commit of wide rows
 
+DAILY: Final = "daily"  # the mode of tables that are taken when a day is over
+
 Progress = Callable[[int, int], None]
 """Told the offsets passed and their total."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one run added. `version` is None when nothing was new, so nothing was committed."""
+    """What one run added. `version` is None when nothing was new, so nothing was committed.
+
+    `days` are those that a run of mode "daily" closed and corrected, over all its commits.
+    """
 
     location: str
     version: int | None
@@ -43,11 +54,16 @@ class Taken:
     rows: int
     rows_total: int
     cut: Mapping[int, int]
+    days: DaysClosed | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshotter:
-    """Appends `topic` of `product` to `table`. Holds no position: the table does."""
+    """Appends `topic` of `product` to `table`. Holds no position: the table does.
+
+    The table is divided as the codec says. With `closing`, which gives the days that are over by
+    now, it is one of mode "daily": divided by DATE, and taken when there is a day to close.
+    """
 
     product: str
     topic: str
@@ -55,6 +71,7 @@ class Snapshotter:
     reader: LogReader
     table: Table
     codec: RowCodec
+    closing: Callable[[], DaysClosed | None] | None = None
     clock: Clock = SYSTEM
 
     def take(self, progress: Progress = lambda _done, _total: None) -> Taken:
@@ -63,19 +80,31 @@ class Snapshotter:
         Each commit is a cut by itself, so an interruption leaves a whole snapshot that the next run
         continues. A table of an older version of the contract gets its columns with the first rows.
         Raises StartRefusedError (SNAPSHOT_COLUMNS when the table cannot take the contract's
-        columns, even with nothing new; else see `cut`), OvertakenError when another process was
+        columns, even with nothing new; SNAPSHOT_DIVISION when the table is divided by another
+        column, or cannot be divided so; else see `cut`), OvertakenError when another process was
         first, FatalError (UNREADABLE_RECORD) for a record that is no row of the contract,
         RetriableError when the storage or the broker refuses.
         """
-        found = cut(self.topics, self.table, self.topic)
-        evolving = Evolving.of(
-            self.table, self.codec
-        )  # behind the cut, which is refused if it aged
-        versions, rows = [], 0
+        if self.closing is None:
+            found = cut(self.topics, self.table, self.topic)
+            return self._taken(found, self._parts(found, progress))
+        closed = closed_days(record for _, record in self.table.commits()).before
+        before = None if closed is None else closed.isoformat()
+        news = self.closing()  # asked before the log's end: all that was made before is in the cut
+        found = cut(self.topics, self.table, self.topic, DAILY)
+        if news is None or (before is not None and (news.before or "") <= before):
+            return self._taken(found, ())
+        return self._taken(found, self._days(found, before, news, progress))
+
+    def _taken(self, found: Cut, parts: Iterable["_Part"]) -> Taken:
+        # behind the cut, which is refused if the table aged; before the first record is read
+        evolving = Evolving.of(self.table, self.codec)
+        versions, rows, days = [], 0, DaysClosed()
         freezing = Freezing(self.table, self.codec.contract, evolving.layout)
-        for part in self._parts(found, progress):
+        for part in parts:
             versions.append(self._commit(found, part, freezing, evolving))
             rows += part.rows
+            days = _joined(days, part.days)
         return Taken(
             location=self.table.location,
             version=versions[-1] if versions else None,
@@ -83,9 +112,24 @@ class Snapshotter:
             rows=rows,
             rows_total=self.table.rows(),
             cut=self.table.offsets(found.topic_id),
+            days=None if self.closing is None else days,
         )
 
-    def _parts(self, found: Cut, progress: Progress) -> Iterator["_Part"]:
+    def _days(
+        self, found: Cut, before: str | None, news: DaysClosed, progress: Progress
+    ) -> Iterator["_Part"]:
+        """The parts with what they say of days; the last closes those that are news.
+
+        Before `before` all days are closed already.
+        """
+        for part in self._parts(found, progress, is_closing=True):
+            days = corrected(part.days_of_rows(), before)
+            part.days = replace(news if part.ends == found.ends else DaysClosed(), corrected=days)
+            yield part
+
+    def _parts(
+        self, found: Cut, progress: Progress, *, is_closing: bool = False
+    ) -> Iterator["_Part"]:
         done = 0
         part = _Part(found.starts)
         for records in self.reader.read(found.ranges, max_records=READ_RECORDS):
@@ -93,12 +137,12 @@ class Snapshotter:
             ((partition, end),) = records.ends().items()
             part.add(Position(partition, end), rows.numbered, self.codec.to_table(rows))
             progress(done + part.passed(), found.offsets)
-            if part.is_full():
+            if part.is_full() and part.ends != found.ends:
                 yield part
                 done += part.passed()
                 part = _Part(part.ends)
         part.ends = dict(found.ends)
-        if part.rows:
+        if part.rows or (is_closing and self.table.version() is not None):
             yield part
         progress(found.offsets, found.offsets)
 
@@ -111,16 +155,19 @@ class Snapshotter:
         require_same(self.topics, found)
         ranges = part.ranges()
         record = CommitRecord(
-            commit_id=commit_id(self.product, found.topic_id, ranges),
+            commit_id=commit_id(self.product, found.topic_id, ranges, part.days),
             product=self.product,
             topic=self.topic,
             topic_id=found.topic_id,
             schema_id=self.codec.schema_id,
             ranges=ranges,
             committed_at_ms=self.clock.wall_ms(),
+            mode="append" if self.closing is None else DAILY,
             stored_names=evolving.layout.stored_names,
+            days=part.days,
         )
-        change = freezing.frozen(Change(part.files(), record))
+        files = part.files(self.codec.divided_by, self.table.location)
+        change = freezing.frozen(Change(files, record))
         version = self.table.commit(evolving.change(change))
         self.table.offsets(found.topic_id)  # this handle has now seen its own commit
         return version
@@ -139,6 +186,15 @@ def unreadable(
     )
 
 
+def _joined(days: DaysClosed, later: DaysClosed | None) -> DaysClosed:
+    """What two commits of a run say of days."""
+    if later is None:
+        return days
+    counts = Counter(days.corrected)
+    counts.update(later.corrected)
+    return DaysClosed(later.before or days.before, later.is_assumed, counts)
+
+
 class _Part:
     """Rows of the next commit, and where it begins and ends on every partition."""
 
@@ -146,6 +202,7 @@ class _Part:
         self.starts = dict(starts)
         self.ends = dict(starts)
         self.rows = 0
+        self.days: DaysClosed | None = None
         self._bytes = 0
         self._tables: dict[Partition, list[pa.Table]] = {partition: [] for partition in starts}
         self._hashes: dict[Partition, int] = dict.fromkeys(starts, 0)
@@ -169,16 +226,30 @@ class _Part:
         """Offsets between begin and end, over all partitions."""
         return sum(self.ends.values()) - sum(self.starts.values())
 
-    def files(self) -> list[NewFile]:
-        """The rows, a file for each partition that has some."""
-        return [
-            NewFile(
-                part_name(p.index, self.starts[p], self.ends[p]),
-                pa.concat_tables(self._tables[p]),
-            )
+    def files(self, divided_by: str | None, location: str) -> list[NewFile]:
+        """The rows, a file for each partition that has some, and value of the dividing column.
+
+        Raises StartRefusedError (SNAPSHOT_DIVISION).
+        """
+        found = [
+            NewFile(part_name(p.index, self.starts[p], self.ends[p]), rows, value)
             for p in sorted(self._tables)
             if self._counts[p]
+            for value, rows in runs(
+                together(pa.concat_tables(self._tables[p]), divided_by), divided_by, location
+            )
         ]
+        require_few({each.value for each in found}, divided_by, location)
+        return found
+
+    def days_of_rows(self) -> Mapping[str | None, int]:
+        """How many rows there are of each day; of a table that is divided by it."""
+        found: dict[str | None, int] = {}
+        for table in chain.from_iterable(self._tables.values()):
+            for each in pc.value_counts(table[DATE]).to_pylist():
+                day = text_of(each["values"])
+                found[day] = found.get(day, 0) + each["counts"]
+        return found
 
     def ranges(self) -> tuple[CutRange, ...]:
         """What is taken of every partition, those without new rows included: a whole cut."""

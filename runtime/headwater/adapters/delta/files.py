@@ -2,18 +2,25 @@
 
 import json
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from headwater.adapters.delta.log import Action
 from headwater.adapters.parquet.files import DataFile
 
 
-def additions(files: Sequence[DataFile], *, written_at_ms: int, changes_data: bool) -> list[Action]:
+def additions(
+    files: Sequence[DataFile],
+    divided_by: str | None,
+    *,
+    written_at_ms: int,
+    changes_data: bool,
+) -> list[Action]:
     """The entries that make files part of a table."""
     return [
         {
             "add": {
-                "path": each.path,
-                "partitionValues": {},
+                "path": quote(each.path, safe="/="),  # as the protocol has it: escaped once more
+                "partitionValues": {} if divided_by is None else {divided_by: each.value},
                 "size": each.size,
                 "modificationTime": written_at_ms,
                 "dataChange": changes_data,

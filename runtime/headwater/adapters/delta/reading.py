@@ -11,9 +11,10 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaProtocolError
 
 from headwater.adapters.parquet.reading import dataset as of_files
-from headwater.adapters.parquet.reading import placed
+from headwater.adapters.parquet.reading import placed, valued
 from headwater.errors import UnverifiableError
 from headwater.ports import TableFile
+from headwater.snapshot.division import text_of
 from headwater.snapshot.file_names import places_of
 
 _BACKTRACE: Final = re.compile(r"^\s*(\d+: |at )")
@@ -21,7 +22,8 @@ _BACKTRACE: Final = re.compile(r"^\s*(\d+: |at )")
 
 def files(table: DeltaTable, location: str) -> list[TableFile]:
     """The files of a table. Raises UnverifiableError when they are not all there is to its rows."""
-    return [_file(added) for added in _added(table, location)]
+    by = divided_by(table)
+    return [_file(added, by) for added in _added(table, location)]
 
 
 def dataset(table: DeltaTable, directory: Path) -> ds.Dataset:
@@ -32,7 +34,7 @@ def dataset(table: DeltaTable, directory: Path) -> ds.Dataset:
     """
     schema = pa.schema(table.schema().to_arrow())
     told = (
-        (directory / unquote(added["path"]), _divided(added, schema) & placed(_file(added)))
+        (directory / unquote(added["path"]), _divided(added, schema) & placed(_file(added, None)))
         for added in _added(table, str(directory))
     )
     return of_files(told, schema)
@@ -44,9 +46,19 @@ def _divided(added: dict[str, Any], schema: pa.Schema) -> ds.Expression:
     for name, value in added.items():
         column = name.removeprefix("partition.")
         if column != name:
-            wanted = pa.scalar(value).cast(schema.field(column).type)
-            known &= ds.field(column).is_null() if value is None else ds.field(column) == wanted
+            known &= valued(column, text_of(value), schema)
     return known
+
+
+def divided_by(table: DeltaTable) -> str | None:
+    """The column that divides a table, if any."""
+    return next(iter(table.metadata().partition_columns), None)
+
+
+def paths(table: DeltaTable) -> dict[str, str]:
+    """The names of a table's files, with their paths as the log has them: escaped."""
+    found = pa.table(table.get_add_actions())["path"].to_pylist()
+    return {unquote(path): path for path in found}
 
 
 def _added(table: DeltaTable, location: str) -> list[dict[str, Any]]:
@@ -60,14 +72,16 @@ def _added(table: DeltaTable, location: str) -> list[dict[str, Any]]:
     return found
 
 
-def _file(added: dict[str, Any]) -> TableFile:
+def _file(added: dict[str, Any], by: str | None) -> TableFile:
     """What the entry says, which other readers go by; else what the name does."""
-    partitions, offsets = places_of(added["path"]) or (None, None)
+    name = unquote(added["path"])
+    partitions, offsets = places_of(name) or (None, None)
     return TableFile(
-        name=added["path"],
+        name=name,
         rows=added.get("num_records"),
         partitions=_bounds(added, "_partition") or partitions,
         offsets=_bounds(added, "_offset") or offsets,
+        value=text_of(added.get(f"partition.{by}")),
         bytes=added["size_bytes"],
     )
 

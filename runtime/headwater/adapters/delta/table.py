@@ -29,15 +29,23 @@ from headwater.adapters.delta.log import (
     transaction,
     with_local_times,
 )
-from headwater.adapters.delta.reading import dataset, files, missing_versions, reason
+from headwater.adapters.delta.reading import (
+    dataset,
+    divided_by,
+    files,
+    missing_versions,
+    paths,
+    reason,
+)
 from headwater.adapters.directory.statistics import (
     discard_statistics,
     get_statistics,
     put_statistics,
 )
 from headwater.adapters.parquet.files import WrittenFiles, write_files
-from headwater.adapters.parquet.reading import scan
+from headwater.adapters.parquet.reading import scan, valued
 from headwater.clock import SYSTEM, Clock
+from headwater.errors import DamagedError
 from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, evolved, refused
 from headwater.snapshot.cut import overtaken, require_next
@@ -73,6 +81,7 @@ class DeltaSnapshotTable:
         self._product = product
         self._topic = topic
         self._clock = clock
+        self._values: dict[str, str | None] = {}  # of the files that this handle was asked for
         with self._reading():
             self._table = self._open()
 
@@ -80,6 +89,11 @@ class DeltaSnapshotTable:
     def location(self) -> str:
         """Where readers find it."""
         return str(self._directory)
+
+    @property
+    def divided_by(self) -> str | None:
+        """The column that divides it, if any."""
+        return None if self._table is None else divided_by(self._table)
 
     def offsets(self, topic_id: str) -> Mapping[int, int]:
         """The end of the last commit per partition of this incarnation of the topic."""
@@ -123,8 +137,9 @@ class DeltaSnapshotTable:
             self._require_next(table, change)
             require_known(table, self.location)
             columns = self._columns(table, change)
-            shaped = [self._shaped(each, columns) for each in change.files]
-            files = write_files(self._directory, shaped)
+            by = divided_by(table)
+            shaped = [_stored(self._shaped(each, columns), by) for each in change.files]
+            files = write_files(self._directory, shaped, by)
             version = self._put(table, files, change)
         self._reload()
         return version
@@ -149,7 +164,9 @@ class DeltaSnapshotTable:
         if self._table is None:
             return []
         with self._reading():
-            return files(self._at(self._table, version), self.location)
+            found = files(self._at(self._table, version), self.location)
+        self._values.update((each.name, each.value) for each in found)
+        return found
 
     def dataset(self, version: int) -> ds.Dataset:
         """The rows of a version, with its columns."""
@@ -163,7 +180,8 @@ class DeltaSnapshotTable:
         """Every row of a file, in the table's types, whatever the Delta log says of it."""
         if self._table is not None:
             with self._reading():
-                yield from scan(self._directory / name, pa.schema(self._table.schema().to_arrow()))
+                columns = pa.schema(self._table.schema().to_arrow())
+                yield from scan(self._directory / name, columns, self._known(name, columns))
 
     def statistics(self, name: str) -> bytes | None:
         """What a commit kept under this name; None when it is gone."""
@@ -173,6 +191,16 @@ class DeltaSnapshotTable:
     def rows(self) -> int:
         """Rows in the newest version, as the Delta log counts them."""
         return 0 if self._table is None else self._table.count()
+
+    def _known(self, name: str, columns: pa.Schema) -> ds.Expression | None:
+        """What the Delta log says of the column that divides the table: files do not hold it."""
+        if (by := self.divided_by) is None:
+            return None
+        if name not in self._values:
+            self.files()
+        if name not in self._values:
+            raise DamagedError(f"{name} is gone", code="FILE_GONE")
+        return valued(by, self._values[name], columns)
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -219,6 +247,7 @@ class DeltaSnapshotTable:
                 schema=columns,
                 name=self._topic,
                 configuration=configuration,
+                partition_by=change.divided_by,
                 raise_if_key_not_exists=False,  # Delta knows no names of ours
             )
         except DeltaError as cause:
@@ -259,7 +288,7 @@ class DeltaSnapshotTable:
         """Raises OvertakenError when the change does not follow what the table now is."""
         if change.record is not None:
             require_next(self._offsets(change.record.topic_id), change.record, self.location)
-        if change.removed and not set(change.removed) <= _names(table):
+        if change.removed and not paths(table).keys() >= set(change.removed):
             raise overtaken(self.location)
 
     def _put(self, table: DeltaTable, files: WrittenFiles, change: Change) -> int:
@@ -305,10 +334,18 @@ class DeltaSnapshotTable:
                 for taken in record.ranges
             ]
         changes_data = record is not None
-        actions += [removal(path, now_ms, changes_data=changes_data) for path in change.removed]
+        logged = paths(table) if change.removed else {}
+        actions += [
+            removal(logged[name], now_ms, changes_data=changes_data) for name in change.removed
+        ]
         return [
             *actions,
-            *additions(files.files, written_at_ms=now_ms, changes_data=changes_data),
+            *additions(
+                files.files,
+                divided_by(table),
+                written_at_ms=now_ms,
+                changes_data=changes_data,
+            ),
         ]
 
     # -- errors ----------------------------------------------------------------------------------
@@ -334,8 +371,9 @@ class DeltaSnapshotTable:
             raise damaged(self.location, why) from cause
 
 
-def _names(table: DeltaTable) -> set[str]:
-    return {Path(uri).name for uri in table.file_uris()}
+def _stored(file: NewFile, by: str | None) -> NewFile:
+    """A file as Delta has it: without the column whose value its log tells."""
+    return file if by is None else replace(file, rows=file.rows.drop_columns([by]))
 
 
 def _in_delta(columns: pa.Schema) -> pa.Schema:

@@ -2,18 +2,28 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
 from pydantic import TypeAdapter
 from pyiceberg.conversions import from_bytes
 from pyiceberg.manifest import DataFile, ManifestContent
+from pyiceberg.partitioning import (
+    PARTITION_FIELD_ID_START,
+    UNPARTITIONED_PARTITION_SPEC,
+    PartitionField,
+    PartitionSpec,
+)
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
-from pyiceberg.types import IntegerType, LongType, PrimitiveType
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import DateType, IntegerType, LongType, PrimitiveType
 
 from headwater.errors import StartRefusedError, UnverifiableError
 from headwater.ports import CommitRecord, TableFile, UnreadableRecord
+from headwater.snapshot.division import text_of
 from headwater.snapshot.record import KEY, from_text
 
 FORMAT_VERSION: Final = 2  # of Iceberg; what lies above are features we do not keep
@@ -22,6 +32,7 @@ OFFSETS: Final = "headwater.offsets"  # the ends of the cuts as JSON, by topic i
 NEWEST: Final = "headwater.newest"  # the table's version of the newest cut
 PRODUCT: Final = "headwater.product"
 TOPIC: Final = "headwater.topic"
+EPOCH: Final = date(1970, 1, 1)  # what Iceberg counts the days of a date from
 
 Offsets = Mapping[str, Mapping[int, int]]
 _OFFSETS: Final[TypeAdapter[Offsets]] = TypeAdapter(Offsets)
@@ -32,8 +43,9 @@ def require_known(table: Table, location: str) -> None:
     found = []
     if table.metadata.format_version != FORMAT_VERSION:
         found.append(f"format version {table.metadata.format_version}")
-    if not table.spec().is_unpartitioned():
-        found.append("partitions")
+    fields = table.spec().fields
+    if len(table.specs()) > 1 or len(fields) > 1 or not all(map(_is_identity, fields)):
+        found.append("partitions that were changed, or by more than the values of one column")
     if found:
         raise StartRefusedError(
             f"The table in {location} asks its writers for features of Iceberg that are not kept"
@@ -41,6 +53,31 @@ def require_known(table: Table, location: str) -> None:
             f" snapshot with --to.",
             code="TABLE_FEATURE",
         )
+
+
+def _is_identity(field: PartitionField) -> bool:
+    return isinstance(field.transform, IdentityTransform)
+
+
+def divided_by(table: Table) -> str | None:
+    """The column that divides a table, if any."""
+    fields = table.spec().fields
+    return table.schema().find_field(fields[0].source_id).name if fields else None
+
+
+def spec_of(columns: Schema, by: str | None) -> PartitionSpec:
+    """How Iceberg calls a table that a column divides."""
+    if by is None:
+        return UNPARTITIONED_PARTITION_SPEC
+    source = columns.find_field(by)
+    return PartitionSpec(
+        PartitionField(
+            source_id=source.field_id,
+            field_id=PARTITION_FIELD_ID_START,
+            transform=IdentityTransform(),
+            name=by,
+        )
+    )
 
 
 def version(table: Table) -> int:
@@ -115,8 +152,19 @@ def table_file(table: Table, file: DataFile) -> TableFile:
         rows=file.record_count,
         partitions=_bounds(table, file, "_partition"),
         offsets=_bounds(table, file, "_offset"),
+        value=_value(table, file),
         bytes=file.file_size_in_bytes,
     )
+
+
+def _value(table: Table, file: DataFile) -> str | None:
+    """What the manifest says of the column that divides the table."""
+    fields = table.spec().fields
+    if not fields or (value := file.partition[0]) is None:
+        return None
+    if isinstance(table.schema().find_field(fields[0].source_id).field_type, DateType):
+        return text_of(EPOCH + timedelta(days=value))
+    return text_of(value)
 
 
 def name_of(table: Table, file: DataFile) -> str:

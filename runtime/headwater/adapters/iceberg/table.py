@@ -20,6 +20,7 @@ from pyiceberg.exceptions import (
     ValidationError,
 )
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
+from pyiceberg.schema import assign_fresh_schema_ids
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Snapshot
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
@@ -35,7 +36,7 @@ from headwater.adapters.iceberg.columns import in_arrow, in_iceberg, to_schema
 from headwater.adapters.iceberg.opening import DATA, open_table
 from headwater.adapters.iceberg.transaction import LeanTransaction
 from headwater.adapters.parquet.files import WrittenFiles, write_files
-from headwater.adapters.parquet.reading import dataset, placed, scan
+from headwater.adapters.parquet.reading import dataset, placed, scan, valued
 from headwater.errors import HeadwaterError
 from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, evolved, refused
@@ -81,6 +82,11 @@ class IcebergSnapshotTable:
         """Where readers find it."""
         return str(self._directory)
 
+    @property
+    def divided_by(self) -> str | None:
+        """The column that divides it, if any."""
+        return None if self._table is None else reading.divided_by(self._table)
+
     def offsets(self, topic_id: str) -> Mapping[int, int]:
         """The end of the last commit per partition of this incarnation of the topic."""
         self._reload()
@@ -124,7 +130,7 @@ class IcebergSnapshotTable:
             self._require_next(table, change)
             columns = self._columns(self._begun(table, change))
             shaped = [self._shaped(each, columns) for each in change.files]
-            files = write_files(self._directory / DATA, shaped)
+            files = write_files(self._directory / DATA, shaped, reading.divided_by(table))
             version = self._put(files, change, columns)
         self._reload()
         return version
@@ -159,7 +165,14 @@ class IcebergSnapshotTable:
             table = self._kept(version)
             schema = table.schemas().get(self._snapshot(table, version).schema_id or 0)
             columns = in_arrow(schema or table.schema())
-        return dataset(((self._directory / each.name, placed(each)) for each in files), columns)
+        told = (
+            (
+                self._directory / each.name,
+                placed(each) & valued(self.divided_by, each.value, columns),
+            )
+            for each in files
+        )
+        return dataset(told, columns)
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
         """Every row of a file, in the table's types, whatever its manifest says of it."""
@@ -202,10 +215,12 @@ class IcebergSnapshotTable:
         catalogue = open_catalogue(self._directory, self._catalogue)
         try:
             catalogue.create_namespace_if_not_exists(name[:-1])
+            schema = assign_fresh_schema_ids(to_schema(columns))
             self._table = catalogue.create_table(
                 name,
-                schema=to_schema(columns),
+                schema=schema,
                 location=str(self._directory.absolute()),
+                partition_spec=reading.spec_of(schema, change.divided_by),
                 properties={
                     **_PROPERTIES,
                     reading.PRODUCT: self._product,

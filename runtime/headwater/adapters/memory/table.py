@@ -1,7 +1,7 @@
 """A snapshot table in memory, with the same laws as a real one."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +21,8 @@ class MemoryStorage:
     files: dict[str, pa.Table] = field(default_factory=dict)
     past: dict[int, dict[str, pa.Table]] = field(default_factory=dict)
     columns: pa.Schema | None = None
+    divided_by: str | None = None
+    values: dict[str, str | None] = field(default_factory=dict)
     statistics: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -37,6 +39,20 @@ class MemoryStorage:
             for taken in record.ranges
         }
 
+    def put(self, change: Change) -> int:
+        """Make the next version, which the change follows; its number."""
+        if not self.versions:
+            self.divided_by = change.divided_by
+        self.versions.append(change.record)
+        version = len(self.versions)
+        for name in change.removed:
+            del self.files[name]
+        for each in change.files:
+            name = f"{each.name}-{len(self.values)}-{version}"
+            self.files[name], self.values[name] = each.rows, each.value
+        self.past[version] = dict(self.files)
+        return version
+
 
 class MemoryTable:
     """One handle. A cut is judged by what the last `offsets` of this handle saw."""
@@ -49,6 +65,11 @@ class MemoryTable:
     def location(self) -> str:
         """Where readers find it."""
         return "memory"
+
+    @property
+    def divided_by(self) -> str | None:
+        """The column that divides it, if any."""
+        return self._storage.divided_by
 
     def offsets(self, topic_id: str) -> Mapping[int, int]:
         """The end of the last commit per partition of this incarnation of the topic."""
@@ -85,13 +106,7 @@ class MemoryTable:
         storage.columns = self._columns(change)
         if record is not None and record.statistics and change.statistics is not None:
             storage.statistics[record.statistics] = change.statistics
-        storage.versions.append(record)
-        version = len(storage.versions)
-        for name in change.removed:
-            del storage.files[name]
-        storage.files.update((f"{each.name}-{version}", each.rows) for each in change.files)
-        storage.past[version] = dict(storage.files)
-        return version
+        return storage.put(change)
 
     def _columns(self, change: Change) -> pa.Schema | None:
         """The columns from this change on."""
@@ -116,7 +131,8 @@ class MemoryTable:
     def files(self, version: int | None = None) -> Sequence[TableFile]:
         """Those of a version."""
         held = self._storage.files if version is None else self._held(version)
-        return [_file(name, rows) for name, rows in held.items()]
+        values = self._storage.values
+        return [replace(_file(name, rows), value=values[name]) for name, rows in held.items()]
 
     def dataset(self, version: int) -> ds.Dataset:
         """The rows of a version."""

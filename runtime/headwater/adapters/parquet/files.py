@@ -3,7 +3,7 @@
 import os
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -14,6 +14,7 @@ import xxhash
 
 from headwater.adapters.directory.durable import sync
 from headwater.ports import NewFile
+from headwater.snapshot.division import folder_of
 
 ROW_GROUP_ROWS: Final = 131_072  # a reader of few offsets unpacks one group, not the file
 
@@ -23,7 +24,8 @@ class DataFile:
     """A file as it was written.
 
     `path` is below the directory of the table, `size` in bytes; `partitions` and `offsets` are the
-    least and the greatest of its rows; `digest` is the xxh3_128 of its bytes, 32 hex digits.
+    least and the greatest of its rows; `digest` is the xxh3_128 of its bytes, 32 hex digits;
+    `value` is that of the column that divides the table, None where none does, or null.
     """
 
     path: str
@@ -32,6 +34,7 @@ class DataFile:
     partitions: tuple[int, int] | None
     offsets: tuple[int, int] | None
     digest: str
+    value: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +50,35 @@ class WrittenFiles:
             (self.directory / each.path).unlink(missing_ok=True)
 
 
-def write_files(directory: Path, files: Sequence[NewFile]) -> WrittenFiles:
-    """Write files whose rows have the table's types. Raises OSError, leaves nothing behind then."""
+def write_files(
+    directory: Path, files: Sequence[NewFile], divided_by: str | None = None
+) -> WrittenFiles:
+    """Write files whose rows have the table's types, in a folder for each value that divides them.
+
+    Raises OSError, leaves nothing behind then but empty folders.
+    """
     # Racing writers of the same ranges must not share a name.
     attempt = uuid.uuid4().hex
-    paths = [directory / f"{each.name}-{attempt}.parquet" for each in files]
+    folders = [
+        directory if divided_by is None else directory / folder_of(divided_by, each.value)
+        for each in files
+    ]
+    paths = [
+        folder / f"{each.name}-{attempt}.parquet"
+        for folder, each in zip(folders, files, strict=True)
+    ]
     try:
-        written = [_write_file(path, each.rows) for path, each in zip(paths, files, strict=True)]
-        sync(directory)  # a commit must never outlive the names it names
+        for folder in set(folders) - {directory}:
+            folder.mkdir(exist_ok=True)
+        written = [
+            replace(_write_file(path, each.rows), path=str(path.relative_to(directory)))
+            for path, each in zip(paths, files, strict=True)
+        ]
+        written = [
+            replace(made, value=each.value) for made, each in zip(written, files, strict=True)
+        ]
+        for folder in {directory, *folders}:
+            sync(folder)  # a commit must never outlive the names it names
     except BaseException:  # a Ctrl-C too: what is half-written must not stay
         for path in paths:
             path.unlink(missing_ok=True)

@@ -31,7 +31,8 @@ class Head:
 
     `attempt` is the writer's own name for its commit; `schema` the Arrow schema of the columns in
     Arrow's IPC encoding, base64; `offsets` the end of the last cut by topic id and partition. The
-    record of a cut stands beside them, and is read by itself.
+    record of a cut stands beside them, and is read by itself. `divided_by` is the column that
+    divides the files.
     """
 
     format: int
@@ -41,6 +42,7 @@ class Head:
     topic: str
     schema: str
     offsets: Mapping[str, Mapping[int, int]]
+    divided_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

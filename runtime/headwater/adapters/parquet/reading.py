@@ -11,6 +11,7 @@ from pyarrow import fs
 
 from headwater.errors import DamagedError
 from headwater.ports import TableFile
+from headwater.snapshot.division import scalar_of
 
 BATCH_ROWS: Final = 20_000  # large enough for columns, small beside a file
 _READAHEAD: Final = 2  # batches decoded in advance; pyarrow's 16 would be a file in memory
@@ -37,13 +38,26 @@ def placed(file: TableFile) -> ds.Expression:
     return known
 
 
-def scan(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Every row of a file; columns that it lacks are null.
+def valued(column: str | None, value: str | None, schema: pa.Schema) -> ds.Expression:
+    """What a table says of the column that divides it, of all rows of a file."""
+    if column is None:
+        return ds.scalar(True)  # noqa: FBT003  # what is said of a table that is not divided
+    if value is None:
+        return ds.field(column).is_null()
+    return ds.field(column) == scalar_of(value, schema.field(column).type)
+
+
+def scan(
+    path: Path, schema: pa.Schema, known: ds.Expression | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Every row of a file; columns that it lacks are what is `known` of them, else null.
 
     Raises DamagedError, and OSError when the storage refuses.
     """
     try:
-        fragment = _FORMAT.make_fragment(str(path), fs.LocalFileSystem())
+        fragment = _FORMAT.make_fragment(
+            str(path), fs.LocalFileSystem(), partition_expression=known
+        )
         batches = fragment.to_batches(
             schema=schema, batch_size=BATCH_ROWS, batch_readahead=_READAHEAD
         )

@@ -23,7 +23,7 @@ from headwater.adapters.directory.statistics import (
 from headwater.adapters.parquet import manifest
 from headwater.adapters.parquet.files import DataFile, WrittenFiles, write_files
 from headwater.adapters.parquet.manifest import FOLDER, FORMAT, Head, Manifest
-from headwater.adapters.parquet.reading import dataset, placed, scan
+from headwater.adapters.parquet.reading import dataset, placed, scan, valued
 from headwater.errors import DamagedError, StartRefusedError
 from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, evolved, refused
@@ -63,6 +63,11 @@ class ParquetSnapshotTable:
     def location(self) -> str:
         """Where readers find it."""
         return str(self._directory)
+
+    @property
+    def divided_by(self) -> str | None:
+        """The column that divides it, if any."""
+        return None if self._newest is None else self._newest.head.divided_by
 
     def offsets(self, topic_id: str) -> Mapping[int, int]:
         """The end of the last commit per partition of this incarnation of the topic."""
@@ -105,7 +110,7 @@ class ParquetSnapshotTable:
             if phrase := differing(columns, self.evolved(columns)):
                 raise refused(self.location, phrase)
             shaped = [self._shaped(each, columns) for each in change.files]
-            files = write_files(self._directory, shaped)
+            files = write_files(self._directory, shaped, newest.head.divided_by)
             version = self._put(newest, files, change)
         self._reload()
         return version
@@ -135,7 +140,14 @@ class ParquetSnapshotTable:
     def dataset(self, version: int) -> "ds.Dataset":
         """The rows of a version, with its columns."""
         found = self._at(version)
-        told = ((self._directory / each.path, placed(_told(each))) for each in found.files.values())
+        by = found.head.divided_by
+        told = (
+            (
+                self._directory / each.path,
+                placed(_told(each)) & valued(by, each.value, found.columns),
+            )
+            for each in found.files.values()
+        )
         return dataset(told, found.columns)
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
@@ -211,6 +223,7 @@ class ParquetSnapshotTable:
             topic=self._topic,
             schema=manifest.encoded(columns),
             offsets={},
+            divided_by=change.divided_by,
         )
         created = Manifest(head, columns, {})
         if not manifest.put(self._directory, created, None):
@@ -316,7 +329,9 @@ def _moved(
 
 
 def _told(file: DataFile) -> TableFile:
-    return TableFile(file.path, file.rows, file.partitions, file.offsets, file.size)
+    return TableFile(
+        file.path, file.rows, file.partitions, file.offsets, value=file.value, bytes=file.size
+    )
 
 
 def _require_written(path: Path, file: DataFile) -> None:
