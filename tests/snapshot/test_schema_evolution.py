@@ -44,11 +44,15 @@ PLACE = ["_partition", "_offset"]
 
 @dataclass
 class World:
-    """A topic of two partitions, a registry, and one table of a mode and a format."""
+    """A topic of two partitions, a registry, and one table of a mode and a format.
+
+    `by` is the column of the contract that divides it, or "_date".
+    """
 
     mode: str
     format: str
     directory: Path
+    by: str | None = None
     broker: MemoryBroker = field(default_factory=MemoryBroker)
     registry: MemoryRegistry = field(default_factory=MemoryRegistry)
     storage: MemoryStorage = field(default_factory=MemoryStorage)
@@ -88,7 +92,7 @@ class World:
             topics=MemoryTopics(self.broker),
             reader=MemoryRangeReader(self.broker),
             table=self.table(),
-            codec=self.codec(self.schema_id(contract)),
+            codec=self.codec(self.schema_id(contract)).divided(self.by),
             clock=self.broker.clock,
         ).take()
 
