@@ -24,6 +24,8 @@ from headwater.snapshot.writer import Snapshotter, Taken
 TOPIC = "shop.orders"
 SCHEMA_ID = 7
 OTHER_ID = 8
+TARGET_BYTES = 128 * 1024 * 1024
+KEEP_MS = 7 * 86_400_000
 FIELDS: list[dict[str, Any]] = [
     {"name": "id", "type": "string", "doc": "The order."},
     {"name": "amount", "type": "double", "doc": "What it costs."},

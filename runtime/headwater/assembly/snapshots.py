@@ -1,6 +1,7 @@
 """Snapshots of a product: its logs, its tables in a directory, and the registry between them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +14,12 @@ from headwater.assembly.registration import registered_ids
 from headwater.assembly.subjects import key_subject
 from headwater.config import Settings
 from headwater.contract import Contract, registered_contract
+from headwater.ports import Table
+from headwater.product.snapshot import KEEP_MS, TARGET_BYTES
 from headwater.snapshot.latest import LatestSnapshotter
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.schema import snapshot_schema, snapshot_subject
+from headwater.snapshot.upkeep import Upkeep
 from headwater.snapshot.verdict import Verdict
 from headwater.snapshot.verifier import Verifier
 from headwater.snapshot.writer import Progress, Snapshotter, Taken
@@ -53,8 +57,8 @@ class Snapshots:
     def take(self, topic: str, progress: Progress) -> Taken:
         """Take what a topic published since its last snapshot, in the declared mode.
 
-        See `Snapshotter.take` and `LatestSnapshotter.take`. Also raises DeclarationError
-        (NOT_REGISTERED), RegistrationRefusedError, UnavailableError.
+        Then upkeep, if it is due. See `Snapshotter.take`, `LatestSnapshotter.take` and `Upkeep`.
+        Also raises DeclarationError (NOT_REGISTERED), RegistrationRefusedError, UnavailableError.
         """
         table = self._table(topic)
         contract = self.contracts[topic]
@@ -63,7 +67,7 @@ class Snapshots:
         self._registry.register(
             snapshot_subject(topic), snapshot_schema(contract), compatibility=contract.compatibility
         )
-        return self._snapshotter()(
+        taken = self._snapshotter()(
             product=self._loaded.name,
             topic=topic,
             topics=self._topics,
@@ -71,6 +75,7 @@ class Snapshots:
             table=table,
             codec=RowCodec(contract, *ids, lookup=self._registry.schema),
         ).take(progress)
+        return replace(taken, upkeep=self._upkeep(table).run_when_due())
 
     def verify(self, topic: str, progress: Progress, *, full: bool) -> Verdict:
         """Compare a topic's snapshot with its log; see `Verifier.verify`."""
@@ -91,6 +96,12 @@ class Snapshots:
     def _snapshotter(self) -> type[Snapshotter] | type[LatestSnapshotter]:
         policy = self._loaded.product.snapshot
         return LatestSnapshotter if policy and policy.mode == "latest" else Snapshotter
+
+    def _upkeep(self, table: Table) -> Upkeep:
+        policy = self._loaded.product.snapshot
+        if policy is None:
+            return Upkeep(table, TARGET_BYTES, KEEP_MS)
+        return Upkeep(table, policy.target_bytes, policy.keep_ms)
 
     def _table(self, topic: str) -> DeltaSnapshotTable:
         directory = (self._directory / topic).absolute()

@@ -53,10 +53,10 @@ class Freezing:
                 yield from (pa.Table.from_batches([each]) for each in self._table.scan(file.name))
 
     def _before(self) -> TableStatistics:
-        commits = self._table.commits()
-        if not commits:
+        found = self._table.last_commit()
+        if found is None:
             return statistics((), self._contract)
-        _, last = commits[-1]
+        _, last = found
         return self._stored(last) or statistics(self._left(()), self._contract)
 
     def _stored(self, last: CommitRecord | UnreadableRecord) -> TableStatistics | None:

@@ -11,6 +11,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.typedef import Identifier
 
 from headwater.adapters.directory.durable import sync
+from headwater.adapters.iceberg.remembering import RememberingCatalog
 
 FILE: Final = "catalog.db"
 NAME: Final = "headwater"  # of the catalogue; a reader gives it together with the URI
@@ -19,7 +20,7 @@ _FILE_IO: Final = f"{__name__}.DurableFileIO"
 
 def open_catalogue(directory: Path) -> SqlCatalog:
     """The catalogue of a directory, made if it is not there."""
-    return SqlCatalog(
+    return RememberingCatalog(
         NAME,
         **{"uri": f"sqlite:///{directory / FILE}", "py-io-impl": _FILE_IO},
     )

@@ -1,0 +1,105 @@
+"""What a commit of a snapshot costs after many others, in every table format.
+
+The table alone, without log and statistics: what a run of `headwater snapshot` asks of it, on a
+handle of its own. Usage: python -m tests.benchmarks.commits [COMMITS] [FORMAT ...], one JSON each.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from tests.snapshot.changes import change
+from tests.snapshot.formats import FORMATS
+from tests.snapshot.storage import TOPIC, record, rows
+
+from headwater.ports import Table
+from headwater.product.snapshot import KEEP_MS, TARGET_BYTES
+from headwater.snapshot.upkeep import Upkeep
+
+COMMITS: Final = 1_000
+ROWS: Final = 100  # of a commit
+STATISTICS: Final = bytes(50_000)  # as large as those of a few columns
+SHARE: Final = 10  # commits that are compared, at the beginning and at the end
+MS: Final = 1_000.0
+
+
+def measured(directory: Path, format_: str, commits: int) -> dict[str, Any]:
+    """The figures of one format, in ms."""
+
+    def opened() -> Table:
+        return FORMATS[format_](directory, product=TOPIC, topic=TOPIC)
+
+    wall_ms, cpu_ms, kept_ms = [], [], []
+    for place in range(commits):
+        taken = rows(place * ROWS, (place + 1) * ROWS)
+        began, cpu = time.perf_counter(), time.process_time()
+        _commit(opened(), place, taken)
+        cpu_ms.append((time.process_time() - cpu) * MS)
+        wall_ms.append((time.perf_counter() - began) * MS)
+        kept_ms.append(_kept_ms(opened))
+    return {
+        "format": format_,
+        "commits": commits,
+        "rows_per_commit": ROWS,
+        "wall_ms": _compared(wall_ms),
+        "cpu_ms": _compared(cpu_ms),
+        "upkeep_ms_per_commit": round(sum(kept_ms) / commits, 1),
+        "upkeep_worst_ms": round(max(kept_ms), 1),
+        "files": len(opened().files()),
+        "commits_told": len(opened().commits()),
+        "bytes_on_disk": sum(each.stat().st_size for each in _files(directory)),
+    }
+
+
+def _commit(table: Table, place: int, taken: Any) -> None:
+    """What a run asks: where to go on, of which topic and mode, and the commit."""
+    named = replace(record(place * ROWS, (place + 1) * ROWS), statistics=f"statistics-{place}")
+    table.differing_columns(taken.schema)
+    last = table.last_commit()
+    table.offsets("one")
+    if last is not None:
+        table.statistics(f"statistics-{place - 1}")
+    table.commit(replace(change(taken, named), statistics=STATISTICS))
+    table.offsets("one")
+    table.rows()
+
+
+def _kept_ms(opened: Callable[[], Table]) -> float:
+    table = opened()
+    began = time.perf_counter()
+    Upkeep(table, TARGET_BYTES, KEEP_MS).run_when_due()
+    return (time.perf_counter() - began) * MS
+
+
+def _compared(spent_ms: list[float]) -> dict[str, float]:
+    """The last commits beside the first; the very first makes the table and is left out."""
+    first, last = median(spent_ms[1 : SHARE + 1]), median(spent_ms[-SHARE:])
+    return {
+        "first_ten": round(first, 1),
+        "middle": round(median(spent_ms), 1),
+        "last_ten": round(last, 1),
+        "ratio": round(last / first, 2),
+    }
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    return (each for each in directory.rglob("*") if each.is_file())
+
+
+def main() -> None:
+    """Measure the formats that are named, or all."""
+    commits = int(sys.argv[1]) if len(sys.argv) > 1 else COMMITS
+    for format_ in sys.argv[2:] or FORMATS:
+        with tempfile.TemporaryDirectory() as directory:
+            found = measured(Path(directory) / "orders", format_, commits)
+            print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()
