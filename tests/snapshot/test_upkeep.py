@@ -1,7 +1,7 @@
 """Laws of upkeep in any format: it changes no row, loses no record and takes nothing needed."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from headwater.adapters.memory.table import MemoryStorage, MemoryTable
 from headwater.clock import ManualClock
 from headwater.errors import DamagedError, RetriableError
 from headwater.ports import CommitRecord, Swept, Table
-from headwater.snapshot.upkeep import Upkeep
+from headwater.snapshot.upkeep import Upkeep, planned
 
 Opener = Callable[[], Table]
 DAY_MS = 86_400_000
@@ -216,14 +216,18 @@ def test_upkeep_is_due_after_many_versions_or_a_day(opened: Opener) -> None:
     assert opened().is_upkeep_due(now.wall_ms() + DAY_MS)
 
 
-def test_buckets_of_the_latest_rows_are_left_as_they_are(tmp_path: Path) -> None:
+def test_buckets_of_the_latest_rows_are_left_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their files are told by their names; what no version needs goes all the same."""
+    monkeypatch.setattr("headwater.snapshot.buckets.BUCKET_BYTES", 500)
     ledger = Ledger(tmp_path / "orders")
-    for amount in range(10):
-        ledger.publish({f"order-{n}": amount for n in range(10)})
+    for amount in range(2):
+        ledger.publish({f"order-{n}": amount for n in range(60)})
         ledger.take()
+    assert planned(ledger.table().files(), 4_000)
     before = {file.name for file in ledger.table().files()}
-    done = kept(ledger.table()).run()
+    done = Upkeep(ledger.table(), 4_000, DAY_MS, later(3)).run()
     assert (done.merged, done.into) == (0, 0)
     assert done.swept is not None
     assert done.swept.files > 0
@@ -291,25 +295,21 @@ def _steps(monkeypatch: pytest.MonkeyPatch, last: int) -> list[str]:
 
 def test_a_crash_at_any_step_leaves_only_orphans(stored: Opener, tmp_path: Path) -> None:
     """The next upkeep takes them, and nothing else has happened."""
-    for number in range(9):
-        commit(stored, number)
-    commits = 9
-    for last in _crashes():
+    crashes = commits = 0
+    for last in (1, 2, 3, 4, 6):
+        for _ in range(3):
+            commit(stored, commits)
+            commits += 1
         with pytest.MonkeyPatch.context() as patch:
             begun = _steps(patch, last)
             try:
-                kept(stored()).run()
+                Upkeep(stored(), 4_000, DAY_MS, later(3)).run()
             except Killed:
                 assert len(begun) >= last
+                crashes += 1
         require_whole(stored(), commits)
-        commit(stored, commits)
-        commits += 1
+    assert crashes >= 2
     kept(stored()).run()
     require_whole(stored(), commits)
     assert data_files(tmp_path) == {Path(each.name).name for each in stored().files()}
     assert not list(tmp_path.rglob("*.tmp"))
-
-
-def _crashes() -> Iterator[int]:
-    yield from range(1, 9)
-    yield from (11, 15)
