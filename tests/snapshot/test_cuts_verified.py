@@ -132,7 +132,7 @@ def test_files_that_upkeep_took_make_an_older_cut_one_that_is_not_kept(tmp_path:
         (lake.directory / each.name).unlink()
     assert outcomes(lake) == [(200, "not kept"), (300, "not kept"), (301, "equal")]
     verdict = verifier(lake).verify(at="1")
-    assert "no newer version has it" in verdict.undecided[0]
+    assert "does not keep its version" in verdict.undecided[0]
 
 
 def test_a_cut_that_is_none_is_refused(any_lake: Lake) -> None:
