@@ -3,23 +3,26 @@
 from pathlib import Path
 
 import pytest
+from tests.snapshot.formats import FORMATS
 from tests.snapshot.test_stats_commands import Shop, run, shop
 
-from headwater.adapters.delta.table import DeltaSnapshotTable
+from headwater.ports import Table
 
 __all__ = ["shop"]
 
 
-def table(shop: Shop) -> DeltaSnapshotTable:
+def table(shop: Shop) -> Table:
     """The table of the orders."""
     place = shop.root / ".headwater" / "snapshots" / "shop.orders"
-    return DeltaSnapshotTable(place, product="shop.orders", topic="shop.orders")
+    return FORMATS[shop.format](place, product="shop.orders", topic="shop.orders")
 
 
+@pytest.mark.parametrize("format_", FORMATS)
 def test_a_cut_is_pinned_listed_and_let_go(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], format_: str
 ) -> None:
-    """The newest one, or the one that is named."""
+    """The newest one, or the one that is named, in a table of any format."""
+    shop.format = format_
     for number in range(3):
         shop.store("shop.orders", range(number, number + 1))
     assert run(monkeypatch, "pin", "shop.orders") == 0

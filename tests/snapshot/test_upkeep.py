@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from tests.snapshot.changes import change
 from tests.snapshot.formats import FORMATS
@@ -15,7 +16,7 @@ from tests.snapshot.storage import TOPIC, record, rows
 from headwater.adapters.memory.table import MemoryStorage, MemoryTable
 from headwater.clock import ManualClock
 from headwater.errors import DamagedError, RetriableError
-from headwater.ports import CommitRecord, Swept, Table
+from headwater.ports import Change, CommitRecord, Swept, Table
 from headwater.snapshot.upkeep import Upkeep, planned
 
 Opener = Callable[[], Table]
@@ -259,6 +260,44 @@ def test_one_upkeep_at_a_time(stored: Opener, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(one, "_sweep", busy)
     one.tidy(later(3).wall_ms(), DAY_MS)
     assert told == [None, "SNAPSHOT_BUSY"]
+
+
+def test_a_merge_that_new_columns_overtake_goes_behind_them_or_begins_again(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows have the columns of before; no row is lost, and no error is told."""
+    for number in range(10):
+        commit(opened, number)
+    keeper = opened()
+    put = keeper.commit
+
+    def after_others(change_: Change) -> int:
+        monkeypatch.setattr(keeper, "commit", put)
+        other = opened()
+        other.offsets("one")
+        grown = rows(20, 22).append_column("note", pa.array(["x", "y"]))
+        other.commit(replace(change(grown, record(20, 22)), columns=grown.schema))
+        return keeper.commit(change_)
+
+    monkeypatch.setattr(keeper, "commit", after_others)
+    done = kept(keeper).run()
+    assert done.merged >= 10
+    require_whole(opened(), 11)
+
+
+def test_commits_behind_a_version_are_the_last_of_all(opened: Opener) -> None:
+    """Whether upkeep let go of older versions or not; a record stays what it was, to the letter."""
+    first = replace(record(0, 2), stored_names={"name": "id"})
+    opened().commit(change(rows(0, 2), first))
+    for number in range(1, 6):
+        commit(opened, number)
+    for _ in range(2):
+        every = list(opened().commits())
+        assert every[0][1] == first
+        for after in range(every[-1][0] + 2):
+            assert list(opened().commits(after)) == [each for each in every if each[0] > after]
+        kept(opened()).run()
+        commit(opened, len(every))
 
 
 class Killed(BaseException):

@@ -160,8 +160,8 @@ class Table(Protocol):
         """
         ...
 
-    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
-        """Our commits, oldest first, with their table versions. Raises DamagedError."""
+    def commits(self, after: int = 0) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
+        """Our commits behind a version, oldest first, with theirs. Raises DamagedError."""
         ...
 
     def last_commit(self) -> tuple[int, CommitRecord | UnreadableRecord] | None:

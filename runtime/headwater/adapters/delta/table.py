@@ -131,13 +131,13 @@ class DeltaSnapshotTable(KeptTable):
         self._reload()
         return version
 
-    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
-        """Our commits, oldest first, with their table versions."""
+    def commits(self, after: int = 0) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
+        """Our commits behind a version, oldest first, with theirs."""
         self._reload()
-        if self._table is None:
+        if self._table is None or (newer := self._table.version() - after) <= 0:
             return []
         with self._reading():
-            history = self._table.history()
+            history = self._table.history(newer if after else None)
         entries = [(entry["version"], from_text(entry.get(KEY))) for entry in history]
         return [(version, record) for version, record in reversed(entries) if record is not None]
 

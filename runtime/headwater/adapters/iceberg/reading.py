@@ -1,7 +1,7 @@
 """What Iceberg's metadata says: the files of a version, its commits and where their cuts ended."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -74,19 +74,23 @@ def offsets(table: Table) -> Offsets:
     raise ValueError(message)
 
 
-def commits(table: Table, expired: Sequence[tuple[int, str]]) -> list[Commit]:
-    """Our commits, oldest first, those of expired snapshots too.
+def commits(
+    table: Table, expired: Callable[[], Sequence[tuple[int, str]]], after: int
+) -> list[Commit]:
+    """Our commits behind a version, oldest first, those of expired snapshots too.
 
-    Where another writer's expiry left nothing of them, the newest by the table's property.
+    `expired` is asked only where the snapshots do not reach back so far. Where another writer's
+    expiry left nothing of them, the newest by the table's property.
     """
     line = list(ancestry(table))
     told: list[tuple[int, str | None]] = [(sequence_number(each), said(each, KEY)) for each in line]
     # a table may have been rolled back to a pinned version: what came behind it is not its own
     oldest = told[-1][0] if told else 0
-    told += [each for each in reversed(expired) if each[0] < oldest]
-    found = [(version, from_text(text)) for version, text in reversed(told)]
+    if oldest > after + 1:
+        told += [each for each in reversed(expired()) if each[0] < oldest]
+    found = [(version, from_text(text)) for version, text in reversed(told) if version > after]
     return [(version, record) for version, record in found if record is not None] or [
-        *_by_property(table)
+        each for each in _by_property(table) if each[0] > after
     ]
 
 

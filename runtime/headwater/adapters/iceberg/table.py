@@ -111,7 +111,8 @@ class IcebergSnapshotTable(KeptTable):
         columns than the table's, TABLE_FEATURE when another writer gave it features of Iceberg
         that are not kept here.
         """
-        self._reload()  # upkeep may have taken the files that an older look leads to
+        if change.record is not None:  # what upkeep merged has the columns of its last look
+            self._reload()  # it may have taken the files that an older look leads to
         with self._writing():
             table = self._table or self._create(change)
             self._require_next(table, change)
@@ -122,13 +123,13 @@ class IcebergSnapshotTable(KeptTable):
         self._reload()
         return version
 
-    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
-        """Our commits, oldest first, with their table versions."""
+    def commits(self, after: int = 0) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
+        """Our commits behind a version, oldest first, with theirs."""
         self._reload()
-        if self._table is None:
+        if (table := self._table) is None:
             return []
         with self._reading():
-            return reading.commits(self._table, records.kept(self._table, self._directory))
+            return reading.commits(table, lambda: records.kept(table, self._directory), after)
 
     def last_commit(self) -> tuple[int, CommitRecord | UnreadableRecord] | None:
         """The newest of our commits."""

@@ -111,12 +111,14 @@ class MemoryTable:
         for file in change.files:
             columns = columns or file.rows.schema
             if phrase := differing(columns, file.rows.schema):
+                if change.record is None:  # what upkeep merged has the columns of its last look
+                    raise overtaken(self.location)
                 raise refused(self.location, phrase)
         return columns
 
-    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
-        """Our commits, oldest first, with their table versions."""
-        numbered = enumerate(self._storage.versions, start=1)
+    def commits(self, after: int = 0) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
+        """Our commits behind a version, oldest first, with theirs."""
+        numbered = enumerate(self._storage.versions[after:], start=after + 1)
         return [(version, record) for version, record in numbered if record is not None]
 
     def last_commit(self) -> tuple[int, CommitRecord | UnreadableRecord] | None:

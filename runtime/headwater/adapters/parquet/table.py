@@ -102,14 +102,14 @@ class ParquetSnapshotTable(KeptTable):
         self._reload()
         return version
 
-    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
-        """Our commits, oldest first, with their table versions."""
+    def commits(self, after: int = 0) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
+        """Our commits behind a version, oldest first, with theirs."""
         with self._reading():
             found = manifest.versions(self._directory)
             if missing := sorted(set(range(found[-1] if found else 0)) - set(found)):
                 numbers = ", ".join(map(str, missing))
                 raise damaged(self.location, f"it lacks the manifest of version {numbers}")
-            told = list(manifest.records(self._directory, found))
+            told = list(manifest.records(self._directory, [each for each in found if each > after]))
         read = ((version, from_text(text)) for version, text in told)
         return [(version, record) for version, record in read if record is not None]
 
