@@ -20,6 +20,7 @@ from headwater.cli.progress import progress_bar
 from headwater.config import parse_duration
 from headwater.errors import ConfigurationError, HeadwaterError, Problem
 from headwater.ports import DaysClosed
+from headwater.snapshot.upkeep import Upkept
 from headwater.snapshot.writer import Taken
 
 DECLARED: Final = "declared"
@@ -62,7 +63,8 @@ def snapshot(
     "latest" replaces the rows of keys that changed, in one commit; "daily" adds the rows when a day
     of event time is over on all partitions of the inputs, and tells which days it closed. An
     interruption leaves a whole snapshot, and the next run goes on from there. Nothing new, no
-    commit.
+    commit. Every 20 versions, or once a day, small files are merged, and what is older than the
+    product keeps is removed.
 
     Each commit is announced on the topic `_headwater.snapshots`, where readers find the table; a
     table of --to is a copy, of which nobody is told.
@@ -114,6 +116,24 @@ def _tell(form: Format, product: str, topic: str, taken: Taken) -> None:
 
 
 def _sentence(topic: str, taken: Taken) -> str:
+    return f"{_taken(topic, taken)}{_upkept(taken.upkeep)}"
+
+
+def _upkept(found: Upkept | None) -> str:
+    """What upkeep did, if it did something."""
+    if found is None:
+        return ""
+    merged = f"; {found.merged:,} files merged into {found.into:,}" if found.merged else ""
+    swept = found.swept
+    if swept is None:
+        return f"{merged}; another process is at upkeep"
+    size = f"{swept.bytes / 1_000_000:,.1f} MB"
+    return merged + (
+        f"; {swept.files:,} files that nobody needs removed, {size}" * bool(swept.files)
+    )
+
+
+def _taken(topic: str, taken: Taken) -> str:
     cut = " ".join(f"[{partition}]@{offset}" for partition, offset in sorted(taken.cut.items()))
     if taken.version is None:
         news = "nothing new" if taken.days is None else "no day to close"

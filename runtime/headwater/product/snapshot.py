@@ -1,5 +1,6 @@
 """The declared policy of a product's snapshots."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +11,10 @@ DAILY: Final = "daily"
 MODES: Final = ("append", "latest", DAILY)
 FORMATS: Final = ("delta", "iceberg", "parquet")
 DATE: Final = "_date"
+KEEP_MS: Final = 7 * 86_400_000  # a week, as Delta keeps what it removed and Kafka its log
+TARGET_BYTES: Final = 128 * 1024 * 1024  # large enough to scan, small enough to skip
+_SIZE: Final = re.compile(r"([1-9][0-9]*)(MB|GB)")
+_BYTES: Final = {"MB": 1024 * 1024, "GB": 1024 * 1024 * 1024}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,8 @@ class Snapshot:
     inputs, by `lateness` ("2h"), and tells which days are closed; it is divided by "_date".
     `by` divides the table by a column of the contract, or by "_date", the day of the event time:
     readers of few values read few files.
+    Small files are merged up to a `target` size ("128MB", "1GB"); a version of the table stays
+    readable for `keep` ("7d") after the next one came, a pinned one until it is let go.
     """
 
     every: str
@@ -29,6 +36,8 @@ class Snapshot:
     format: str = "delta"
     by: str | None = None
     lateness: str | None = None
+    keep: str = "7d"
+    target: str = "128MB"
 
     @property
     def every_s(self) -> float:
@@ -48,6 +57,20 @@ class Snapshot:
         """How far event time goes past a day before it is closed, in milliseconds."""
         return 0 if self.lateness is None else duration_ms(self.lateness) or 0
 
+    @property
+    def keep_ms(self) -> int:
+        """How long older versions stay. Only for a snapshot without mistakes."""
+        if (length_ms := duration_ms(self.keep)) is None:
+            raise ValueError(snapshot_mistakes(self)[0])
+        return length_ms
+
+    @property
+    def target_bytes(self) -> int:
+        """The size of a file that is not small. Only for a snapshot without mistakes."""
+        if (size := _size_bytes(self.target)) is None:
+            raise ValueError(snapshot_mistakes(self)[0])
+        return size
+
 
 def snapshot_mistakes(snapshot: object) -> list[str]:
     """What is wrong with a policy; empty when it is right."""
@@ -58,6 +81,10 @@ def snapshot_mistakes(snapshot: object) -> list[str]:
         mistakes.append(
             f"snapshot every={snapshot.every!r} is no duration; write such as '15m' or '1h'"
         )
+    if duration_ms(snapshot.keep) is None:
+        mistakes.append(f"snapshot keep={snapshot.keep!r} is no duration; write such as '30d'")
+    if _size_bytes(snapshot.target) is None:
+        mistakes.append(f"snapshot target={snapshot.target!r} is no size; write such as '128MB'")
     if snapshot.mode not in MODES:
         known = " or ".join(f"mode={each!r}" for each in MODES)
         mistakes.append(f"snapshot mode={snapshot.mode!r} is not known; write {known}")
@@ -84,3 +111,8 @@ def _daily_mistakes(snapshot: Snapshot) -> Iterator[str]:
 
 def _is_name(value: object) -> bool:
     return value is None or isinstance(value, str)
+
+
+def _size_bytes(text: object) -> int | None:
+    match = _SIZE.fullmatch(str(text))
+    return int(match[1]) * _BYTES[match[2]] if match else None

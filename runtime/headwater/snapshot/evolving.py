@@ -3,7 +3,6 @@
 The table gets the columns that it lacks in the commit of the first rows that have them.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow as pa
 from headwater.contract import Translation, from_arrow, to_arrow
 from headwater.ports import Change, CommitRecord, Table
 from headwater.snapshot.columns import refused
+from headwater.snapshot.cut import last_record
 from headwater.snapshot.division import require_division
 from headwater.snapshot.layout import Layout
 from headwater.snapshot.rows import RowCodec
@@ -44,13 +44,13 @@ class Evolving:
 
         Raises StartRefusedError: SNAPSHOT_COLUMNS when the table cannot take the contract's,
         SNAPSHOT_DIVISION when another column divides it; UnknownSchemaError or DeclarationError
-        when the registry does not know the contract of the newest commit any more.
+        when the registry does not know the contract of the newest commit any more, DamagedError
+        when the record of that cannot be read.
         """
-        commits = [each for _, each in table.commits() if isinstance(each, CommitRecord)]
-        before = None
-        if commits:
-            before = _layout(commits[-1], codec)
-            codec = codec.laid_out(_next_layout(commits, before, codec).stored_names)
+        last, before = last_record(table), None
+        if last is not None:
+            before = _layout(last, codec)
+            codec = codec.laid_out(_next_layout(table, last, before, codec).stored_names)
         require_division(table, codec.layout.division(codec.divided_by))
         if twice := codec.layout.shared_names():
             raise refused(table.location, f"{', '.join(twice)} would hold two fields")
@@ -103,9 +103,14 @@ def _layout(record: CommitRecord, codec: RowCodec) -> Layout:
     return replace(codec.layout, contract=contract, stored_names=record.stored_names)
 
 
-def _next_layout(commits: Iterable[CommitRecord], before: Layout, codec: RowCodec) -> Layout:
-    """As it was whenever rows were taken under the same schema: a schema has one layout."""
-    for each in reversed(list(commits)):
-        if each.schema_id == codec.schema_id:
+def _next_layout(table: Table, last: CommitRecord, before: Layout, codec: RowCodec) -> Layout:
+    """As it was whenever rows were taken under the same schema: a schema has one layout.
+
+    The history is asked only in the first commit under another schema than the last.
+    """
+    if last.schema_id == codec.schema_id:
+        return before
+    for _, each in reversed(table.commits()):
+        if isinstance(each, CommitRecord) and each.schema_id == codec.schema_id:
             return replace(codec.layout, stored_names=each.stored_names)
     return before.of_next(codec.contract)

@@ -22,7 +22,7 @@ from headwater.ports import (
     Table,
     Topics,
 )
-from headwater.snapshot.cut import Cut, commit_id, cut, require_same
+from headwater.snapshot.cut import Cut, commit_id, cut, last_record, require_same
 from headwater.snapshot.days import closed_days, corrected
 from headwater.snapshot.division import DATE, require_few, runs, text_of, together
 from headwater.snapshot.evolving import Evolving
@@ -30,6 +30,7 @@ from headwater.snapshot.file_names import part_name
 from headwater.snapshot.freezing import Freezing
 from headwater.snapshot.multiset import to_text, total
 from headwater.snapshot.rows import LogRows, NumberedRows, RowCodec
+from headwater.snapshot.upkeep import Upkept
 
 READ_RECORDS: Final = 20_000  # per read: large enough for columns, small beside a commit
 COMMIT_ROWS: Final = 250_000  # a longer range becomes several commits, each a cut of its own
@@ -46,6 +47,7 @@ class Taken:
     """What one run added. `version` is None when nothing was new, so nothing was committed.
 
     `days` are those that a run of mode "daily" closed and corrected, over all its commits.
+    `upkeep` is None when it was not due.
     """
 
     location: str
@@ -54,6 +56,7 @@ class Taken:
     rows: int
     rows_total: int
     cut: Mapping[int, int]
+    upkeep: Upkept | None = None
     days: DaysClosed | None = None
 
 
@@ -88,8 +91,7 @@ class Snapshotter:
         if self.closing is None:
             found = cut(self.topics, self.table, self.topic)
             return self._taken(found, self._parts(found, progress))
-        closed = closed_days(record for _, record in self.table.commits()).before
-        before = None if closed is None else closed.isoformat()
+        before = self._closed_before()
         news = self.closing()  # asked before the log's end: all that was made before is in the cut
         found = cut(self.topics, self.table, self.topic, DAILY)
         if news is None or (before is not None and (news.before or "") <= before):
@@ -114,6 +116,14 @@ class Snapshotter:
             cut=self.table.offsets(found.topic_id),
             days=None if self.closing is None else days,
         )
+
+    def _closed_before(self) -> str | None:
+        """Before which day all are closed; the history is asked after an interrupted run only."""
+        last = last_record(self.table)
+        if last is not None and last.days is not None and last.days.before is not None:
+            return last.days.before
+        found = None if last is None else closed_days(r for _, r in self.table.commits()).before
+        return None if found is None else found.isoformat()
 
     def _days(
         self, found: Cut, before: str | None, news: DaysClosed, progress: Progress

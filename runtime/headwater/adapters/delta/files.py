@@ -2,10 +2,17 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 from headwater.adapters.delta.log import Action
 from headwater.adapters.parquet.files import DataFile
+from headwater.ports import NewFile
+
+
+def stored(file: NewFile, by: str | None) -> NewFile:
+    """A file as Delta has it: without the column that divides the table, which its log tells."""
+    return file if by is None else replace(file, rows=file.rows.drop_columns([by]))
 
 
 def additions(

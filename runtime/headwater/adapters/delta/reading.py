@@ -7,17 +7,36 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaProtocolError
 
 from headwater.adapters.parquet.reading import dataset as of_files
 from headwater.adapters.parquet.reading import placed, valued
 from headwater.errors import UnverifiableError
-from headwater.ports import TableFile
+from headwater.ports import CommitRecord, TableFile, UnreadableRecord
 from headwater.snapshot.division import text_of
 from headwater.snapshot.file_names import places_of
+from headwater.snapshot.record import KEY, from_text
 
 _BACKTRACE: Final = re.compile(r"^\s*(\d+: |at )")
+
+_LOOKED_AT: Final = 4  # entries: most have a record, those of upkeep have none
+
+Commit = tuple[int, CommitRecord | UnreadableRecord]
+"""A commit with its table version."""
+
+
+def newest_commit(table: DeltaTable) -> Commit | None:
+    """The newest entry of ours with a record; those before it are not read."""
+    number = _LOOKED_AT
+    while True:
+        history = table.history(number)
+        for entry in history:
+            if (record := from_text(entry.get(KEY))) is not None:
+                return entry["version"], record
+        if len(history) < number:
+            return None
+        number *= _LOOKED_AT
 
 
 def files(table: DeltaTable, location: str) -> list[TableFile]:
@@ -55,6 +74,11 @@ def divided_by(table: DeltaTable) -> str | None:
     return next(iter(table.metadata().partition_columns), None)
 
 
+def in_delta(columns: pa.Schema) -> pa.Schema:
+    """Columns in Delta's own types: it knows neither milliseconds nor fixed widths."""
+    return pa.schema(Schema.from_arrow(columns).to_arrow())
+
+
 def paths(table: DeltaTable) -> dict[str, str]:
     """The names of a table's files, with their paths as the log has them: escaped."""
     found = pa.table(table.get_add_actions())["path"].to_pylist()
@@ -82,7 +106,7 @@ def _file(added: dict[str, Any], by: str | None) -> TableFile:
         partitions=_bounds(added, "_partition") or partitions,
         offsets=_bounds(added, "_offset") or offsets,
         value=text_of(added.get(f"partition.{by}")),
-        bytes=added["size_bytes"],
+        size=added["size_bytes"],
     )
 
 
@@ -97,6 +121,14 @@ def reason(cause: Exception) -> str:
         return cause.strerror
     lines = [line for line in str(cause).strip().splitlines() if not _BACKTRACE.match(line)]
     return lines[-1].split("Error: ")[-1].strip(" ↳\x1b[]031m") if lines else type(cause).__name__
+
+
+def is_unused(directory: Path) -> bool:
+    """Whether a directory holds no table yet, nor anything else.
+
+    A `_delta_log` without commits is what a crash or a full disk leaves of a creation.
+    """
+    return directory.is_dir() and all(path.name == "_delta_log" for path in directory.iterdir())
 
 
 def missing_versions(directory: Path) -> list[int]:

@@ -17,10 +17,11 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from headwater.adapters.delta.files import additions
+from headwater.adapters.delta.files import additions, stored
 from headwater.adapters.delta.log import (
     Action,
     commit_info,
+    is_newest,
     local_times,
     metadata,
     put_entry,
@@ -30,13 +31,19 @@ from headwater.adapters.delta.log import (
     with_local_times,
 )
 from headwater.adapters.delta.reading import (
+    Commit,
     dataset,
     divided_by,
     files,
+    in_delta,
+    is_unused,
     missing_versions,
+    newest_commit,
     paths,
     reason,
 )
+from headwater.adapters.delta.upkeep import checkpoint, sweep
+from headwater.adapters.directory.kept import KeptTable
 from headwater.adapters.directory.statistics import (
     discard_statistics,
     get_statistics,
@@ -46,14 +53,13 @@ from headwater.adapters.parquet.files import WrittenFiles, write_files
 from headwater.adapters.parquet.reading import scan, valued
 from headwater.clock import SYSTEM, Clock
 from headwater.errors import DamagedError
-from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
+from headwater.ports import Change, CommitRecord, NewFile, Swept, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, evolved, refused
 from headwater.snapshot.cut import overtaken, require_next
 from headwater.snapshot.record import KEY, from_text, to_text
 from headwater.snapshot.refusals import (
     another_table,
     damaged,
-    damaged_record,
     gone,
     not_ours,
     storage_refuses,
@@ -68,7 +74,7 @@ _PROPERTIES: Final = {
 }
 
 
-class DeltaSnapshotTable:
+class DeltaSnapshotTable(KeptTable):
     """One handle on the table of one topic; the directory is made by the first `commit`.
 
     A cut is judged by what the last `offsets` of this handle saw. Every method raises
@@ -82,6 +88,8 @@ class DeltaSnapshotTable:
         self._topic = topic
         self._clock = clock
         self._values: dict[str, str | None] = {}  # of the files that this handle was asked for
+        self._ends: tuple[tuple[int, str], dict[int, int]] = ((-1, ""), {})  # of a version, a topic
+        self._last: tuple[int, Commit | None] = (-1, None)  # of a version
         with self._reading():
             self._table = self._open()
 
@@ -100,29 +108,20 @@ class DeltaSnapshotTable:
         self._reload()
         return self._offsets(topic_id)
 
-    def topic_ids(self) -> frozenset[str]:
-        """Every incarnation of a topic this table holds rows of."""
-        found = set()
-        for version, record in self.commits():
-            if isinstance(record, UnreadableRecord):
-                raise damaged_record(self.location, version, record.reason)
-            found.add(record.topic_id)
-        return frozenset(found)
-
     def columns(self) -> pa.Schema | None:
         """Those of the newest version, in Delta's types; None before the first commit."""
         return None if self._table is None else pa.schema(self._table.schema().to_arrow())
 
     def evolved(self, wanted: pa.Schema) -> pa.Schema:
         """The columns that the table would have if it took rows of others too, in Delta's types."""
-        wanted, stored = _in_delta(wanted), self.columns()
-        return wanted if stored is None else evolved(stored, wanted, self.location, widening=False)
+        wanted, held = in_delta(wanted), self.columns()
+        return wanted if held is None else evolved(held, wanted, self.location, widening=False)
 
     def differing_columns(self, wanted: pa.Schema) -> str:
         """How stored columns differ from others in name or type; empty when they do not."""
         if self._table is None:
             return ""
-        return differing(pa.schema(self._table.schema().to_arrow()), _in_delta(wanted))
+        return differing(pa.schema(self._table.schema().to_arrow()), in_delta(wanted))
 
     def commit(self, change: Change) -> int:
         """Do all of a change in one commit; returns the table version.
@@ -138,21 +137,33 @@ class DeltaSnapshotTable:
             require_known(table, self.location)
             columns = self._columns(table, change)
             by = divided_by(table)
-            shaped = [_stored(self._shaped(each, columns), by) for each in change.files]
+            shaped = [stored(self._shaped(each, columns), by) for each in change.files]
             files = write_files(self._directory, shaped, by)
             version = self._put(table, files, change)
         self._reload()
         return version
 
-    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
-        """Our commits, oldest first, with their table versions."""
+    def commits(self, after: int = 0) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
+        """Our commits behind a version, oldest first, with theirs."""
         self._reload()
-        if self._table is None:
+        if self._table is None or (newer := self._table.version() - after) <= 0:
             return []
         with self._reading():
-            history = self._table.history()
+            history = self._table.history(newer if after else None)
         entries = [(entry["version"], from_text(entry.get(KEY))) for entry in history]
         return [(version, record) for version, record in reversed(entries) if record is not None]
+
+    def last_commit(self) -> tuple[int, CommitRecord | UnreadableRecord] | None:
+        """The newest of our commits."""
+        self._reload()
+        if self._table is None:
+            return None
+        version, last = self._last
+        if version != self._table.version():
+            with self._reading():
+                last = newest_commit(self._table)
+            self._last = self._table.version(), last
+        return last
 
     def version(self) -> int | None:
         """The newest version; None before the first commit."""
@@ -202,13 +213,23 @@ class DeltaSnapshotTable:
             raise DamagedError(f"{name} is gone", code="FILE_GONE")
         return valued(by, self._values[name], columns)
 
+    # -- upkeep ----------------------------------------------------------------------------------
+
+    def _sweep(self, now_ms: int, keep_ms: int) -> Swept:
+        """Make a checkpoint of the log, and take away what no needed version has."""
+        commits = self.commits()
+        if self._table is None:
+            return Swept()
+        checkpoint(self._table, self._directory)
+        return sweep(self._table, self._directory, commits, now_ms, keep_ms)
+
     # -- opening ---------------------------------------------------------------------------------
 
     def _reload(self) -> None:
         with self._reading():
             if self._table is None:
                 self._table = self._open()
-            else:
+            elif not is_newest(self._directory, self._table.version()):
                 self._table.update_incremental()
 
     def _at(self, table: DeltaTable, version: int | None) -> DeltaTable:
@@ -216,27 +237,26 @@ class DeltaSnapshotTable:
         if version is None or version == table.version():
             return table
         try:
-            return DeltaTable(self._directory, version=version)
+            older = DeltaTable(self._directory, version=version)
         except (DeltaError, TableNotFoundError) as cause:
             raise gone(self.location, version) from cause
+        # what the newest version names too upkeep did not take: that is damage, told when read
+        left = paths(older).keys() - paths(table).keys()
+        if not all((self._directory / each).exists() for each in left):
+            raise gone(self.location, version)
+        return older
 
     def _open(self) -> DeltaTable | None:
         try:
             table = DeltaTable(self._directory)
         except TableNotFoundError:
-            if self._directory.exists() and not self._is_unused():
+            if self._directory.exists() and not is_unused(self._directory):
                 raise not_ours(self.location, self._topic, "it holds other files") from None
             return None
         found = table.metadata().configuration
         if found.get(_TOPIC) != self._topic:
             raise another_table(self.location, self._topic, found.get(_TOPIC))
         return table
-
-    def _is_unused(self) -> bool:
-        # A `_delta_log` without commits is what a crash or a full disk leaves of a creation.
-        return self._directory.is_dir() and all(
-            path.name == "_delta_log" for path in self._directory.iterdir()
-        )
 
     def _create(self, change: Change) -> DeltaTable:
         columns = change.columns or change.files[0].rows.schema
@@ -261,11 +281,14 @@ class DeltaSnapshotTable:
     def _offsets(self, topic_id: str) -> dict[int, int]:
         if self._table is None:
             return {}
-        ends: dict[int, int] = {}
-        partition = 0
+        known, ends = self._ends
+        if known == (self._table.version(), topic_id):
+            return ends
+        ends, partition = {}, 0
         while (end := self._table.transaction_version(f"{topic_id}/{partition}")) is not None:
             ends[partition] = end
             partition += 1
+        self._ends = (self._table.version(), topic_id), ends
         return ends
 
     def _columns(self, table: DeltaTable, change: Change) -> pa.Schema:
@@ -273,14 +296,14 @@ class DeltaSnapshotTable:
         stored = pa.schema(table.schema().to_arrow())
         if change.columns is None:
             return stored
-        wanted = _in_delta(change.columns)
+        wanted = in_delta(change.columns)
         if phrase := differing(wanted, self.evolved(wanted)):
             raise refused(self.location, phrase)
         return wanted
 
     def _shaped(self, file: NewFile, columns: pa.Schema) -> NewFile:
         """The rows in the table's own types (Delta knows microseconds only)."""
-        if phrase := differing(columns, _in_delta(file.rows.schema)):
+        if phrase := differing(columns, in_delta(file.rows.schema)):
             raise refused(self.location, phrase)
         return replace(file, rows=file.rows.cast(columns))
 
@@ -369,13 +392,3 @@ class DeltaSnapshotTable:
             missing = ", ".join(map(str, missing_versions(self._directory)))
             why = f"its log lacks version {missing}" if missing else reason(cause)
             raise damaged(self.location, why) from cause
-
-
-def _stored(file: NewFile, by: str | None) -> NewFile:
-    """A file as Delta has it: without the column whose value its log tells."""
-    return file if by is None else replace(file, rows=file.rows.drop_columns([by]))
-
-
-def _in_delta(columns: pa.Schema) -> pa.Schema:
-    """Columns in Delta's own types: it knows neither milliseconds nor fixed widths."""
-    return pa.schema(Schema.from_arrow(columns).to_arrow())
