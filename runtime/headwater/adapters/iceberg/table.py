@@ -117,12 +117,15 @@ class IcebergSnapshotTable(KeptTable):
         columns than the table's, TABLE_FEATURE when another writer gave it features of Iceberg
         that are not kept here.
         """
-        if change.record is not None:  # what upkeep merged has the columns of its last look
-            self._reload()  # it may have taken the files that an older look leads to
+        self._reload()  # upkeep may have taken the files that an older look leads to
         with self._writing():
             table = self._table or self._create(change)
             self._require_next(table, change)
             columns = self._columns(self._begun(table, change))
+            if change.record is None and any(
+                differing(columns, in_iceberg(each.rows.schema)) for each in change.files
+            ):  # what upkeep merged has the columns of its last look
+                raise overtaken(self.location)
             shaped = [self._shaped(each, columns) for each in change.files]
             files = write_files(self._directory / DATA, shaped, reading.divided_by(table))
             version = self._put(files, change, columns)
