@@ -57,7 +57,7 @@ class Freezing:
         parts: dict[str, TableStatistics] = {}
         for name, files in self._named_files(change.removed, known).items():
             found = known.get(name)
-            if found is None or found.rows != sum(each.rows or 0 for each in files):
+            if found is None:
                 rows = chain.from_iterable(map(self._rows, files))
                 found = statistics(rows, self._contract)
             parts[name] = found
