@@ -76,6 +76,7 @@ def used(metrics: Metrics) -> Metrics:
     monitor.stands_at({INPUT: 90}, {INPUT: 990_000})
     metrics.client_statistics(STATISTICS)
     metrics.snapshot(standing())
+    metrics.snapshot_upkept("out", 12, 4_096)
     metrics.snapshot_letters(2)
     metrics.snapshot_checked("out", "equal")
     metrics.fenced()
@@ -190,6 +191,14 @@ def test_how_long_a_cut_took_stays_while_nothing_is_committed(metrics: Metrics) 
     metrics.snapshot(standing())
     metrics.snapshot(replace(standing(), seconds=None))
     assert value(metrics, "headwater_snapshot_duration_seconds", topic="out") == 0.5
+
+
+def test_what_upkeep_did_adds_up(metrics: Metrics) -> None:
+    """Files that were merged, and bytes that are gone."""
+    for _ in range(2):
+        metrics.snapshot_upkept("out", 12, 4_096)
+    assert value(metrics, "headwater_snapshot_merged_files_total", topic="out") == 24
+    assert value(metrics, "headwater_snapshot_removed_bytes_total", topic="out") == 8_192
 
 
 def test_the_last_check_has_one_outcome_and_an_age(metrics: Metrics, clock: ManualClock) -> None:

@@ -10,6 +10,7 @@ import pytest
 import headwater
 from headwater import DataProduct, Flow, Snapshot
 from headwater.product.names import folder_of, name_of
+from headwater.product.snapshot import KEEP_MS, TARGET_BYTES
 
 HERE = str(Path(__file__))
 VAGUE: Any = "Often"  # of no use to any argument
@@ -110,9 +111,12 @@ def test_a_port_cannot_take_the_name_of_our_own_topics(port: str) -> None:
     assert codes(product) == ["INVALID_NAME"]
 
 
+BROKEN = Snapshot(every="often", mode="newest", keep="long", target="large")
+
+
 def test_all_mistakes_are_told_at_once_with_their_lines() -> None:
     """A mistake does not hide the next one."""
-    product = declared(name="Delays", owner=" ", snapshot=Snapshot(every="often", mode="newest"))
+    product = declared(name="Delays", owner=" ", snapshot=BROKEN)
     flow = product.stream("departures", contract=0, start="yesterday")
     product.stream("departures", contract=1, start="2013-01-01T00:00:00")
     product.publish(flow, contract=1)
@@ -121,6 +125,8 @@ def test_all_mistakes_are_told_at_once_with_their_lines() -> None:
     product.publish(other.stream("a.b", contract=1), contract=1, port="b")
     assert codes(product) == [
         "INVALID_NAME",
+        "INVALID_VALUE",
+        "INVALID_VALUE",
         "INVALID_VALUE",
         "INVALID_VALUE",
         "INVALID_VALUE",
@@ -187,6 +193,13 @@ def test_a_declaration_accepts_only_what_works_today() -> None:
 def test_a_snapshot_interval_is_a_number_and_a_unit(text: str, seconds: float) -> None:
     """Intervals are read as seconds."""
     assert Snapshot(every=text).every_s == seconds
+
+
+def test_upkeep_has_sizes_and_times() -> None:
+    """A week and 128 MB unless a product says otherwise."""
+    assert (Snapshot("1h").keep_ms, Snapshot("1h").target_bytes) == (KEEP_MS, TARGET_BYTES)
+    policy = Snapshot("1h", keep="30d", target="1GB")
+    assert (policy.keep_ms, policy.target_bytes) == (30 * 86_400_000, 1 << 30)
 
 
 def test_folders_and_names_lead_to_each_other() -> None:

@@ -24,6 +24,8 @@ from headwater.snapshot.writer import Snapshotter, Taken
 TOPIC = "shop.orders"
 SCHEMA_ID = 7
 OTHER_ID = 8
+TARGET_BYTES = 128 * 1024 * 1024
+KEEP_MS = 7 * 86_400_000
 FIELDS: list[dict[str, Any]] = [
     {"name": "id", "type": "string", "doc": "The order."},
     {"name": "amount", "type": "double", "doc": "What it costs."},
@@ -121,15 +123,15 @@ class Lake:
         self.edit(1, lambda line: line.get("add", {}).get("path") == path.name, _sized(path))
         return path
 
-    def edit_record(self, change: Callable[[dict[str, Any]], object]) -> None:
-        """Change what the first commit says of itself."""
+    def edit_record(self, change: Callable[[dict[str, Any]], object], *, version: int = 1) -> None:
+        """Change what a commit says of itself."""
 
         def changed(line: dict[str, Any]) -> None:
             record = change(json.loads(line["commitInfo"]["headwater"]))
             text = record if isinstance(record, str) else json.dumps(record)
             line["commitInfo"]["headwater"] = text
 
-        self.edit(1, lambda line: "commitInfo" in line, changed)
+        self.edit(version, lambda line: "commitInfo" in line, changed)
 
     def edit(
         self,

@@ -1,5 +1,6 @@
 """`verify` of older cuts: as of one commit, or of each that the table keeps."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from tests.snapshot.lake import TOPIC, Lake, codec
 from tests.snapshot.ledger import Ledger
 
 from headwater.adapters.memory import MemoryRangeReader, MemoryTopics
+from headwater.clock import ManualClock
 from headwater.errors import ConfigurationError, UnverifiableError
 from headwater.model import Partition
 from headwater.ports import Change, CommitRecord, NewFile, Records
+from headwater.snapshot.upkeep import Upkeep
 from headwater.snapshot.verdict import Verdict
 from headwater.snapshot.verifier import Verifier
 
@@ -132,7 +135,32 @@ def test_files_that_upkeep_took_make_an_older_cut_one_that_is_not_kept(tmp_path:
         (lake.directory / each.name).unlink()
     assert outcomes(lake) == [(200, "not kept"), (300, "not kept"), (301, "equal")]
     verdict = verifier(lake).verify(at="1")
-    assert "no newer version has it" in verdict.undecided[0]
+    assert "does not keep its version" in verdict.undecided[0]
+
+
+def test_a_file_that_is_lost_is_damage_of_every_cut_that_has_it(any_lake: Lake) -> None:
+    """The newest version names it too, so it was not upkeep that took it."""
+    any_lake.file(0).unlink()
+    assert outcomes(any_lake) == [(200, "different"), (300, "different")]
+
+
+def test_a_pinned_cut_is_verified_after_upkeep(any_lake: Lake) -> None:
+    """By its own version, where the one that readers got before the next cut is gone."""
+    version = any_lake.table().commits()[-1][0]
+    any_lake.table().pin("audit", version)
+    _upkeep(any_lake)
+    any_lake.publish(300, 330)
+    any_lake.take()
+    _upkeep(any_lake)
+    assert outcomes(any_lake)[1:] == [(300, "equal"), (330, "equal")]
+
+
+def _upkeep(lake: Lake) -> None:
+    """Merge the files of each partition, and sweep as days later."""
+    largest = max(each.size or 0 for each in lake.table().files())
+    clock = ManualClock(at_s=time.time() + 3 * 86_400)
+    done = Upkeep(lake.table(), 2 * largest + 2, 86_400_000, clock).run()
+    assert done.merged
 
 
 def test_a_cut_that_is_none_is_refused(any_lake: Lake) -> None:

@@ -96,7 +96,8 @@ def test_a_record_that_cannot_be_read_is_a_difference(
     assert any("damaged" in line and "version 1" in line for line in told(verdict))
     stray = [d for d in verdict.differences if d.kind == "unaccounted"]
     assert {(d.partition, d.offset) for d in stray} == {(0, 0), (1, 0), (2, 0)}
-    with pytest.raises(DamagedError, match="version 1"):
+    lake.edit_record(change, version=2)
+    with pytest.raises(DamagedError, match="version 2"):  # the newest says where to go on
         lake.take()
 
 

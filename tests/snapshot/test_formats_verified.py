@@ -8,9 +8,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from tests.snapshot.formats import FORMATS
-from tests.snapshot.lake import Lake, told
+from tests.snapshot.lake import KEEP_MS, TARGET_BYTES, Lake, told
 
 from headwater.ports import Change, NewFile
+from headwater.snapshot.upkeep import Upkeep
 
 
 @pytest.fixture(params=FORMATS)
@@ -83,3 +84,36 @@ def test_a_snapshot_goes_on(any_lake: Lake) -> None:
     assert any_lake.take().version is None
     verdict = any_lake.verify()
     assert (verdict.outcome, verdict.rows) == ("equal", 320)
+
+
+def test_a_table_is_proved_through_upkeep(any_lake: Lake) -> None:
+    """What was merged and swept is what the log holds, and one who reads meanwhile goes on."""
+    for begin in range(300, 360, 6):
+        any_lake.publish(begin, begin + 6)
+        any_lake.take()
+    reader = any_lake.table()
+    version = reader.version()
+    before = [file.name for file in reader.files(version)]
+    done = Upkeep(any_lake.table(), TARGET_BYTES, KEEP_MS).run()
+    assert done.merged == len(before)
+    assert done.into == len(any_lake.table().files()) == 3
+    verdict = any_lake.verify()
+    assert (verdict.outcome, verdict.commits, verdict.rows) == ("equal", 12, 360)
+    read = sum(batch.num_rows for name in before for batch in reader.scan(name))
+    assert read == sum(file.rows or 0 for file in reader.files(version)) == 360
+    any_lake.publish(360, 370)
+    any_lake.take()
+    assert any_lake.verify().outcome == "equal"
+
+
+def test_merged_files_are_named_by_what_they_hold(any_lake: Lake) -> None:
+    """As those of a commit: partition, first offset and the one behind the last."""
+    for begin in range(300, 400, 10):
+        any_lake.publish(begin, begin + 10)
+        any_lake.take()
+    Upkeep(any_lake.table(), TARGET_BYTES, KEEP_MS).run()
+    for file in any_lake.table().files():
+        assert file.partitions is not None
+        assert file.offsets is not None
+        start = f"part-{file.partitions[0]}-{file.offsets[0]}-{file.offsets[1] + 1}-"
+        assert Path(file.name).name.startswith(start)

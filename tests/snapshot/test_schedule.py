@@ -24,8 +24,10 @@ from headwater.errors import (
     UnavailableError,
 )
 from headwater.observe.health import Health
+from headwater.ports import Swept
 from headwater.serve import start
 from headwater.serve.server import Server
+from headwater.snapshot.upkeep import Upkept
 from headwater.snapshot.verdict import Difference, Verdict
 from headwater.snapshot.writer import Progress, Taken
 
@@ -121,6 +123,19 @@ def test_a_turn_takes_and_announces_every_output_and_tells_the_metrics() -> None
         assert role.metric(f"snapshot_{name}", topic="shop.orders") == expected
     assert role.metric("snapshot_open_letters") == 5
     assert role.metric("waiting") == 0
+
+
+def test_what_upkeep_did_is_told_as_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only of turns in which it was due; where another process was at it, nothing was removed."""
+    role = Role()
+    role.schedule.turn()
+    assert role.metric("snapshot_merged_files_total", topic="shop.orders") is None
+    for swept in (Swept(3, 4_096), None):
+        taken = Taken("/here", 2, 1, 10, 20, {0: 20}, Upkept(8, 1, swept))
+        monkeypatch.setattr(role.shelf, "take", lambda *_, found=taken: found)
+        role.schedule.turn()
+    assert role.metric("snapshot_merged_files_total", topic="shop.orders") == 16
+    assert role.metric("snapshot_removed_bytes_total", topic="shop.orders") == 4_096
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from headwater.snapshot.evolution import Format
 from headwater.snapshot.latest import LatestSnapshotter
 from headwater.snapshot.rows import RowCodec, contract_of
 from headwater.snapshot.statistics_text import from_bytes
+from headwater.snapshot.upkeep import Upkeep
 from headwater.snapshot.verdict import Verdict
 from headwater.snapshot.verifier import Verifier
 from headwater.snapshot.writer import Snapshotter, Taken
@@ -235,6 +236,51 @@ def test_the_latest_of_each_key_is_written_anew_under_the_new_version(format_: s
         assert (held["a"]["city"], held["a"]["tax"], held["a"]["fee"]) == ("Ulm", 5, 7)
         assert (held["b"]["city"], held["b"]["tax"], held["b"]["fee"]) == ("Bonn", None, 6)
         assert made.verify().outcome == "equal"
+
+
+@pytest.mark.parametrize("format_", ["memory", *FORMATS])
+def test_files_of_several_versions_are_merged_and_read_as_before(format_: str) -> None:
+    """Upkeep puts rows of two versions into one file: each is still told by the commit it is of."""
+    one, two = orders(1, CITY, {**FEE, "name": "tax"}), orders(2, TOWN, FEE)
+    with world("append", format_) as made:
+        made.publish(one, [order("a", "Ulm", 5)])
+        made.take(one)
+        for fee in (4, 5, 6):
+            made.publish(two, [order("a", "Bonn", fee)])  # of one key, so of one partition
+            made.take(two)
+        files = made.table().files()
+        target = sum(each.size or 0 for each in files)
+        assert Upkeep(made.table(), target, keep_ms=0).run().merged == len(files) == 4
+        assert len(made.table().files()) == 1
+        assert made.verify().outcome == "equal"
+        assert_reads_as_the_log(made, two)
+        made.publish(two, [order("a", "Jena", 7)])
+        made.take(two)
+        assert made.verify().outcome == "equal"
+        assert_reads_as_the_log(made, two)
+
+
+@pytest.mark.parametrize("mode", ["append", "latest"])
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_commit_asks_for_old_commits_only_under_another_schema(
+    mode: str, format_: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it costs the same however many there were."""
+    one, two = orders(1, CITY), orders(2, TOWN)
+    asked: list[str] = []
+    with world(mode, format_) as made:
+        kind = type(made.table())
+        commits = kind.commits
+
+        def counted(table: Any, after: int = 0) -> Any:
+            asked.append(format_)
+            return commits(table, after)
+
+        monkeypatch.setattr(kind, "commits", counted)
+        for contract, key, expected in ((one, "a", 0), (one, "b", 0), (two, "c", 1), (two, "d", 1)):
+            made.publish(contract, [order(key, "Ulm")])
+            made.take(contract)
+            assert len(asked) == expected
 
 
 def test_a_table_evolves_with_the_first_rows_and_not_before() -> None:

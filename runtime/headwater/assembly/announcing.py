@@ -112,10 +112,15 @@ class Announcer:
 
 def _behind(table: Table, last: Announced | None) -> list[tuple[int, CommitRecord]]:
     """The commits that no notice tells of; all of a table that was never announced."""
-    readable = [(v, each) for v, each in table.commits() if isinstance(each, CommitRecord)]
-    if last is None or last.location != table.location:
-        return readable
-    return [(v, each) for v, each in readable if v > last.version or each.topic_id != last.topic_id]
+    after = last.version if last is not None and _is_of(table, last) else 0
+    return [(v, each) for v, each in table.commits(after) if isinstance(each, CommitRecord)]
+
+
+def _is_of(table: Table, last: Announced) -> bool:
+    """Whether a notice is of this table, and not of one that stood elsewhere or before it."""
+    _, newest = table.last_commit() or (0, None)
+    is_other = isinstance(newest, CommitRecord) and newest.topic_id != last.topic_id
+    return last.location == table.location and not is_other
 
 
 def _parts(

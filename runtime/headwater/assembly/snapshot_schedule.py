@@ -180,6 +180,9 @@ class Schedule:
         self.metrics.snapshot(
             SnapshotStanding(topic, taken.rows_total, files, size, cut_at_ms, seconds)
         )
+        if (upkeep := taken.upkeep) is not None:
+            removed = 0 if upkeep.swept is None else upkeep.swept.bytes
+            self.metrics.snapshot_upkept(topic, upkeep.merged, removed)
         self._told.on_taken(topic, taken)
         try:
             self._snapshots.announce(topic)

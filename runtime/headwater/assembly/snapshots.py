@@ -1,6 +1,7 @@
 """Snapshots of a product: its logs, its tables in a directory, and the registry between them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +17,12 @@ from headwater.assembly.subjects import key_subject, value_subject
 from headwater.assembly.table_formats import DEFAULT, SnapshotTables
 from headwater.config import Settings
 from headwater.contract import Contract
+from headwater.ports import Table
+from headwater.product.snapshot import KEEP_MS, TARGET_BYTES
 from headwater.snapshot.latest import LatestSnapshotter
 from headwater.snapshot.rows import RowCodec, contract_of
 from headwater.snapshot.schema import snapshot_schema, snapshot_subject
+from headwater.snapshot.upkeep import Upkeep
 from headwater.snapshot.verdict import Verdict
 from headwater.snapshot.verifier import Verifier
 from headwater.snapshot.writer import Progress, Snapshotter, Taken
@@ -59,9 +63,9 @@ class Snapshots:
     def take(self, topic: str, progress: Progress) -> Taken:
         """Take what a topic published since its last snapshot, in the declared mode.
 
-        See `Snapshotter.take` and `LatestSnapshotter.take`. Also raises what
-        `SnapshotTables.open_as` does, DeclarationError (NOT_REGISTERED), RegistrationRefusedError,
-        UnavailableError.
+        Then upkeep, if it is due. See `Snapshotter.take`, `LatestSnapshotter.take` and `Upkeep`.
+        Also raises what `SnapshotTables.open_as` does, DeclarationError (NOT_REGISTERED),
+        RegistrationRefusedError, UnavailableError.
         """
         table = self._tables.open_as(topic, self._form)
         contract = self.contracts[topic]
@@ -72,7 +76,7 @@ class Snapshots:
             snapshot_schema(contract, log_subject=value_subject(topic)),
             compatibility=contract.compatibility,
         )
-        return self._snapshotter()(
+        taken = self._snapshotter()(
             product=self._loaded.name,
             topic=topic,
             topics=self._topics,
@@ -80,6 +84,7 @@ class Snapshots:
             table=table,
             codec=RowCodec(contract, *ids, lookup=self._registry.schema),
         ).take(progress)
+        return replace(taken, upkeep=self._upkeep(table).run_when_due())
 
     def announce(self, topic: str) -> int:
         """Announce the commits of a topic's table that no notice tells of; how many they were.
@@ -111,7 +116,7 @@ class Snapshots:
         """How many files the newest snapshot of a topic has, and how many bytes these are."""
         table = self._tables.open(topic)
         files = [] if table.version() is None else table.files()
-        return len(files), sum(each.bytes or 0 for each in files)
+        return len(files), sum(each.size or 0 for each in files)
 
     def open_letters(self, progress: Progress) -> int:
         """How many dead letters of the product are open, as of now. Raises UnavailableError."""
@@ -150,6 +155,12 @@ class Snapshots:
     def _snapshotter(self) -> type[Snapshotter] | type[LatestSnapshotter]:
         policy = self._loaded.product.snapshot
         return LatestSnapshotter if policy and policy.mode == "latest" else Snapshotter
+
+    def _upkeep(self, table: Table) -> Upkeep:
+        policy = self._loaded.product.snapshot
+        if policy is None:
+            return Upkeep(table, TARGET_BYTES, KEEP_MS)
+        return Upkeep(table, policy.target_bytes, policy.keep_ms)
 
     def _codec(self, topic: str, schema_id: int) -> RowCodec:
         """Under the contract as the registry holds it: the file may be newer than the snapshot."""

@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "schema": "Show and compare versions of contracts, and the registry; pin what others publish.",
     "register": "Publish output contracts to the schema registry.",
     "snapshot": "Append what a product published since its last snapshot.",
+    "pin": "Keep a cut of a product's snapshots readable, whatever its age.",
     "verify": "Compare a product's snapshots with its logs, row for row.",
     "stats": "Show the columns of a product's snapshots at a cut, or what moved since another.",
     "overlap": "Estimate how many keys two products have in common.",

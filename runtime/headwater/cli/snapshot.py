@@ -19,6 +19,7 @@ from headwater.cli.main import report
 from headwater.cli.progress import progress_bar
 from headwater.config import parse_duration
 from headwater.errors import ConfigurationError, HeadwaterError, Problem
+from headwater.snapshot.upkeep import Upkept
 from headwater.snapshot.writer import Taken
 
 DECLARED: Final = "declared"
@@ -57,7 +58,8 @@ def snapshot(
     Each snapshot ends at the read_committed end of the log at that moment. The product declares the
     mode: "append" adds the rows, and a long stretch becomes several commits, each a cut of its own;
     "latest" replaces the rows of keys that changed, in one commit. An interruption leaves a whole
-    snapshot, and the next run goes on from there. Nothing new, no commit.
+    snapshot, and the next run goes on from there. Nothing new, no commit. Every 20 versions, or
+    once a day, small files are merged, and what is older than the product keeps is removed.
 
     Each commit is announced on the topic `_headwater.snapshots`, where readers find the table; a
     table of --to is a copy, of which nobody is told.
@@ -109,6 +111,24 @@ def _tell(form: Format, product: str, topic: str, taken: Taken) -> None:
 
 
 def _sentence(topic: str, taken: Taken) -> str:
+    return f"{_taken(topic, taken)}{_upkept(taken.upkeep)}"
+
+
+def _upkept(found: Upkept | None) -> str:
+    """What upkeep did, if it did something."""
+    if found is None:
+        return ""
+    merged = f"; {found.merged:,} files merged into {found.into:,}" if found.merged else ""
+    swept = found.swept
+    if swept is None:
+        return f"{merged}; another process is at upkeep"
+    size = f"{swept.bytes / 1_000_000:,.1f} MB"
+    return merged + (
+        f"; {swept.files:,} files that nobody needs removed, {size}" * bool(swept.files)
+    )
+
+
+def _taken(topic: str, taken: Taken) -> str:
     cut = " ".join(f"[{partition}]@{offset}" for partition, offset in sorted(taken.cut.items()))
     if taken.version is None:
         return f"{topic}: nothing new; {taken.rows_total:,} rows in {taken.location}, cut {cut}"

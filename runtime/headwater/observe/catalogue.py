@@ -236,7 +236,21 @@ SNAPSHOT_CUT_AGE: Final = Metric(
 SNAPSHOT_DURATION: Final = Metric(
     "headwater_snapshot_duration_seconds",
     "gauge",
-    "How long the last cut took that committed something; absent before one did.",
+    "How long the last cut took that committed something, with upkeep where that was due; absent "
+    "before one did.",
+    ("topic",),
+)
+# Every 20 versions or once a day, and since the start of the process; absent before the first time.
+SNAPSHOT_MERGED: Final = Metric(
+    "headwater_snapshot_merged_files_total",
+    "counter",
+    "Small files of the snapshot that upkeep merged into larger ones.",
+    ("topic",),
+)
+SNAPSHOT_REMOVED: Final = Metric(
+    "headwater_snapshot_removed_bytes_total",
+    "counter",
+    "Bytes of the files that upkeep removed: no version that is kept had them.",
     ("topic",),
 )
 # Counted before the cut, so that each letter's record lies below it; of all outputs together.
@@ -332,6 +346,8 @@ CATALOGUE: Final = (
     SNAPSHOT_BYTES,
     SNAPSHOT_CUT_AGE,
     SNAPSHOT_DURATION,
+    SNAPSHOT_MERGED,
+    SNAPSHOT_REMOVED,
     SNAPSHOT_OPEN_LETTERS,
     SNAPSHOT_CHECK_AGE,
     SNAPSHOT_CHECK_OUTCOME,

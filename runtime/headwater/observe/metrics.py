@@ -99,6 +99,8 @@ class Metrics(Collector):
         self._snapshot_files = self._gauge(catalogue.SNAPSHOT_FILES)
         self._snapshot_bytes = self._gauge(catalogue.SNAPSHOT_BYTES)
         self._snapshot_duration = self._gauge(catalogue.SNAPSHOT_DURATION)
+        self._snapshot_merged = self._counter(catalogue.SNAPSHOT_MERGED)
+        self._snapshot_removed = self._counter(catalogue.SNAPSHOT_REMOVED)
         self._snapshot_letters = self._gauge(catalogue.SNAPSHOT_OPEN_LETTERS)
         self._check_outcome = self._gauge(catalogue.SNAPSHOT_CHECK_OUTCOME)
 
@@ -238,6 +240,11 @@ class Metrics(Collector):
         if standing.seconds is not None:
             self._snapshot_duration.labels(*labels).set(standing.seconds)
         self._cut_at_ms[standing.topic] = standing.cut_at_ms
+
+    def snapshot_upkept(self, topic: str, merged_files: int, removed_bytes: int) -> None:
+        """Upkeep of a topic's snapshot merged so many files and removed so much."""
+        self._snapshot_merged.labels(self._product, topic).inc(merged_files)
+        self._snapshot_removed.labels(self._product, topic).inc(removed_bytes)
 
     def snapshot_letters(self, letters: int) -> None:
         """So many dead letters of the product were open before the last cut."""

@@ -98,15 +98,25 @@ class UnreadableRecord:
 class TableFile:
     """A file of a table's newest version, with what the table says of its rows.
 
-    `partitions` and `offsets` are the least and the greatest; `bytes` is its size in the storage.
-    None is what the table does not say.
+    `partitions` and `offsets` are the least and the greatest. None is what the table does not say.
+    `value` is that of the column that divides the table, in all of its rows, as that of `NewFile`.
+    `size` is that in the storage, in bytes.
     """
 
     name: str
     rows: int | None = None
     partitions: tuple[int, int] | None = None
     offsets: tuple[int, int] | None = None
-    bytes: int | None = None
+    value: str | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """The files that upkeep took away for good, and their bytes."""
+
+    files: int = 0
+    bytes: int = 0
 
 
 class Table(Protocol):
@@ -119,13 +129,6 @@ class Table(Protocol):
 
     def offsets(self, topic_id: str) -> Mapping[int, int]:
         """The end of the last commit per partition of this incarnation of the topic."""
-        ...
-
-    def topic_ids(self) -> frozenset[str]:
-        """Every incarnation of a topic this table holds rows of.
-
-        Raises DamagedError when a commit record cannot be read.
-        """
         ...
 
     def columns(self) -> pa.Schema | None:
@@ -157,8 +160,12 @@ class Table(Protocol):
         """
         ...
 
-    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
-        """Our commits, oldest first, with their table versions. Raises DamagedError."""
+    def commits(self, after: int = 0) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
+        """Our commits behind a version, oldest first, with theirs. Raises DamagedError."""
+        ...
+
+    def last_commit(self) -> tuple[int, CommitRecord | UnreadableRecord] | None:
+        """The newest of our commits, found without the older ones. Raises DamagedError."""
         ...
 
     def version(self) -> int | None:
@@ -191,4 +198,37 @@ class Table(Protocol):
 
     def rows(self) -> int:
         """Rows in the newest version, as the table counts them without reading its files."""
+        ...
+
+    # -- upkeep ----------------------------------------------------------------------------------
+
+    def is_upkeep_due(self, now_ms: int) -> bool:
+        """Whether `tidy` was not called for so long, in versions or in time, that it should be."""
+        ...
+
+    def tidy(self, now_ms: int, keep_ms: int) -> Swept | None:
+        """Take away versions that nobody needs, and files that none of the others names.
+
+        A version is needed while it was the newest one at some time of the last `keep_ms`, and
+        while a pin names it; records are kept of all. A file goes once it is a day old too: a
+        younger one may be that of a commit under way. None when another process is at it. Raises
+        RetriableError, and DamagedError when it cannot be told what is needed; whenever it is
+        interrupted, every needed version is whole.
+        """
+        ...
+
+    def pins(self) -> Mapping[str, int]:
+        """The versions that upkeep must leave alone, by the name of their pin."""
+        ...
+
+    def pin(self, name: str, version: int) -> None:
+        """Keep a version until `unpin`; a pin of this name moves.
+
+        Raises DamagedError (FILE_GONE) when the table does not keep this version any more, and
+        RetriableError while upkeep is under way.
+        """
+        ...
+
+    def unpin(self, name: str) -> bool:
+        """Give a pinned version to upkeep; False when there is no such pin."""
         ...

@@ -7,7 +7,8 @@ from typing import Final
 
 from headwater.errors import OvertakenError, StartRefusedError
 from headwater.model import Partition, Positions, shown_id
-from headwater.ports import CommitRecord, CutRange, Table, Topics
+from headwater.ports import CommitRecord, CutRange, Table, Topics, UnreadableRecord
+from headwater.snapshot.refusals import damaged_record
 
 DELETIONS_KEPT_MS: Final = 86_400_000  # Kafka's default of delete.retention.ms, a day
 READING_SHARE: Final = 0.5  # of that may have passed since a cut; the rest is for reading on
@@ -136,11 +137,12 @@ def _require_topic(topics: Topics, topic: str) -> None:
 
 def _required_id(topics: Topics, table: Table, topic: str) -> str:
     topic_id = topics.topic_id(topic)
-    if others := table.topic_ids() - {topic_id}:
+    last = last_record(table)
+    if last is not None and last.topic_id != topic_id:
         raise StartRefusedError(
             f"Topic {topic} was deleted and made again (now {shown_id(topic_id)}, the snapshot"
-            f" in {table.location} holds {', '.join(sorted(map(shown_id, others)))}); move that"
-            f" snapshot away or choose another directory with --to.",
+            f" in {table.location} holds {shown_id(last.topic_id)}); move that snapshot away or"
+            f" choose another directory with --to.",
             code="SOURCE_RECREATED",
         )
     return topic_id
@@ -158,17 +160,25 @@ def require_same(topics: Topics, found: Cut) -> None:
 
 def _last_commit(table: Table, mode: str) -> CommitRecord | None:
     """The newest cut, which must be of this mode: a table keeps the one it began with."""
-    records = [each for _, each in table.commits() if isinstance(each, CommitRecord)]
-    if not records:
-        return None
-    if records[-1].mode != mode:
+    last = last_record(table)
+    if last is not None and last.mode != mode:
         raise StartRefusedError(
-            f"The snapshot in {table.location} is of mode {records[-1].mode!r}, and mode {mode!r}"
-            f" is declared; nothing was written. Declare mode={records[-1].mode!r} again, or begin"
+            f"The snapshot in {table.location} is of mode {last.mode!r}, and mode {mode!r}"
+            f" is declared; nothing was written. Declare mode={last.mode!r} again, or begin"
             f" a new snapshot with --to.",
             code="SNAPSHOT_MODE",
         )
-    return records[-1]
+    return last
+
+
+def last_record(table: Table) -> CommitRecord | None:
+    """The newest cut. Raises DamagedError when its record cannot be read."""
+    if (found := table.last_commit()) is None:
+        return None
+    version, record = found
+    if isinstance(record, UnreadableRecord):
+        raise damaged_record(table.location, version, record.reason)
+    return record
 
 
 def _starts(

@@ -3,7 +3,6 @@
 The table gets the columns that it lacks in the commit of the first rows that have them.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow as pa
 from headwater.contract import Translation, from_arrow, to_arrow
 from headwater.ports import Change, CommitRecord, Table
 from headwater.snapshot.columns import refused
+from headwater.snapshot.cut import last_record
 from headwater.snapshot.layout import Layout
 from headwater.snapshot.place import PLACE
 from headwater.snapshot.rows import RowCodec
@@ -39,13 +39,12 @@ class Evolving:
 
         Raises StartRefusedError (SNAPSHOT_COLUMNS) when the table cannot take the contract's,
         UnknownSchemaError or DeclarationError when the registry does not know the contract of the
-        newest commit any more.
+        newest commit any more, DamagedError when the record of that cannot be read.
         """
-        commits = [each for _, each in table.commits() if isinstance(each, CommitRecord)]
-        before = None
-        if commits:
-            before = _layout(commits[-1], codec)
-            codec = codec.laid_out(_next_layout(commits, before, codec).stored_names)
+        last, before = last_record(table), None
+        if last is not None:
+            before = _layout(last, codec)
+            codec = codec.laid_out(_next_layout(table, last, before, codec).stored_names)
         if twice := codec.layout.shared_names():
             raise refused(table.location, f"{', '.join(twice)} would hold two fields")
         return cls(table, codec, table.evolved(codec.layout.columns), before)
@@ -96,9 +95,14 @@ def _layout(record: CommitRecord, codec: RowCodec) -> Layout:
     return Layout(codec.contract_of(record.schema_id), record.stored_names)
 
 
-def _next_layout(commits: Iterable[CommitRecord], before: Layout, codec: RowCodec) -> Layout:
-    """As it was whenever rows were taken under the same schema: a schema has one layout."""
-    for each in reversed(list(commits)):
-        if each.schema_id == codec.schema_id:
+def _next_layout(table: Table, last: CommitRecord, before: Layout, codec: RowCodec) -> Layout:
+    """As it was whenever rows were taken under the same schema: a schema has one layout.
+
+    The history is asked only in the first commit under another schema than the last.
+    """
+    if last.schema_id == codec.schema_id:
+        return before
+    for _, each in reversed(table.commits()):
+        if isinstance(each, CommitRecord) and each.schema_id == codec.schema_id:
             return Layout(codec.contract, each.stored_names)
     return before.of_next(codec.contract)

@@ -72,8 +72,8 @@ class Freezing:
 
     def _known_parts(self) -> Parts:
         """Of the files that the last commit left."""
-        commits = self._table.commits()
-        content = None if not commits else self._content(commits[-1][1])
+        last = self._table.last_commit()
+        content = None if last is None else self._content(last[1])
         try:
             return {} if content is None else parts_from_bytes(content)
         except DamagedError:  # the rows are the truth
@@ -90,10 +90,10 @@ class Freezing:
                 yield from self._rows(file)
 
     def _before(self) -> TableStatistics:
-        commits = self._table.commits()
-        if not commits:
+        found = self._table.last_commit()
+        if found is None:
             return statistics((), self._contract)
-        _, last = commits[-1]
+        _, last = found
         if isinstance(last, UnreadableRecord) or (stored := self._stored(last)) is None:
             return statistics(self._left(()), self._contract)
         now = {stored: name for name, stored in self._layout.stored_names.items()}

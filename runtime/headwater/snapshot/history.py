@@ -116,9 +116,12 @@ def _kept(
     until = commits[: place + 1]
     if place + 1 == len(commits):
         return Kept(until, table.files())
-    try:
-        return Kept(until, table.files(commits[place + 1][0] - 1))
-    except DamagedError as error:
-        if error.code != "FILE_GONE":
-            raise
-        return Kept(until, (), gone=str(error))
+    reason = ""
+    for version in (commits[place + 1][0] - 1, commits[place][0]):  # the cut itself may be pinned
+        try:
+            return Kept(until, table.files(version))
+        except DamagedError as error:
+            if error.code != "FILE_GONE":
+                raise
+            reason = str(error)
+    return Kept(until, (), gone=reason)

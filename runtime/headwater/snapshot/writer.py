@@ -24,6 +24,7 @@ from headwater.snapshot.file_names import part_name
 from headwater.snapshot.freezing import Freezing
 from headwater.snapshot.multiset import to_text, total
 from headwater.snapshot.rows import LogRows, NumberedRows, RowCodec
+from headwater.snapshot.upkeep import Upkept
 
 READ_RECORDS: Final = 20_000  # per read: large enough for columns, small beside a commit
 COMMIT_ROWS: Final = 250_000  # a longer range becomes several commits, each a cut of its own
@@ -35,7 +36,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one run added. `version` is None when nothing was new, so nothing was committed."""
+    """What one run added. `version` is None when nothing was new, so nothing was committed.
+
+    `upkeep` is None when it was not due.
+    """
 
     location: str
     version: int | None
@@ -43,6 +47,7 @@ class Taken:
     rows: int
     rows_total: int
     cut: Mapping[int, int]
+    upkeep: Upkept | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,4 +108,14 @@ def with_local_times(table: DeltaTable) -> Action | None:
 def put_entry(directory: Path, version: int, actions: Iterable[Action]) -> bool:
     """Write the entry of a version durably; False when there is one already."""
     lines = "".join(json.dumps(each) + "\n" for each in actions)
-    return put_if_absent(directory / LOG / f"{version:020d}.json", lines.encode())
+    return put_if_absent(entry(directory, version), lines.encode())
+
+
+def is_newest(directory: Path, version: int) -> bool:
+    """Whether no entry follows that of a version; without a list of the whole log."""
+    return entry(directory, version).exists() and not entry(directory, version + 1).exists()
+
+
+def entry(directory: Path, version: int) -> Path:
+    """Where the entry of a version stands."""
+    return directory / LOG / f"{version:020d}.json"

@@ -13,10 +13,29 @@ from deltalake.exceptions import DeltaProtocolError
 from headwater.adapters.parquet.reading import dataset as of_files
 from headwater.adapters.parquet.reading import placed
 from headwater.errors import UnverifiableError
-from headwater.ports import TableFile
+from headwater.ports import CommitRecord, TableFile, UnreadableRecord
 from headwater.snapshot.file_names import places_of
+from headwater.snapshot.record import KEY, from_text
 
 _BACKTRACE: Final = re.compile(r"^\s*(\d+: |at )")
+
+_LOOKED_AT: Final = 4  # entries: most have a record, those of upkeep have none
+
+Commit = tuple[int, CommitRecord | UnreadableRecord]
+"""A commit with its table version."""
+
+
+def newest_commit(table: DeltaTable) -> Commit | None:
+    """The newest entry of ours with a record; those before it are not read."""
+    number = _LOOKED_AT
+    while True:
+        history = table.history(number)
+        for entry in history:
+            if (record := from_text(entry.get(KEY))) is not None:
+                return entry["version"], record
+        if len(history) < number:
+            return None
+        number *= _LOOKED_AT
 
 
 def files(table: DeltaTable, location: str) -> list[TableFile]:
@@ -68,7 +87,7 @@ def _file(added: dict[str, Any]) -> TableFile:
         rows=added.get("num_records"),
         partitions=_bounds(added, "_partition") or partitions,
         offsets=_bounds(added, "_offset") or offsets,
-        bytes=added["size_bytes"],
+        size=added["size_bytes"],
     )
 
 

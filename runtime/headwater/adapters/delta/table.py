@@ -21,6 +21,7 @@ from headwater.adapters.delta.files import additions
 from headwater.adapters.delta.log import (
     Action,
     commit_info,
+    is_newest,
     local_times,
     metadata,
     put_entry,
@@ -29,7 +30,16 @@ from headwater.adapters.delta.log import (
     transaction,
     with_local_times,
 )
-from headwater.adapters.delta.reading import dataset, files, missing_versions, reason
+from headwater.adapters.delta.reading import (
+    Commit,
+    dataset,
+    files,
+    missing_versions,
+    newest_commit,
+    reason,
+)
+from headwater.adapters.delta.upkeep import checkpoint, held, sweep
+from headwater.adapters.directory.kept import KeptTable
 from headwater.adapters.directory.statistics import (
     discard_statistics,
     get_statistics,
@@ -38,14 +48,13 @@ from headwater.adapters.directory.statistics import (
 from headwater.adapters.parquet.files import WrittenFiles, write_files
 from headwater.adapters.parquet.reading import scan
 from headwater.clock import SYSTEM, Clock
-from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
+from headwater.ports import Change, CommitRecord, NewFile, Swept, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, evolved, refused
 from headwater.snapshot.cut import overtaken, require_next
 from headwater.snapshot.record import KEY, from_text, to_text
 from headwater.snapshot.refusals import (
     another_table,
     damaged,
-    damaged_record,
     gone,
     not_ours,
     storage_refuses,
@@ -60,7 +69,7 @@ _PROPERTIES: Final = {
 }
 
 
-class DeltaSnapshotTable:
+class DeltaSnapshotTable(KeptTable):
     """One handle on the table of one topic; the directory is made by the first `commit`.
 
     A cut is judged by what the last `offsets` of this handle saw. Every method raises
@@ -73,6 +82,8 @@ class DeltaSnapshotTable:
         self._product = product
         self._topic = topic
         self._clock = clock
+        self._ends: tuple[tuple[int, str], dict[int, int]] = ((-1, ""), {})  # of a version, a topic
+        self._last: tuple[int, Commit | None] = (-1, None)  # of a version
         with self._reading():
             self._table = self._open()
 
@@ -85,15 +96,6 @@ class DeltaSnapshotTable:
         """The end of the last commit per partition of this incarnation of the topic."""
         self._reload()
         return self._offsets(topic_id)
-
-    def topic_ids(self) -> frozenset[str]:
-        """Every incarnation of a topic this table holds rows of."""
-        found = set()
-        for version, record in self.commits():
-            if isinstance(record, UnreadableRecord):
-                raise damaged_record(self.location, version, record.reason)
-            found.add(record.topic_id)
-        return frozenset(found)
 
     def columns(self) -> pa.Schema | None:
         """Those of the newest version, in Delta's types; None before the first commit."""
@@ -129,15 +131,27 @@ class DeltaSnapshotTable:
         self._reload()
         return version
 
-    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
-        """Our commits, oldest first, with their table versions."""
+    def commits(self, after: int = 0) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
+        """Our commits behind a version, oldest first, with theirs."""
         self._reload()
-        if self._table is None:
+        if self._table is None or (newer := self._table.version() - after) <= 0:
             return []
         with self._reading():
-            history = self._table.history()
+            history = self._table.history(newer if after else None)
         entries = [(entry["version"], from_text(entry.get(KEY))) for entry in history]
         return [(version, record) for version, record in reversed(entries) if record is not None]
+
+    def last_commit(self) -> tuple[int, CommitRecord | UnreadableRecord] | None:
+        """The newest of our commits."""
+        self._reload()
+        if self._table is None:
+            return None
+        version, last = self._last
+        if version != self._table.version():
+            with self._reading():
+                last = newest_commit(self._table)
+            self._last = self._table.version(), last
+        return last
 
     def version(self) -> int | None:
         """The newest version; None before the first commit."""
@@ -174,13 +188,23 @@ class DeltaSnapshotTable:
         """Rows in the newest version, as the Delta log counts them."""
         return 0 if self._table is None else self._table.count()
 
+    # -- upkeep ----------------------------------------------------------------------------------
+
+    def _sweep(self, now_ms: int, keep_ms: int) -> Swept:
+        """Make a checkpoint of the log, and take away what no needed version has."""
+        commits = self.commits()
+        if self._table is None:
+            return Swept()
+        checkpoint(self._table, self._directory)
+        return sweep(self._table, self._directory, commits, now_ms, keep_ms)
+
     # -- opening ---------------------------------------------------------------------------------
 
     def _reload(self) -> None:
         with self._reading():
             if self._table is None:
                 self._table = self._open()
-            else:
+            elif not is_newest(self._directory, self._table.version()):
                 self._table.update_incremental()
 
     def _at(self, table: DeltaTable, version: int | None) -> DeltaTable:
@@ -188,9 +212,14 @@ class DeltaSnapshotTable:
         if version is None or version == table.version():
             return table
         try:
-            return DeltaTable(self._directory, version=version)
+            older = DeltaTable(self._directory, version=version)
         except (DeltaError, TableNotFoundError) as cause:
             raise gone(self.location, version) from cause
+        # what the newest version names too upkeep did not take: that is damage, told when read
+        left = held(older) - held(table)
+        if not all((self._directory / each).exists() for each in left):
+            raise gone(self.location, version)
+        return older
 
     def _open(self) -> DeltaTable | None:
         try:
@@ -232,11 +261,14 @@ class DeltaSnapshotTable:
     def _offsets(self, topic_id: str) -> dict[int, int]:
         if self._table is None:
             return {}
-        ends: dict[int, int] = {}
-        partition = 0
+        known, ends = self._ends
+        if known == (self._table.version(), topic_id):
+            return ends
+        ends, partition = {}, 0
         while (end := self._table.transaction_version(f"{topic_id}/{partition}")) is not None:
             ends[partition] = end
             partition += 1
+        self._ends = (self._table.version(), topic_id), ends
         return ends
 
     def _columns(self, table: DeltaTable, change: Change) -> pa.Schema:

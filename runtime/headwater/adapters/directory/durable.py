@@ -2,6 +2,8 @@
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -11,20 +13,34 @@ def put_if_absent(target: Path, content: bytes) -> bool:
     A link is made only if its name is free, so of several writers one wins. Raises OSError; then
     only a look at the directory tells whether the file is there.
     """
+    with _draft(target, content) as draft:
+        try:
+            os.link(draft, target)
+        except FileExistsError:
+            return False
+    sync(target.parent)
+    return True
+
+
+def put(target: Path, content: bytes) -> None:
+    """Write a file durably, in place of what has its name. Raises OSError."""
+    with _draft(target, content) as draft:
+        draft.replace(target)
+    sync(target.parent)
+
+
+@contextmanager
+def _draft(target: Path, content: bytes) -> Iterator[Path]:
+    """A durable file beside another, for as long as it takes to give it that one's name."""
     draft = target.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         with draft.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        try:
-            os.link(draft, target)
-        except FileExistsError:
-            return False
+        yield draft
     finally:
         draft.unlink(missing_ok=True)
-    sync(target.parent)
-    return True
 
 
 def sync(path: Path) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from headwater.adapters.directory.durable import sync
+from headwater.adapters.iceberg.remembering import RememberingCatalog
 
 FILE: Final = "catalog.db"
 NAME: Final = "headwater"  # of the catalogue; a reader gives it together with the URI
@@ -47,7 +48,8 @@ def _shared(url: str) -> SqlCatalog:
 
 def _opened(uri: str) -> SqlCatalog:
     # a connection of the pool may have died since it was used last
-    return SqlCatalog(NAME, **{"uri": uri, "py-io-impl": _FILE_IO, "pool_pre_ping": "true"})
+    properties = {"uri": uri, "py-io-impl": _FILE_IO, "pool_pre_ping": "true"}
+    return RememberingCatalog(NAME, **properties)
 
 
 def identifier(topic: str) -> Identifier:

@@ -1,7 +1,7 @@
 """What Iceberg's metadata says: the files of a version, its commits and where their cuts ended."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +19,13 @@ from headwater.snapshot.record import KEY, from_text
 FORMAT_VERSION: Final = 2  # of Iceberg; what lies above are features we do not keep
 ATTEMPT: Final = "headwater.attempt"  # the writer's own name for a snapshot
 OFFSETS: Final = "headwater.offsets"  # the ends of the cuts as JSON, by topic id and partition
+RECORDS: Final = "headwater.records"  # the newest file with records of expired snapshots
 NEWEST: Final = "headwater.newest"  # the table's version of the newest cut
+_ROWS: Final = "total-records"  # of Iceberg's specification, "Optional Snapshot Summary Fields"
 PRODUCT: Final = "headwater.product"
 TOPIC: Final = "headwater.topic"
 
+Commit = tuple[int, CommitRecord | UnreadableRecord]
 Offsets = Mapping[str, Mapping[int, int]]
 _OFFSETS: Final[TypeAdapter[Offsets]] = TypeAdapter(Offsets)
 
@@ -46,7 +49,7 @@ def require_known(table: Table, location: str) -> None:
 def version(table: Table) -> int:
     """The sequence number of the newest snapshot; 0 before the first."""
     found = table.current_snapshot()
-    return 0 if found is None else _number(found)
+    return 0 if found is None else sequence_number(found)
 
 
 def ancestry(table: Table) -> Iterator[Snapshot]:
@@ -61,7 +64,7 @@ def offsets(table: Table) -> Offsets:
     property is for one whose own snapshots have expired behind those of other writers.
     """
     for each in ancestry(table):
-        if (text := _said(each, OFFSETS)) is not None:
+        if (text := said(each, OFFSETS)) is not None:
             return _OFFSETS.validate_json(text)
     if (text := table.properties.get(OFFSETS)) is not None:
         return _OFFSETS.validate_json(text)
@@ -71,24 +74,55 @@ def offsets(table: Table) -> Offsets:
     raise ValueError(message)
 
 
-def commits(table: Table) -> list[tuple[int, CommitRecord | UnreadableRecord]]:
-    """Our commits, oldest first; when all have expired, the newest by the table's property."""
-    told = [(_number(each), from_text(_said(each, KEY))) for each in ancestry(table)]
-    found = [(number, record) for number, record in reversed(told) if record is not None]
-    if not found and (newest := from_text(table.properties.get(KEY))) is not None:
-        found = [(int(table.properties[NEWEST]), newest)]
-    return found
+def commits(
+    table: Table, expired: Callable[[], Sequence[tuple[int, str]]], after: int
+) -> list[Commit]:
+    """Our commits behind a version, oldest first, those of expired snapshots too.
+
+    `expired` is asked only where the snapshots do not reach back so far. Where another writer's
+    expiry left nothing of them, the newest by the table's property.
+    """
+    line = list(ancestry(table))
+    told: list[tuple[int, str | None]] = [(sequence_number(each), said(each, KEY)) for each in line]
+    # a table may have been rolled back to a pinned version: what came behind it is not its own
+    oldest = told[-1][0] if told else 0
+    if oldest > after + 1:
+        told += [each for each in reversed(expired()) if each[0] < oldest]
+    found = [(version, from_text(text)) for version, text in reversed(told) if version > after]
+    return [(version, record) for version, record in found if record is not None] or [
+        each for each in _by_property(table) if each[0] > after
+    ]
+
+
+def last_commit(table: Table) -> Commit | None:
+    """The newest of our commits, by its own snapshot or else by the table's property."""
+    for each in ancestry(table):
+        if (record := from_text(said(each, KEY))) is not None:
+            return sequence_number(each), record
+    return next(_by_property(table), None)
+
+
+def _by_property(table: Table) -> Iterator[Commit]:
+    if (newest := from_text(table.properties.get(KEY))) is not None:
+        yield int(table.properties[NEWEST]), newest
+
+
+def rows(table: Table) -> int | None:
+    """How many rows the newest snapshot says the table has; None where it does not."""
+    newest = table.current_snapshot()
+    told = None if newest is None else said(newest, _ROWS)
+    return None if told is None else int(told)
 
 
 def number_of(table: Table, attempt: str) -> int | None:
     """The version of a writer's attempt, if the newest snapshot comes from it."""
-    found = (_number(each) for each in ancestry(table) if _said(each, ATTEMPT) == attempt)
+    found = (sequence_number(each) for each in ancestry(table) if said(each, ATTEMPT) == attempt)
     return next(found, None)
 
 
 def snapshot_at(table: Table, number: int) -> Snapshot | None:
     """The version of this number, if it is still kept."""
-    return next((each for each in table.snapshots() if _number(each) == number), None)
+    return next((each for each in table.snapshots() if sequence_number(each) == number), None)
 
 
 def data_files(table: Table, snapshot: Snapshot | None) -> list[DataFile]:
@@ -115,7 +149,7 @@ def table_file(table: Table, file: DataFile) -> TableFile:
         rows=file.record_count,
         partitions=_bounds(table, file, "_partition"),
         offsets=_bounds(table, file, "_offset"),
-        bytes=file.file_size_in_bytes,
+        size=file.file_size_in_bytes,
     )
 
 
@@ -148,9 +182,11 @@ def _bound(kind: PrimitiveType, content: bytes | None) -> int | None:
     return None if content is None else int(from_bytes(kind, content))
 
 
-def _said(snapshot: Snapshot, key: str) -> str | None:
+def said(snapshot: Snapshot, key: str) -> str | None:
+    """What stands in the summary of a snapshot."""
     return None if snapshot.summary is None else snapshot.summary.additional_properties.get(key)
 
 
-def _number(snapshot: Snapshot) -> int:
+def sequence_number(snapshot: Snapshot) -> int:
+    """The table's version that a snapshot is."""
     return snapshot.sequence_number or 0

@@ -24,26 +24,27 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Snapshot
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
+from headwater.adapters.directory.kept import KeptTable
 from headwater.adapters.directory.statistics import (
     discard_statistics,
     get_statistics,
     put_statistics,
 )
-from headwater.adapters.iceberg import reading
+from headwater.adapters.iceberg import reading, records
 from headwater.adapters.iceberg.catalogue import identifier, open_catalogue
 from headwater.adapters.iceberg.columns import in_arrow, in_iceberg, to_schema
 from headwater.adapters.iceberg.opening import DATA, open_table
 from headwater.adapters.iceberg.transaction import LeanTransaction
+from headwater.adapters.iceberg.upkeep import expire, sweep
 from headwater.adapters.parquet.files import WrittenFiles, write_files
 from headwater.adapters.parquet.reading import dataset, placed, scan
 from headwater.errors import HeadwaterError
-from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
+from headwater.ports import Change, CommitRecord, NewFile, Swept, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, evolved, refused
 from headwater.snapshot.cut import overtaken, require_next
 from headwater.snapshot.record import KEY, to_text
 from headwater.snapshot.refusals import (
     damaged,
-    damaged_record,
     gone,
     storage_refuses,
 )
@@ -58,7 +59,7 @@ _PROPERTIES: Final = {
 }
 
 
-class IcebergSnapshotTable:
+class IcebergSnapshotTable(KeptTable):
     """One handle on the table of one topic; the directory is made by the first `commit`.
 
     `catalogue` is the URL of one in Postgres; without it the table has its own. A cut is judged by
@@ -87,15 +88,6 @@ class IcebergSnapshotTable:
         with self._reading():
             return self._offsets(topic_id)
 
-    def topic_ids(self) -> frozenset[str]:
-        """Every incarnation of a topic this table holds rows of."""
-        found = set()
-        for version, record in self.commits():
-            if isinstance(record, UnreadableRecord):
-                raise damaged_record(self.location, version, record.reason)
-            found.add(record.topic_id)
-        return frozenset(found)
-
     def columns(self) -> pa.Schema | None:
         """Those of the newest version, in plain types; None before the first commit."""
         return None if self._table is None else in_arrow(self._table.schema())
@@ -119,23 +111,36 @@ class IcebergSnapshotTable:
         columns than the table's, TABLE_FEATURE when another writer gave it features of Iceberg
         that are not kept here.
         """
+        self._reload()  # upkeep may have taken the files that an older look leads to
         with self._writing():
             table = self._table or self._create(change)
             self._require_next(table, change)
             columns = self._columns(self._begun(table, change))
+            if change.record is None and any(
+                differing(columns, in_iceberg(each.rows.schema)) for each in change.files
+            ):  # what upkeep merged has the columns of its last look
+                raise overtaken(self.location)
             shaped = [self._shaped(each, columns) for each in change.files]
             files = write_files(self._directory / DATA, shaped)
             version = self._put(files, change, columns)
         self._reload()
         return version
 
-    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
-        """Our commits, oldest first, with their table versions."""
+    def commits(self, after: int = 0) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
+        """Our commits behind a version, oldest first, with theirs."""
         self._reload()
-        if self._table is None:
+        if (table := self._table) is None:
             return []
         with self._reading():
-            return reading.commits(self._table)
+            return reading.commits(table, lambda: records.kept(table, self._directory), after)
+
+    def last_commit(self) -> tuple[int, CommitRecord | UnreadableRecord] | None:
+        """The newest of our commits."""
+        self._reload()
+        if self._table is None:
+            return None
+        with self._reading():
+            return reading.last_commit(self._table)
 
     def version(self) -> int | None:
         """The newest version; None before the first commit."""
@@ -173,8 +178,21 @@ class IcebergSnapshotTable:
             return get_statistics(self._directory, name)
 
     def rows(self) -> int:
-        """Rows in the newest version, as its manifests count them."""
-        return sum(each.rows or 0 for each in self.files())
+        """Rows in the newest version, as it says itself or else its manifests count them."""
+        told = None if self._table is None else reading.rows(self._table)
+        return sum(each.rows or 0 for each in self.files()) if told is None else told
+
+    # -- upkeep ----------------------------------------------------------------------------------
+
+    def _sweep(self, now_ms: int, keep_ms: int) -> Swept:
+        """Let go of snapshots that nobody needs, and of the files that only they have."""
+        self._reload()
+        if (table := self._table) is None:
+            return Swept()
+        expire(table, self._directory, now_ms, keep_ms)
+        commits = self.commits()
+        with self._reading():
+            return sweep(table, self._directory, commits, now_ms)
 
     # -- opening ---------------------------------------------------------------------------------
 

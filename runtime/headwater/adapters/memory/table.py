@@ -2,15 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from headwater.clock import SYSTEM, Clock
 from headwater.errors import DamagedError
-from headwater.ports import Change, CommitRecord, TableFile, UnreadableRecord
+from headwater.ports import Change, CommitRecord, Swept, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, evolved, refused
 from headwater.snapshot.cut import overtaken, require_next
+
+DUE_VERSIONS: Final = 20  # as a table in a directory
+DUE_MS: Final = 86_400_000
 
 
 @dataclass(slots=True)
@@ -22,11 +27,19 @@ class MemoryStorage:
     past: dict[int, dict[str, pa.Table]] = field(default_factory=dict)
     columns: pa.Schema | None = None
     statistics: dict[str, bytes] = field(default_factory=dict)
+    pins: dict[str, int] = field(default_factory=dict)
+    written_ms: list[int] = field(default_factory=list)
+    tidied: tuple[int, int] | None = None
+    clock: Clock = SYSTEM
 
     @property
     def cuts(self) -> int:
         """How many commits have a record."""
         return len(self.versions) - self.versions.count(None)
+
+    def held(self) -> dict[str, pa.Table]:
+        """Every file of a version that is kept."""
+        return {name: rows for files in self.past.values() for name, rows in files.items()}
 
     def offsets(self, topic_id: str) -> dict[int, int]:
         """The end of the last commit per partition of this incarnation of the topic."""
@@ -55,10 +68,6 @@ class MemoryTable:
         self._seen = self._storage.cuts
         return self._storage.offsets(topic_id)
 
-    def topic_ids(self) -> frozenset[str]:
-        """Every incarnation of a topic this table holds rows of."""
-        return frozenset(record.topic_id for record in self._storage.versions if record is not None)
-
     def columns(self) -> pa.Schema | None:
         """Those of the newest version; None before the first commit."""
         return self._storage.columns
@@ -86,6 +95,7 @@ class MemoryTable:
         if record is not None and record.statistics and change.statistics is not None:
             storage.statistics[record.statistics] = change.statistics
         storage.versions.append(record)
+        storage.written_ms.append(storage.clock.wall_ms())
         version = len(storage.versions)
         for name in change.removed:
             del storage.files[name]
@@ -101,13 +111,19 @@ class MemoryTable:
         for file in change.files:
             columns = columns or file.rows.schema
             if phrase := differing(columns, file.rows.schema):
+                if change.record is None:  # what upkeep merged has the columns of its last look
+                    raise overtaken(self.location)
                 raise refused(self.location, phrase)
         return columns
 
-    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
-        """Our commits, oldest first, with their table versions."""
-        numbered = enumerate(self._storage.versions, start=1)
+    def commits(self, after: int = 0) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
+        """Our commits behind a version, oldest first, with theirs."""
+        numbered = enumerate(self._storage.versions[after:], start=after + 1)
         return [(version, record) for version, record in numbered if record is not None]
+
+    def last_commit(self) -> tuple[int, CommitRecord | UnreadableRecord] | None:
+        """The newest of our commits."""
+        return next(reversed(self.commits()), None)
 
     def version(self) -> int | None:
         """The newest version; None before the first commit."""
@@ -139,6 +155,37 @@ class MemoryTable:
         """What a commit kept under this name; None when it is gone."""
         return self._storage.statistics.get(name)
 
+    def is_upkeep_due(self, now_ms: int) -> bool:
+        """Whether the last upkeep is long ago, in versions or in time."""
+        version, at_ms = self._storage.tidied or (0, now_ms)
+        news = len(self._storage.versions) - version
+        return news >= DUE_VERSIONS or now_ms - at_ms >= DUE_MS
+
+    def tidy(self, now_ms: int, keep_ms: int) -> Swept | None:
+        """Take away versions that nobody needs; what they alone held goes with them."""
+        storage = self._storage
+        written = storage.written_ms
+        old = [n for n, at_ms in enumerate(written, start=1) if at_ms <= now_ms - keep_ms]
+        needed = {*range(max(old, default=0), len(written) + 1), *storage.pins.values()}
+        before = storage.held()
+        storage.past = {n: files for n, files in storage.past.items() if n in needed}
+        gone = before.keys() - storage.held().keys()
+        storage.tidied = len(written), now_ms
+        return Swept(len(gone), sum(before[name].nbytes for name in gone))
+
+    def pins(self) -> Mapping[str, int]:
+        """The versions that upkeep must leave alone."""
+        return dict(self._storage.pins)
+
+    def pin(self, name: str, version: int) -> None:
+        """Keep a version until `unpin`."""
+        self._held(version)
+        self._storage.pins[name] = version
+
+    def unpin(self, name: str) -> bool:
+        """Give a pinned version to upkeep."""
+        return self._storage.pins.pop(name, None) is not None
+
     def _held(self, version: int) -> dict[str, pa.Table]:
         if version not in self._storage.past:
             raise DamagedError(f"version {version} is gone", code="FILE_GONE")
@@ -150,8 +197,8 @@ class MemoryTable:
 
 
 def _file(name: str, rows: pa.Table) -> TableFile:
-    bounds = (_bounds(rows, "_partition"), _bounds(rows, "_offset"))
-    return TableFile(name, rows.num_rows, *bounds, bytes=rows.nbytes)
+    bounds = _bounds(rows, "_partition"), _bounds(rows, "_offset")
+    return TableFile(name, rows.num_rows, *bounds, size=rows.nbytes)
 
 
 def _bounds(rows: pa.Table, column: str) -> tuple[int, int]:

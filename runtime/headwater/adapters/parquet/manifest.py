@@ -7,6 +7,7 @@ reads the lists of old ones.
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow as pa
 import xxhash
 from pydantic import TypeAdapter
 
+from headwater.adapters.directory.durable import put as write
 from headwater.adapters.directory.durable import put_if_absent
 from headwater.adapters.parquet.files import DataFile
 from headwater.ports import CommitRecord
@@ -31,7 +33,8 @@ class Head:
 
     `attempt` is the writer's own name for its commit; `schema` the Arrow schema of the columns in
     Arrow's IPC encoding, base64; `offsets` the end of the last cut by topic id and partition. The
-    record of a cut stands beside them, and is read by itself.
+    record of a cut stands beside them, and is read by itself. Of an expired version only this line
+    is left.
     """
 
     format: int
@@ -41,6 +44,7 @@ class Head:
     topic: str
     schema: str
     offsets: Mapping[str, Mapping[int, int]]
+    is_expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Manifest:
     files: Mapping[str, DataFile]
 
 
+_NAME: Final = re.compile(rb'^\{"path":("(?:[^"\\]|\\.)*")', re.MULTILINE)
 _HEAD: Final = TypeAdapter(Head)
 _FILES: Final = TypeAdapter(list[DataFile])
 
@@ -67,9 +72,14 @@ def put(directory: Path, found: Manifest, record: CommitRecord | None) -> bool:
     content = b"".join(
         [_line(asdict(found.head) | told), *(_line(asdict(each)) for each in found.files.values())]
     )
-    return put_if_absent(
-        path_of(directory, found.head.version), content + _line({"digest": _digest(content)})
-    )
+    return put_if_absent(path_of(directory, found.head.version), _closed(content))
+
+
+def expire(directory: Path, version: int) -> None:
+    """Let go of a version's files; its record stays. Raises OSError, and ValueError as `read`."""
+    head = json.loads(_first_line(directory, version))
+    if not head.get("is_expired"):
+        write(path_of(directory, version), _closed(_line(head | {"is_expired": True})))
 
 
 def versions(directory: Path) -> list[int]:
@@ -111,9 +121,19 @@ def path_of(directory: Path, version: int) -> Path:
     return directory / FOLDER / f"{version:020d}.json"
 
 
+def names(directory: Path, version: int) -> set[str]:
+    """The files of a version, without what is said of them. Raises OSError."""
+    content = path_of(directory, version).read_bytes()
+    return {json.loads(each) for each in _NAME.findall(content)}
+
+
 def _first_line(directory: Path, version: int) -> bytes:
     with path_of(directory, version).open("rb") as file:
         return file.readline()
+
+
+def _closed(content: bytes) -> bytes:
+    return content + _line({"digest": _digest(content)})
 
 
 def _digest(content: bytes) -> str:

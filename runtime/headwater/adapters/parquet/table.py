@@ -15,6 +15,7 @@ import pyarrow as pa
 import xxhash
 
 from headwater.adapters.directory.durable import sync
+from headwater.adapters.directory.kept import KeptTable
 from headwater.adapters.directory.statistics import (
     discard_statistics,
     get_statistics,
@@ -24,15 +25,15 @@ from headwater.adapters.parquet import manifest
 from headwater.adapters.parquet.files import DataFile, WrittenFiles, write_files
 from headwater.adapters.parquet.manifest import FOLDER, FORMAT, Head, Manifest
 from headwater.adapters.parquet.reading import dataset, placed, scan
+from headwater.adapters.parquet.upkeep import sweep
 from headwater.errors import DamagedError, StartRefusedError
-from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
+from headwater.ports import Change, CommitRecord, NewFile, Swept, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, evolved, refused
 from headwater.snapshot.cut import overtaken, require_next
 from headwater.snapshot.record import from_text
 from headwater.snapshot.refusals import (
     another_table,
     damaged,
-    damaged_record,
     gone,
     not_ours,
     storage_refuses,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
 
-class ParquetSnapshotTable:
+class ParquetSnapshotTable(KeptTable):
     """One handle on the table of one topic; the directory is made by the first `commit`.
 
     A cut is judged by what the last `offsets` of this handle saw. Every method raises
@@ -68,15 +69,6 @@ class ParquetSnapshotTable:
         """The end of the last commit per partition of this incarnation of the topic."""
         self._reload()
         return {} if self._newest is None else self._newest.head.offsets.get(topic_id, {})
-
-    def topic_ids(self) -> frozenset[str]:
-        """Every incarnation of a topic this table holds rows of."""
-        found = set()
-        for version, record in self.commits():
-            if isinstance(record, UnreadableRecord):
-                raise damaged_record(self.location, version, record.reason)
-            found.add(record.topic_id)
-        return frozenset(found)
 
     def columns(self) -> pa.Schema | None:
         """Those of the newest version; None before the first commit."""
@@ -110,16 +102,26 @@ class ParquetSnapshotTable:
         self._reload()
         return version
 
-    def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
-        """Our commits, oldest first, with their table versions."""
+    def commits(self, after: int = 0) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
+        """Our commits behind a version, oldest first, with theirs."""
         with self._reading():
             found = manifest.versions(self._directory)
             if missing := sorted(set(range(found[-1] if found else 0)) - set(found)):
                 numbers = ", ".join(map(str, missing))
                 raise damaged(self.location, f"it lacks the manifest of version {numbers}")
-            told = list(manifest.records(self._directory, found))
+            told = list(manifest.records(self._directory, [each for each in found if each > after]))
         read = ((version, from_text(text)) for version, text in told)
         return [(version, record) for version, record in read if record is not None]
+
+    def last_commit(self) -> tuple[int, CommitRecord | UnreadableRecord] | None:
+        """The newest of our commits."""
+        self._reload()
+        newest = 0 if self._newest is None else self._newest.head.version
+        with self._reading():
+            for version, text in manifest.records(self._directory, range(newest, 0, -1)):
+                if (record := from_text(text)) is not None:
+                    return version, record
+        return None
 
     def version(self) -> int | None:
         """The newest version; None before the first commit."""
@@ -157,17 +159,35 @@ class ParquetSnapshotTable:
         """Rows in the newest version, as its manifest counts them."""
         return 0 if self._newest is None else sum(f.rows for f in self._newest.files.values())
 
+    # -- upkeep ----------------------------------------------------------------------------------
+
+    def _sweep(self, now_ms: int, keep_ms: int) -> Swept:
+        """Let go of versions that nobody needs, and of what only they have."""
+        commits = self.commits()
+        with self._reading():
+            return sweep(self._directory, commits, now_ms, keep_ms)
+
     # -- opening ---------------------------------------------------------------------------------
 
     def _reload(self) -> None:
         with self._reading():
-            found = manifest.versions(self._directory)
-            if not found:
+            if self._newest is not None and self._is_there(self._newest.head.version):
+                self._newest = self._followed(self._newest)
+            elif not (found := manifest.versions(self._directory)):
                 if self._directory.exists() and not self._is_unused():
                     raise not_ours(self.location, self._topic, "it holds other files")
                 self._newest = None
-            elif self._newest is None or self._newest.head.version != found[-1]:
+            else:
                 self._newest = self._known(manifest.read(self._directory, found[-1]))
+
+    def _followed(self, newest: Manifest) -> Manifest:
+        """The newest version from one that was it: asked for by names, without a list of all."""
+        number = newest.head.version
+        while self._is_there(number + 1):
+            number += 1
+        if number == newest.head.version:
+            return newest
+        return self._known(manifest.read(self._directory, number))
 
     def _known(self, found: Manifest) -> Manifest:
         if found.head.topic != self._topic:
@@ -187,9 +207,15 @@ class ParquetSnapshotTable:
         if version is None and self._newest is not None:
             return self._newest
         with self._reading():
-            if version not in manifest.versions(self._directory):
+            if version is None or not self._is_there(version):
                 raise gone(self.location, version or 0)
-            return self._known(manifest.read(self._directory, version))
+            found = self._known(manifest.read(self._directory, version))
+            if found.head.is_expired:
+                raise gone(self.location, version)
+            return found
+
+    def _is_there(self, version: int) -> bool:
+        return manifest.path_of(self._directory, version).exists()
 
     def _is_unused(self) -> bool:
         # A folder without manifests is what a crash or a full disk leaves of a creation.
@@ -316,7 +342,7 @@ def _moved(
 
 
 def _told(file: DataFile) -> TableFile:
-    return TableFile(file.path, file.rows, file.partitions, file.offsets, file.size)
+    return TableFile(file.path, file.rows, file.partitions, file.offsets, size=file.size)
 
 
 def _require_written(path: Path, file: DataFile) -> None:
