@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import settings
 from tests.adapters.object_server import ObjectServer
 
 from headwater.embedded import Addresses
+
+if TYPE_CHECKING:
+    from tests.adapters.postgres_server import PostgresServer
 
 settings.register_profile("headwater", deadline=None)  # a busy machine breaks no law
 settings.load_profile("headwater")
@@ -51,6 +55,25 @@ def bucket(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"bucket-{uuid4().hex}"
     object_server.create(name)
     return f"s3://{name}/some/prefix"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> "Iterator[PostgresServer]":
+    """A Postgres, for the session."""
+    from tests.adapters.postgres_server import PostgresServer  # noqa: PLC0415  # psycopg
+
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def catalogue_url(postgres_server: "PostgresServer", tmp_path: Path) -> Iterator[str]:
+    """The URL of an Iceberg catalogue in a new database."""
+    from headwater.adapters.iceberg.catalogue import open_catalogue  # noqa: PLC0415  # pyiceberg
+
+    url = postgres_server.database()
+    yield url
+    open_catalogue(tmp_path, url).engine.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
+from urllib.parse import unquote
 
 REDACTED: Final = "<redacted>"
 
@@ -33,6 +34,13 @@ def blot(text: str, secrets: Iterable[str]) -> str:
         if len(secret) >= MIN_SECRET_LENGTH:
             text = text.replace(secret, REDACTED)
     return _URL_USER.sub(REDACTED, text)
+
+
+def users_of(text: str) -> frozenset[str]:
+    """Users and passwords in URLs, together and each, as written and as they are meant."""
+    users = set(_URL_USER.findall(text))
+    parts = {part for user in users for part in user.split(":")}
+    return frozenset(users | parts | {unquote(part) for part in parts})
 
 
 class ClientProperties(dict[str, str]):

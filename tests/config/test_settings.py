@@ -118,6 +118,33 @@ def test_any_other_place_for_checkpoints_is_refused(tmp_path: Path, location: st
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://catalogue/iceberg",
+        "postgresql://me:secret@catalogue:5432/iceberg?sslmode=require",
+        "postgresql:///iceberg?host=/run/postgresql",
+    ],
+)
+def test_the_catalogue_of_iceberg_is_a_url_of_postgres(tmp_path: Path, url: str) -> None:
+    """As it is written, and shown nowhere."""
+    settings = load_settings(tmp_path, {"HEADWATER_ICEBERG_CATALOGUE": url})
+    assert settings.iceberg_catalogue.get_secret_value() == url
+    assert "secret@" not in f"{settings!r} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["catalogue", "mysql://me:secret@h/d", "postgresql://me:secret@h", "postgresql://h/", "1"],
+)
+def test_any_other_catalogue_is_refused(tmp_path: Path, url: str) -> None:
+    """Drivers that nothing here tries, and places that are none; the password stays out of it."""
+    (problem,) = problems_of(tmp_path, {"HEADWATER_ICEBERG_CATALOGUE": url})
+    assert problem.code == "BAD_VALUE"
+    assert "write postgresql://" in problem.message
+    assert "secret" not in problem.message
+
+
+@pytest.mark.parametrize(
     ("environ", "text", "meant"),
     [
         ({}, "pol_size = 1", "poll_size"),

@@ -1,9 +1,16 @@
 """What is of Delta alone: its log, its features, and other writers of it."""
 
 import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any, Final
 
+import duckdb
+import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from tests.snapshot.changes import change
@@ -95,3 +102,94 @@ def test_a_commit_goes_behind_what_another_tool_wrote(tmp_path: Path) -> None:
     assert sorted(found) == list(range(30))
     assert opened(tmp_path).rows() == 30
     assert opened(tmp_path).offsets("one") == {0: 30}
+
+
+# -- what other readers find -----------------------------------------------------------------------
+
+KINDS: Final[dict[str, tuple[pa.DataType, list[Any]]]] = {
+    "text": (pa.string(), [f"{'long' * 20}{n:02}" for n in range(20)]),  # longer than bounds are
+    "flag": (pa.bool_(), [n >= 13 for n in range(20)]),
+    "number": (pa.float64(), [n / 4 for n in range(20)]),
+    "price": (pa.decimal128(9, 2), [Decimal(n) / 4 for n in range(20)]),
+    "day": (pa.date32(), [date(2026, 1, 1 + n) for n in range(20)]),
+    "at": (pa.timestamp("us", "UTC"), [datetime(2026, 1, 1, n, tzinfo=UTC) for n in range(20)]),
+    "sparse": (pa.int64(), [n if n >= 13 else None for n in range(20)]),
+    "place": (pa.struct([("x", pa.int32())]), [{"x": n} for n in range(20)]),
+    "tags": (pa.list_(pa.string()), [[f"t{n}"] for n in range(20)]),
+}
+LAST: Final = 13  # so many of the twenty rows lie before the one that filters begin at
+
+
+@pytest.fixture
+def kinds(tmp_path: Path) -> Path:
+    """Twenty rows of many types in two files."""
+    table = opened(tmp_path)
+    for start in (0, 10):
+        made = rows(start, start + 10)
+        for name, (kind, values) in KINDS.items():
+            made = made.append_column(name, pa.array(values[start : start + 10], kind))
+        table.offsets("one")
+        table.commit(change(made, record(start, start + 10)))
+    return tmp_path
+
+
+def deltalakes_own(directory: Path, name: str, first: Any) -> int:
+    """As deltalake's own dataset finds them."""
+    kind = KINDS[name][0]
+    wanted = pc.field(name) >= pa.scalar(first, kind) if kind != pa.bool_() else pc.field(name)
+    return int(DeltaTable(directory).to_pyarrow_dataset().to_table(filter=wanted).num_rows)
+
+
+def by_polars(directory: Path, name: str, first: Any) -> int:
+    """As a lazy frame of Polars finds them."""
+    return pl.scan_delta(str(directory)).filter(pl.col(name) >= first).collect().height
+
+
+def by_duckdb(directory: Path, name: str, first: Any) -> int:
+    """As DuckDB finds them, over deltalake's dataset."""
+    found = DeltaTable(directory).to_pyarrow_dataset()
+    with duckdb.connect() as connection:
+        connection.register("found", found)
+        query = f'SELECT count(*) FROM found WHERE "{name}" >= ?'  # noqa: S608  # names of this test
+        return int(connection.execute(query, [first]).fetchall()[0][0])
+
+
+@pytest.mark.parametrize("find", [deltalakes_own, by_polars, by_duckdb])
+@pytest.mark.parametrize("name", [each for each in KINDS if each not in {"place", "tags"}])
+def test_other_readers_find_rows_by_any_column(
+    kinds: Path, find: Callable[[Path, str, Any], int], name: str
+) -> None:
+    """Each skips files by what the log says of them, and misses none."""
+    assert find(kinds, name, KINDS[name][1][LAST]) == 20 - LAST
+
+
+def test_other_readers_find_rows_by_what_is_nested_and_by_nulls(kinds: Path) -> None:
+    """Fields of structs, items of lists; rows without a value, and with one."""
+    found = DeltaTable(kinds).to_pyarrow_dataset()
+    assert found.count_rows(filter=pc.field("place", "x") >= LAST) == 20 - LAST
+    assert found.count_rows(filter=pc.field("sparse").is_null()) == LAST
+    assert found.count_rows(filter=pc.field("sparse").is_valid()) == 20 - LAST
+    lazy = pl.scan_delta(str(kinds))
+    assert lazy.filter(pl.col("place").struct.field("x") >= LAST).collect().height == 20 - LAST
+    assert lazy.filter(pl.col("tags").list.contains("t3")).collect().height == 1
+    assert lazy.filter(pl.col("sparse").is_null()).collect().height == LAST
+
+
+def test_places_of_rows_are_known_from_the_names_of_files(kinds: Path) -> None:
+    """The log tells how many rows there are, and no bounds."""
+    (first, second) = sorted(opened(kinds).files(), key=lambda each: each.offsets or (0, 0))
+    assert [(each.partitions, each.offsets) for each in (first, second)] == [
+        ((0, 0), (0, 9)),
+        ((0, 0), (10, 19)),
+    ]
+    assert pa.table(DeltaTable(kinds).get_add_actions(flatten=True))["num_records"].to_pylist() == [
+        10,
+        10,
+    ]
+
+
+def test_a_file_of_another_writer_says_nothing_by_its_name(kinds: Path) -> None:
+    """It holds what the log says of it."""
+    DeltaTable(kinds).optimize.compact()
+    (file,) = opened(kinds).files()
+    assert (file.partitions, file.offsets) == ((0, 0), (0, 19))

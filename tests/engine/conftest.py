@@ -43,7 +43,7 @@ from headwater.model import (
     Quarantine,
     RawRecord,
 )
-from headwater.ports import Monitor, Records, TopicSettings
+from headwater.ports import Monitor, Records, RecordSource, TopicSettings
 
 GROUP, INPUT, OUTPUT, DEAD = "product", "in", "out", "out.dead-letters"
 
@@ -100,6 +100,7 @@ class Process:
         self.world = world
         self.instance = instance
         self.source = MemorySource(broker, group=GROUP, member=instance)
+        self.read = world.around(self.source)
         self.log = MemoryTransactionalLog(broker, transactional_id=instance)
         self.monitor = Witness()
         self.stores = world.stores(self)
@@ -114,7 +115,7 @@ class Process:
         )
         restoring = Restoring(self.stores, sources, broker.clock)
         outside = Outside(
-            self.source,
+            self.read,
             self.log,
             self.monitor,
             broker.clock,
@@ -154,8 +155,8 @@ class Process:
 
     def begin(self) -> "Process":
         def joining() -> None:
-            self.loop._start.commit_before_joining(self.source, self.world.broker.clock)
-            self.source.subscribe(list(self.loop._tasks), self.loop)
+            self.loop._start.commit_before_joining(self.read, self.world.broker.clock)
+            self.read.subscribe(list(self.loop._tasks), self.loop)
 
         self._guarded(joining, finally_close=False)
         return self
@@ -224,6 +225,14 @@ class World:
             self._fed += 1
             self.broker.append(INPUT, b"%s#%d" % (value, self._fed), key=b"k%d" % (self._fed % 5))
 
+    def around(self, source: MemorySource) -> RecordSource:
+        """What a process reads with: the member itself here."""
+        return source
+
+    def readable(self) -> Sequence[RawRecord]:
+        """The records that a group can read, from the first on."""
+        return self.broker.visible(INPUT)
+
     def stores(self, process: Process) -> Stores:
         """The stores of a process: none here."""
         return Stores()
@@ -279,7 +288,7 @@ class World:
         positions = self.positions()
         read = [
             record
-            for record in self.broker.visible(INPUT)
+            for record in self.readable()
             if record.offset < positions.get(record.partition, 0)
         ]
         values = [record.value or b"" for record in read]

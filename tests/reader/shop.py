@@ -20,6 +20,7 @@ from headwater.adapters.memory.table import MemoryStorage, MemoryTable
 from headwater.contract import Contract, Encoder, parse_contract
 from headwater.ports import Change, NewFile, Table, TopicSettings
 from headwater.reader.product import Product, Sources
+from headwater.snapshot.file_names import part_name
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.writer import Snapshotter, Taken
 
@@ -120,7 +121,9 @@ class Shop:
             return
         batches = [batch for name in names for batch in table.scan(name)]
         rows = pa.Table.from_batches(batches).sort_by("_offset")
-        table.commit(Change([NewFile(f"part-{index}-0-0", rows)], None, removed=names))
+        offsets = rows["_offset"]
+        name = part_name(index, offsets[0].as_py(), offsets[-1].as_py() + 1)
+        table.commit(Change([NewFile(name, rows)], None, removed=names))
 
     def published(self) -> list[Place]:
         """Where every committed order stands."""

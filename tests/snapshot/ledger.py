@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
+from tests.snapshot.formats import FORMATS
 from tests.snapshot.lake import SCHEMA_ID, SCHEMAS, TOPIC, codec
 
-from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.adapters.memory import MemoryBroker, MemoryRangeReader, MemoryTopics
 from headwater.adapters.memory.table import MemoryStorage, MemoryTable
 from headwater.clock import ManualClock
@@ -29,6 +29,7 @@ class Ledger:
 
     directory: Path | None = None
     policy: str = "delete"
+    format: str = "delta"
     broker: MemoryBroker = field(default_factory=MemoryBroker)
     storage: MemoryStorage = field(default_factory=MemoryStorage)
     clock: ManualClock = field(default_factory=lambda: ManualClock(at_s=100))
@@ -68,7 +69,7 @@ class Ledger:
         """A new handle."""
         if self.directory is None:
             return MemoryTable(self.storage)
-        return DeltaSnapshotTable(self.directory, product=TOPIC, topic=TOPIC)
+        return FORMATS[self.format](self.directory, product=TOPIC, topic=TOPIC)
 
     def snapshotter(self, table: Table | None = None) -> LatestSnapshotter:
         """One that could be a process of its own."""

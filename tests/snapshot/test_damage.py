@@ -64,17 +64,30 @@ def test_rows_of_another_partition_in_a_file_are_found_one_by_one(lake: Lake) ->
 
 
 def test_statistics_that_hide_rows_are_a_difference(lake: Lake) -> None:
-    """A reader that skips files by what the Delta log says of them would miss rows."""
+    """A reader that skips files by what a Delta log says of them would miss rows."""
 
     def shrink(line: dict[str, Any]) -> None:
         stats = json.loads(line["add"]["stats"])
-        stats["maxValues"]["_offset"] = stats["minValues"]["_offset"]
-        line["add"]["stats"] = json.dumps(stats)
+        place = {"_partition": int(line["add"]["path"].split("-")[1]), "_offset": 0}
+        line["add"]["stats"] = json.dumps({**stats, "minValues": place, "maxValues": place})
 
     lake.edit(1, lambda line: "add" in line, shrink)
     verdict = lake.verify()
     assert {d.kind for d in verdict.differences} == {"recorded"}
     assert verdict.difference_count == 3
+
+
+def test_a_name_that_hides_rows_is_a_difference(lake: Lake) -> None:
+    """Our own reader skips files by their names."""
+    path = lake.file(1)
+    renamed = path.with_name(path.name.replace("part-1-", "part-2-"))
+    path.rename(renamed)
+    lake.edit(
+        1,
+        lambda line: line.get("add", {}).get("path") == path.name,
+        lambda line: line["add"].update(path=renamed.name),
+    )
+    assert [(d.kind, d.partition) for d in lake.verify().differences] == [("recorded", 2)]
 
 
 def test_a_count_that_is_not_the_rows_is_a_difference(lake: Lake) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from deltalake import DeltaTable
 from tests.snapshot.lake import SCHEMA_ID, SCHEMAS, Lake
+from tests.snapshot.ledger import Ledger
 
 from headwater.adapters.delta import table as delta
 from headwater.adapters.delta.log import put_entry
@@ -167,3 +169,71 @@ def test_a_record_leads_to_no_file_elsewhere(lake: Lake) -> None:
     """A name that was tampered with is looked for among statistics alone."""
     (lake.directory / "secret.json.zst").write_bytes(b"not for you")
     assert lake.table().statistics("../secret") is None
+
+
+# -- mode "latest" ---------------------------------------------------------------------------------
+
+
+def of_ledger(ledger: Ledger) -> list[Any]:
+    """What is exact of the statistics of the newest cut: rows, least and greatest amount."""
+    found = StatisticsReader(ledger.table()).read().table
+    return [found.rows, found.columns["amount"].least, found.columns["amount"].greatest]
+
+
+def expected(ledger: Ledger) -> list[Any]:
+    """The same of the rows that the table should hold."""
+    amounts = [row[-1] for row in ledger.expected()]
+    return [len(amounts), min(amounts), max(amounts)]
+
+
+def test_statistics_of_the_latest_are_those_of_the_rows_that_are_left(tmp_path: Path) -> None:
+    """What was replaced or deleted is in them no more, which no sketch could forget."""
+    ledger = Ledger(tmp_path / "orders")
+    ledger.publish({f"order-{n}": float(n) for n in range(60)})
+    ledger.take()
+    assert of_ledger(ledger) == expected(ledger) == [60, 0.0, 59.0]
+    ledger.delete(["order-59", "order-58"])
+    ledger.publish({"order-0": 7.5})
+    ledger.take()
+    assert of_ledger(ledger) == expected(ledger) == [58, 1.0, 57.0]
+
+
+def test_a_bucket_that_did_not_change_is_not_read_for_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of its file were kept; without them, its rows are read, and nothing else differs."""
+    monkeypatch.setattr("headwater.snapshot.latest.bucket_count", lambda *_: 8)
+    ledger = Ledger(tmp_path / "orders")
+    ledger.publish({f"order-{n}": float(n) for n in range(300)})
+    ledger.take()
+    read: list[str] = []
+    scan = DeltaSnapshotTable.scan
+
+    def counted(table: DeltaSnapshotTable, name: str) -> Any:
+        read.append(name)
+        return scan(table, name)
+
+    monkeypatch.setattr(DeltaSnapshotTable, "scan", counted)
+    ledger.publish({"order-7": 1_000.0})
+    ledger.take()
+    assert len(read) == 1  # the bucket of order-7, which is written anew
+    assert of_ledger(ledger) == expected(ledger) == [300, 0.0, 1_000.0]
+    for path in (tmp_path / "orders" / FOLDER).iterdir():
+        path.unlink()
+    ledger.publish({"order-7": 2.0})
+    ledger.take()
+    assert len(read) > 15
+    assert of_ledger(ledger) == expected(ledger) == [300, 0.0, 299.0]
+
+
+def test_rows_of_another_writer_are_in_the_statistics_of_the_next_cut(tmp_path: Path) -> None:
+    """The files of the table count, and not those that the last commit left."""
+    ledger = Ledger(tmp_path / "orders")
+    ledger.publish({f"order-{n}": float(n) for n in range(60)})
+    ledger.take()
+    DeltaTable(tmp_path / "orders").update(
+        predicate="id = 'order-1'", updates={"amount": "amount + 5000"}
+    )
+    ledger.publish({"order-2": 3.25})
+    ledger.take()
+    assert of_ledger(ledger)[2] == 5_001.0

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
+from tests.snapshot.formats import FORMATS
 
-from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.cli.main import main
 from headwater.contract import load_contract, to_arrow
 from headwater.ports import Change, CommitRecord, CutRange, NewFile
@@ -36,8 +36,9 @@ DAY_MS = 86_400_000
 class Shop:
     """Two products in a folder, and tables as `headwater snapshot` leaves them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, format_: str = "delta") -> None:
         self.root = root
+        self.format = format_
         for name in ("shop.raw", "shop.orders", "shop.parcels"):
             folder = name.replace(".", "/")
             schema = {"type": "record", "name": "Row", "doc": "d", "key": "id", "fields": FIELDS}
@@ -59,7 +60,7 @@ class Shop:
         for each, values in zip(PLACE, ([0] * len(rows), numbers, [0] * len(rows)), strict=True):
             rows = rows.append_column(each, pa.array(values, pa.int64()).cast(each.type))
         place = self.root / ".headwater" / "snapshots" / topic
-        table = DeltaSnapshotTable(place, product=topic, topic=topic)
+        table = FORMATS[self.format](place, product=topic, topic=topic)
         table.offsets("id")
         cut = (CutRange(0, numbers.start, numbers.stop, len(rows), "0" * 32),)
         at = BEGIN_MS + DAY_MS * len(table.commits())
@@ -156,3 +157,26 @@ def test_what_cannot_be_told_ends_with_2(
     assert run(monkeypatch, "overlap", "shop.orders", "shop.parcels") == 2
     assert run(monkeypatch, "stats", "shop.orders", "--at", "lately") == 78
     assert "BAD_CUT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_tables_of_every_format_have_statistics(
+    tmp_path: Path,
+    format_: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Shown, compared between cuts and products, and the rules asked of their rows."""
+    monkeypatch.chdir(tmp_path)
+    shop = Shop(tmp_path, format_)
+    for numbers in (range(100), range(100, 150)):
+        shop.store("shop.orders", numbers)
+    shop.store("shop.parcels", range(50, 200))
+    assert run(monkeypatch, "stats", "shop.orders", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 150
+    assert run(monkeypatch, "stats", "shop.orders", "--compare", "1") == 0
+    assert "100 to 150 rows" in capsys.readouterr().out
+    assert run(monkeypatch, "overlap", "shop.orders", "shop.parcels") == 0
+    assert "in both: 100" in capsys.readouterr().out
+    assert run(monkeypatch, "check-data", "shop.orders") == 0
+    assert "has no rules" in capsys.readouterr().out

@@ -9,6 +9,7 @@ import pytest
 from tests.snapshot.changes import change
 from tests.snapshot.formats import FORMATS
 
+from headwater.adapters.iceberg.table import IcebergSnapshotTable
 from headwater.adapters.memory.table import MemoryStorage, MemoryTable
 from headwater.errors import AbortableError, DamagedError, StartRefusedError
 from headwater.ports import Change, CommitRecord, CutRange, NewFile, Table
@@ -17,14 +18,17 @@ from headwater.snapshot.cut import commit_id
 Opener = Callable[[], Table]
 
 
-@pytest.fixture(params=["memory", *FORMATS])
+@pytest.fixture(params=["memory", *FORMATS, "iceberg in postgres"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Opens one more handle on the same table."""
     if request.param == "memory":
         storage = MemoryStorage()
         return lambda: MemoryTable(storage)
-    directory = tmp_path / "snapshot"
-    return lambda: FORMATS[request.param](directory, product="shop.orders", topic="shop.orders")
+    directory, names = tmp_path / "snapshot", {"product": "shop.orders", "topic": "shop.orders"}
+    if request.param == "iceberg in postgres":
+        url = request.getfixturevalue("catalogue_url")
+        return lambda: IcebergSnapshotTable(directory, **names, catalogue=url)
+    return lambda: FORMATS[request.param](directory, **names)
 
 
 def rows(*places: tuple[int, int]) -> pa.Table:

@@ -6,16 +6,15 @@ for equality: the hashes of its fields.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import polars as pl
 import pyarrow as pa
 
-from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.references import newest_contract
 from headwater.assembly.root import SCHEMAS
+from headwater.assembly.table_formats import SnapshotTables
 from headwater.contract import ROW, ROW_TYPE, Contract, Rules, Severity, from_arrow
 from headwater.contract.dataset import (
     DatasetSeverity,
@@ -230,14 +229,11 @@ def _repeated(hashes: pl.Series) -> pl.Series:
     return hashes.filter(hashes.is_duplicated()).unique()
 
 
-def data_checks(loaded: LoadedProduct, directory: Path) -> Iterator[tuple[str, DataCheck]]:
-    """A check for each output of a product, by topic; `directory` holds the snapshot tables."""
-
-    def open_table(topic: str) -> Table:
-        return DeltaSnapshotTable((directory / topic).absolute(), product=loaded.name, topic=topic)
+def data_checks(loaded: LoadedProduct, tables: SnapshotTables) -> Iterator[tuple[str, DataCheck]]:
+    """A check for each output of a product, by topic."""
 
     def contract_of(topic: str) -> Contract:
         return newest_contract(loaded.root / SCHEMAS, topic)
 
     for topic, contract in loaded.outputs.items():
-        yield topic, DataCheck(contract, open_table, contract_of)
+        yield topic, DataCheck(contract, tables.open, contract_of)

@@ -44,7 +44,9 @@ def describe(loaded: LoadedProduct) -> dict[str, Any]:
     return {
         "name": product.name,
         "owner": product.owner,
-        "snapshot": {"every": snapshot.every, "mode": snapshot.mode} if snapshot else None,
+        "snapshot": {"every": snapshot.every, "mode": snapshot.mode, "format": snapshot.format}
+        if snapshot
+        else None,
         **({"keep_order": True} if product.dead_letters.keep_order else {}),
         "inputs": [
             _input(stream, loaded.inputs[stream.contract_name]) for stream in product.inputs

@@ -48,7 +48,9 @@ from headwater.engine import (
 )
 from headwater.errors import StartRefusedError
 from headwater.model import Partition, Positions
-from headwater.ports import Monitor, TopicSettings
+from headwater.ports import Monitor, RecordSource, TopicSettings
+from headwater.reader.backfill import Backfill
+from headwater.reader.backfill_source import BackfillSource
 
 STATISTICS_MS: Final = 1_000  # how often librdkafka tells: lag is as old as this at most
 
@@ -71,8 +73,9 @@ class Processor:
         telling: Telling,
         *,
         is_registering: bool = False,
-        start: Start | None = None,
+        start: Start | Backfill | None = None,
     ) -> None:
+        self._backfill = start if isinstance(start, Backfill) else None
         self._loaded = loaded
         self._settings = settings
         self._is_dev = settings.environment == "dev"
@@ -121,7 +124,9 @@ class Processor:
             self._opened = opened.pop_all()
 
     def targets(self) -> Positions:
-        """The read_committed ends of the inputs as they are now."""
+        """The read_committed ends of the inputs as they are now; of a backfill its cut."""
+        if self._backfill is not None:
+            return self._backfill.cut
         ends: dict[Partition, int] = {}
         for topic in self._partitions:
             ends.update(self._topics.ends(topic))
@@ -132,6 +137,8 @@ class Processor:
         found: dict[Partition, int] = {}
         for topic in self._partitions:
             found.update(self._topics.beginnings(topic))
+            if self._backfill is not None and topic == self._backfill.topic:
+                found.update(self._backfill.starts)
             found.update(self._topics.group_offsets(self._loaded.name, topic))
         return found
 
@@ -202,9 +209,11 @@ class Processor:
         product = self._loaded.name
         own_id = identity(product, settings.instance)
         shared = {**settings.kafka, "statistics.interval.ms": STATISTICS_MS}
-        source = KafkaSource(
+        source: RecordSource = KafkaSource(
             shared, group=product, member=own_id, on_statistics=telling.on_statistics
         )
+        if self._backfill is not None:
+            source = BackfillSource(source, self._backfill)
         log = KafkaTransactionalLog(
             shared, transactional_id=own_id, on_statistics=telling.on_statistics
         )

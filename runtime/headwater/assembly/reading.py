@@ -8,10 +8,11 @@ from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.addresses import resolve
 from headwater.assembly.subjects import value_subject
+from headwater.assembly.table_formats import SnapshotTables
 from headwater.config import Settings
 from headwater.contract import Contract, registered_contract
 from headwater.errors import ReadRefusedError
-from headwater.ports import Registry, Table
+from headwater.ports import Registry
 from headwater.reader.product import Product, Sources
 
 
@@ -21,6 +22,7 @@ def product_of(topic: str, product: str, settings: Settings) -> Product:
     Addresses that are not set are those of the stack around here. Raises what `open` does.
     """
     settings = resolve(settings)
+    tables = SnapshotTables.of(settings, product)
     registry = SchemaRegistry(settings.registry)
     try:
         contract = _contract(topic, registry)
@@ -32,7 +34,7 @@ def product_of(topic: str, product: str, settings: Settings) -> Product:
         Sources(
             topics=KafkaTopics(settings.kafka),
             registry=registry,
-            open_table=lambda: _table(settings.snapshots, product, topic),
+            open_table=lambda: tables.open(topic),
             open_range_reader=lambda: KafkaLogReader(settings.kafka),
             open_follower=lambda: KafkaFollower(settings.kafka),
             close=registry.close,
@@ -51,9 +53,3 @@ def _contract(topic: str, registry: Registry) -> Contract:
         )
     path = Path(f"version {found.version} of {subject} in the registry")
     return registered_contract(found.schema, topic=topic, version=found.version or 0, path=path)
-
-
-def _table(snapshots: Path, product: str, topic: str) -> Table:
-    from headwater.adapters.delta.table import DeltaSnapshotTable  # noqa: PLC0415  # deltalake: later
-
-    return DeltaSnapshotTable((snapshots / topic).absolute(), product=product, topic=topic)

@@ -24,6 +24,7 @@ from headwater.observe.health import Health
 from headwater.observe.logs import bind_process, get_logger
 from headwater.observe.metrics import Metrics
 from headwater.observe.monitor import ProcessMonitor
+from headwater.reader.backfill import Backfill
 from headwater.serve import start as serve
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -35,11 +36,11 @@ log = get_logger("run")
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What an operator may ask of one run."""
+    """What an operator may ask of one run. The end of a backfill is its cut."""
 
     until_end: bool = False
     is_registering: bool = False
-    start: Start | None = None
+    start: Start | Backfill | None = None
     on_incompatible: OnIncompatible | None = None
 
     def applied_to(self, settings: Settings) -> Settings:
@@ -147,7 +148,7 @@ def run_product(
     on_progress: OnProgress | None = None,
     on_restoring: OnRestoring | None = None,
 ) -> Summary:
-    """Run until a stop signal, or until the ends of now; returns what was committed.
+    """Run until a stop signal, or until the end that is asked for; returns what was committed.
 
     `on_progress(done, total)` hears of records read, `total` being 0 for an endless run;
     `on_restoring` of state that is restored.
@@ -260,6 +261,6 @@ def _progress(
     total = sum(max(0, end - begun[p]) for p, end in targets.items())
 
     def tell(committed: Positions) -> None:
-        on_progress(sum(max(0, committed.get(p, 0) - at) for p, at in begun.items()), total)
+        on_progress(sum(max(0, committed.get(p, 0) - begun[p]) for p in targets), total)
 
     return tell

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
 from headwater.assembly.subjects import key_subject
+from headwater.assembly.table_formats import DEFAULT, SnapshotTables
 from headwater.config import Settings
 from headwater.contract import Contract, registered_contract
 from headwater.snapshot.latest import LatestSnapshotter
@@ -35,7 +35,7 @@ class Snapshots:
     ) -> None:
         self._loaded = loaded
         self._settings = settings
-        self._directory = settings.snapshots if directory is None else directory
+        self._tables = SnapshotTables.of(settings, loaded.name, directory)
         self._registry = SchemaRegistry(settings.registry)
         self._topics = KafkaTopics(settings.kafka)
         self._reader = KafkaLogReader(settings.kafka)
@@ -53,10 +53,12 @@ class Snapshots:
     def take(self, topic: str, progress: Progress) -> Taken:
         """Take what a topic published since its last snapshot, in the declared mode.
 
-        See `Snapshotter.take` and `LatestSnapshotter.take`. Also raises DeclarationError
-        (NOT_REGISTERED), RegistrationRefusedError, UnavailableError.
+        See `Snapshotter.take` and `LatestSnapshotter.take`. Also raises what
+        `SnapshotTables.open_as` does, DeclarationError (NOT_REGISTERED), RegistrationRefusedError,
+        UnavailableError.
         """
-        table = self._table(topic)
+        policy = self._loaded.product.snapshot
+        table = self._tables.open_as(topic, policy.format if policy else DEFAULT)
         contract = self.contracts[topic]
         is_registering = self._settings.environment == "dev"
         ids = registered_ids(self._loaded, self._registry, is_registering=is_registering)[topic]
@@ -72,29 +74,34 @@ class Snapshots:
             codec=RowCodec(contract, *ids, lookup=self._registry.schema),
         ).take(progress)
 
-    def verify(self, topic: str, progress: Progress, *, full: bool) -> Verdict:
+    def verify(
+        self, topic: str, progress: Progress, *, full: bool, at: str | None = None
+    ) -> Verdict:
         """Compare a topic's snapshot with its log; see `Verifier.verify`."""
-        return Verifier(
-            topic=topic,
-            topics=self._topics,
-            reader=self._reader,
-            open_table=lambda: self._table(topic),
-            codecs=lambda schema_id: self._codec(topic, schema_id),
-            full=full,
-        ).verify(progress)
+        return self._verifier(topic, full=full).verify(progress, at=at)
+
+    def verify_all(self, topic: str, progress: Progress, *, full: bool) -> list[Verdict]:
+        """Compare every cut of a topic's snapshot with its log; see `Verifier.verify_all`."""
+        return self._verifier(topic, full=full).verify_all(progress)
 
     def close(self) -> None:
         """Let go of the clients."""
         self._reader.close()
         self._registry.close()
 
+    def _verifier(self, topic: str, *, full: bool) -> Verifier:
+        return Verifier(
+            topic=topic,
+            topics=self._topics,
+            reader=self._reader,
+            open_table=lambda: self._tables.open(topic),
+            codecs=lambda schema_id: self._codec(topic, schema_id),
+            full=full,
+        )
+
     def _snapshotter(self) -> type[Snapshotter] | type[LatestSnapshotter]:
         policy = self._loaded.product.snapshot
         return LatestSnapshotter if policy and policy.mode == "latest" else Snapshotter
-
-    def _table(self, topic: str) -> DeltaSnapshotTable:
-        directory = (self._directory / topic).absolute()
-        return DeltaSnapshotTable(directory, product=self._loaded.name, topic=topic)
 
     def _codec(self, topic: str, schema_id: int) -> RowCodec:
         """Under the contract as the registry holds it: the file may be newer than the snapshot."""

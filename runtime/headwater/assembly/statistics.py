@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.assembly.project import LoadedProduct
+from headwater.assembly.table_formats import SnapshotTables
 from headwater.errors import UnverifiableError
 from headwater.ports import Table
 from headwater.snapshot.history import commit_at
@@ -48,9 +47,8 @@ class StatisticsReader:
 
 
 def statistics_readers(
-    loaded: LoadedProduct, directory: Path
+    loaded: LoadedProduct, tables: SnapshotTables
 ) -> Iterator[tuple[str, StatisticsReader]]:
-    """One for each output of a product, by topic; `directory` holds the snapshot tables."""
+    """One for each output of a product, by topic."""
     for topic in loaded.outputs:
-        place = (directory / topic).absolute()
-        yield topic, StatisticsReader(DeltaSnapshotTable(place, product=loaded.name, topic=topic))
+        yield topic, StatisticsReader(tables.open(topic))

@@ -7,6 +7,7 @@ import typer
 
 from headwater.assembly.data_check import Checked, data_checks
 from headwater.assembly.project import load_product
+from headwater.assembly.table_formats import SnapshotTables
 from headwater.cli.arguments import Format, FormatOption, Product, Tables
 from headwater.cli.interruption import keeping
 from headwater.cli.progress import progress_bar
@@ -35,9 +36,9 @@ def check_data(
     snapshot is read too. Needs neither broker nor registry.
     """
     loaded = load_product(product)
-    directory = load_settings().snapshots if to is None else to
+    tables = SnapshotTables.of(load_settings(), loaded.name, to)
     failed: list[str] = []
-    for topic, check in data_checks(loaded, directory):
+    for topic, check in data_checks(loaded, tables):
         with keeping("nothing was changed"), progress_bar(topic) as progress:
             found = check.run(progress)
         if form is Format.JSON:

@@ -30,7 +30,11 @@ def describe(product: Product, form: FormatOption = Format.TEXT) -> None:
 def _show(description: dict[str, Any]) -> None:
     print(f"{description['name']}, owned by {description['owner']}")
     if description["snapshot"]:
-        print("snapshot: every {every}, mode {mode}".format(**description["snapshot"]))
+        print(
+            "snapshot: every {every}, mode {mode}, format {format}".format(
+                **description["snapshot"]
+            )
+        )
     if "keep_order" in description:
         print("dead letters: in order; later records of their keys wait for them")
     for source in description["inputs"]:

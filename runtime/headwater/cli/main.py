@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "test": "Run a product on its samples, without a broker, and show what differs.",
     "diff": "Compare the data that two definitions of a product make of the same real input.",
     "run": "Process products until stopped, or until the end of now.",
+    "backfill": "Process an input's snapshot, where its log is gone; `run` goes on in the log.",
     "schema": "Show and compare versions of contracts, and the registry; pin what others publish.",
     "register": "Publish output contracts to the schema registry.",
     "snapshot": "Append what a product published since its last snapshot.",

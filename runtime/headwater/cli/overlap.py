@@ -9,10 +9,11 @@ import typer
 
 from headwater.assembly.project import load_product
 from headwater.assembly.statistics import StatisticsAt, statistics_readers
+from headwater.assembly.table_formats import SnapshotTables
 from headwater.cli.arguments import Format, FormatOption, Product, Tables
 from headwater.cli.estimates import about, part, when
 from headwater.cli.tables import show, table
-from headwater.config import load_settings
+from headwater.config import Settings, load_settings
 from headwater.snapshot import overlap as keys
 
 app = typer.Typer(add_completion=False)
@@ -37,9 +38,9 @@ def overlap(
     with bounds that hold in 997 of 1,000 cases, the part of all keys in 95 of 100; up to some
     thousand keys it is exact. Needs neither broker nor registry, and reads no row.
     """
-    directory = load_settings().snapshots if to is None else to
-    for one in _newest(product, directory):
-        for two in _newest(other, directory):
+    settings = load_settings()
+    for one in _newest(product, settings, to):
+        for two in _newest(other, settings, to):
             found = keys.overlap(one.table, two.table)
             if form is Format.JSON:
                 print(json.dumps(_fields(one, two, found)))
@@ -47,9 +48,10 @@ def overlap(
                 _show(one, two, found)
 
 
-def _newest(product: str, directory: Path) -> list[StatisticsAt]:
-    readers = statistics_readers(load_product(product), directory)
-    return [reader.read() for _, reader in readers]
+def _newest(product: str, settings: Settings, to: Path | None) -> list[StatisticsAt]:
+    loaded = load_product(product)
+    tables = SnapshotTables.of(settings, loaded.name, to)
+    return [reader.read() for _, reader in statistics_readers(loaded, tables)]
 
 
 def _fields(one: StatisticsAt, two: StatisticsAt, found: keys.Overlap) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def run(asked: Asked) -> None:
     is_shown = asked.until_end and own_number() is None
     with RunBars(product.name, has_end=is_shown) as bars:
         summary = run_product(product, settings, options, bars.progressed, bars.restoring)
-    _print(summary, asked.form, until_end=asked.until_end)
+    print_summary(summary, asked.form, until_end=asked.until_end)
 
 
 def _loaded(targets: Sequence[str]) -> dict[str, LoadedProduct]:
@@ -123,7 +123,8 @@ def _start(text: str) -> Start:
         raise ConfigurationError([Problem("BAD_VALUE", f"--start {text}: {advice}")]) from error
 
 
-def _print(summary: Summary, form: Format, *, until_end: bool) -> None:
+def print_summary(summary: Summary, form: Format, *, until_end: bool) -> None:
+    """What a run did, in words or as a line of JSON; with `until_end` also whether it got there."""
     is_early = until_end and summary.was_stopped
     rate = summary.read / summary.seconds if summary.seconds else 0.0
     if form is Format.JSON:

@@ -39,7 +39,7 @@ def snapshot(
     to: Tables = None,
     form: FormatOption = Format.TEXT,
 ) -> None:
-    """Take what a product published since its last snapshot into its Delta table.
+    """Take what a product published since its last snapshot into its table.
 
     Each snapshot ends at the read_committed end of the log at that moment. The product declares the
     mode: "append" adds the rows, and a long stretch becomes several commits, each a cut of its own;

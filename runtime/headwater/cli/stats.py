@@ -7,6 +7,7 @@ import typer
 
 from headwater.assembly.project import load_product
 from headwater.assembly.statistics import StatisticsAt, statistics_readers
+from headwater.assembly.table_formats import SnapshotTables
 from headwater.cli.arguments import Format, FormatOption, Product, Tables
 from headwater.cli.estimates import about, percent, when
 from headwater.cli.tables import show, table
@@ -55,8 +56,8 @@ def stats(
     never kept. Needs neither broker nor registry.
     """
     loaded = load_product(product)
-    directory = load_settings().snapshots if to is None else to
-    for topic, reader in statistics_readers(loaded, directory):
+    tables = SnapshotTables.of(load_settings(), loaded.name, to)
+    for topic, reader in statistics_readers(loaded, tables):
         found = reader.read(at)
         if compare is None:
             _tell(form, loaded.name, topic, found)

@@ -107,7 +107,7 @@ def _default(name: str, info: FieldInfo) -> str:
         return f"`{format_duration(value)}`"
     if isinstance(value, int) and value >= MIB and value % MIB == 0:
         return f"`{value // MIB}MiB`"
-    return f"`{value}`" if value != "" else "empty"
+    return f"`{value}`" if str(value) else "empty"
 
 
 def _refusals() -> Iterator[str]:

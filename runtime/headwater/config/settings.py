@@ -16,17 +16,20 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SecretStr,
 )
 from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
 
 from headwater.config.durations import Duration
 from headwater.model import Code, OnIncompatible
-from headwater.redaction import ClientProperties, redact
+from headwater.redaction import ClientProperties, redact, users_of
 
 MIB: Final = 1024 * 1024
 
 # S3's rules for the names of buckets, and the characters of keys that are safe everywhere
 _BUCKET: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)*/?")
+
+_POSTGRES: Final = re.compile(r"postgresql://[^/?\s]*/[^/?\s]+(\?\S*)?")
 
 
 def _properties(value: object) -> ClientProperties:
@@ -48,6 +51,13 @@ def _location(value: str) -> str:
     is_directory = "://" not in value and not value.startswith("s3:")
     if not value or not (is_directory or _BUCKET.fullmatch(value)):
         raise ValueError("write a directory, or s3://bucket/prefix")
+    return value
+
+
+def _catalogue(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if text and not _POSTGRES.fullmatch(text):
+        raise ValueError("write postgresql://user:password@host:port/database")
     return value
 
 
@@ -205,6 +215,15 @@ class Settings(BaseSettings):
         default=Path(".headwater/snapshots"),
         description="Directory of snapshot tables, relative to the working directory.",
     )
+    iceberg_catalogue: Annotated[SecretStr, AfterValidator(_catalogue)] = Field(
+        default=SecretStr(""),
+        description=(
+            "Catalogue of the snapshot tables of format `iceberg`: "
+            "`postgresql://user:password@host:port/database`, whose readers need it too. Without "
+            "a password there, the usual places of Postgres are asked (`PGPASSWORD`, "
+            "`PGPASSFILE`). Empty: each table has its own, the SQLite file `catalog.db` beside it."
+        ),
+    )
     state_dir: Path = Field(
         default=Path(".headwater/state"),
         description=(
@@ -246,7 +265,8 @@ class Settings(BaseSettings):
 
     def secrets(self) -> frozenset[str]:
         """The values that must never be printed."""
-        return self.kafka.secrets() | self.registry.secrets()
+        catalogue = users_of(self.iceberg_catalogue.get_secret_value())
+        return self.kafka.secrets() | self.registry.secrets() | catalogue
 
     def with_addresses(
         self, kafka: Mapping[str, str], registry: Mapping[str, str], **changes: object

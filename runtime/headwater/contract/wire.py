@@ -102,6 +102,9 @@ def _fail(code: Code, path: str, what: str) -> NoReturn:
 def _long(cursor: Cursor, path: str) -> int:
     """A zigzag varint of at most 64 bits."""
     body, position = cursor.body, cursor.position
+    if position < cursor.end and (byte := body[position]) < 0x80:  # noqa: PLR2004 - see below
+        cursor.position = position + 1  # branches, lengths of texts: most numbers are one byte
+        return (byte >> 1) ^ -(byte & 1)
     result = shift = 0
     for _ in range(MAX_VARINT):
         if position >= cursor.end:

@@ -34,7 +34,8 @@ class StartPolicy:
     `outputs`, `changelogs` and `repartitions` are topics of the product's own; of a changelog, with
     the topics whose records change what is in it: partition i of each is its task i. Those in
     `parked` say which keys wait for letters, and are right wherever the product begins: nothing is
-    added up in them.
+    added up in them. `backfilled` is where partitions begin whose records are at hand although the
+    log has dropped them: in a snapshot.
     """
 
     group: str
@@ -44,6 +45,7 @@ class StartPolicy:
     changelogs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     repartitions: Sequence[str] = ()
     parked: Collection[str] = ()
+    backfilled: Positions = field(default_factory=dict)
 
 
 class StartPositions:
@@ -127,7 +129,7 @@ class StartPositions:
         positions: dict[Partition, int] = {}
         ends: dict[Partition, int] = {}
         for topic in sorted({partition.topic for partition in partitions}):
-            first, end = self._topics.beginnings(topic), self._topics.high_watermarks(topic)
+            first, end = self._beginnings(topic), self._topics.high_watermarks(topic)
             ends.update(end)
             for partition in (p for p in partitions if p.topic == topic):
                 # a partition without an offset is new: the group has offsets on others
@@ -163,10 +165,15 @@ class StartPositions:
             self._refuse_if_ever_written(topic)
             start = declared
         if start == "earliest":
-            return self._topics.beginnings(topic)
+            return self._beginnings(topic)
         if start == "latest":
             return self._topics.ends(topic)
         return self._topics.at_time(topic, start)
+
+    def _beginnings(self, topic: str) -> Positions:
+        """The first offsets that can be read."""
+        held = self._policy.backfilled
+        return {p: min(at, held.get(p, at)) for p, at in self._topics.beginnings(topic).items()}
 
     def _refuse_if_ever_written(self, topic: str) -> None:
         if any(
@@ -221,6 +228,6 @@ def _check_range(partition: Partition, position: int, first: int, end: int) -> N
     raise StartRefusedError(
         f"{partition}: committed position {position} is outside the log ({first} to {end}): "
         "records were removed before they were read, or the topic was made anew; an operator must "
-        "decide where to go on",
+        "decide where to go on: in a snapshot that has them, with `headwater backfill`, or behind",
         code="DATA_LOSS",
     )

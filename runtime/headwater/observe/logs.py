@@ -20,7 +20,8 @@ from headwater.redaction import REDACTED, blot, is_secret
 Format = Literal["auto", "json", "text"]
 Level = Literal["debug", "info", "warning", "error"]
 
-CHATTY: Final = ("httpx2", "httpcore2")  # a line per request at info
+# a line per request, or for each table that is opened, at info
+CHATTY: Final = ("httpx2", "httpcore2", "pyiceberg")
 _PLAIN: Final = (bool, int, float, type(None))
 _NAMED: Final = (
     Path,

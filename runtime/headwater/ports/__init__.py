@@ -19,6 +19,7 @@ from headwater.ports.monitor import Ending, Monitor
 from headwater.ports.registry import RegisteredSchema, Registry
 from headwater.ports.state import CheckpointStorage, LocalStore, LocalStores, Mark, StoreSize
 from headwater.ports.table import (
+    SNAPSHOT_FORMAT,
     Change,
     CommitRecord,
     CutRange,
@@ -29,6 +30,7 @@ from headwater.ports.table import (
 )
 
 __all__ = [
+    "SNAPSHOT_FORMAT",
     "Change",
     "CheckpointStorage",
     "CommitOutcome",

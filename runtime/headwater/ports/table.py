@@ -5,12 +5,19 @@ One primitive, `Table.commit`: add rows, take files out, evolve columns, write d
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import pyarrow as pa
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds  # brings pandas in, where that is installed
+
+
+SNAPSHOT_FORMAT: Final = 1
+"""Of what a commit writes: the record, the digests in it, the columns of place, the buckets.
+
+A release that writes one of them in another way has the next number.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,7 @@ class CommitRecord:
     `statistics` names those of the table as of this commit; None where there are none.
     Of mode "append" rows and hashes are those of the ranges, of mode "latest" those of the whole
     table per partition, whose rows stand in so many `buckets` by the hash of their key.
+    `format` is that of the release that wrote it; an older release lets such a table alone.
     """
 
     commit_id: str
@@ -43,6 +51,7 @@ class CommitRecord:
     statistics: str | None = None
     mode: str = "append"
     buckets: int = 0
+    format: int = SNAPSHOT_FORMAT
 
 
 @dataclass(frozen=True, slots=True)

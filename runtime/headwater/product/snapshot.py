@@ -6,17 +6,20 @@ from typing import Final
 from headwater.product.durations import duration_ms
 
 MODES: Final = ("append", "latest")
+FORMATS: Final = ("delta", "iceberg", "parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Cut a snapshot `every` so often ("90s", "15m", "1h"), in this mode.
+    """Cut a snapshot `every` so often ("90s", "15m", "1h"), in this mode and table format.
 
     "append" holds every row of the log, "latest" for each key the row of its newest record.
+    Tables are of "delta", "iceberg" or "parquet": the one that the product's readers read.
     """
 
     every: str
     mode: str = "append"
+    format: str = "delta"
 
     @property
     def every_s(self) -> float:
@@ -39,4 +42,7 @@ def snapshot_mistakes(snapshot: object) -> list[str]:
     if snapshot.mode not in MODES:
         known = " or ".join(f"mode={each!r}" for each in MODES)
         mistakes.append(f"snapshot mode={snapshot.mode!r} is not known; write {known}")
+    if snapshot.format not in FORMATS:
+        known = " or ".join(f"format={each!r}" for each in FORMATS)
+        mistakes.append(f"snapshot format={snapshot.format!r} is not known; write {known}")
     return mistakes

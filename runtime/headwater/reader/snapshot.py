@@ -80,6 +80,18 @@ class Snapshot:
                     if news.num_rows:
                         yield self._frame(news), place, done
 
+    def of_file(self, file: TableFile) -> Iterator[pl.DataFrame]:
+        """The rows of one file in the contract's types, in parts, as they stand in it.
+
+        Raises DamagedError for a value that the contract's type cannot hold.
+        """
+        try:
+            with self._pinned():
+                for batch in self._table.scan(file.name):
+                    yield self._frame(batch)
+        except pa.ArrowInvalid as error:  # its message may quote the value
+            raise DamagedError(f"{file.name} holds a value that no row of the log has") from error
+
     def _frame(self, batch: pa.RecordBatch) -> pl.DataFrame:
         """Rows under the contract; what is older than a column has its default."""
         contract = self._contract

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from headwater.errors import DamagedError
 from headwater.ports import Table, TableFile
+from headwater.snapshot.file_names import bucket_name
 from headwater.snapshot.fold import DELETED, KEY, MARKS, Fold, bucket_of, hashes, newest, on_disk
 from headwater.snapshot.multiset import total
 from headwater.snapshot.rows import RowCodec
@@ -106,7 +107,7 @@ class Rewriting:
 
     def name(self, partition: int, bucket: int, end: int) -> str:
         """How a bucket's file is called, by which it is known again; `end` tells folds apart."""
-        return f"bucket-{partition}-{bucket}-of-{self.buckets}-{end}"
+        return bucket_name(partition, bucket, self.buckets, end)
 
     def written(self, partition: int, bucket: int, fold: Fold, counted: Counted) -> pa.Table | None:
         """The rows of a bucket from now on, None for none; `counted` follows them.

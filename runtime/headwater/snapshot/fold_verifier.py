@@ -4,7 +4,7 @@ Of a key whose record at the cut may have left the log since, as compaction take
 replaced, nothing can be decided where they disagree; that is counted and told.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Final
@@ -18,9 +18,9 @@ from headwater.model import Partition
 from headwater.ports import CommitRecord, LogReader, Records, Table, Topics
 from headwater.snapshot.cut import deletions_kept_ms, is_compacted
 from headwater.snapshot.fold import newest
-from headwater.snapshot.inventory import Inventory
+from headwater.snapshot.inventory import Held, Inventory
 from headwater.snapshot.rows import NumberedRows, RowCodec
-from headwater.snapshot.spans import Booked, Tally, is_recorded, other_record
+from headwater.snapshot.spans import Booked, Tally, booked_whole, is_recorded, other_record
 from headwater.snapshot.verdict import Difference, Findings, kind_of
 from headwater.snapshot.writer import READ_RECORDS
 
@@ -35,88 +35,132 @@ Keys = Mapping[int, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
-class FoldVerifier:
-    """Compares the newest cut of a table with the log; about 100 bytes a key of one partition.
+class FoldCut:
+    """A cut, what a version holds of each partition, and what is found of it."""
 
-    Every so many records (`every`) one is read by the row codec too.
+    record: CommitRecord
+    held: Mapping[int, Held]
+    findings: Findings
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One partition at one cut."""
+
+    cut: FoldCut
+    each: Booked
+    held: Held
+
+    @property
+    def partition(self) -> Partition:
+        return Partition(self.cut.record.topic, self.each.taken.partition)
+
+
+@dataclass(frozen=True, slots=True)
+class FoldVerifier:
+    """Compares cuts of a table with the log; about 100 bytes a key of one partition.
+
+    All are under one schema. Every so many records (`every`) one is read by the row codec too.
     """
 
     topics: Topics
     reader: LogReader
     table: Table
-    record: CommitRecord
     codec: RowCodec
-    findings: Findings
+    inventory: Inventory
     every: int
     now_ms: int
 
-    def compare(self, each: Booked, inventory: Inventory) -> None:
-        """Tell the findings how one partition of the table, whose rows are counted, differs."""
-        if each.is_damaged:  # which is told; its rows are not to be had
-            return
-        log = self._log(each)
+    def compare(self, cuts: Sequence[FoldCut]) -> None:
+        """Tell how each cut differs, oldest first; the log is read once."""
+        by_partition: dict[int, list[_Place]] = {}
+        for cut in cuts:
+            for each in booked_whole(cut.record):
+                place = _Place(cut, each, cut.held.get(each.taken.partition, Held()))
+                by_partition.setdefault(each.taken.partition, []).append(place)
+        for places in by_partition.values():
+            self._follow(places)
+
+    def _follow(self, places: Sequence[_Place]) -> None:
+        """One partition from cut to cut."""
+        fold = pl.DataFrame(schema=_RECORD)
+        reached = self._beginning(places[0].partition)
+        for number, place in enumerate(places):
+            if place.held.is_damaged:  # which is told; its rows are not to be had
+                continue
+            why_not, end = self._why_not(place), place.each.taken.end
+            if not why_not and reached < end:
+                told = [later.cut.findings for later in places[number:]]
+                try:
+                    fold = self._folded(fold, place.partition, (reached, end), told)
+                except UnverifiableError as error:
+                    why_not = str(error)
+                else:
+                    reached = end
+            if why_not:
+                rows = place.each.taken.rows
+                text = f"{rows:,} rows of {place.partition} are not checkable: {why_not}"
+                place.cut.findings.undecided(text, rows)
+            self._compare(place, None if why_not else fold)
+
+    def _compare(self, place: _Place, log: pl.DataFrame | None) -> None:
+        """Tell how one partition of a cut differs; `log` is None where it cannot be asked."""
         if log is not None:
-            rows = _numbered(log, each.taken.partition)
+            rows = _numbered(log, place.partition.index)
             found = Tally()
             found.add(rows, 0, len(rows))
-            if found != each.table and self._name_rows(each, log, inventory):
+            if found != place.held.tally and self._name_rows(place, log):
                 return
-        if not is_recorded(each, each.table):
-            self.findings.differs(other_record(each, "the table"))
+        if not is_recorded(place.each, place.held.tally):
+            place.cut.findings.differs(other_record(place.each, "the table"))
 
     # -- the log -----------------------------------------------------------------------------------
 
-    def _log(self, each: Booked) -> pl.DataFrame | None:
-        """The newest record of each key below the cut; None, and why is told, where none can be."""
-        why_not = self._why_not(each)
-        if not why_not:
-            try:
-                return self._folded(self._partition(each), each.taken.end)
-            except UnverifiableError as error:
-                why_not = str(error)
-        self.findings.undecided(why_not)
-        return None
-
-    def _why_not(self, each: Booked) -> str:
-        topic, partition = self.record.topic, self._partition(each)
+    def _why_not(self, place: _Place) -> str:
+        """Why the log cannot be asked; empty when it can."""
+        topic, taken = place.partition.topic, place.each.taken
         if self.topics.partitions(topic) is None:
             return f"topic {topic} does not exist"
-        if self.topics.topic_id(topic) != each.topic_id:
+        if self.topics.topic_id(topic) != place.each.topic_id:
             return f"topic {topic} was deleted and made again"
-        end = self.topics.ends(topic).get(partition, 0)
-        if end < each.taken.end:
-            return f"{partition} ends at {end}, but the snapshot at {each.taken.end}"
+        end = self.topics.ends(topic).get(place.partition, 0)
+        if end < taken.end:
+            return f"{place.partition} ends at {end}, but the snapshot at {taken.end}"
         return ""
 
-    def _folded(self, partition: Partition, end: int) -> pl.DataFrame:
-        folded = pl.DataFrame(schema=_RECORD)
-        parts: list[pl.DataFrame] = []
+    def _folded(
+        self,
+        before: pl.DataFrame,
+        partition: Partition,
+        between: tuple[int, int],
+        told: Sequence[Findings],
+    ) -> pl.DataFrame:
+        """The newest record of each key, those `between` two offsets taken in."""
+        folded, parts = before, [before.clear()]
         held = 0
-        start = self._beginning(partition)
-        for records in self._read(partition, start, end):
-            parts.append(self._records(records))
+        for records in self._read(partition, *between):
+            parts.append(self._records(records, told))
             held += len(records)
             if held > max(FOLD_ROWS, folded.height):  # each row is looked at twice at most
                 folded, parts, held = _newest([folded, *parts]), [], 0
         return _newest([folded, *parts])
 
-    def _records(self, records: Records) -> pl.DataFrame:
+    def _records(self, records: Records, told: Sequence[Findings]) -> pl.DataFrame:
         """Records as they are compared; what is wrong with one is told."""
         rows = self.codec.from_log(records)
         offsets, keys, partition = records.offsets(), records.keys(), rows.numbered.partition
         values = dict(zip(offsets, records.values, strict=True)) if rows.refused else {}
-        for offset, bad in rows.refused:
-            if values[offset] is not None:
-                self._unreadable(partition, offset, str(bad.code))
+        wrong = [
+            (offset, str(bad.code)) for offset, bad in rows.refused if values[offset] is not None
+        ]
         sampled, otherwise = self.codec.recheck(records, rows.numbered, self.every)
-        self.findings.sampled += sampled
-        for offset in otherwise:
-            self._unreadable(partition, offset, "the row codec reads it otherwise")
+        wrong += [(offset, "the row codec reads it otherwise") for offset in otherwise]
+        for findings in told:
+            findings.sampled += len(sampled)
+            for offset, detail in wrong:
+                findings.differs(Difference("unreadable", partition, offset, detail))
         every = pl.DataFrame({"key": keys, "offset": offsets}, schema=_KEYED)
         return every.join(_frame(rows.numbered), on="offset", how="left")
-
-    def _unreadable(self, partition: int, offset: int, detail: str) -> None:
-        self.findings.differs(Difference("unreadable", partition, offset, detail))
 
     def _read(self, partition: Partition, start: int, end: int) -> Iterator[Records]:
         return self.reader.read({partition: (start, end)}, max_records=READ_RECORDS)
@@ -124,58 +168,57 @@ class FoldVerifier:
     def _beginning(self, partition: Partition) -> int:
         return self.topics.beginnings(partition.topic).get(partition, 0)
 
-    def _partition(self, each: Booked) -> Partition:
-        return Partition(self.record.topic, each.taken.partition)
-
     # -- row by row --------------------------------------------------------------------------------
 
-    def _name_rows(self, each: Booked, log: pl.DataFrame, inventory: Inventory) -> bool:
+    def _name_rows(self, place: _Place, log: pl.DataFrame) -> bool:
         """Name the rows on which log and table differ; whether there are any that do for certain.
 
         Rows of which nothing can be decided are counted and told.
         """
         rows = log.filter(pl.col("digest").is_not_null()).select(list(_ROW))
-        table = [_frame(part) for part in inventory.rows(each)]
+        table = [_frame(part) for part in self.inventory.rows(place.each, place.held.files)]
         signs = [rows.with_columns(n=1), *(part.with_columns(n=-1) for part in table)]
         other = pl.concat(signs).group_by(list(_ROW)).agg(pl.col("n").sum())
         other = other.filter(pl.col("n") != 0)
         in_log = _counts(other.filter(pl.col("n") > 0))
         in_table = _counts(other.filter(pl.col("n") < 0))
         offsets = in_log.keys() | in_table.keys()
-        doubted = self._doubted(each, log, offsets)
+        doubted = self._doubted(place, log, offsets)
+        findings = place.cut.findings
         for offset in sorted(offsets - doubted):
             kind = kind_of(in_log.get(offset, 0), in_table.get(offset, 0))
-            self.findings.differs(Difference(kind, each.taken.partition, offset))
+            findings.differs(Difference(kind, place.partition.index, offset))
         if doubted:
-            self.findings.undecided(
-                f"{len(doubted):,} rows of {self._partition(each)}: their records at the cut may"
-                f" have left the log since"
+            text = (
+                f"{len(doubted):,} rows of {place.partition}: their records at the cut may have"
+                f" left the log since"
             )
+            findings.undecided(text, len(doubted))
         return offsets != doubted
 
-    def _doubted(self, each: Booked, log: pl.DataFrame, offsets: set[int]) -> set[int]:
+    def _doubted(self, place: _Place, log: pl.DataFrame, offsets: set[int]) -> set[int]:
         """The rows, by offset, whose key's record at the cut may have left the log since."""
-        partition = self._partition(each)
+        partition, record = place.partition, place.cut.record
         start = self._beginning(partition)
         found = {offset for offset in offsets if offset < start}
         if not is_compacted(self.topics, partition.topic):
             return found
-        keys = self._keys(each, log, offsets)
-        gone = self._newer_keys(partition, each.taken.end, frozenset(keys.values()))
+        keys = self._keys(place, log, offsets)
+        gone = self._newer_keys(partition, place.each.taken.end, frozenset(keys.values()))
         kept = self.topics.config(partition.topic).get("delete.retention.ms")
-        if self.now_ms - self.record.committed_at_ms >= deletions_kept_ms(kept):
+        if self.now_ms - record.committed_at_ms >= deletions_kept_ms(kept):
             # Deleted since, and the tombstone is gone too: the log knows nothing of such a key.
             gone |= set(keys.values()) - set(log["key"])
         return found | {offset for offset, key in keys.items() if key in gone}
 
-    def _keys(self, each: Booked, log: pl.DataFrame, offsets: set[int]) -> Keys:
+    def _keys(self, place: _Place, log: pl.DataFrame, offsets: set[int]) -> Keys:
         in_log = log.filter(pl.col("offset").is_in(list(offsets)))
         found: dict[int, bytes | None] = dict(zip(in_log["offset"], in_log["key"], strict=True))
-        wanted = (pc.field("_partition") == each.taken.partition) & pc.field("_offset").isin(
+        wanted = (pc.field("_partition") == place.partition.index) & pc.field("_offset").isin(
             list(offsets)
         )
-        for file in self.table.files():
-            for batch in self.table.scan(file.name):
+        for name in place.held.files:
+            for batch in self.table.scan(name):
                 rows = pa.Table.from_batches([batch]).filter(wanted)
                 if rows.num_rows:
                     keys = self.codec.keys(rows)

@@ -1,12 +1,16 @@
-"""Which commit of a table somebody means: by table version, by commit id, or by time."""
+"""Which commit of a table somebody means: by table version, by commit id, or by time.
+
+And what the table keeps of it: its files, as readers of that cut see them.
+"""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from headwater.errors import ConfigurationError, Problem, UnverifiableError
-from headwater.ports import CommitRecord, Table, UnreadableRecord
+from headwater.errors import ConfigurationError, DamagedError, Problem, UnverifiableError
+from headwater.ports import CommitRecord, Table, TableFile, UnreadableRecord
 
 MS: Final = 1_000  # in a second
 _ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f-]*)?")
@@ -55,3 +59,66 @@ def _test(at: str) -> Callable[[Commit], bool]:
         raise ConfigurationError([Problem("BAD_CUT", message)]) from error
     until_ms = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * MS
     return lambda each: each[1].committed_at_ms <= until_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A cut as a table keeps it: the commits up to it, oldest first, and its files.
+
+    `gone` is why there are none where the table does not keep them any more.
+    """
+
+    commits: Sequence[tuple[int, CommitRecord | UnreadableRecord]]
+    files: Sequence[TableFile]
+    gone: str = ""
+
+    @property
+    def records(self) -> list[CommitRecord]:
+        """Those that can be read."""
+        return [each for _, each in self.commits if isinstance(each, CommitRecord)]
+
+    @property
+    def newest(self) -> Commit | None:
+        """The newest commit that can be read."""
+        for version, record in reversed(self.commits):
+            if isinstance(record, CommitRecord):
+                return version, record
+        return None
+
+
+def newest_cut(table: Table) -> Kept:
+    """The newest version, whoever made it. Raises DamagedError."""
+    return Kept(table.commits(), table.files())
+
+
+def cut_at(table: Table, at: str) -> Kept:
+    """The cut that `commit_at` finds. Raises as that does, and DamagedError."""
+    version, _ = commit_at(table, at)
+    commits = table.commits()
+    place = next(n for n, (each, _) in enumerate(commits) if each == version)
+    return _kept(table, commits, place)
+
+
+def every_cut(table: Table) -> list[Kept]:
+    """Every cut whose record can be read, oldest first. Raises DamagedError."""
+    commits = table.commits()
+    return [
+        _kept(table, commits, place)
+        for place, (_, record) in enumerate(commits)
+        if isinstance(record, CommitRecord)
+    ]
+
+
+def _kept(
+    table: Table, commits: Sequence[tuple[int, CommitRecord | UnreadableRecord]], place: int
+) -> Kept:
+    """Upkeep may have put the same rows into other files before the next cut: those count."""
+    until = commits[: place + 1]
+    if place + 1 == len(commits):
+        return Kept(until, table.files())
+    try:
+        return Kept(until, table.files(commits[place + 1][0] - 1))
+    except DamagedError as error:
+        if error.code != "FILE_GONE":
+            raise
+        return Kept(until, (), gone=str(error))

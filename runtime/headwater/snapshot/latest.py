@@ -26,6 +26,7 @@ from headwater.snapshot.buckets import Counted, Rewriting, StoredBucket, bucket_
 from headwater.snapshot.columns import refused
 from headwater.snapshot.cut import Cut, LatestCut, commit_id, latest_cut, require_same
 from headwater.snapshot.fold import Fold, keyed
+from headwater.snapshot.freezing import Freezing
 from headwater.snapshot.multiset import to_text
 from headwater.snapshot.rows import LogRows, RowCodec
 from headwater.snapshot.writer import READ_RECORDS, Progress, Taken, unreadable
@@ -143,7 +144,8 @@ class LatestSnapshotter:
             return None  # deletions of what never was: there is nothing to make a table of
         require_same(self.topics, found.cut)
         record = self._record(found.cut, counts, rewriting.buckets)
-        version = self.table.commit(Change(written, record, removed=sorted(removed)))
+        change = Change(written, record, removed=sorted(removed))
+        version = self.table.commit(Freezing(self.table, self.codec.contract).frozen(change))
         self.table.offsets(found.cut.topic_id)  # this handle has now seen its own commit
         return version
 

@@ -18,6 +18,16 @@ def another_table(location: str, topic: str, found: str | None) -> StartRefusedE
     return not_ours(location, topic, reason)
 
 
+def elsewhere(location: str, topic: str, found: str) -> StartRefusedError:
+    """The error for a table that a shared catalogue knows in another place."""
+    return StartRefusedError(
+        f"The Iceberg catalogue has the snapshot of {topic} in {found}, not in {location}; nothing"
+        f" was changed. Take that directory with --to or the setting snapshots; or drop the table"
+        f" from the catalogue first, if a new one is to begin.",
+        code="NOT_OUR_TABLE",
+    )
+
+
 def storage_refuses(location: str, doing: str, why: str) -> RetriableError:
     """The error of a storage that does not let us read or write."""
     return RetriableError(

@@ -1,5 +1,6 @@
 """Records of the log as rows of a snapshot, and rows as the numbers that are hashed."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -11,6 +12,7 @@ from headwater.contract import (
     ROW,
     Contract,
     Decoder,
+    Encoded,
     Encoder,
     arrow_schema,
     from_arrow,
@@ -104,10 +106,14 @@ class RowCodec:
             kept = encoded.rows.to_list()
             offsets, stamps, keys = _taken(offsets, kept), _taken(stamps, kept), _taken(keys, kept)
             frame = frame.filter(frame[ROW].is_in(kept))
-        partition = records.partitions()[0]
+        partition = records.raw(0).partition.index  # of all: they are of one
         numbers = digests(partition, offsets, keys, encoded.values)
         numbered = NumberedRows(partition, offsets, stamps, numbers)
         return LogRows(numbered, frame, refused, keys, encoded.keys)
+
+    def encoded(self, frame: pl.DataFrame) -> Encoded:
+        """Rows in the contract's columns as keys and canonical bodies."""
+        return self._encoder.bodies(frame)
 
     def from_table(self, table: pa.Table) -> NumberedRows:
         """Number rows of one partition as a table holds them, which has our columns. Never empty.
@@ -153,15 +159,15 @@ class RowCodec:
 
     def recheck(
         self, records: Records, rows: NumberedRows, every: int
-    ) -> tuple[int, Sequence[int]]:
+    ) -> tuple[Sequence[int], Sequence[int]]:
         """Read records again with the row codec: those whose offset `every` divides.
 
-        Returns how many, and the offsets of those that come out otherwise than in `rows`.
+        Returns their offsets, and the offsets of those that come out otherwise than in `rows`.
         """
         offsets = records.offsets()
         sample = [row for row, offset in enumerate(offsets) if offset % every == 0]
         if not sample:
-            return 0, ()
+            return (), ()
         values, headers = _taken(records.values, sample), schema_headers(records.headers())
         of_sample = {place: headers[row] for place, row in enumerate(sample) if row in headers}
         encoded = self._encoder.bodies(self._decoder.decode_by_row(values, of_sample).frame)
@@ -170,9 +176,8 @@ class RowCodec:
         again = dict(
             zip(places, digests(rows.partition, places, keys, encoded.values), strict=True)
         )
-        once = dict(zip(rows.offsets, rows.digests, strict=True))
         places = _taken(offsets, sample)
-        return len(sample), [place for place in places if again.get(place) != once.get(place)]
+        return places, [each for each in places if again.get(each) != _digest_at(rows, each)]
 
     def to_table(self, rows: LogRows) -> pa.Table:
         """The rows with their place, as a snapshot stores them."""
@@ -186,6 +191,13 @@ class RowCodec:
         for each, column in zip(PLACE, place, strict=True):
             table = table.append_column(each, column)
         return table
+
+
+def _digest_at(rows: NumberedRows, offset: int) -> int | None:
+    """The digest of the row at an offset; None where there is no row."""
+    place = bisect_left(rows.offsets, offset)
+    is_there = place < len(rows) and rows.offsets[place] == offset
+    return rows.digests[place] if is_there else None
 
 
 def _taken(column: Sequence[T], rows: Sequence[int]) -> list[T]:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from operator import mul
 from typing import Final
 
@@ -29,20 +29,24 @@ class Tally:
         self.hash = total((self.hash, *rows.digests[first:last]))
         self.stamps += sum(map(mul, offsets, stamps)) + sum(stamps)
 
+    def merge(self, other: "Tally") -> None:
+        """Count the rows of another tally."""
+        self.rows += other.rows
+        self.hash = total((self.hash, other.hash))
+        self.stamps += other.stamps
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class Booked:
-    """A range of one commit, and what the table holds of it."""
+    """A range of one commit, of one incarnation of the topic, under one schema."""
 
     topic_id: str
     schema_id: int
     taken: CutRange
-    table: Tally = field(default_factory=Tally)
-    is_damaged: bool = False  # a file that should hold rows of it cannot be read
 
 
 def booked(commits: Iterable[CommitRecord]) -> list[Booked]:
-    """Every range of every commit, oldest first, with nothing counted yet."""
+    """Every range of every commit, oldest first."""
     return [
         Booked(record.topic_id, record.schema_id, taken)
         for record in commits
@@ -56,6 +60,19 @@ def booked_whole(record: CommitRecord) -> list[Booked]:
         Booked(record.topic_id, record.schema_id, replace(taken, start=0))
         for taken in record.ranges
     ]
+
+
+def stretches(commits: Iterable[CommitRecord], schema_id: int) -> list[Booked]:
+    """What lies between the cuts, oldest first, of commits whose rows are of the whole table."""
+    ends: dict[tuple[str, int], int] = {}
+    found = []
+    for record in commits:
+        for taken in record.ranges:
+            place = (record.topic_id, taken.partition)
+            between = replace(taken, start=ends.get(place, 0))
+            found.append(Booked(record.topic_id, schema_id, between))
+            ends[place] = taken.end
+    return found
 
 
 def is_recorded(each: Booked, found: Tally) -> bool:
@@ -78,6 +95,7 @@ class Span:
     schema_id: int
     partition: int
     booked: Sequence[Booked]
+    places: Sequence[int]
 
     @property
     def ranges(self) -> Sequence[CutRange]:
@@ -100,27 +118,28 @@ class Span:
         return sum(each.taken.rows for each in self.booked)
 
 
-def spans(ranges: Iterable[Booked]) -> Iterator[Span]:
-    """Every range that is not empty, partition by partition, in log order."""
-    chains: dict[tuple[str, int, int], list[Booked]] = {}
-    for each in ranges:
+def spans(ranges: Iterable[tuple[int, Booked]]) -> Iterator[Span]:
+    """Every range that is not empty, with its place, partition by partition, in log order."""
+    chains: dict[tuple[str, int, int], list[tuple[int, Booked]]] = {}
+    for place, each in ranges:
         if each.taken.start < each.taken.end:
-            place = (each.topic_id, each.schema_id, each.taken.partition)
-            chains.setdefault(place, []).append(each)
+            name = (each.topic_id, each.schema_id, each.taken.partition)
+            chains.setdefault(name, []).append((place, each))
     for (topic_id, schema_id, partition), chain in chains.items():
         for part in _short(chain):
-            yield Span(topic_id, schema_id, partition, part)
+            places, short = zip(*part, strict=True)
+            yield Span(topic_id, schema_id, partition, short, places)
 
 
-def _short(chain: Sequence[Booked]) -> Iterator[list[Booked]]:
-    part: list[Booked] = []
+def _short(chain: Sequence[tuple[int, Booked]]) -> Iterator[list[tuple[int, Booked]]]:
+    part: list[tuple[int, Booked]] = []
     rows = 0
-    for each in chain:
+    for place, each in chain:
         taken = each.taken
-        if part and (rows + taken.rows > SPAN_ROWS or taken.start != part[-1].taken.end):
+        if part and (rows + taken.rows > SPAN_ROWS or taken.start != part[-1][1].taken.end):
             yield part
             part, rows = [], 0
-        part.append(each)
+        part.append((place, each))
         rows += taken.rows
     yield part
 

@@ -18,20 +18,17 @@ FORMAT: Final = 1
 T = TypeVar("T")
 
 
-def to_bytes(statistics: TableStatistics) -> bytes:
-    """The document of a table's statistics."""
+Parts = Mapping[str, TableStatistics]
+"""Statistics of the files that a table consists of, by the names they were given."""
+
+
+def to_bytes(statistics: TableStatistics, parts: Parts | None = None) -> bytes:
+    """The document of a table's statistics, and of its parts where they are kept."""
     document = {
         "format": FORMAT,
-        "topic": statistics.topic,
-        "commit_id": statistics.commit_id,
-        "committed_at_ms": statistics.committed_at_ms,
-        "cut": {str(partition): end for partition, end in statistics.cut.items()},
-        "rows": statistics.rows,
-        "key": statistics.key,
-        "identities": _text(statistics.identities),
-        "columns": [_column(each) for each in statistics.columns.values()],
+        **_document(statistics),
+        "parts": {name: _document(each) for name, each in (parts or {}).items()},
     }
-
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     with pa.BufferOutputStream() as buffer:
         with pa.CompressedOutputStream(buffer, "zstd") as stream:
@@ -41,6 +38,18 @@ def to_bytes(statistics: TableStatistics) -> bytes:
 
 def from_bytes(content: bytes) -> TableStatistics:
     """The inverse of `to_bytes`. Raises DamagedError for other bytes, without quoting them."""
+    return _read(content, _statistics)
+
+
+def parts_from_bytes(content: bytes) -> Parts:
+    """The parts; none where none were kept. Raises as `from_bytes` does."""
+    return _read(
+        content,
+        lambda found: {name: _statistics(each) for name, each in found.get("parts", {}).items()},
+    )
+
+
+def _read(content: bytes, read: Callable[[Mapping[str, Any]], T]) -> T:
     try:
         with pa.CompressedInputStream(pa.BufferReader(content), "zstd") as stream:
             document = json.loads(stream.read())
@@ -50,7 +59,7 @@ def from_bytes(content: bytes) -> TableStatistics:
                 f" known is {FORMAT}); use that release to read them.",
                 code="STATISTICS_FORMAT",
             )
-        return _statistics(document)
+        return read(document)
     # the sketches' own complaints are RuntimeError, ValueError (binascii's too) and IndexError
     except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
         raise DamagedError(
@@ -58,6 +67,19 @@ def from_bytes(content: bytes) -> TableStatistics:
             " those of other cuts are files of their own.",
             code="STATISTICS_DAMAGED",
         ) from error
+
+
+def _document(statistics: TableStatistics) -> dict[str, Any]:
+    return {
+        "topic": statistics.topic,
+        "commit_id": statistics.commit_id,
+        "committed_at_ms": statistics.committed_at_ms,
+        "cut": {str(partition): end for partition, end in statistics.cut.items()},
+        "rows": statistics.rows,
+        "key": statistics.key,
+        "identities": _text(statistics.identities),
+        "columns": [_column(each) for each in statistics.columns.values()],
+    }
 
 
 def _column(column: ColumnStatistics) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from headwater.ports import (
 )
 from headwater.snapshot.columns import refused
 from headwater.snapshot.cut import Cut, commit_id, cut, require_same
+from headwater.snapshot.file_names import part_name
 from headwater.snapshot.freezing import Freezing
 from headwater.snapshot.multiset import to_text, total
 from headwater.snapshot.rows import LogRows, NumberedRows, RowCodec
@@ -168,7 +169,7 @@ class _Part:
         """The rows, a file for each partition that has some."""
         return [
             NewFile(
-                f"part-{p.index}-{self.starts[p]}-{self.ends[p]}",
+                part_name(p.index, self.starts[p], self.ends[p]),
                 pa.concat_tables(self._tables[p]),
             )
             for p in sorted(self._tables)

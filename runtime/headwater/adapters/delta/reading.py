@@ -14,6 +14,7 @@ from headwater.adapters.parquet.reading import dataset as of_files
 from headwater.adapters.parquet.reading import placed
 from headwater.errors import UnverifiableError
 from headwater.ports import TableFile
+from headwater.snapshot.file_names import places_of
 
 _BACKTRACE: Final = re.compile(r"^\s*(\d+: |at )")
 
@@ -60,11 +61,13 @@ def _added(table: DeltaTable, location: str) -> list[dict[str, Any]]:
 
 
 def _file(added: dict[str, Any]) -> TableFile:
+    """What the entry says, which other readers go by; else what the name does."""
+    partitions, offsets = places_of(added["path"]) or (None, None)
     return TableFile(
         name=added["path"],
         rows=added.get("num_records"),
-        partitions=_bounds(added, "_partition"),
-        offsets=_bounds(added, "_offset"),
+        partitions=_bounds(added, "_partition") or partitions,
+        offsets=_bounds(added, "_offset") or offsets,
     )
 
 

@@ -1,7 +1,9 @@
-"""The SQL catalogue of one table, in SQLite beside it, and files that outlive a power cut."""
+"""SQL catalogues: one for each table, in SQLite beside it, or one in Postgres for all of them."""
 
 import io
 import os
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +11,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.io import InputFile, OutputFile, OutputStream
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.typedef import Identifier
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from headwater.adapters.directory.durable import sync
 
@@ -17,12 +21,33 @@ NAME: Final = "headwater"  # of the catalogue; a reader gives it together with t
 _FILE_IO: Final = f"{__name__}.DurableFileIO"
 
 
-def open_catalogue(directory: Path) -> SqlCatalog:
-    """The catalogue of a directory, made if it is not there."""
-    return SqlCatalog(
-        NAME,
-        **{"uri": f"sqlite:///{directory / FILE}", "py-io-impl": _FILE_IO},
-    )
+# What a server may take before it is away, as Postgres spells it; no call waits for ever.
+_BOUNDS: Final[Mapping[str, str]] = {
+    "connect_timeout": "10",  # seconds
+    "tcp_user_timeout": "10000",  # milliseconds
+    "options": "-c statement_timeout=10000",  # milliseconds, waiting for locks included
+}
+
+
+def open_catalogue(directory: Path, url: str = "") -> SqlCatalog:
+    """The catalogue at a URL of Postgres; without one that of a directory, made if need be."""
+    return _shared(url) if url else _opened(f"sqlite:///{directory / FILE}")
+
+
+@cache  # one pool of connections for all tables of a process
+def _shared(url: str) -> SqlCatalog:
+    found = make_url(url).set(drivername="postgresql+psycopg")
+    bounds = {name: value for name, value in _BOUNDS.items() if name not in found.query}
+    bounded = found.update_query_dict(bounds).render_as_string(hide_password=False)
+    try:
+        return _opened(bounded)
+    except (ProgrammingError, IntegrityError):
+        return _opened(bounded)  # another process made its tables at the same moment
+
+
+def _opened(uri: str) -> SqlCatalog:
+    # a connection of the pool may have died since it was used last
+    return SqlCatalog(NAME, **{"uri": uri, "py-io-impl": _FILE_IO, "pool_pre_ping": "true"})
 
 
 def identifier(topic: str) -> Identifier:

@@ -1,4 +1,4 @@
-"""A snapshot table as an Iceberg table in a local directory, under a catalogue of its own.
+"""A snapshot table as an Iceberg table in a local directory, with its own or a shared catalogue.
 
 Offsets and record stand in the summary of each snapshot and, since that expires, in properties of
 the table. A commit that finds another one before it looks at what that was: so two snapshotters
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 from pyiceberg.exceptions import (
     CommitFailedException,
-    NoSuchTableError,
     ResolveError,
     TableAlreadyExistsError,
     ValidationError,
@@ -31,8 +30,9 @@ from headwater.adapters.directory.statistics import (
     put_statistics,
 )
 from headwater.adapters.iceberg import reading
-from headwater.adapters.iceberg.catalogue import FILE, identifier, open_catalogue
+from headwater.adapters.iceberg.catalogue import identifier, open_catalogue
 from headwater.adapters.iceberg.columns import in_arrow, in_iceberg, to_schema
+from headwater.adapters.iceberg.opening import DATA, open_table
 from headwater.adapters.iceberg.transaction import LeanTransaction
 from headwater.adapters.parquet.files import WrittenFiles, write_files
 from headwater.adapters.parquet.reading import dataset, placed, scan
@@ -42,18 +42,15 @@ from headwater.snapshot.columns import differing, refused
 from headwater.snapshot.cut import overtaken, require_next
 from headwater.snapshot.record import KEY, to_text
 from headwater.snapshot.refusals import (
-    another_table,
     damaged,
     damaged_record,
     gone,
-    not_ours,
     storage_refuses,
 )
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
-DATA: Final = "data"  # the folder of data files, where Iceberg's writers have theirs
 _PROPERTIES: Final = {
     "format-version": str(reading.FORMAT_VERSION),
     "commit.retry.num-retries": "0",  # pyiceberg's four would repeat a stale append, unasked
@@ -64,14 +61,16 @@ _PROPERTIES: Final = {
 class IcebergSnapshotTable:
     """One handle on the table of one topic; the directory is made by the first `commit`.
 
-    A cut is judged by what the last `offsets` of this handle saw. Every method raises
-    StartRefusedError (NOT_OUR_TABLE) when the directory holds something else, DamagedError when
-    its metadata cannot be read, and RetriableError (SNAPSHOT_STORAGE) when storage or catalogue
-    refuses.
+    `catalogue` is the URL of one in Postgres; without it the table has its own. A cut is judged by
+    what the last `offsets` of this handle saw. Every method raises StartRefusedError
+    (NOT_OUR_TABLE) when the directory holds something else, or the catalogue has the table in
+    another one, DamagedError when its metadata cannot be read, and RetriableError
+    (SNAPSHOT_STORAGE) when storage or catalogue refuses.
     """
 
-    def __init__(self, directory: Path, *, product: str, topic: str) -> None:
+    def __init__(self, directory: Path, *, product: str, topic: str, catalogue: str = "") -> None:
         self._directory = directory
+        self._catalogue = catalogue
         self._product = product
         self._topic = topic
         self._table: Table | None = None
@@ -173,32 +172,9 @@ class IcebergSnapshotTable:
     def _reload(self) -> None:
         with self._reading():
             if self._table is None:
-                self._table = self._open()
+                self._table = open_table(self._directory, self._topic, self._catalogue)
             else:
                 self._table.refresh()
-
-    def _open(self) -> Table | None:
-        if not (self._directory / FILE).is_file():
-            if self._directory.exists() and not self._is_empty():
-                raise not_ours(self.location, self._topic, "it holds other files")
-            return None
-        catalogue = open_catalogue(self._directory)
-        try:
-            table = catalogue.load_table(identifier(self._topic))
-        except NoSuchTableError:
-            others = [
-                ".".join(found)
-                for space in catalogue.list_namespaces()
-                for found in catalogue.list_tables(space)
-            ]
-            if others:
-                raise another_table(self.location, self._topic, others[0]) from None
-            if any((self._directory / DATA).glob("*.parquet")):
-                raise damaged(self.location, "its catalogue does not know the table") from None
-            return None  # what a crash leaves of a creation
-        if (topic := table.properties.get(reading.TOPIC)) != self._topic:
-            raise another_table(self.location, self._topic, topic)
-        return table
 
     def _kept(self, version: int | None) -> Table:
         if self._table is None:
@@ -210,14 +186,11 @@ class IcebergSnapshotTable:
             raise gone(self.location, version)
         return found
 
-    def _is_empty(self) -> bool:
-        return self._directory.is_dir() and not any(self._directory.iterdir())
-
     def _create(self, change: Change) -> Table:
         columns = change.columns or change.files[0].rows.schema
         name = identifier(self._topic)
         (self._directory / DATA).mkdir(parents=True, exist_ok=True)
-        catalogue = open_catalogue(self._directory)
+        catalogue = open_catalogue(self._directory, self._catalogue)
         try:
             catalogue.create_namespace_if_not_exists(name[:-1])
             self._table = catalogue.create_table(
@@ -359,13 +332,15 @@ class IcebergSnapshotTable:
         """Errors of storage and catalogue, and metadata that cannot be read, as one sentence."""
         try:
             yield
-        except HeadwaterError:
+        except (HeadwaterError, ModuleNotFoundError):
             raise
         except FileNotFoundError as cause:
             raise damaged(self.location, "a file of its metadata is gone") from cause
         except (OSError, OperationalError) as cause:
             raise storage_refuses(self.location, "read", _reason(cause)) from cause
         except SQLAlchemyError as cause:
+            if self._catalogue:  # what a server answers is never a file that rots
+                raise storage_refuses(self.location, "read", _reason(cause)) from cause
             raise damaged(self.location, _reason(cause)) from cause
         except Exception as cause:  # a wrong byte of JSON or Avro raises whatever it leads to
             raise damaged(self.location, "its metadata is not what was written") from cause
@@ -375,4 +350,5 @@ def _reason(cause: Exception) -> str:
     """What the system says; statements and their values stay out of it."""
     if isinstance(cause, OSError):
         return cause.strerror or type(cause).__name__
-    return str(getattr(cause, "orig", None) or type(cause).__name__)
+    found = str(getattr(cause, "orig", None) or type(cause).__name__)
+    return found.split("\n", maxsplit=1)[0]

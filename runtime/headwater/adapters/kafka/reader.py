@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from headwater.adapters.kafka.records import KafkaRecords, offset_of, partition_of
+from headwater.adapters.kafka.records import KafkaRecords, offset_of, partition_of, place_of
 from headwater.adapters.kafka.triage import AWAY, GONE, translate
 from headwater.clock import SYSTEM, Clock
 from headwater.errors import HeadwaterError, UnavailableError, UnverifiableError
@@ -121,6 +121,9 @@ class KafkaLogReader:
 
 def by_partition(messages: list[Message]) -> dict[Partition, list[Message]]:
     """Messages, events of a partition among them, by their partitions; raises for the client's."""
+    places = set(zip(map(Message.topic, messages), map(Message.partition, messages), strict=True))
+    if len(places) == 1 and messages[0].topic() is not None:  # the usual case, at a tenth the cost
+        return {place_of(messages[0]): messages}
     runs: dict[Partition, list[Message]] = {}
     known: dict[tuple[str, int], list[Message]] = {}  # found faster than by a dataclass
     for message in messages:

@@ -1,0 +1,281 @@
+"""Proves the logs of a product against its inputs: what is declared today, run over them again.
+
+What stands in a log is compared as a multiset of key and value, whatever its offset: a record of
+the input is processed once, but which transaction its results are in is nobody's promise.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Final, Literal
+
+import polars as pl
+import xxhash
+
+from headwater.assembly.diff.maps import maps_in_order
+from headwater.assembly.diff.side import Outside, Side
+from headwater.assembly.project import LoadedProduct
+from headwater.assembly.registration import lookup_ids
+from headwater.contract import ROW
+from headwater.errors import UnverifiableError
+from headwater.model import Partition
+from headwater.ports import Records, Topics
+from headwater.snapshot.cut import is_compacted
+from headwater.snapshot.multiset import digests
+from headwater.snapshot.rows import RowCodec
+
+READ_AT_ONCE: Final = 40_000  # records
+SHOWN: Final = 20  # differences told one by one; the rest are counted
+DIGEST_BYTES: Final = 16
+_NTH: Final = "nth"
+_ROWS: Final = {
+    "digest": pl.Binary,  # of key and value
+    "key": pl.UInt64,  # its hash
+    "place": pl.String,  # topic and partition of the record it stands in, or was made of
+    "offset": pl.Int64,
+}
+
+Progress = Callable[[int, int], None]
+"""Told how many offsets of inputs and logs are read, and how many there are."""
+
+Ranges = Mapping[Partition, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVerdict:
+    """A log beside what its inputs make.
+
+    `recomputed` and `logged` are rows. A difference is a sentence with its place and the hash of
+    its key. So many rows are `unchecked`, because their other side is not retained; `undecided`
+    says why.
+    """
+
+    topic: str
+    recomputed: int
+    logged: int
+    differences: Sequence[str]
+    difference_count: int
+    unchecked: int
+    undecided: Sequence[str]
+
+    @property
+    def outcome(self) -> Literal["equal", "different", "unverifiable"]:
+        """Equal only when everything was compared and nothing differs."""
+        if self.difference_count:
+            return "different"
+        return "unverifiable" if self.undecided else "equal"
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What there is to read of some topics; `lost` says of which of it not all is retained."""
+
+    ranges: Ranges
+    lost: str
+
+    @classmethod
+    def of(cls, topics: Topics, ends: Mapping[Partition, int]) -> "_Held":
+        beginnings: dict[Partition, int] = {}
+        for topic in sorted({partition.topic for partition in ends}):
+            beginnings.update(topics.beginnings(topic))
+        ranges = {p: (min(beginnings[p], end), end) for p, end in ends.items()}
+        lost = [f"{p} begins at {beginnings[p]}" for p in sorted(ends) if beginnings[p]]
+        compacted = sorted({p.topic for p in ends if is_compacted(topics, p.topic)})
+        return cls(ranges, ", ".join([*lost, *(f"{each} is compacted" for each in compacted)]))
+
+
+@dataclass(slots=True)
+class _Port:
+    """The rows of one output from both sides; 40 to 60 bytes each."""
+
+    codec: RowCodec
+    maps: Sequence[pl.Expr]
+    recomputed: list[pl.DataFrame] = field(default_factory=lambda: [pl.DataFrame(schema=_ROWS)])
+    logged: list[pl.DataFrame] = field(default_factory=lambda: [pl.DataFrame(schema=_ROWS)])
+    unreadable: list[str] = field(default_factory=list)
+
+    def add_made(self, frame: pl.DataFrame, records: Records) -> None:
+        """What is made of records of an input; `_row` leads back to them."""
+        found = self.codec.encoded(frame)
+        offsets, made_of = records.offsets(), found.rows.to_list()
+        places = _place(records), [offsets[row] for row in made_of]
+        self.recomputed.append(_rows(found.keys, found.values, *places))
+
+    def add_logged(self, records: Records) -> None:
+        """Records of the log, as they are read today."""
+        rows = self.codec.from_log(records)
+        place = _place(records)
+        self.unreadable += [f"{place}@{at} is no row: {bad.code}" for at, bad in rows.refused]
+        frame = rows.frame.drop(ROW).with_columns(self.maps)
+        found = self.codec.encoded(frame)
+        self.logged.append(_rows(rows.keys, found.values, place, rows.numbered.offsets))
+
+
+class Recomputation:
+    """Compares every log of a product with what its inputs make today. Publishes nothing.
+
+    `outside` is what is read from. Raises UnverifiableError (NOT_RECOMPUTABLE) for a product whose
+    results hang on more than its input records one by one.
+    """
+
+    def __init__(self, loaded: LoadedProduct, outside: Outside) -> None:
+        if reason := _why_not(loaded):
+            raise _refusal(loaded, reason)
+        self._loaded = loaded
+        self._outside = outside
+        self._side = Side(loaded, outside, {})
+
+    def run(self, progress: Progress) -> list[SourceVerdict]:
+        """Compare, up to the positions that the product has committed.
+
+        Raises UnverifiableError: NOT_RECOMPUTABLE when neither all inputs nor all of a log are
+        retained, or the product never ran; PRODUCT_MOVED when it went on meanwhile. Else
+        DeclarationError (NOT_REGISTERED), UnavailableError.
+        """
+        topics, registry = self._outside.topics, self._outside.registry
+        committed = self._committed()
+        ends = {p: end for topic in self._loaded.outputs for p, end in topics.ends(topic).items()}
+        inputs, logs = _Held.of(topics, committed), _Held.of(topics, ends)
+        if inputs.lost and logs.lost:
+            raise _refusal(self._loaded, f"{inputs.lost}, and {logs.lost}")
+        ids = lookup_ids(self._loaded.outputs.values(), registry)
+        ports = {
+            topic: _Port(RowCodec(each, *ids[topic], lookup=registry.schema), maps_in_order(each))
+            for topic, each in self._loaded.outputs.items()
+        }
+        total = sum(end - start for held in (inputs, logs) for start, end in held.ranges.values())
+        names = {output.port: output.topic for output in self._loaded.product.outputs}
+        done = 0
+        for records, passed in self._read(inputs.ranges):
+            for name, frame in self._side.process(records).frames.items():
+                ports[names[name]].add_made(frame, records)
+            done += passed
+            progress(done, total)
+        for records, passed in self._read(logs.ranges):
+            ports[records.topic].add_logged(records)
+            done += passed
+            progress(done, total)
+        if self._committed() != committed:
+            raise UnverifiableError(
+                f"{self._loaded.name} went on while its inputs were read; run the command again"
+                f" when it is stopped or has nothing to do.",
+                code="PRODUCT_MOVED",
+            )
+        progress(total, total)
+        return [_verdict(topic, port, inputs, logs) for topic, port in ports.items()]
+
+    def _committed(self) -> dict[Partition, int]:
+        """Where the product stands on each input partition; at 0 where it has not begun."""
+        topics, name = self._outside.topics, self._loaded.name
+        found: dict[Partition, int] = {}
+        for topic in self._loaded.streams():
+            for index in range(topics.partitions(topic) or 0):
+                found[Partition(topic, index)] = 0
+            found.update(topics.group_offsets(name, topic))
+        if not any(found.values()):
+            raise _refusal(self._loaded, "it has committed no position on its inputs yet")
+        return found
+
+    def _read(self, ranges: Ranges) -> Iterator[tuple[Records, int]]:
+        """Records, each with how many offsets they bring it on."""
+        reached = {partition: start for partition, (start, _) in ranges.items()}
+        for records in self._outside.reader.read(ranges, max_records=READ_AT_ONCE):
+            ((partition, end),) = records.ends().items()
+            yield records, end - reached[partition]
+            reached[partition] = end
+
+
+def _why_not(loaded: LoadedProduct) -> str:
+    """What a product's results hang on besides its input records one by one, in words."""
+    if loaded.product.tables:
+        return "it joins a table, and what that held when a record came is kept nowhere"
+    if loaded.repartitions or loaded.joined:
+        return "it has steps behind a change of key, where the records of partitions interleave"
+    if any(section.plan.stateful for section in loaded.sections):
+        return "it has steps with state, whose results hang on what came together and on its time"
+    late = sorted(each.topic for each in loaded.product.inputs if each.start != "earliest")
+    if late:
+        return f"it reads {', '.join(late)} from another place than the beginning"
+    return ""
+
+
+def _refusal(loaded: LoadedProduct, reason: str) -> UnverifiableError:
+    return UnverifiableError(
+        f"The logs of {loaded.name} cannot be recomputed: {reason}. `headwater verify` without"
+        f" --against-source proves its snapshots.",
+        code="NOT_RECOMPUTABLE",
+    )
+
+
+def _place(records: Records) -> str:
+    return str(records.raw(0).partition)
+
+
+def _rows(
+    keys: Sequence[bytes | None], bodies: Sequence[bytes], place: str, offsets: Sequence[int]
+) -> pl.DataFrame:
+    # partition and offset are the same for all: they are not compared
+    numbers = digests(0, [0] * len(bodies), keys, bodies)
+    columns = {
+        "digest": list(map(int.to_bytes, numbers, repeat(DIGEST_BYTES))),
+        "key": [xxhash.xxh3_64_intdigest(key or b"") for key in keys],
+        "place": [place] * len(bodies),
+        "offset": offsets,
+    }
+    return pl.DataFrame(columns, schema=_ROWS)
+
+
+def _verdict(topic: str, port: _Port, inputs: _Held, logs: _Held) -> SourceVerdict:
+    made, logged = pl.concat(port.recomputed), pl.concat(port.logged)
+    missing, extra = _unmatched(made, logged, "digest"), _unmatched(logged, made, "digest")
+    changed, undecided = extra.clear(), ""
+    unchecked = 0
+    if inputs.lost:
+        unchecked, extra = extra.height, extra.clear()
+        undecided = f"rows of the log are of records that are gone: {inputs.lost}"
+    elif logs.lost:
+        unchecked, missing = missing.height, missing.clear()
+        undecided = f"rows have left the log: {logs.lost}"
+    else:
+        changed = _matched(extra, missing)
+        extra, missing = _unmatched(extra, missing, "key"), _unmatched(missing, extra, "key")
+    told = [
+        *port.unreadable,
+        *_sentences(changed, "is not what the inputs make of this key"),
+        *_sentences(extra, "is in the log, and made of no record of the inputs"),
+        *_sentences(missing, "makes a row that is not in the log"),
+    ]
+    count = len(port.unreadable) + changed.height + extra.height + missing.height
+    return SourceVerdict(
+        topic=topic,
+        recomputed=made.height,
+        logged=logged.height,
+        differences=told[:SHOWN],
+        difference_count=count,
+        unchecked=unchecked,
+        undecided=[f"{unchecked:,} {undecided}"] if unchecked else [],
+    )
+
+
+def _numbered(rows: pl.DataFrame, column: str) -> pl.DataFrame:
+    """With the place of each row among those of one value."""
+    return rows.with_columns(pl.int_range(pl.len()).over(column).alias(_NTH))
+
+
+def _unmatched(rows: pl.DataFrame, others: pl.DataFrame, column: str) -> pl.DataFrame:
+    """The rows whose value the others do not have as often."""
+    one, other = _numbered(rows, column), _numbered(others, column)
+    return one.join(other, on=[column, _NTH], how="anti").drop(_NTH).sort("place", "offset")
+
+
+def _matched(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """The rows whose key the others have as often."""
+    one, other = _numbered(rows, "key"), _numbered(others, "key")
+    return one.join(other, on=["key", _NTH], how="semi").drop(_NTH).sort("place", "offset")
+
+
+def _sentences(rows: pl.DataFrame, what: str) -> list[str]:
+    return [
+        f"{each['place']}@{each['offset']} {what} (key hash {each['key']:016x})"
+        for each in rows.head(SHOWN).iter_rows(named=True)
+    ]

@@ -1,0 +1,140 @@
+"""Tables are opened in the format that stands, and written in the one that is declared."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.snapshot.changes import change
+from tests.snapshot.formats import FORMATS
+from tests.snapshot.storage import TOPIC, record, rows
+
+from headwater.assembly.table_formats import DEFAULT, MARKS, SnapshotTables
+from headwater.config import Settings
+from headwater.errors import ConfigurationError, StartRefusedError
+from headwater.product import Snapshot
+from headwater.product.snapshot import FORMATS as DECLARED
+
+POSTGRES = "postgresql://me:canary@127.0.0.1:9/db"
+PROGRAM = """
+import sys
+from pathlib import Path
+from headwater.assembly.table_formats import SnapshotTables
+table = SnapshotTables(Path({0!r}), {1!r}).open({1!r})
+print(table.rows(), *sorted(each for each in ("deltalake", "pyiceberg", "sqlalchemy", "psycopg")
+    if each in sys.modules))
+"""
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> SnapshotTables:
+    """Below an empty directory."""
+    return SnapshotTables(tmp_path, TOPIC)
+
+
+def begun(tables: SnapshotTables, form: str) -> None:
+    """Ten rows in a format."""
+    tables.open_as(TOPIC, form).commit(change(rows(0, 10), record(0, 10)))
+
+
+def test_what_can_be_declared_can_be_opened() -> None:
+    """And what is not declared is the same for both."""
+    assert set(MARKS) == set(DECLARED) == set(FORMATS)
+    assert Snapshot(every="1h").format == DEFAULT
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_reader_looks_at_what_stands(tables: SnapshotTables, form: str) -> None:
+    """It knows no declaration."""
+    assert tables.open(TOPIC).version() is None
+    begun(tables, form)
+    found = tables.open(TOPIC)
+    assert type(found).__name__.lower().startswith(form)
+    assert found.rows() == 10
+    assert tables.open_as(TOPIC, form).rows() == 10
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_another_format_than_declared_is_refused(tables: SnapshotTables, form: str) -> None:
+    """With both ways out; the table stays as it was."""
+    begun(tables, form)
+    for other in set(FORMATS) - {form}:
+        with pytest.raises(StartRefusedError, match=f"is of format {form}.*--to") as refused:
+            tables.open_as(TOPIC, other)
+        assert refused.value.code == "ANOTHER_FORMAT"
+    assert tables.open(TOPIC).rows() == 10
+
+
+def test_tables_of_two_formats_in_one_directory_are_refused(tables: SnapshotTables) -> None:
+    """Nobody could say which one is meant."""
+    begun(tables, "delta")
+    (tables.directory / TOPIC / "manifest").mkdir()
+    with pytest.raises(StartRefusedError, match="delta and parquet") as refused:
+        tables.open(TOPIC)
+    assert refused.value.code == "NOT_OUR_TABLE"
+
+
+def test_an_extra_that_is_not_installed_is_named(
+    tables: SnapshotTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What to run, in one sentence."""
+    begun(tables, "iceberg")
+    for name in [each for each in sys.modules if each.startswith("headwater.adapters.iceberg")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [each for each in sys.modules if each.split(".")[0] == "pyiceberg"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(
+        ConfigurationError, match=r"pyiceberg is not.*pip install 'headwater\[iceberg\]'"
+    ) as refused:
+        tables.open(TOPIC)
+    assert refused.value.problems[0].code == "NOT_INSTALLED"
+
+
+@pytest.mark.parametrize(
+    ("form", "loaded"),
+    [("delta", "deltalake"), ("iceberg", "pyiceberg sqlalchemy"), ("parquet", "")],
+)
+def test_only_the_library_of_the_format_is_loaded(
+    tables: SnapshotTables, form: str, loaded: str
+) -> None:
+    """A process pays for the tables it opens."""
+    begun(tables, form)
+    program = PROGRAM.format(str(tables.directory), TOPIC)
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["10", *loaded.split()]
+
+
+# -- the catalogue of Iceberg ----------------------------------------------------------------------
+
+
+def test_a_table_keeps_the_catalogue_beside_it(tables: SnapshotTables) -> None:
+    """Readers find it there whatever is set; a writer is told, because engines would look there."""
+    begun(tables, "iceberg")
+    shared = SnapshotTables(tables.directory, TOPIC, POSTGRES)
+    assert shared.open(TOPIC).rows() == 10
+    with pytest.raises(StartRefusedError, match="iceberg_catalogue") as refused:
+        shared.open_as(TOPIC, "iceberg")
+    assert refused.value.code == "ANOTHER_CATALOGUE"
+    assert "canary" not in str(refused.value)
+
+
+def test_a_table_in_a_shared_catalogue_asks_for_it(tmp_path: Path, catalogue_url: str) -> None:
+    """Its files alone do not tell which version is the newest."""
+    shared = SnapshotTables(tmp_path, TOPIC, catalogue_url)
+    begun(shared, "iceberg")
+    assert shared.open(TOPIC).rows() == 10
+    with pytest.raises(ConfigurationError, match="HEADWATER_ICEBERG_CATALOGUE") as refused:
+        SnapshotTables(tmp_path, TOPIC).open(TOPIC)
+    assert refused.value.problems[0].code == "NO_CATALOGUE"
+
+
+def test_places_come_from_the_settings(tmp_path: Path) -> None:
+    """The catalogue's password is in no text of them."""
+    settings = Settings.from_tables({"iceberg_catalogue": POSTGRES, "snapshots": str(tmp_path)})
+    found = SnapshotTables.of(settings, TOPIC)
+    assert found == SnapshotTables(tmp_path, TOPIC, POSTGRES)
+    assert SnapshotTables.of(settings, TOPIC, tmp_path / "a").directory == tmp_path / "a"
+    assert "canary" not in f"{found} {found!r} {settings!r} {settings.model_dump()}"
+    assert {"me", "canary"} <= settings.secrets()
