@@ -17,7 +17,7 @@ from headwater.cli.main import main
 from headwater.contract import Contract, load_contract, to_arrow
 from headwater.errors import DeclarationError
 from headwater.ports import CommitRecord, CutRange
-from headwater.snapshot.rows import PLACE
+from headwater.snapshot.place import PLACE
 
 FLIGHTS: list[dict[str, Any]] = [
     {"name": "id", "type": "string", "doc": "d"},

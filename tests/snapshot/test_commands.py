@@ -91,9 +91,9 @@ class Project:
         out, err = process.communicate(timeout=90)
         return process.returncode, out, err
 
-    def publish(self, numbers: Sequence[int]) -> None:
-        """Publish orders in one transaction."""
-        contract = load_contract(self.root / "schemas", self.topic, 1)
+    def publish(self, numbers: Sequence[int], version: int = 1) -> None:
+        """Publish orders in one transaction, under a version of the contract."""
+        contract = load_contract(self.root / "schemas", self.topic, version)
         with closing(SchemaRegistry({"url": self.stack.registry})) as registry:
             registered = registry.register(
                 f"{self.topic}-value", contract.text, compatibility=contract.compatibility
@@ -199,6 +199,30 @@ def test_a_stopped_broker_is_one_sentence(project: Project) -> None:
         assert process.returncode in {2, 69}
         assert len(err.splitlines()) == 1, err
     assert not project.table.exists()
+
+
+NOTE = {"name": "note", "type": "string", "default": "none", "doc": "What was said."}
+
+
+def test_a_snapshot_goes_on_under_the_next_version_of_the_contract(project: Project) -> None:
+    """The table gets the new column with its first rows, and stays proved from the beginning."""
+    assert project.run("snapshot", project.topic)[0] == 0
+    folder = project.topic.replace(".", "/").replace("-", "_")
+    newer = SCHEMA | {"fields": [*SCHEMA["fields"], NOTE]}
+    (project.root / "schemas" / folder / "v2.avsc").write_text(json.dumps(newer))
+    file = project.root / "products" / folder / "product.py"
+    file.write_text(file.read_text().replace("), contract=1)", "), contract=2)"))
+    project.publish(range(2_000, 2_100), version=2)
+    code, out, err = project.run("snapshot", project.topic, "--format", "json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["rows_total"] == 2_100
+    code, out, _ = project.run("verify", project.topic, "--full", "--format", "json")
+    assert (code, json.loads(out)["outcome"]) == (0, "equal")
+    stored = DeltaTable(project.table).to_pyarrow_table()
+    assert stored["note"].null_count == 2_000
+    code, out, _ = project.run("read", project.topic, "--until", "now", "--format", "json")
+    assert code == 0
+    assert {json.loads(line)["note"] for line in out.splitlines()} == {"none"}
 
 
 SET = AlterConfigOpType.SET

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from tests.snapshot.lake import (
     FIELDS,
-    NOTE,
     OTHER_ID,
     Lake,
     contract,
@@ -148,15 +147,12 @@ def test_a_record_that_names_another_contract_is_a_difference(lake: Lake) -> Non
 @pytest.mark.parametrize(
     ("fields", "phrase"),
     [
-        ([*FIELDS, NOTE], "note is not stored"),
-        (FIELDS[:1], "amount is only stored"),
         ([FIELDS[0], FIELDS[1] | {"type": "float"}], "amount is float, stored as double"),
         ([FIELDS[0], FIELDS[1] | {"type": "long"}], "amount is int64, stored as double"),
-        (FIELDS[::-1], "another order"),
     ],
-    ids=["added", "removed", "narrower", "other type", "moved"],
+    ids=["narrower", "other type"],
 )
-def test_a_changed_column_is_refused_at_once(
+def test_a_column_of_another_type_is_refused_at_once(
     lake: Lake, fields: list[dict[str, Any]], phrase: str
 ) -> None:
     """Before anything is read or written, with nothing new to take, and with the way on."""

@@ -15,7 +15,7 @@ from headwater.contract import load_contract, to_arrow
 from headwater.ports import Change, CommitRecord, CutRange, NewFile
 from headwater.snapshot.cut import commit_id
 from headwater.snapshot.freezing import Freezing
-from headwater.snapshot.rows import PLACE
+from headwater.snapshot.place import PLACE
 
 PERSONAL = {"sensitivity": "personal"}
 FIELDS: list[dict[str, Any]] = [

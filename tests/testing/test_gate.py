@@ -120,6 +120,22 @@ def test_a_table_that_cannot_follow_is_told_before_the_snapshot_is(project: Proj
     assert "holds n of v1 as int32, which a delta table does not widen to int64" in problem.message
 
 
+def test_a_default_that_changes_is_told_where_a_table_holds_the_old_one(project: Project) -> None:
+    """Rows that v2 took have its default; the log gives the newer one. Nobody else minds."""
+    project.contract("shop.copies")
+    for version in (2, 3):
+        file = project.contract("shop.copies", ORDERS | {"fee": "int"}, version=version)
+        schema = json.loads(file.read_text())
+        schema["fields"][-1]["default"] = version
+        file.write_text(json.dumps(schema, indent=1))
+    project.product("shop.copies", SNAPSHOT.replace(', snapshot=Snapshot(every="15m")', ""))
+    assert checked().problems == []
+    project.product("shop.copies", SNAPSHOT)
+    (problem,) = refusals()
+    assert problem.code == "TABLE_CANNOT_FOLLOW"
+    assert "the snapshot holds fee of v1 as v2 read it" in problem.message
+
+
 def test_the_consumer_that_breaks_is_named_with_its_line(project: Project) -> None:
     """Also where the declared mode allows the change; reading the newer version mends it."""
     file = project.passing("shop.copies")

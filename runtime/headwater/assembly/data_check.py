@@ -24,9 +24,12 @@ from headwater.contract.dataset import (
     comparable,
     reference_mistakes,
 )
+from headwater.contract.tree import optional
 from headwater.errors import DeclarationError, Problem, UnverifiableError
 from headwater.model import Code
-from headwater.ports import Table
+from headwater.ports import CommitRecord, Table
+from headwater.snapshot.layout import Layout
+from headwater.snapshot.place import PLACE
 
 EXAMPLES: Final = 5  # rows named for each rule: enough to look them up
 US_PER_MS: Final = 1_000
@@ -195,24 +198,40 @@ def _batches(
 ) -> Iterator[pl.DataFrame]:
     """The rows of a table in the types of the contract, with their place and `_row`."""
     total, done = table.rows(), 0
+    records = [each for _, each in table.commits() if isinstance(each, CommitRecord)]
+    layout = Layout(contract, records[-1].stored_names if records else {})
     for file in sorted(table.files(), key=lambda each: each.name):
         for batch in table.scan(file.name):
-            yield _typed(pa.Table.from_batches([batch]), contract, table.location)
+            yield _typed(pa.Table.from_batches([batch]), layout, table.location)
             done += batch.num_rows
             progress(done, total)
 
 
-def _typed(rows: pa.Table, contract: Contract, location: str) -> pl.DataFrame:
-    missing = [name for name in contract.columns if name not in rows.column_names]
+def _typed(rows: pa.Table, layout: Layout, location: str) -> pl.DataFrame:
+    contract = layout.contract
+    missing = [name for name in layout.columns.names if name not in rows.column_names]
     if missing:
         raise UnverifiableError(
-            f"The snapshot of {contract.topic} in {location} has no {', '.join(missing)}; take a"
-            " new one of the whole log in another directory with --to.",
+            f"The snapshot of {contract.topic} in {location} has no {', '.join(missing)}; take one"
+            " of what was published under this contract first.",
             code="SNAPSHOT_COLUMNS",
         )
-    place = ["_partition", "_offset", "_timestamp"]
-    frame = from_arrow(rows.select([*contract.columns, *place]), contract)
-    return frame.with_columns(pl.int_range(frame.height, dtype=ROW_TYPE).alias(ROW))
+    stored = layout.from_stored(rows).select([*contract.columns, *PLACE.names])
+    frame = from_arrow(stored, contract)
+    # null where the contract has no null: the row is older than the column
+    news = {
+        each.name: contract.defaults[each.name]
+        for each in contract.record.fields
+        if each.name in contract.defaults and optional(each.type) is None
+    }
+    return frame.with_columns(
+        *(
+            pl.col(name).fill_null(value.first())
+            for name, value in news.items()
+            if frame[name].null_count()
+        ),
+        pl.int_range(frame.height, dtype=ROW_TYPE).alias(ROW),
+    )
 
 
 def _hashed(batch: pl.DataFrame, fields: Sequence[str]) -> pl.DataFrame:

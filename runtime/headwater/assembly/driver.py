@@ -50,7 +50,7 @@ from headwater.flow import (
 )
 from headwater.model import Code, Letter, Partition, RawRecord, RuleViolation
 from headwater.product import DataProduct, Stream
-from headwater.snapshot.rows import PLACE
+from headwater.snapshot.place import PLACE
 
 NO_TIME: Final = -1  # as Kafka writes it for a record without a timestamp
 

@@ -23,6 +23,7 @@ from headwater.assembly.source import read_product
 from headwater.contract import (
     Contract,
     contract_path,
+    detours,
     event_time_change,
     field_line,
     incompatibilities,
@@ -39,7 +40,7 @@ from headwater.product import DataProduct, Output, Stream, TableJoin
 from headwater.product.names import topic_name_mistake
 from headwater.snapshot.evolution import Format, table_refusals
 
-TABLE_FORMAT: Final[Format] = "delta"  # what `headwater snapshot` writes
+DEFAULT_FORMAT: Final[Format] = "delta"  # what `headwater snapshot` writes
 PINNED: Final = "FORWARD"  # a consumer pinned to an older version reads the newer one
 IN_THE_LOG: Final = "BACKWARD"  # and what older versions wrote, which the log keeps
 
@@ -109,27 +110,41 @@ class Gate:
                     yield _at(newer, code, f"{text} {next_major(newer.topic)}", name)
 
     def _table(self, newer: Contract, versions: Sequence[Contract]) -> Iterator[Problem]:
-        if not self._has_snapshot(newer.topic):
+        if (format_ := self._format(newer.topic)) is None:
             return
         told_of: set[str] = set()
         for older in reversed([each for each in versions if each.version < newer.version]):
-            for each in table_refusals(older, newer, TABLE_FORMAT):
+            for each in table_refusals(older, newer, format_):
                 if each.path in told_of:
                     continue
                 told_of.add(each.path)
                 text = (
                     f"{newer.topic}: the snapshot holds {each.path} of v{older.version} as"
-                    f" {each.stored}, which a {TABLE_FORMAT} table does not widen to"
+                    f" {each.stored}, which a {format_} table does not widen to"
                     f" {each.wanted}; add a field beside it, or publish a new major"
                     f" {next_major(newer.topic)}"
                 )
                 yield _at(newer, "TABLE_CANNOT_FOLLOW", text, each.path)
+        for path, first, between in _detours(newer, versions):
+            if path not in told_of:
+                told_of.add(path)
+                text = (
+                    f"{newer.topic}: the snapshot holds {path} of v{first.version} as"
+                    f" v{between.version} read it, and v{newer.version} reads the log otherwise"
+                    f" (a default that changed, a field or a symbol that came back, an alias that"
+                    f" is gone); keep it as v{between.version} has it, or publish a new major"
+                    f" {next_major(newer.topic)}"
+                )
+                yield _at(newer, "TABLE_CANNOT_FOLLOW", text, path)
 
-    def _has_snapshot(self, topic: str) -> bool:
-        return any(
-            product.snapshot is not None and any(out.topic == topic for out in product.outputs)
+    def _format(self, topic: str) -> Format | None:
+        """The format of the topic's snapshot; None when no product of the project takes one."""
+        found = (
+            table_format(product)
             for product in self._products
+            if any(output.topic == topic for output in product.outputs)
         )
+        return next((each for each in found if each is not None), None)
 
     def _readers(self, name: str) -> Iterator[tuple[DataProduct, Stream]]:
         """Every declared input that is read with a version of this contract."""
@@ -221,6 +236,22 @@ class Gate:
                 target = self._version(output.topic, output.contract)
                 plan_between(output, contracts, target, problems, tables)
         return list(told(problems).problems)
+
+
+def table_format(product: DataProduct) -> Format | None:
+    """The format of a product's snapshots; None when it declares none."""
+    return None if product.snapshot is None else DEFAULT_FORMAT
+
+
+def _detours(
+    newer: Contract, versions: Sequence[Contract]
+) -> Iterator[tuple[str, Contract, Contract]]:
+    """Paths that rows of a version, taken by one in between, may have otherwise than the log."""
+    before = [each for each in versions if each.version < newer.version]
+    for place, between in enumerate(before):
+        for first in before[:place]:
+            for path in detours(first, between, newer):
+                yield path, first, between
 
 
 def _reads(output: Output, stream: Stream) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
@@ -12,15 +11,13 @@ from headwater.assembly.registration import registered_ids
 from headwater.assembly.subjects import key_subject
 from headwater.assembly.table_formats import DEFAULT, SnapshotTables
 from headwater.config import Settings
-from headwater.contract import Contract, registered_contract
+from headwater.contract import Contract
 from headwater.snapshot.latest import LatestSnapshotter
-from headwater.snapshot.rows import RowCodec
+from headwater.snapshot.rows import RowCodec, contract_of
 from headwater.snapshot.schema import snapshot_schema, snapshot_subject
 from headwater.snapshot.verdict import Verdict
 from headwater.snapshot.verifier import Verifier
 from headwater.snapshot.writer import Progress, Snapshotter, Taken
-
-UNVERSIONED: Final = 0  # a contract that only the registry knows any more
 
 
 class Snapshots:
@@ -105,9 +102,7 @@ class Snapshots:
 
     def _codec(self, topic: str, schema_id: int) -> RowCodec:
         """Under the contract as the registry holds it: the file may be newer than the snapshot."""
-        text = self._registry.schema(schema_id)
-        path = Path(f"schema {schema_id} of the registry")
-        contract = registered_contract(text, topic=topic, version=UNVERSIONED, path=path)
+        contract = contract_of(self._registry.schema(schema_id), schema_id, topic)
         key = self._registry.latest(key_subject(topic)) if len(contract.key) > 1 else None
         key_id = None if key is None else key.schema_id
         return RowCodec(contract, schema_id, key_id, lookup=self._registry.schema)

@@ -4,6 +4,7 @@ from headwater.contract.compatibility import (
     Incompatibility,
     event_time_change,
     former_name,
+    former_names,
     incompatibilities,
     key_change,
     next_major,
@@ -11,6 +12,7 @@ from headwater.contract.compatibility import (
     renamed,
 )
 from headwater.contract.decoder import Decoded, Decoder, record_name
+from headwater.contract.detours import detours
 from headwater.contract.document import field_line
 from headwater.contract.encoder import Encoded, Encoder
 from headwater.contract.event_types import claimed_twice
@@ -38,6 +40,7 @@ from headwater.contract.state_rows import StateRows
 from headwater.contract.tables import arrow_schema, from_arrow, to_arrow
 from headwater.contract.tightening import tightened
 from headwater.contract.topic_decoder import DecodedTypes, TopicDecoder
+from headwater.contract.translation import Translation
 from headwater.contract.types import ROW, ROW_TYPE
 
 __all__ = [
@@ -61,16 +64,19 @@ __all__ = [
     "Severity",
     "StateRows",
     "TopicDecoder",
+    "Translation",
     "Violation",
     "adopted",
     "always_null",
     "arrow_schema",
     "claimed_twice",
     "contract_path",
+    "detours",
     "event_time_change",
     "field_line",
     "fields_of",
     "former_name",
+    "former_names",
     "from_arrow",
     "guid_header",
     "incompatibilities",

@@ -6,7 +6,7 @@ Backward: the newer reads what the older wrote. Forward: readers of the older re
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +14,7 @@ from headwater.contract.clashes import Clash, Law, clashes
 from headwater.contract.keys import key_schema
 from headwater.contract.resolve import source_of
 from headwater.contract.schema import Contract
-from headwater.contract.tree import Field, Record, Type, descend, optional
+from headwater.contract.tree import Array, Field, Map, Record, Type, descend, optional
 from headwater.contract.types import key_encoding
 
 BACKWARD: Final = frozenset({"BACKWARD", "BACKWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"})
@@ -124,6 +124,31 @@ def former_name(name: str, newer: Contract, older: Contract) -> str | None:
     field = next((each for each in newer.record.fields if each.name == name), None)
     source = None if field is None else source_of(field, older.record)
     return None if source is None else source.name
+
+
+def former_names(newer: Contract, older: Contract) -> dict[str, str]:
+    """The older version's path of each field that both have, by its path in the newer one.
+
+    Paths lead into records: `.` before a field, `[]` for items, `{}` for values of a map.
+    """
+    return dict(_former(newer.record, older.record, "", ""))
+
+
+def _former(newer: Type, older: Type, path: str, former: str) -> Iterator[tuple[str, str]]:
+    match optional(newer) or newer, optional(older) or older:
+        case Record() as read, Record() as written:
+            for field in read.fields:
+                if (source := source_of(field, written)) is not None:
+                    at = f"{path}.{field.name}".lstrip(".")
+                    was = f"{former}.{source.name}".lstrip(".")
+                    yield at, was
+                    yield from _former(field.type, source.type, at, was)
+        case Array(items), Array(held):
+            yield from _former(items, held, f"{path}[]", f"{former}[]")
+        case Map(values), Map(held):
+            yield from _former(values, held, f"{path}{{}}", f"{former}{{}}")
+        case _:
+            return
 
 
 def key_change(newer: Contract, older: Contract) -> str | None:

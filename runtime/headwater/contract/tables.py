@@ -1,6 +1,6 @@
 """Contract columns between Polars frames and the plain Arrow tables that Delta stores."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -93,22 +93,32 @@ class Rebuild:
             self.faults.add(place, where, Code.CONTRACT_VIOLATION, what)
 
 
-def arrow_schema(contract: Contract) -> Any:
-    """The Arrow schema of the contract's columns as Delta stores them: docs/types.md."""
-    return pa.schema([(each.name, arrow_type(each.type)) for each in contract.record.fields])
+def arrow_schema(contract: Contract, names: Sequence[str] | None = None) -> Any:
+    """The Arrow schema of the contract's columns as Delta stores them: docs/types.md.
+
+    Those in `names` and in their order, by default all.
+    """
+    types = {each.name: each.type for each in contract.record.fields}
+    return pa.schema(
+        [(name, arrow_type(types[name])) for name in (types if names is None else names)]
+    )
 
 
-def to_arrow(frame: pl.DataFrame, contract: Contract) -> Any:
+def to_arrow(frame: pl.DataFrame, contract: Contract, names: Sequence[str] | None = None) -> Any:
     """The contract's columns of a frame as `arrow_schema` has them; other columns are left out.
 
     The frame's types are the contract's.
     """
     rebuild = Rebuild(to_stored, maps=True, strict=False)
+    schema = arrow_schema(contract, names)
+    types = {each.name: each.type for each in contract.record.fields}
     arrays = [
-        rebuild.apply(exported(frame[each.name]), each.type, Place(each.name)).cast(kind)
-        for each, kind in zip(contract.record.fields, arrow_schema(contract).types, strict=True)
+        rebuild.apply(exported(frame[each.name]), types[each.name], Place(each.name)).cast(
+            each.type
+        )
+        for each in schema
     ]
-    return pa.Table.from_arrays(arrays, schema=arrow_schema(contract))
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def from_arrow(table: Any, contract: Contract) -> pl.DataFrame:

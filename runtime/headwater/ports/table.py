@@ -4,7 +4,7 @@ One primitive, `Table.commit`: add rows, take files out, evolve columns, write d
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 import pyarrow as pa
@@ -38,6 +38,8 @@ class CommitRecord:
     `statistics` names those of the table as of this commit; None where there are none.
     Of mode "append" rows and hashes are those of the ranges, of mode "latest" those of the whole
     table per partition, whose rows stand in so many `buckets` by the hash of their key.
+    `stored_names` are the names under which fields of the contract are stored, by their path, where
+    they are others: those that they began with.
     `format` is that of the release that wrote it; an older release lets such a table alone.
     """
 
@@ -52,6 +54,7 @@ class CommitRecord:
     mode: str = "append"
     buckets: int = 0
     format: int = SNAPSHOT_FORMAT
+    stored_names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,8 @@ class Change:
     """What one commit does to a table, all of it or nothing.
 
     `record` is None for upkeep, which moves no cut. `removed` names files of the newest version.
-    `columns` are those of the table from here on; None leaves them as they are. New ones stand
-    behind those that are stored, or within their structs, and are null in older rows.
+    `columns` are those of the table from here on, as `Table.evolved` gives them; None leaves them
+    as they are. New ones are null in older rows.
     `statistics` are kept under the name that the record has for them, from before the commit is
     visible; the table knows nothing of what they say.
     """
@@ -120,6 +123,18 @@ class Table(Protocol):
         """Every incarnation of a topic this table holds rows of.
 
         Raises DamagedError when a commit record cannot be read.
+        """
+        ...
+
+    def columns(self) -> pa.Schema | None:
+        """Those of the newest version, in the table's types; None before the first commit."""
+        ...
+
+    def evolved(self, wanted: pa.Schema) -> pa.Schema:
+        """The columns that the table would have if it took rows of others too, in its types.
+
+        New ones stand behind those that are stored, or within their structs; a format that can
+        makes a column wider. Raises StartRefusedError (SNAPSHOT_COLUMNS) when it cannot take them.
         """
         ...
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from headwater.contract import Encoder
 from headwater.errors import StartRefusedError
-from headwater.model import Partition, Position, Positions
+from headwater.model import Partition, Position, Positions, shown_id
 from headwater.ports import CommitRecord, Table, Topics
 from headwater.reader.cuts import SnapshotCut, chosen, cuts
 from headwater.reader.log_order import Frames, in_log_order
@@ -60,7 +60,7 @@ def backfill_of(
     )
     encoder = encoders(record.schema_id)
     backfill = Backfill(
-        Snapshot(table, encoder.contract, cut),
+        Snapshot(table, encoder.contract, cut, lambda schema_id: encoders(schema_id).contract),
         record.mode,
         encoder,
         _of_topic(topic, _starts(table, cut.topic_id)),
@@ -75,8 +75,8 @@ def _require_same(topic: str, topic_id: str, cut: SnapshotCut, location: str) ->
     if topic_id != cut.topic_id:
         raise StartRefusedError(
             f"Topic {topic} was deleted and made again since the snapshot in {location} was taken"
-            f" (it was {cut.topic_id}, now {topic_id}): its rows are of another log. Ask the"
-            f" owner of {topic} for a new snapshot.",
+            f" (it was {shown_id(cut.topic_id)}, now {shown_id(topic_id)}): its rows are of another"
+            f" log. Ask the owner of {topic} for a new snapshot.",
             code="SOURCE_RECREATED",
         )
 

@@ -16,7 +16,8 @@ from headwater.reader.log import EventLog, Offsets
 from headwater.reader.position import FilesRead, ReadPosition
 from headwater.reader.reading import Reading, Steps
 from headwater.reader.snapshot import Snapshot
-from headwater.snapshot.rows import PLACE
+from headwater.snapshot.place import PLACE
+from headwater.snapshot.rows import contract_of
 
 Start = Literal["beginning", "end"] | SnapshotCut | datetime
 End = Literal["now"] | SnapshotCut | datetime | None
@@ -81,7 +82,7 @@ class Product:
         Raises ReadRefusedError: NO_SNAPSHOT, CUT_UNKNOWN; DamagedError.
         """
         table = self._sources.open_table()
-        return Snapshot(table, self.contract, chosen(cuts(table), at, table.location))
+        return self._snapshot(table, chosen(cuts(table), at, table.location))
 
     def events(self, start: Start = "beginning", end: End = None) -> Reading:
         """The log as frames, from a cut or a publish time on, up to one, to now, or for ever.
@@ -156,7 +157,16 @@ class Product:
         """The rows that a position is among, whatever was committed since."""
         table = self._sources.open_table()
         cut = chosen(cuts(table), place.commit_id, table.location)
-        return Snapshot(table, self.contract, replace(cut, read_version=place.version))
+        return self._snapshot(table, replace(cut, read_version=place.version))
+
+    def _snapshot(self, table: Table, cut: SnapshotCut) -> Snapshot:
+        registry = self._sources.registry
+        return Snapshot(
+            table,
+            self.contract,
+            cut,
+            lambda schema_id: contract_of(registry.schema(schema_id), schema_id, self.topic),
+        )
 
     def _steps(self, start: ReadPosition, snapshot: Snapshot | None, ends: Offsets | None) -> Steps:
         if snapshot is not None and start.snapshot is not None:

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
 
-from headwater.contract import Contract, from_arrow
+from headwater.contract import Contract
 from headwater.errors import ConfigurationError, DamagedError, Problem, ReadRefusedError
-from headwater.ports import Table, TableFile
+from headwater.ports import CommitRecord, Table, TableFile
 from headwater.reader.cuts import SnapshotCut
-from headwater.snapshot.rows import PLACE
+from headwater.reader.evolved import RowStream, evolved_lazy, with_places
+from headwater.snapshot.contract_rows import ContractOf, ContractRows
+from headwater.snapshot.layout import Layout
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,14 +27,18 @@ class Snapshot:
     """The rows of one cut, pinned: what is committed meanwhile does not change them.
 
     The columns are the contract's and `_partition`, `_offset`, `_timestamp`, in the table's types
-    (docs/types.md). Every method raises ReadRefusedError (SNAPSHOT_GONE) once the table does not
-    keep this version any more.
+    (docs/types.md), also of rows that older versions of the contract took: they are what the log
+    gives for the same events. Every method raises ReadRefusedError: SNAPSHOT_GONE once the table
+    does not keep this version any more, SNAPSHOT_COLUMNS for rows that the contract cannot read.
     """
 
-    def __init__(self, table: Table, contract: Contract, cut: SnapshotCut) -> None:
+    def __init__(
+        self, table: Table, contract: Contract, cut: SnapshotCut, contract_of: ContractOf
+    ) -> None:
         self.cut = cut
         self._table = table
         self._contract = contract
+        self._contract_of = contract_of
 
     @property
     def rows(self) -> int:
@@ -40,25 +47,84 @@ class Snapshot:
         known = [each for each in counted if each is not None]
         return sum(known) if len(known) == len(counted) else self.dataset().count_rows()
 
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns."""
+        return Layout(self._contract).contract_columns
+
     def dataset(self) -> "ds.Dataset":
-        """A dataset of pyarrow. Reads nothing yet."""
+        """A dataset of pyarrow. Reads nothing yet.
+
+        Raises ReadRefusedError (SNAPSHOT_EVOLVED) when the columns of older rows are not those of
+        the contract as they stand: under another name, or to be filled in with a default. What
+        else a snapshot is given as does that.
+        """
+        if (found := self._as_stored()) is None:
+            raise ReadRefusedError(
+                f"The snapshot in {self._table.location} has rows of older versions of its contract"
+                f" whose columns a dataset cannot give as today's; take .lazy(), .duckdb() or"
+                f" .batches().",
+                code="SNAPSHOT_EVOLVED",
+            )
+        return found
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows in parts, of these columns of the contract or all, always with their places."""
+        names = list(self._contract.columns if columns is None else columns)
         with self._pinned():
-            return self._table.dataset(self.cut.read_version)
+            found, rows = self._table.dataset(self.cut.read_version), self._rows
+            stored = rows.stored_columns(names, found.schema)
+            for batch in found.to_batches(columns=stored):
+                if batch.num_rows:
+                    frame = rows.frame(pa.Table.from_batches([batch]), names)
+                    yield from with_places(frame, self._contract, names).to_batches()
 
     def lazy(self) -> pl.LazyFrame:
-        """A lazy frame of Polars, which reads only the columns and rows that are asked for."""
-        return pl.scan_pyarrow_dataset(self.dataset())
+        """A lazy frame of Polars, which reads only the columns that are asked for.
+
+        It reads only such rows, too, where `dataset` can be given.
+        """
+        if (found := self._as_stored()) is not None:
+            return pl.scan_pyarrow_dataset(found)
+        return evolved_lazy(self)
 
     def pandas(self) -> Any:
         """A frame of pandas, all rows in memory. Raises ConfigurationError (NOT_INSTALLED)."""
         with installed("pandas"):
-            return self.dataset().to_table().to_pandas()
+            found = self._as_stored()
+            rows = pa.table(RowStream(self)) if found is None else found.to_table()
+            return rows.to_pandas()
 
     def duckdb(self) -> "duckdb.DuckDBPyRelation":
         """A relation of DuckDB. Raises ConfigurationError (NOT_INSTALLED)."""
         with installed("duckdb"):
             import duckdb  # noqa: PLC0415  # only who asks for it needs it
-        return duckdb.from_arrow(self.dataset())
+        return duckdb.from_arrow(self.scannable())
+
+    def scannable(self) -> Any:
+        """What DuckDB reads any number of times: the dataset, else a stream of the same rows."""
+        found = self._as_stored()
+        return RowStream(self) if found is None else found
+
+    def _as_stored(self) -> "ds.Dataset | None":
+        """The table's dataset with the columns of the contract, if that is all there is to do."""
+        with self._pinned():
+            found = self._table.dataset(self.cut.read_version)
+        wanted = self.schema
+        if found.schema.names == wanted.names and self._rows.are_as_stored(found.schema):
+            return found
+        if not self._rows.are_as_stored(found.schema):
+            return None
+        types = dict(zip(found.schema.names, found.schema.types, strict=True))
+        return found.replace_schema(
+            pa.schema([each.with_type(types.get(each.name, each.type)) for each in wanted])
+        )
+
+    @cached_property
+    def _rows(self) -> ContractRows:
+        commits = [each for version, each in self._table.commits() if version <= self.cut.version]
+        records = [each for each in commits if isinstance(each, CommitRecord)]
+        return ContractRows(self._contract, records, self._contract_of)
 
     def files(self) -> Sequence[TableFile]:
         """The files, in the order of the log as far as the table tells it."""
@@ -78,7 +144,8 @@ class Snapshot:
                     news = batch.slice(max(0, skipped - done))
                     done += batch.num_rows
                     if news.num_rows:
-                        yield self._frame(news), place, done
+                        rows = pa.Table.from_batches([news])
+                        yield self._rows.frame(rows), place, done
 
     def of_file(self, file: TableFile) -> Iterator[pl.DataFrame]:
         """The rows of one file in the contract's types, in parts, as they stand in it.
@@ -88,29 +155,9 @@ class Snapshot:
         try:
             with self._pinned():
                 for batch in self._table.scan(file.name):
-                    yield self._frame(batch)
+                    yield self._rows.frame(pa.Table.from_batches([batch]))
         except pa.ArrowInvalid as error:  # its message may quote the value
             raise DamagedError(f"{file.name} holds a value that no row of the log has") from error
-
-    def _frame(self, batch: pa.RecordBatch) -> pl.DataFrame:
-        """Rows under the contract; what is older than a column has its default."""
-        contract = self._contract
-        wanted = [*contract.columns, *PLACE.names]
-        table = pa.Table.from_batches([batch])
-        stored = [name for name in wanted if name in table.column_names]
-        frame = from_arrow(table.select(stored), contract)
-        missing = [name for name in contract.columns if name not in stored]
-        if unknown := [name for name in missing if name not in contract.defaults]:
-            raise ReadRefusedError(
-                f"The snapshot in {self._table.location} has no column {', '.join(unknown)}, for"
-                f" which the contract of {contract.topic} has no default; read from the beginning"
-                f" of the log, or ask the product's owner for a new snapshot.",
-                code="SNAPSHOT_COLUMNS",
-            )
-        news = [contract.defaults[name].new_from_index(0, frame.height) for name in missing]
-        return frame.with_columns(
-            each.alias(name) for name, each in zip(missing, news, strict=True)
-        ).select(wanted)
 
     @contextmanager
     def _pinned(self) -> Iterator[None]:

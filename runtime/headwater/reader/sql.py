@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from headwater.contract import Contract, to_arrow
 from headwater.errors import ConfigurationError, Problem
+from headwater.reader.evolved import with_places
 from headwater.reader.product import Product
 from headwater.reader.snapshot import installed
-from headwater.snapshot.rows import PLACE
 
 if TYPE_CHECKING:
     import duckdb
-    import polars as pl
 
 BATCH_ROWS: Final = 20_000  # of the answer: enough for columns, and little memory
 NAME: Final = re.compile(r"[a-z][a-z0-9-]*(\.[a-z0-9-]+)+")  # of a topic
@@ -83,14 +81,14 @@ class Query:
 
     def _give(self, connection: "duckdb.DuckDBPyConnection", name: str, product: Product) -> None:
         snapshot = product.snapshot()
-        dataset = snapshot.dataset()
+        rows, schema = snapshot.scannable(), snapshot.schema
         if not self._is_live:
-            connection.register(name, dataset)
+            connection.register(name, rows)
             return
-        schema = dataset.schema
         with product.events(snapshot.cut, "now") as reading:
-            tail = [_stored(frame, product.contract, schema) for frame in reading]
-        connection.register(f"{name}/snapshot", dataset)
+            names = [*product.contract.columns]
+            tail = [with_places(frame, product.contract, names) for frame in reading]
+        connection.register(f"{name}/snapshot", rows)
         connection.register(f"{name}/log", pa.concat_tables([schema.empty_table(), *tail]))
         connection.sql(f'FROM "{name}/snapshot" UNION ALL FROM "{name}/log"').to_view(name)
 
@@ -132,11 +130,3 @@ def _tables(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for each in node:
             yield from _tables(each)
-
-
-def _stored(frame: "pl.DataFrame", contract: Contract, schema: pa.Schema) -> pa.Table:
-    """A frame of the log in the columns and types of its table."""
-    rows = to_arrow(frame, contract)
-    for name in PLACE.names:
-        rows = rows.append_column(name, frame[name].to_arrow())
-    return rows.select(schema.names).cast(schema)

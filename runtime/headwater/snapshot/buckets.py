@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from headwater.errors import DamagedError
 from headwater.ports import Table, TableFile
+from headwater.snapshot.evolving import Evolving
 from headwater.snapshot.file_names import bucket_name
 from headwater.snapshot.fold import DELETED, KEY, MARKS, Fold, bucket_of, hashes, newest, on_disk
 from headwater.snapshot.multiset import total
@@ -88,12 +89,21 @@ class Rewriting:
     those that come and go.
     """
 
-    table: Table
-    codec: RowCodec
+    evolving: Evolving
     files: Sequence[StoredBucket]
     buckets: int
     is_recounted: bool
     scratch: Path
+
+    @property
+    def table(self) -> Table:
+        """What is written."""
+        return self.evolving.table
+
+    @property
+    def codec(self) -> RowCodec:
+        """Reads its rows, as they are from this commit on."""
+        return self.evolving.codec
 
     def touched(self, fold: Fold) -> Sequence[int]:
         """The buckets to be written of a partition: those with news, or all."""
@@ -142,9 +152,8 @@ class Rewriting:
                 counted.take_out(stored.filter(pc.invert(stays[:height])), self.codec)
         if news is not None:
             is_row = pc.and_(stays[height:], pc.invert(news[DELETED].combine_chunks()))
-            schema = self.codec.columns if stored is None else stored.schema
-            rows = news.filter(is_row).drop_columns(list(MARKS)).select(schema.names)
-            parts.append(rows.cast(schema))
+            rows = news.filter(is_row).drop_columns(list(MARKS))
+            parts.append(self.evolving.stored(rows).cast(self.evolving.columns))
             if not self.is_recounted:
                 counted.add(parts[-1], self.codec)
         return pa.concat_tables(parts)
@@ -161,6 +170,7 @@ class Rewriting:
         for file in self._of(partition, bucket):
             for batch in self.table.scan(file.name):
                 rows = pa.Table.from_batches([batch]).filter(pc.field("_partition") == partition)
+                rows = self.evolving.carried(rows)
                 if file.buckets != self.buckets:
                     hashed = hashes(self._keys(rows).to_list())
                     rows = rows.filter(pc.equal(bucket_of(hashed, self.buckets), bucket))

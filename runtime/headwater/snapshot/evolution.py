@@ -10,19 +10,17 @@ from typing import Any, Final, Literal
 
 import pyarrow as pa
 
-from headwater.contract import Contract, arrow_schema, former_name
+from headwater.contract import Contract, arrow_schema
+from headwater.snapshot.columns import widens
+from headwater.snapshot.layout import ITEMS, VALUES, Layout, Names
 
 Format = Literal["delta", "iceberg", "parquet"]
 
-WIDENS: Final[Mapping[Format, frozenset[tuple[Any, Any]]]] = {
-    # delta-rs writes no type widening: it casts what it is given back to the stored type.
-    "delta": frozenset(),
-    # Iceberg's specification, "Schema Evolution", of its format version 2.
-    "iceberg": frozenset({(pa.int32(), pa.int64()), (pa.float32(), pa.float64())}),
-    # Its columns are promised as they are to readers of the files alone.
-    "parquet": frozenset(),
+WIDENS: Final[Mapping[Format, bool]] = {
+    "delta": False,  # delta-rs writes no type widening: it casts what it is given back
+    "iceberg": True,  # its specification, "Schema Evolution", of format version 2
+    "parquet": False,  # its columns are promised as they are to readers of the files alone
 }
-WIDENS_DECIMALS: Final[Mapping[Format, bool]] = {"delta": False, "iceberg": True, "parquet": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,55 +35,36 @@ class TableRefusal:
     wanted: str
 
 
-def table_columns(versions: Sequence[Contract]) -> dict[str, str]:
-    """The column of each field of the newest version: the name that field began with.
-
-    `versions` are those of one topic, oldest first. A renamed field with an alias keeps its column.
-    """
-    if not versions:
-        return {}
-    columns: dict[str, str] = {}
-    before: Contract | None = None
-    for each in versions:
-        columns = {
-            name: columns.get(former, former)
-            for name in each.columns
-            for former in [name if before is None else former_name(name, each, before) or name]
-        }
-        before = each
-    return columns
-
-
 def table_refusals(older: Contract, newer: Contract, format_: Format) -> list[TableRefusal]:
     """The columns of a table that holds `older` which cannot become those of `newer`."""
-    columns = table_columns([older, newer])
-    stored = {each.name: each.type for each in arrow_schema(older)}
-    return [
-        refusal
-        for each in arrow_schema(newer)
-        if columns[each.name] in stored
-        for refusal in _refusals(stored[columns[each.name]], each.type, format_, each.name)
-    ]
+    names = Layout(older).of_next(newer).stored_names
+    return list(
+        _fields(list(arrow_schema(older)), list(arrow_schema(newer)), "", _Gate(format_, names))
+    )
 
 
-def _refusals(stored: Any, wanted: Any, format_: Format, path: str) -> Iterator[TableRefusal]:
-    if stored.equals(wanted):
-        return
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    format: Format
+    names: Names
+
+
+def _fields(
+    stored: Sequence[pa.Field], wanted: Sequence[pa.Field], path: str, gate: _Gate
+) -> Iterator[TableRefusal]:
+    held = {each.name: each.type for each in stored}
+    for each in wanted:
+        at = f"{path}.{each.name}".lstrip(".")
+        if (name := gate.names.get(at, each.name)) in held:
+            yield from _refusals(held[name], each.type, at, gate)
+
+
+def _refusals(stored: Any, wanted: Any, path: str, gate: _Gate) -> Iterator[TableRefusal]:
     if pa.types.is_struct(stored) and pa.types.is_struct(wanted):
-        held = {each.name: each.type for each in stored}
-        for each in wanted:
-            if each.name in held:
-                yield from _refusals(held[each.name], each.type, format_, f"{path}.{each.name}")
+        yield from _fields(list(stored), list(wanted), path, gate)
     elif pa.types.is_list(stored) and pa.types.is_list(wanted):
-        yield from _refusals(stored.value_type, wanted.value_type, format_, path + "[]")
+        yield from _refusals(stored.value_type, wanted.value_type, path + ITEMS, gate)
     elif pa.types.is_map(stored) and pa.types.is_map(wanted):
-        yield from _refusals(stored.item_type, wanted.item_type, format_, path + "{}")
-    elif not _widens(stored, wanted, format_):
+        yield from _refusals(stored.item_type, wanted.item_type, path + VALUES, gate)
+    elif not stored.equals(wanted) and not (WIDENS[gate.format] and widens(stored, wanted)):
         yield TableRefusal(path, str(stored), str(wanted))
-
-
-def _widens(stored: Any, wanted: Any, format_: Format) -> bool:
-    if pa.types.is_decimal(stored) and pa.types.is_decimal(wanted):
-        is_wider = stored.scale == wanted.scale and stored.precision <= wanted.precision
-        return is_wider and WIDENS_DECIMALS[format_]
-    return (stored, wanted) in WIDENS[format_]

@@ -11,6 +11,7 @@ import pyarrow as pa
 from headwater.contract import Contract
 from headwater.errors import DamagedError
 from headwater.ports import Change, CommitRecord, Table, TableFile, UnreadableRecord
+from headwater.snapshot.layout import Layout
 from headwater.snapshot.statistics import TableStatistics, statistics
 from headwater.snapshot.statistics_text import Parts, from_bytes, parts_from_bytes, to_bytes
 
@@ -19,12 +20,14 @@ class Freezing:
     """Statistics for the next commits of one writer.
 
     Those of the last commit are read when the first is asked for; where it has none, as in a table
-    of an older release, or they cannot be read, they are made from every row of the table.
+    of an older release, or they cannot be read, they are made from every row of the table, whose
+    columns stand as `layout` says. What a column holds is told under the name its field has now.
     """
 
-    def __init__(self, table: Table, contract: Contract) -> None:
+    def __init__(self, table: Table, contract: Contract, layout: Layout | None = None) -> None:
         self._table = table
         self._contract = contract
+        self._layout = layout or Layout(contract)
         self._last: TableStatistics | None = None
 
     def frozen(self, change: Change) -> Change:
@@ -77,7 +80,8 @@ class Freezing:
             return {}
 
     def _rows(self, file: TableFile) -> Iterator[pa.Table]:
-        return (pa.Table.from_batches([each]) for each in self._table.scan(file.name))
+        for each in self._table.scan(file.name):
+            yield self._layout.from_stored(pa.Table.from_batches([each]))
 
     def _left(self, removed: Collection[str]) -> Iterator[pa.Table]:
         """Rows of the files that stay."""
@@ -90,7 +94,11 @@ class Freezing:
         if not commits:
             return statistics((), self._contract)
         _, last = commits[-1]
-        return self._stored(last) or statistics(self._left(()), self._contract)
+        if isinstance(last, UnreadableRecord) or (stored := self._stored(last)) is None:
+            return statistics(self._left(()), self._contract)
+        now = {stored: name for name, stored in self._layout.stored_names.items()}
+        then = {name: last.stored_names.get(name, name) for name in stored.columns}
+        return stored.renamed({name: now.get(held, held) for name, held in then.items()})
 
     def _stored(self, last: CommitRecord | UnreadableRecord) -> TableStatistics | None:
         content = self._content(last)

@@ -5,7 +5,7 @@ touch are written anew in one commit: a cut in the middle of a compacted log wou
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -23,8 +23,8 @@ from headwater.ports import (
     Topics,
 )
 from headwater.snapshot.buckets import Counted, Rewriting, StoredBucket, bucket_count
-from headwater.snapshot.columns import refused
 from headwater.snapshot.cut import Cut, LatestCut, commit_id, latest_cut, require_same
+from headwater.snapshot.evolving import Evolving
 from headwater.snapshot.fold import Fold, keyed
 from headwater.snapshot.freezing import Freezing
 from headwater.snapshot.multiset import to_text
@@ -54,21 +54,25 @@ class LatestSnapshotter:
     def take(self, progress: Progress = lambda _done, _total: None) -> Taken:
         """Commit everything published up to the read_committed end of now, in one commit.
 
+        Under another schema than that of the last commit the whole table is written anew: rows
+        that stay are what the contract reads them as, new columns with their defaults, and what
+        fields held that it dropped is kept.
         Raises StartRefusedError (SNAPSHOT_COLUMNS, else see `latest_cut`), OvertakenError when
         another process was first, FatalError (UNREADABLE_RECORD) for a record that is no row of the
         contract or whose key is not that of its columns, RetriableError when the storage or the
         broker refuses.
         """
-        if phrase := self.table.differing_columns(self.codec.columns):
-            raise refused(self.table.location, phrase)
         found = latest_cut(self.topics, self.table, self.topic, self.clock.wall_ms())
+        evolving = Evolving.of(
+            self.table, self.codec
+        )  # behind the cut, which is refused if it aged
         version, rows = None, 0
         if found.cut.offsets:
             with TemporaryDirectory(prefix="headwater-snapshot-") as scratch:
                 folds = self._folds(found, Path(scratch), progress)
                 rows = sum(fold.records for fold in folds.values())
                 if rows:
-                    version = self._commit(found, folds, Path(scratch))
+                    version = self._commit(found, folds, Path(scratch), evolving)
         return Taken(
             location=self.table.location,
             version=version,
@@ -115,14 +119,17 @@ class LatestSnapshotter:
         return rows
 
     def _commit(
-        self, found: LatestCut, folds: Mapping[Partition, Fold], scratch: Path
+        self,
+        found: LatestCut,
+        folds: Mapping[Partition, Fold],
+        scratch: Path,
+        evolving: Evolving,
     ) -> int | None:
         last = None if found.whole is not None else found.last
         files = [StoredBucket.of(each) for each in self.table.files()]
         counts = {each.partition: _counted(each) for each in (last.ranges if last else ())}
         rewriting = Rewriting(
-            table=self.table,
-            codec=self.codec,
+            evolving=evolving,
             files=files if last else [],
             buckets=_buckets(counts, folds, last.buckets if last else 1),
             is_recounted=last is None or last.schema_id != self.codec.schema_id,
@@ -143,9 +150,13 @@ class LatestSnapshotter:
         if not written and found.last is None:
             return None  # deletions of what never was: there is nothing to make a table of
         require_same(self.topics, found.cut)
-        record = self._record(found.cut, counts, rewriting.buckets)
-        change = Change(written, record, removed=sorted(removed))
-        version = self.table.commit(Freezing(self.table, self.codec.contract).frozen(change))
+        record = replace(
+            self._record(found.cut, counts, rewriting.buckets),
+            stored_names=evolving.layout.stored_names,
+        )
+        change = Change(written, record, removed=sorted(removed), columns=evolving.news())
+        freezing = Freezing(self.table, self.codec.contract, evolving.layout)
+        version = self.table.commit(freezing.frozen(change))
         self.table.offsets(found.cut.topic_id)  # this handle has now seen its own commit
         return version
 

@@ -2,7 +2,9 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, TypeVar
 
 import polars as pl
@@ -14,27 +16,20 @@ from headwater.contract import (
     Decoder,
     Encoded,
     Encoder,
-    arrow_schema,
     from_arrow,
+    registered_contract,
     schema_headers,
     to_arrow,
 )
 from headwater.model import Quarantine, SchemaRef
 from headwater.ports import Records
+from headwater.snapshot.layout import Layout, Names
 from headwater.snapshot.multiset import digests
+from headwater.snapshot.place import MICROSECONDS, PLACE
 
-_MICROSECONDS: Final = pa.timestamp("us", "UTC")  # of milliseconds; Delta knows no other unit
 _US: Final = 1_000  # in a millisecond
 
-PLACE: Final = pa.schema(
-    [
-        pa.field("_partition", pa.int32(), nullable=False),
-        pa.field("_offset", pa.int64(), nullable=False),
-        pa.field("_timestamp", _MICROSECONDS, nullable=False),
-    ]
-)
-"""The columns a snapshot has beside the contract's: a row's place and its publish time."""
-
+UNVERSIONED: Final = 0  # a contract of which only the registry knows
 NO_TIME: Final = -1  # of a row without publish time: no row of the log is that old
 NO_BODY: Final = 0  # the digest of a row the contract cannot encode: it equals no row of the log
 
@@ -85,13 +80,23 @@ class RowCodec:
     ) -> None:
         self.contract = contract
         self.schema_id = schema_id
+        self.layout = Layout(contract)
+        self._lookup = lookup
         self._decoder = Decoder(contract, lookup)
         self._encoder = Encoder(contract, schema_id, key_schema_id=key_schema_id)
 
-    @property
-    def columns(self) -> pa.Schema:
-        """The columns of a snapshot under this contract."""
-        return pa.schema([*arrow_schema(self.contract), *PLACE])
+    def laid_out(self, names: Names) -> "RowCodec":
+        """The same for a table that has fields under these names."""
+        found = copy(self)
+        found.layout = Layout(self.contract, names)
+        return found
+
+    def contract_of(self, schema_id: int) -> Contract:
+        """The contract that the registry knows under another id.
+
+        Raises UnknownSchemaError, and DeclarationError when it is none.
+        """
+        return contract_of(self._lookup(schema_id), schema_id, self.contract.topic)
 
     def from_log(self, records: Records) -> LogRows:
         """Decode records of one partition with the columnar codec."""
@@ -116,13 +121,13 @@ class RowCodec:
         return self._encoder.bodies(frame)
 
     def from_table(self, table: pa.Table) -> NumberedRows:
-        """Number rows of one partition as a table holds them, which has our columns. Never empty.
+        """Number rows of one partition as a table holds them, by our layout. Never empty.
 
         A row whose values the contract cannot take gets a number that equals no row of the log.
         """
         offsets = _integers(table["_offset"])
         stamps = _integers(
-            table["_timestamp"].cast(_MICROSECONDS).cast(pa.int64()).fill_null(NO_TIME)
+            table["_timestamp"].cast(MICROSECONDS).cast(pa.int64()).fill_null(NO_TIME)
         )
         partition = table["_partition"][0].as_py()
         return NumberedRows(partition, offsets, stamps, self._numbers(table, partition, offsets))
@@ -133,7 +138,8 @@ class RowCodec:
         All are None where a value is one that the contract's key does not take.
         """
         try:
-            frame = from_arrow(table.select(list(self.contract.key)), self.contract)
+            rows = self.layout.from_stored(table)
+            frame = from_arrow(rows.select(list(self.contract.key)), self.contract)
         except pa.ArrowInvalid:
             return [None] * table.num_rows
         return self._encoder.keys(frame)
@@ -141,7 +147,8 @@ class RowCodec:
     def _numbers(self, table: pa.Table, partition: int, offsets: Sequence[int]) -> list[int]:
         numbers = [NO_BODY] * len(offsets)
         try:
-            frame = from_arrow(table.select(list(self.contract.columns)), self.contract)
+            rows = self.layout.from_stored(table)
+            frame = from_arrow(rows.select(list(self.contract.columns)), self.contract)
         except pa.ArrowInvalid:  # a value finer or larger than the contract's type
             if len(offsets) == 1:
                 return numbers
@@ -186,7 +193,7 @@ class RowCodec:
         place = (
             pa.repeat(pa.scalar(numbered.partition, pa.int32()), len(numbered)),
             pa.array(numbered.offsets, pa.int64()),
-            pa.array(numbered.timestamps_us, pa.int64()).cast(_MICROSECONDS),
+            pa.array(numbered.timestamps_us, pa.int64()).cast(MICROSECONDS),
         )
         for each, column in zip(PLACE, place, strict=True):
             table = table.append_column(each, column)
@@ -198,6 +205,12 @@ def _digest_at(rows: NumberedRows, offset: int) -> int | None:
     place = bisect_left(rows.offsets, offset)
     is_there = place < len(rows) and rows.offsets[place] == offset
     return rows.digests[place] if is_there else None
+
+
+def contract_of(schema: str, schema_id: int, topic: str) -> Contract:
+    """The contract in a schema of the registry. Raises DeclarationError when it is none."""
+    path = Path(f"schema {schema_id} of the registry")
+    return registered_contract(schema, topic=topic, version=UNVERSIONED, path=path)
 
 
 def _taken(column: Sequence[T], rows: Sequence[int]) -> list[T]:

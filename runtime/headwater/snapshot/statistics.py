@@ -50,6 +50,15 @@ class TableStatistics:
             else self.identities.merge(later.identities),
         )
 
+    def renamed(self, names: Mapping[str, str]) -> "TableStatistics":
+        """The same with columns under these names, as after fields were renamed."""
+        columns = {
+            names.get(name, name): replace(each, name=names.get(name, name))
+            for name, each in self.columns.items()
+        }
+        key = tuple(names.get(name, name) for name in self.key)
+        return replace(self, columns=columns, key=key)
+
     def of_commit(self, record: CommitRecord) -> "TableStatistics":
         """As of a commit."""
         return replace(

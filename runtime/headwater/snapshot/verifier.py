@@ -97,9 +97,9 @@ class Verifier:
             _look_at_records(proof, table)
         kept = [proof for proof in proofs if not proof.kept.gone]
         if kept:
-            codecs = Codecs(self.codecs, table)
-            whole = _Whole(self, table, codecs, progress)
             records = kept[-1].kept.records
+            codecs = Codecs(self.codecs, table, records)
+            whole = _Whole(self, table, codecs, progress)
             if records and records[-1].mode == "latest":
                 for schema_id in dict.fromkeys(p.kept.records[-1].schema_id for p in kept):
                     whole.compare_folds(
@@ -107,6 +107,9 @@ class Verifier:
                     )
             else:
                 whole.compare_ranges(kept)
+            if foreign := codecs.foreign():
+                detail = f"the columns are those of no commit: {foreign}"
+                kept[-1].findings.differs(Difference("recorded", None, None, detail))
         return [proof.verdict() for proof in proofs]
 
 

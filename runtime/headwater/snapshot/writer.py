@@ -18,8 +18,8 @@ from headwater.ports import (
     Table,
     Topics,
 )
-from headwater.snapshot.columns import refused
 from headwater.snapshot.cut import Cut, commit_id, cut, require_same
+from headwater.snapshot.evolving import Evolving
 from headwater.snapshot.file_names import part_name
 from headwater.snapshot.freezing import Freezing
 from headwater.snapshot.multiset import to_text, total
@@ -61,18 +61,20 @@ class Snapshotter:
         """Commit everything published up to the read_committed end of now.
 
         Each commit is a cut by itself, so an interruption leaves a whole snapshot that the next run
-        continues. Raises StartRefusedError (SNAPSHOT_COLUMNS when the contract's columns are not
-        the table's, even with nothing new; else see `cut`), OvertakenError when another process was
+        continues. A table of an older version of the contract gets its columns with the first rows.
+        Raises StartRefusedError (SNAPSHOT_COLUMNS when the table cannot take the contract's
+        columns, even with nothing new; else see `cut`), OvertakenError when another process was
         first, FatalError (UNREADABLE_RECORD) for a record that is no row of the contract,
         RetriableError when the storage or the broker refuses.
         """
-        if phrase := self.table.differing_columns(self.codec.columns):
-            raise refused(self.table.location, phrase)
         found = cut(self.topics, self.table, self.topic)
+        evolving = Evolving.of(
+            self.table, self.codec
+        )  # behind the cut, which is refused if it aged
         versions, rows = [], 0
-        freezing = Freezing(self.table, self.codec.contract)
+        freezing = Freezing(self.table, self.codec.contract, evolving.layout)
         for part in self._parts(found, progress):
-            versions.append(self._commit(found, part, freezing))
+            versions.append(self._commit(found, part, freezing, evolving))
             rows += part.rows
         return Taken(
             location=self.table.location,
@@ -105,7 +107,7 @@ class Snapshotter:
             raise unreadable(self.topic, rows, self.codec, rows.refused[0])
         return rows
 
-    def _commit(self, found: Cut, part: "_Part", freezing: Freezing) -> int:
+    def _commit(self, found: Cut, part: "_Part", freezing: Freezing, evolving: Evolving) -> int:
         require_same(self.topics, found)
         ranges = part.ranges()
         record = CommitRecord(
@@ -116,8 +118,10 @@ class Snapshotter:
             schema_id=self.codec.schema_id,
             ranges=ranges,
             committed_at_ms=self.clock.wall_ms(),
+            stored_names=evolving.layout.stored_names,
         )
-        version = self.table.commit(freezing.frozen(Change(part.files(), record)))
+        change = freezing.frozen(Change(part.files(), record))
+        version = self.table.commit(evolving.change(change))
         self.table.offsets(found.topic_id)  # this handle has now seen its own commit
         return version
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
 from deltalake import DeltaTable
 
 from headwater.adapters.directory.durable import put_if_absent
@@ -18,7 +19,8 @@ LOG: Final = "_delta_log"
 ENGINE: Final = "headwater"
 WRITER_VERSION: Final = 2  # of the protocol: what lies above are features we do not keep
 FEATURES_VERSION: Final = 7  # above, a table names its features one by one
-FEATURES_KEPT: Final = frozenset({"timestampNtz", "appendOnly", "invariants"})
+LOCAL_TIMES: Final = "timestampNtz"
+FEATURES_KEPT: Final = frozenset({LOCAL_TIMES, "appendOnly", "invariants"})
 
 Action = Mapping[str, Any]
 
@@ -56,7 +58,7 @@ def removal(path: str, timestamp_ms: int, *, changes_data: bool) -> Action:
     return {"remove": {"path": path, "deletionTimestamp": timestamp_ms, "dataChange": changes_data}}
 
 
-def evolved(table: DeltaTable, schema: str) -> Action:
+def metadata(table: DeltaTable, schema: str) -> Action:
     """The table's description with other columns; `schema` is Delta's JSON."""
     found = table.metadata()
     return {
@@ -69,6 +71,36 @@ def evolved(table: DeltaTable, schema: str) -> Action:
             "partitionColumns": list(found.partition_columns),
             "createdTime": found.created_time,
             "configuration": dict(found.configuration),
+        }
+    }
+
+
+def local_times(columns: pa.Schema) -> bool:
+    """Whether a column holds, at any depth, times without a zone: a feature of its own in Delta."""
+    kinds = list(columns.types)
+    while kinds:
+        kind = kinds.pop()
+        if pa.types.is_timestamp(kind) and kind.tz is None:
+            return True
+        kinds += [kind.field(place).type for place in range(kind.num_fields)]
+    return False
+
+
+def with_local_times(table: DeltaTable) -> Action | None:
+    """The protocol that a table needs for times without a zone; None when it has that."""
+    protocol = table.protocol()
+    if LOCAL_TIMES in (protocol.writer_features or ()):
+        return None
+    readers = {*(protocol.reader_features or ()), LOCAL_TIMES}
+    # a table that names its features has none of the older ones unless it names them
+    older = () if protocol.min_writer_version == FEATURES_VERSION else ("appendOnly", "invariants")
+    writers = {*(protocol.writer_features or ()), *older, LOCAL_TIMES}
+    return {
+        "protocol": {
+            "minReaderVersion": 3,
+            "minWriterVersion": FEATURES_VERSION,
+            "readerFeatures": sorted(readers),
+            "writerFeatures": sorted(writers),
         }
     }
 

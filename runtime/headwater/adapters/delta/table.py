@@ -21,11 +21,13 @@ from headwater.adapters.delta.files import additions
 from headwater.adapters.delta.log import (
     Action,
     commit_info,
-    evolved,
+    local_times,
+    metadata,
     put_entry,
     removal,
     require_known,
     transaction,
+    with_local_times,
 )
 from headwater.adapters.delta.reading import dataset, files, missing_versions, reason
 from headwater.adapters.directory.statistics import (
@@ -37,7 +39,7 @@ from headwater.adapters.parquet.files import WrittenFiles, write_files
 from headwater.adapters.parquet.reading import scan
 from headwater.clock import SYSTEM, Clock
 from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
-from headwater.snapshot.columns import differing, refused
+from headwater.snapshot.columns import differing, evolved, refused
 from headwater.snapshot.cut import overtaken, require_next
 from headwater.snapshot.record import KEY, from_text, to_text
 from headwater.snapshot.refusals import (
@@ -92,6 +94,15 @@ class DeltaSnapshotTable:
                 raise damaged_record(self.location, version, record.reason)
             found.add(record.topic_id)
         return frozenset(found)
+
+    def columns(self) -> pa.Schema | None:
+        """Those of the newest version, in Delta's types; None before the first commit."""
+        return None if self._table is None else pa.schema(self._table.schema().to_arrow())
+
+    def evolved(self, wanted: pa.Schema) -> pa.Schema:
+        """The columns that the table would have if it took rows of others too, in Delta's types."""
+        wanted, stored = _in_delta(wanted), self.columns()
+        return wanted if stored is None else evolved(stored, wanted, self.location, widening=False)
 
     def differing_columns(self, wanted: pa.Schema) -> str:
         """How stored columns differ from others in name or type; empty when they do not."""
@@ -230,8 +241,13 @@ class DeltaSnapshotTable:
 
     def _columns(self, table: DeltaTable, change: Change) -> pa.Schema:
         """The columns that the table has from this change on, in its own types."""
-        wanted = change.columns
-        return _in_delta(wanted) if wanted is not None else pa.schema(table.schema().to_arrow())
+        stored = pa.schema(table.schema().to_arrow())
+        if change.columns is None:
+            return stored
+        wanted = _in_delta(change.columns)
+        if phrase := differing(wanted, self.evolved(wanted)):
+            raise refused(self.location, phrase)
+        return wanted
 
     def _shaped(self, file: NewFile, columns: pa.Schema) -> NewFile:
         """The rows in the table's own types (Delta knows microseconds only)."""
@@ -280,7 +296,9 @@ class DeltaSnapshotTable:
         told = {_ATTEMPT: attempt} | ({} if record is None else {KEY: to_text(record)})
         actions = [commit_info(now_ms, told)]
         if change.columns is not None:
-            actions.append(evolved(table, Schema.from_arrow(change.columns).to_json()))
+            if local_times(change.columns) and (protocol := with_local_times(table)) is not None:
+                actions.append(protocol)
+            actions.append(metadata(table, Schema.from_arrow(change.columns).to_json()))
         if record is not None:
             actions += [
                 transaction(f"{record.topic_id}/{taken.partition}", taken.end, now_ms)

@@ -38,7 +38,7 @@ from headwater.adapters.parquet.files import WrittenFiles, write_files
 from headwater.adapters.parquet.reading import dataset, placed, scan
 from headwater.errors import HeadwaterError
 from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
-from headwater.snapshot.columns import differing, refused
+from headwater.snapshot.columns import differing, evolved, refused
 from headwater.snapshot.cut import overtaken, require_next
 from headwater.snapshot.record import KEY, to_text
 from headwater.snapshot.refusals import (
@@ -95,6 +95,15 @@ class IcebergSnapshotTable:
                 raise damaged_record(self.location, version, record.reason)
             found.add(record.topic_id)
         return frozenset(found)
+
+    def columns(self) -> pa.Schema | None:
+        """Those of the newest version, in plain types; None before the first commit."""
+        return None if self._table is None else in_arrow(self._table.schema())
+
+    def evolved(self, wanted: pa.Schema) -> pa.Schema:
+        """The columns that the table would have if it took rows of others too."""
+        wanted, stored = in_iceberg(wanted), self.columns()
+        return wanted if stored is None else evolved(stored, wanted, self.location, widening=True)
 
     def differing_columns(self, wanted: pa.Schema) -> str:
         """How stored columns differ from others in name or type; empty when they do not."""

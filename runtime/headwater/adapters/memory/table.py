@@ -9,7 +9,7 @@ import pyarrow.dataset as ds
 
 from headwater.errors import DamagedError
 from headwater.ports import Change, CommitRecord, TableFile, UnreadableRecord
-from headwater.snapshot.columns import differing, refused
+from headwater.snapshot.columns import differing, evolved, refused
 from headwater.snapshot.cut import overtaken, require_next
 
 
@@ -59,6 +59,15 @@ class MemoryTable:
         """Every incarnation of a topic this table holds rows of."""
         return frozenset(record.topic_id for record in self._storage.versions if record is not None)
 
+    def columns(self) -> pa.Schema | None:
+        """Those of the newest version; None before the first commit."""
+        return self._storage.columns
+
+    def evolved(self, wanted: pa.Schema) -> pa.Schema:
+        """The columns that the table would have if it took rows of others too."""
+        stored = self._storage.columns
+        return wanted if stored is None else evolved(stored, wanted, self.location, widening=False)
+
     def differing_columns(self, wanted: pa.Schema) -> str:
         """How stored columns differ from others in name or type; empty when they do not."""
         stored = self._storage.columns
@@ -73,12 +82,7 @@ class MemoryTable:
             require_next(storage.offsets(record.topic_id), record, self.location)
         if not storage.files.keys() >= set(change.removed):
             raise overtaken(self.location)
-        columns = change.columns or storage.columns
-        for file in change.files:
-            columns = columns or file.rows.schema
-            if phrase := differing(columns, file.rows.schema):
-                raise refused(self.location, phrase)
-        storage.columns = columns
+        storage.columns = self._columns(change)
         if record is not None and record.statistics and change.statistics is not None:
             storage.statistics[record.statistics] = change.statistics
         storage.versions.append(record)
@@ -88,6 +92,17 @@ class MemoryTable:
         storage.files.update((f"{each.name}-{version}", each.rows) for each in change.files)
         storage.past[version] = dict(storage.files)
         return version
+
+    def _columns(self, change: Change) -> pa.Schema | None:
+        """The columns from this change on."""
+        columns = change.columns or self._storage.columns
+        if columns is not None and (phrase := differing(columns, self.evolved(columns))):
+            raise refused(self.location, phrase)
+        for file in change.files:
+            columns = columns or file.rows.schema
+            if phrase := differing(columns, file.rows.schema):
+                raise refused(self.location, phrase)
+        return columns
 
     def commits(self) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
         """Our commits, oldest first, with their table versions."""

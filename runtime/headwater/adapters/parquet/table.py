@@ -26,7 +26,7 @@ from headwater.adapters.parquet.manifest import FOLDER, FORMAT, Head, Manifest
 from headwater.adapters.parquet.reading import dataset, placed, scan
 from headwater.errors import DamagedError, StartRefusedError
 from headwater.ports import Change, CommitRecord, NewFile, TableFile, UnreadableRecord
-from headwater.snapshot.columns import differing, refused
+from headwater.snapshot.columns import differing, evolved, refused
 from headwater.snapshot.cut import overtaken, require_next
 from headwater.snapshot.record import from_text
 from headwater.snapshot.refusals import (
@@ -78,6 +78,15 @@ class ParquetSnapshotTable:
             found.add(record.topic_id)
         return frozenset(found)
 
+    def columns(self) -> pa.Schema | None:
+        """Those of the newest version; None before the first commit."""
+        return None if self._newest is None else self._newest.columns
+
+    def evolved(self, wanted: pa.Schema) -> pa.Schema:
+        """The columns that the table would have if it took rows of others too."""
+        stored = self.columns()
+        return wanted if stored is None else evolved(stored, wanted, self.location, widening=False)
+
     def differing_columns(self, wanted: pa.Schema) -> str:
         """How stored columns differ from others in name or type; empty when they do not."""
         return "" if self._newest is None else differing(self._newest.columns, wanted)
@@ -93,6 +102,8 @@ class ParquetSnapshotTable:
             newest = self._newest or self._create(change)
             self._require_next(newest, change)
             columns = change.columns or newest.columns
+            if phrase := differing(columns, self.evolved(columns)):
+                raise refused(self.location, phrase)
             shaped = [self._shaped(each, columns) for each in change.files]
             files = write_files(self._directory, shaped)
             version = self._put(newest, files, change)
