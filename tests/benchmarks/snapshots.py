@@ -32,6 +32,7 @@ from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.parquet.table import ParquetSnapshotTable
 from headwater.adapters.registry import SchemaRegistry
+from headwater.assembly.arenas import limit_arenas
 from headwater.assembly.collection import rare_collections
 from headwater.assembly.flights import data_directory, departures
 from headwater.assembly.registration import lookup_ids, register
@@ -131,7 +132,7 @@ class World:
 def rated(work: Callable[[], int]) -> dict[str, Any]:
     """Rows a second, their CPU, and the peak of this process."""
     wall_s, cpu_s = time.perf_counter(), time.process_time()
-    with rare_collections():  # as the commands do
+    with rare_collections():  # likewise
         rows = work()
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
     return {
@@ -240,6 +241,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     if options.job:
+        limit_arenas()  # as the commands do
         world = World(options.folder, options.format)
         with closing(world.reader):
             print(json.dumps(JOBS[options.job](world)))

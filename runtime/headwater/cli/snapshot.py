@@ -8,6 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
+from headwater.assembly.arenas import limit_arenas
+from headwater.assembly.collection import rare_collections
 from headwater.assembly.project import load_product
 from headwater.assembly.snapshot_schedule import Schedule
 from headwater.assembly.snapshots import Snapshots
@@ -49,7 +51,8 @@ def snapshot(
     interval_s = None if every is None else _seconds(every)
     loaded = load_product(product)
     settings = begin()
-    with closing(Snapshots(loaded, settings, to)) as snapshots:
+    limit_arenas()
+    with rare_collections(), closing(Snapshots(loaded, settings, to)) as snapshots:
         if interval_s is not None:
             told = partial(_tell, form, loaded.name)
             Schedule(snapshots, interval_s).run(settings, told, report)
