@@ -239,6 +239,22 @@ class CheckpointStanding:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotStanding:
+    """A snapshot table as it is after its last commit, and when it was last cut (epoch, ms).
+
+    `cut_at_ms` is of the last look at the log, also of one that found nothing new; `seconds` is
+    how long the last cut took that committed something, None before one did.
+    """
+
+    topic: str
+    rows: int
+    files: int
+    bytes: int
+    cut_at_ms: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """A record of a table that was refused, and why; `message` never holds a payload."""
 

@@ -40,11 +40,13 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     children: Started = []
 
     class Recorder:
-        def __init__(self, commands: Mapping[str, Any]) -> None:
-            self._commands = commands
+        def __init__(self, commands: Mapping[str, Any], attendants: Mapping[str, Any]) -> None:
+            self._commands, self._attendants = commands, attendants
 
         def run(self) -> None:
             children.append(self._commands)
+            if self._attendants:
+                children.append(self._attendants)
 
     monkeypatch.setattr(command, "Supervisor", Recorder)
     return children
@@ -117,6 +119,58 @@ def test_workers_are_children_with_a_number_and_one_address(
             for number in range(2)
         }
     ]
+
+
+@pytest.fixture
+def with_policy(project: Project) -> Project:
+    """Both products declare snapshots."""
+    for name in ("a", "b"):
+        file = project.root / "products/shop" / name / "product.py"
+        text = file.read_text().replace("import DataProduct", "import DataProduct, Snapshot")
+        policy = ', snapshot=Snapshot(every="90s"))'
+        file.write_text(
+            text.replace('owner="shop@example.com")', f'owner="shop@example.com"{policy}')
+        )
+    return project
+
+
+def test_snapshots_are_taken_by_children_of_their_own_with_ports_of_their_own(
+    with_policy: Project, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for each product, behind all products, as often as it is declared."""
+    monkeypatch.setenv("HEADWATER_METRICS__PORT", "9000")
+    assert run(monkeypatch, "shop.a", "shop.b", "--with-snapshots") == 0
+    taking = ["snapshot", "--every", "declared", "--format", "text", "--"]
+    assert started[1] == {
+        "shop.a snapshots": ([*taking, "shop.a"], {"HEADWATER_METRICS__PORT": "9002"}),
+        "shop.b snapshots": ([*taking, "shop.b"], {"HEADWATER_METRICS__PORT": "9003"}),
+    }
+
+
+def test_snapshots_of_one_product_share_no_address_with_it(
+    with_policy: Project, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a Unix socket; a port of 0 is a free one for each."""
+    assert run(monkeypatch, "shop.a", "--with-snapshots") == 0
+    monkeypatch.setenv("HEADWATER_METRICS__HOST", "/run/a")
+    assert run(monkeypatch, "shop.a", "--with-snapshots") == 0
+    free, socket = (started[place]["shop.a snapshots"][1] for place in (1, 3))
+    assert free == {}
+    assert socket == {"HEADWATER_METRICS__HOST": "/run/a.shop.a.snapshots"}
+
+
+def test_snapshots_that_nobody_declared_or_that_would_not_end_are_refused(
+    project: Project,
+    started: Started,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Before anything runs, and with what to write instead."""
+    assert run(monkeypatch, "shop.a", "--with-snapshots") == 78
+    assert "NO_SNAPSHOT_POLICY: shop.a declares no snapshots" in capsys.readouterr().err
+    assert run(monkeypatch, "shop.a", "--with-snapshots", "--until-end") == 78
+    assert "USAGE: --with-snapshots goes on with the run" in capsys.readouterr().err
+    assert started == []
 
 
 def test_workers_that_would_have_no_partition_are_refused(project: Project) -> None:

@@ -10,7 +10,7 @@ from headwater.assembly import audit
 from headwater.assembly.audit import Action, Mark
 from headwater.assembly.keys import encodings_of
 from headwater.assembly.letters import work
-from headwater.assembly.letters.box import Selection
+from headwater.assembly.letters.box import DeadLetterBox, Selection
 from headwater.assembly.letters.replay import ReplayOptions
 from headwater.engine import BadRecordLimit, BadRecordWindow, DeadLetterTail
 from headwater.engine.dead_letters import read_letter
@@ -152,6 +152,17 @@ def test_letters_are_selected_by_what_they_say(
     world.broker.clock.advance(1)
     world.set_aside(b"y", key=b"\0\0\1\2", code=Code.BAD_MAGIC)
     assert [each.letter.offset for each in world.entries(selection)] == found
+
+
+def test_open_letters_are_counted_without_those_that_were_decided_about(world: World) -> None:
+    """A product that never ran has none; one that is replayed is open no more."""
+    never = DeadLetterBox("never.ran", world.topics, world.reader, world.audit)
+    assert never.open_count(heard) == 0
+    world.set_aside(b"bad 1")
+    world.set_aside(b"good 2")
+    assert world.box.open_count(heard) == 2
+    world.replay().run(ALL, ReplayOptions(), heard)
+    assert world.box.open_count(heard) == 1
 
 
 def test_a_place_without_a_letter_is_a_mistake(world: World) -> None:

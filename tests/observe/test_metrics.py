@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 from prometheus_client import generate_latest
 
 from headwater.clock import ManualClock
-from headwater.model import Code, Partition
+from headwater.model import Code, Partition, SnapshotStanding
 from headwater.observe import CATALOGUE, Health, Metrics, ProcessMonitor
 from headwater.observe.reference import markdown
 from headwater.ports.monitor import Monitor
@@ -54,6 +55,11 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, {"product": "flights.late", **labels})
 
 
+def standing() -> SnapshotStanding:
+    """A snapshot that was cut just now, at 1,000 s."""
+    return SnapshotStanding("out", rows=8, files=2, bytes=4_096, cut_at_ms=1_000_000, seconds=0.5)
+
+
 def used(metrics: Metrics) -> Metrics:
     """Metrics through which everything has happened once."""
     monitor: Monitor = ProcessMonitor(metrics, Health())  # the loop's port, by its shape
@@ -69,7 +75,9 @@ def used(metrics: Metrics) -> Metrics:
     monitor.waiting("the broker")
     monitor.stands_at({INPUT: 90}, {INPUT: 990_000})
     metrics.client_statistics(STATISTICS)
-    metrics.snapshot(rows=8, cut_at_ms=400_000)
+    metrics.snapshot(standing())
+    metrics.snapshot_letters(2)
+    metrics.snapshot_checked("out", "equal")
     metrics.fenced()
     return metrics
 
@@ -168,10 +176,32 @@ def test_the_age_of_the_last_commit_grows_until_the_next(
 
 def test_the_age_of_the_cut_grows_until_the_next(metrics: Metrics, clock: ManualClock) -> None:
     """Rows and age stand beside each other."""
-    metrics.snapshot(rows=8, cut_at_ms=1_000_000)
+    metrics.snapshot(standing())
     clock.advance(5)
-    assert value(metrics, "headwater_snapshot_rows") == 8
-    assert value(metrics, "headwater_snapshot_cut_age_seconds") == 5
+    for name, expected in {"rows": 8, "files": 2, "bytes": 4_096, "cut_age_seconds": 5}.items():
+        assert value(metrics, f"headwater_snapshot_{name}", topic="out") == expected
+    assert value(metrics, "headwater_snapshot_duration_seconds", topic="out") == 0.5
+
+
+def test_how_long_a_cut_took_stays_while_nothing_is_committed(metrics: Metrics) -> None:
+    """A look that found nothing new has no duration worth an alert."""
+    metrics.snapshot(replace(standing(), seconds=None))
+    assert value(metrics, "headwater_snapshot_duration_seconds", topic="out") is None
+    metrics.snapshot(standing())
+    metrics.snapshot(replace(standing(), seconds=None))
+    assert value(metrics, "headwater_snapshot_duration_seconds", topic="out") == 0.5
+
+
+def test_the_last_check_has_one_outcome_and_an_age(metrics: Metrics, clock: ManualClock) -> None:
+    """What it found before is 0 again."""
+    name = "headwater_snapshot_check"
+    assert value(metrics, f"{name}_age_seconds", topic="out") is None
+    metrics.snapshot_checked("out", "different")
+    metrics.snapshot_checked("out", "equal")
+    clock.advance(7)
+    assert value(metrics, f"{name}_age_seconds", topic="out") == 7
+    assert value(metrics, f"{name}_outcome", topic="out", outcome="equal") == 1
+    assert value(metrics, f"{name}_outcome", topic="out", outcome="different") == 0
 
 
 def test_client_statistics_are_read_per_client(metrics: Metrics) -> None:
@@ -217,7 +247,7 @@ def test_alerts_name_only_metrics_that_exist() -> None:
     ]
     words = set(re.split(r"[\s(\[{]", " ".join(map(str, rules))))
     named = {word.strip("`'\",.;:)") for word in words if word.startswith("headwater_")}
-    assert len(rules) == 7
+    assert len(rules) == 8
     assert named
     assert named <= {metric.name for metric in CATALOGUE}
     for rule in rules:

@@ -1,5 +1,6 @@
 """SQL over the snapshots of several products."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -109,6 +110,12 @@ def test_an_answer_without_rows_still_has_its_columns(
     assert capsys.readouterr().out == "id\n"
 
 
+def cpu_s(pid: int) -> float:
+    """What a process has worked so far."""
+    times = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_a_query_at_work_is_interrupted_with_one_line(tmp_path: Path) -> None:
     """DuckDB itself hears of no Ctrl-C."""
     text = "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range != b.range"
@@ -121,6 +128,8 @@ def test_a_query_at_work_is_interrupted_with_one_line(tmp_path: Path) -> None:
     )
     maps = Path(f"/proc/{process.pid}/maps")
     assert wait_until(lambda: "_duckdb" in maps.read_text(), 30)
+    loaded_s = cpu_s(process.pid)  # of the import there is less than a second left
+    assert wait_until(lambda: cpu_s(process.pid) > loaded_s + 1, 30)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (130, "", "Interrupted.\n")

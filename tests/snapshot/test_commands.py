@@ -150,6 +150,8 @@ def test_a_snapshot_is_taken_verified_and_found_changed(project: Project) -> Non
     with closing(SchemaRegistry({"url": project.stack.registry})) as registry:
         subject = registry.latest(f"{project.topic}-snapshot")
     assert subject is not None
+    named = {"subject": f"{project.topic}-value", "contractVersion": 1}
+    assert json.loads(subject.schema)["snapshotOf"] == named
     assert [field["name"] for field in json.loads(subject.schema)["fields"]] == [
         "id",
         "amount",

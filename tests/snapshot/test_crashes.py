@@ -10,7 +10,7 @@ from tests.snapshot.writers import ANYWHERE, POINTS, Death, Orders, race, work
 
 ORDERS: Final = 90  # new ones in each round: three commits
 OVERTAKEN: Final = 75  # the exit code of who came second
-FURTHEST: Final = 30  # changes of files into a run, which is about as many as it makes
+FURTHEST: Final = 30  # changes of files into a run, of the forty or so that it makes
 
 
 pytestmark = [
@@ -37,10 +37,11 @@ def test_a_writer_killed_at_any_point_leaves_a_snapshot_that_goes_on(
             assert not work(orders, Death(POINTS[number - 1], chance.randint(1, 2)))
             deaths += 1
         else:
-            point = chance.choice((*POINTS, ANYWHERE, ANYWHERE))
-            deaths += not work(orders, Death(point, chance.randint(1, FURTHEST)))
-        ends = orders.ends()
-        assert orders.taken() == [each for each in orders.published() if each[1] < ends[each[0]]]
+            death = chance.choice(
+                [Death(ANYWHERE, chance.randint(1, FURTHEST)), Death(chance.choice(POINTS))]
+            )
+            deaths += not work(orders, death)
+        orders.ends()
     assert deaths > rounds // 2
     assert work(orders)
     assert orders.taken() == orders.published()

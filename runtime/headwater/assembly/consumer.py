@@ -22,9 +22,10 @@ def open(  # noqa: A001  # as consumers write it: headwater.open(...)
     """A product as its consumers read it: `.snapshot()`, `.events()`, `.read()`.
 
     `product` is its name, `output` a further output's. The contract is the newest that is
-    registered; tables are looked for below `snapshots`. What is not given is as `headwater.toml`
-    and the environment set it, else the stack of `headwater dev up`. A plain string is
-    `bootstrap.servers`, or the registry's `url`.
+    registered; the table is looked for below `snapshots`, or when that is not given where the last
+    notice of the product says. What is not given is as `headwater.toml` and the environment set it,
+    else the stack of `headwater dev up`. A plain string is `bootstrap.servers`, or the registry's
+    `url`.
 
     Raises ReadRefusedError (PRODUCT_UNKNOWN), ConfigurationError, UnavailableError.
     """
@@ -34,4 +35,4 @@ def open(  # noqa: A001  # as consumers write it: headwater.open(...)
 
     topic = product if output is None else f"{product}.{output}"
     settings = load_settings().with_places(kafka=kafka, registry=registry, snapshots=snapshots)
-    return product_of(topic, product, settings)
+    return product_of(topic, product, settings, is_announced=snapshots is None)

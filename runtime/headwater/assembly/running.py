@@ -1,6 +1,5 @@
 """Runs a product in this process: signals, probes and metrics around the loop."""
 
-import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,7 +12,7 @@ from headwater.assembly.gate import fate_of, today
 from headwater.assembly.processor import Processor, Telling
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.step_bound import bounded
-from headwater.assembly.supervisor import SUPERVISOR
+from headwater.assembly.supervisor import is_orphaned
 from headwater.assembly.workers import own_number
 from headwater.clock import SYSTEM
 from headwater.config import Settings
@@ -218,7 +217,6 @@ class _Stop:
         self._health = health
         self._loop: Loop | None = None
         self._previous: dict[signal.Signals, Any] = {}
-        self._supervisor = os.environ.get(SUPERVISOR)
         self.was_asked = False
 
     def __enter__(self) -> Self:
@@ -237,7 +235,7 @@ class _Stop:
 
     def when_orphaned(self) -> None:
         """A child whose supervisor was killed drains: nobody watches it any more."""
-        if self._supervisor is not None and str(os.getppid()) != self._supervisor:
+        if is_orphaned():
             self._ask("the supervisor is gone")
 
     def _hear(self, number: int, _frame: object) -> None:

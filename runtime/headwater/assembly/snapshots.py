@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
+from headwater.adapters.kafka.producer import KafkaTransactionalLog
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
+from headwater.assembly.announcing import Announcer
+from headwater.assembly.open_letters import OpenLetters
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
-from headwater.assembly.subjects import key_subject
+from headwater.assembly.subjects import key_subject, value_subject
 from headwater.assembly.table_formats import DEFAULT, SnapshotTables
 from headwater.config import Settings
 from headwater.contract import Contract
@@ -19,12 +23,14 @@ from headwater.snapshot.verdict import Verdict
 from headwater.snapshot.verifier import Verifier
 from headwater.snapshot.writer import Progress, Snapshotter, Taken
 
+QUIET: Final = {"log_level": "2"}  # critical: what fails here is told by an error
+
 
 class Snapshots:
     """Takes and verifies the snapshots of every output of a product, until `close`.
 
     Each topic has a table of its own, `<directory>/<topic>`; the directory is that of the settings
-    unless one is given.
+    unless one is given. Tables in another one are copies: they are announced to nobody.
     """
 
     def __init__(
@@ -36,6 +42,9 @@ class Snapshots:
         self._registry = SchemaRegistry(settings.registry)
         self._topics = KafkaTopics(settings.kafka)
         self._reader = KafkaLogReader(settings.kafka)
+        self._is_copy = directory is not None
+        self._announced: dict[str, int] = {}  # the version up to which each topic's table is
+        self._letters = OpenLetters(loaded.name, self._topics, self._registry, self._reader)
 
     @property
     def product(self) -> str:
@@ -54,13 +63,14 @@ class Snapshots:
         `SnapshotTables.open_as` does, DeclarationError (NOT_REGISTERED), RegistrationRefusedError,
         UnavailableError.
         """
-        policy = self._loaded.product.snapshot
-        table = self._tables.open_as(topic, policy.format if policy else DEFAULT)
+        table = self._tables.open_as(topic, self._form)
         contract = self.contracts[topic]
         is_registering = self._settings.environment == "dev"
         ids = registered_ids(self._loaded, self._registry, is_registering=is_registering)[topic]
         self._registry.register(
-            snapshot_subject(topic), snapshot_schema(contract), compatibility=contract.compatibility
+            snapshot_subject(topic),
+            snapshot_schema(contract, log_subject=value_subject(topic)),
+            compatibility=contract.compatibility,
         )
         return self._snapshotter()(
             product=self._loaded.name,
@@ -70,6 +80,42 @@ class Snapshots:
             table=table,
             codec=RowCodec(contract, *ids, lookup=self._registry.schema),
         ).take(progress)
+
+    def announce(self, topic: str) -> int:
+        """Announce the commits of a topic's table that no notice tells of; how many they were.
+
+        See `Announcer.announce`. Once all of them are, nobody is asked before the next commit.
+        """
+        table = self._tables.open(topic)
+        version = table.version()
+        if self._is_copy or version is None or version == self._announced.get(topic):
+            return 0
+        announcer = Announcer(
+            self._topics,
+            self._registry,
+            self._reader,
+            self._notice_log,
+            is_creating=self._settings.environment == "dev",
+        )
+        notices = announcer.announce(self._loaded.name, topic, table, self._form)
+        self._announced[topic] = version
+        return notices
+
+    def _notice_log(self) -> KafkaTransactionalLog:
+        transactional_id = f"{self._loaded.name}.snapshots"
+        return KafkaTransactionalLog(
+            {**QUIET, **self._settings.kafka}, transactional_id=transactional_id
+        )
+
+    def storage(self, topic: str) -> tuple[int, int]:
+        """How many files the newest snapshot of a topic has, and how many bytes these are."""
+        table = self._tables.open(topic)
+        files = [] if table.version() is None else table.files()
+        return len(files), sum(each.bytes or 0 for each in files)
+
+    def open_letters(self, progress: Progress) -> int:
+        """How many dead letters of the product are open, as of now. Raises UnavailableError."""
+        return self._letters.count(progress)
 
     def verify(
         self, topic: str, progress: Progress, *, full: bool, at: str | None = None
@@ -95,6 +141,11 @@ class Snapshots:
             codecs=lambda schema_id: self._codec(topic, schema_id),
             full=full,
         )
+
+    @property
+    def _form(self) -> str:
+        policy = self._loaded.product.snapshot
+        return policy.format if policy else DEFAULT
 
     def _snapshotter(self) -> type[Snapshotter] | type[LatestSnapshotter]:
         policy = self._loaded.product.snapshot

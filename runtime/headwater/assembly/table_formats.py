@@ -50,7 +50,10 @@ class SnapshotTables:
         Raises StartRefusedError (NOT_OUR_TABLE), ConfigurationError (NOT_INSTALLED, NO_CATALOGUE),
         and what the tables of its format raise.
         """
-        place = self._place(topic)
+        return self.open_at(self._place(topic), topic)
+
+    def open_at(self, place: Path, topic: str) -> Table:
+        """The table of a topic that stands in a directory of its own; raises as `open` does."""
         return self._opened(place, topic, _standing(place, topic) or DEFAULT)
 
     def open_as(self, topic: str, form: str) -> Table:

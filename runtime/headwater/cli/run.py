@@ -33,6 +33,13 @@ Workers = Annotated[
         help="Processes per product, which share its partitions; at most as many as there are.",
     ),
 ]
+WithSnapshots = Annotated[
+    bool,
+    typer.Option(
+        "--with-snapshots",
+        help="Take snapshots beside it, as often as the product declares, in a child process.",
+    ),
+]
 Incompatible = Annotated[
     OnIncompatible | None,
     typer.Option(
@@ -56,13 +63,26 @@ def run(  # noqa: PLR0913, PLR0917  # one parameter per option
     start: From = None,
     on_incompatible: Incompatible = None,
     workers: Workers = 1,
+    with_snapshots: WithSnapshots = False,
     form: FormatOption = Format.TEXT,
 ) -> None:
     """Process products until stopped (SIGTERM, Ctrl-C), or until the end of now.
 
     Several products, or several workers, run as one child process each; when one of them fails the
-    others are drained, and the command exits with its code.
+    others are drained, and the command exits with its code. Snapshots that fail end nothing: they
+    are begun again a minute later.
     """
     from headwater.cli import running  # noqa: PLC0415  # most of a second, which --help spares
 
-    running.run(running.Asked(products, until_end, register, start, on_incompatible, workers, form))
+    running.run(
+        running.Asked(
+            products,
+            until_end,
+            register,
+            start,
+            on_incompatible,
+            workers,
+            with_snapshots,
+            form,
+        )
+    )

@@ -11,6 +11,7 @@ import typer
 from headwater.assembly.gate import deprecations, today
 from headwater.assembly.project import LoadedProduct, load_product, told
 from headwater.assembly.running import RunOptions, Summary, run_product
+from headwater.assembly.snapshot_modes import declared_interval_s
 from headwater.assembly.supervisor import Command, Supervisor
 from headwater.assembly.workers import gathered, own_number
 from headwater.cli.arguments import Format
@@ -34,6 +35,7 @@ class Asked:
     start: str | None
     on_incompatible: OnIncompatible | None
     workers: int
+    with_snapshots: bool
     form: Format
 
 
@@ -47,9 +49,10 @@ def run(asked: Asked) -> None:
         asked.on_incompatible,
     )
     loaded = _loaded(asked.products)
-    if len(loaded) > 1 or asked.workers > 1:
-        shared = _arguments(options, asked.start, asked.form)
-        _supervise(loaded, asked.workers, shared, settings)
+    if asked.with_snapshots:
+        _require_snapshots(asked, loaded)
+    if len(loaded) > 1 or asked.workers > 1 or asked.with_snapshots:
+        _supervise(loaded, asked, _arguments(options, asked.start, asked.form), settings)
         return
     (product,) = loaded.values()
     for warning in deprecations(product.name, product.inputs.values(), today()):
@@ -92,13 +95,26 @@ def _arguments(options: RunOptions, start: str | None, form: Format) -> list[str
     ]
 
 
-def _supervise(
-    loaded: Mapping[str, LoadedProduct], workers: int, shared: Sequence[str], settings: Settings
-) -> None:
-    """Run a child per product and worker, with the same options.
+def _require_snapshots(asked: Asked, loaded: Mapping[str, LoadedProduct]) -> None:
+    """Raises ConfigurationError (USAGE) with an end, DeclarationError (NO_SNAPSHOT_POLICY)."""
+    if asked.until_end:
+        text = (
+            "--with-snapshots goes on with the run, and --until-end ends it; run first, then take"
+            " one with `headwater snapshot`"
+        )
+        raise ConfigurationError([Problem("USAGE", text)])
+    for product in loaded.values():
+        declared_interval_s(product.product, str(product.file))
 
-    Each product has an address of its own: a fixed metrics port counts up from the first one.
+
+def _supervise(
+    loaded: Mapping[str, LoadedProduct], asked: Asked, shared: Sequence[str], settings: Settings
+) -> None:
+    """Run a child per product and worker, with the same options, and one for its snapshots.
+
+    Each has an address of its own: a fixed metrics port counts up, products before snapshots.
     """
+    workers = asked.workers
     children: dict[str, Command] = {}
     with ExitStack() as serving:
         for place, (target, product) in enumerate(loaded.items()):
@@ -110,7 +126,27 @@ def _supervise(
             environments = serving.enter_context(gathered(product, workers, settings, port))
             for number, environment in enumerate(environments):
                 children[f"{target} worker {number}"] = arguments, environment
-        Supervisor(children).run()
+        beside = _snapshots(loaded, asked.form, settings) if asked.with_snapshots else {}
+        Supervisor(children, beside).run()
+
+
+def _snapshots(
+    loaded: Mapping[str, LoadedProduct], form: Format, settings: Settings
+) -> dict[str, Command]:
+    """A child per product that takes its snapshots; their ports follow those of the products."""
+    children: dict[str, Command] = {}
+    for place, (target, product) in enumerate(loaded.items(), start=len(loaded)):
+        arguments = ["snapshot", "--every", "declared", "--format", form, "--", target]
+        children[f"{target} snapshots"] = arguments, _own_address(settings, place, product.name)
+    return children
+
+
+def _own_address(settings: Settings, place: int, name: str) -> Mapping[str, str]:
+    """The environment of a child that serves beside others; port 0 is a free one anyway."""
+    if settings.metrics.host.startswith("/"):  # a Unix socket
+        return {"HEADWATER_METRICS__HOST": f"{settings.metrics.host}.{name}.snapshots"}
+    port = settings.metrics.port
+    return {"HEADWATER_METRICS__PORT": str(port + place)} if port else {}
 
 
 def _start(text: str) -> Start:

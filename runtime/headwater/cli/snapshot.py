@@ -10,8 +10,9 @@ import typer
 
 from headwater.assembly.arenas import limit_arenas
 from headwater.assembly.collection import rare_collections
-from headwater.assembly.project import load_product
-from headwater.assembly.snapshot_schedule import Schedule
+from headwater.assembly.project import LoadedProduct, load_product
+from headwater.assembly.snapshot_modes import declared_interval_s
+from headwater.assembly.snapshot_schedule import Schedule, Told
 from headwater.assembly.snapshots import Snapshots
 from headwater.cli.arguments import Format, FormatOption, Product, Tables
 from headwater.cli.beginning import begin
@@ -19,9 +20,10 @@ from headwater.cli.interruption import keeping
 from headwater.cli.main import report
 from headwater.cli.progress import progress_bar
 from headwater.config import parse_duration
-from headwater.errors import ConfigurationError, Problem
+from headwater.errors import ConfigurationError, HeadwaterError, Problem
 from headwater.snapshot.writer import Taken
 
+DECLARED: Final = "declared"
 KEPT: Final = "what was committed stays a whole snapshot, the next run goes on from there"
 
 app = typer.Typer(add_completion=False)
@@ -36,7 +38,18 @@ app = typer.Typer(add_completion=False)
 def snapshot(
     product: Product,
     every: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Go on, and take one so often: 90s, 15m, 1h.")
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Go on, and take one so often: 90s, 15m, 1h, or `declared`: as the product says.",
+        ),
+    ] = None,
+    verify_every: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="With --every: also compare table and log so often, and after the first snapshot.",
+        ),
     ] = None,
     to: Tables = None,
     form: FormatOption = Format.TEXT,
@@ -47,30 +60,48 @@ def snapshot(
     mode: "append" adds the rows, and a long stretch becomes several commits, each a cut of its own;
     "latest" replaces the rows of keys that changed, in one commit. An interruption leaves a whole
     snapshot, and the next run goes on from there. Nothing new, no commit.
+
+    Each commit is announced on the topic `_headwater.snapshots`, where readers find the table; a
+    table of --to is a copy, of which nobody is told.
     """
-    interval_s = None if every is None else _seconds(every)
+    if verify_every is not None and every is None:
+        text = "--verify-every goes with --every; once is `headwater verify`"
+        raise ConfigurationError([Problem("USAGE", text)])
+    verify_every_s = None if verify_every is None else _seconds("--verify-every", verify_every)
     loaded = load_product(product)
+    interval_s = None if every is None else _interval_s(every, loaded)
     settings = begin()
     limit_arenas()
     with rare_collections(), closing(Snapshots(loaded, settings, to)) as snapshots:
         if interval_s is not None:
-            told = partial(_tell, form, loaded.name)
-            Schedule(snapshots, interval_s).run(settings, told, report)
+            told = Told(partial(_tell, form, loaded.name), report)
+            Schedule(snapshots, interval_s, told, verify_every_s=verify_every_s).run(settings)
             return
         for topic in snapshots.contracts:
             with keeping(KEPT), progress_bar(topic) as progress:
                 taken = snapshots.take(topic, progress)
             _tell(form, loaded.name, topic, taken)
+            try:
+                snapshots.announce(topic)
+            except HeadwaterError as error:  # the snapshot is whole; the next run announces it
+                report(error)
 
 
-def _seconds(text: str) -> float:
+def _seconds(option: str, text: str) -> float:
     try:
         seconds = parse_duration(text).total_seconds()
     except ValueError as error:
-        raise ConfigurationError([Problem("BAD_VALUE", f"--every {text}: {error}")]) from error
+        raise ConfigurationError([Problem("BAD_VALUE", f"{option} {text}: {error}")]) from error
     if seconds <= 0:
-        raise ConfigurationError([Problem("BAD_VALUE", f"--every {text}: write more than nothing")])
+        text = f"{option} {text}: write more than nothing"
+        raise ConfigurationError([Problem("BAD_VALUE", text)])
     return seconds
+
+
+def _interval_s(every: str, loaded: LoadedProduct) -> float:
+    if every == DECLARED:
+        return declared_interval_s(loaded.product, str(loaded.file))
+    return _seconds("--every", every)
 
 
 def _tell(form: Format, product: str, topic: str, taken: Taken) -> None:

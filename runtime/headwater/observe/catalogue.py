@@ -217,11 +217,47 @@ TABLE_RECORDS_REFUSED: Final = Metric(
     "Records of a table that were refused; the rows of their keys stayed as they were.",
     ("topic", "code"),
 )
-# Of the newest version of the table.
-SNAPSHOT_ROWS: Final = Metric("headwater_snapshot_rows", "gauge", "Rows in the newest snapshot.")
+# Of the newest version of the table, here and below; served by `headwater snapshot --every`.
+SNAPSHOT_ROWS: Final = Metric(
+    "headwater_snapshot_rows", "gauge", "Rows in the newest snapshot.", ("topic",)
+)
+SNAPSHOT_FILES: Final = Metric(
+    "headwater_snapshot_files", "gauge", "Data files of the newest snapshot.", ("topic",)
+)
+# What older versions keep in the storage comes on top.
+SNAPSHOT_BYTES: Final = Metric(
+    "headwater_snapshot_bytes", "gauge", "Bytes of these files in the storage.", ("topic",)
+)
 # Worked out when scraped; a log without new events has a fresh cut too.
 SNAPSHOT_CUT_AGE: Final = Metric(
-    "headwater_snapshot_cut_age_seconds", "gauge", "Time since the last cut was taken."
+    "headwater_snapshot_cut_age_seconds", "gauge", "Time since the last cut was taken.", ("topic",)
+)
+# One that nears the interval is too long for it.
+SNAPSHOT_DURATION: Final = Metric(
+    "headwater_snapshot_duration_seconds",
+    "gauge",
+    "How long the last cut took that committed something; absent before one did.",
+    ("topic",),
+)
+# Counted before the cut, so that each letter's record lies below it; of all outputs together.
+SNAPSHOT_OPEN_LETTERS: Final = Metric(
+    "headwater_snapshot_open_letters",
+    "gauge",
+    "Open dead letters from before the last cut: input records of which the snapshots lack the "
+    "rows.",
+)
+# Worked out when scraped; absent before the first check.
+SNAPSHOT_CHECK_AGE: Final = Metric(
+    "headwater_snapshot_check_age_seconds",
+    "gauge",
+    "Time since the snapshot was last compared with its log (`--verify-every`).",
+    ("topic",),
+)
+SNAPSHOT_CHECK_OUTCOME: Final = Metric(
+    "headwater_snapshot_check_outcome",
+    "gauge",
+    "1 for what the last comparison found: equal, different or unverifiable, else 0.",
+    ("topic", "outcome"),
 )
 # librdkafka's own statistics, once per statistics.interval.ms.
 CLIENT_QUEUED_MESSAGES: Final = Metric(
@@ -292,7 +328,13 @@ CATALOGUE: Final = (
     TABLE_RECORDS_LEFT,
     TABLE_RECORDS_REFUSED,
     SNAPSHOT_ROWS,
+    SNAPSHOT_FILES,
+    SNAPSHOT_BYTES,
     SNAPSHOT_CUT_AGE,
+    SNAPSHOT_DURATION,
+    SNAPSHOT_OPEN_LETTERS,
+    SNAPSHOT_CHECK_AGE,
+    SNAPSHOT_CHECK_OUTCOME,
     CLIENT_QUEUED_MESSAGES,
     CLIENT_QUEUED_BYTES,
     CLIENT_SENT_BYTES,

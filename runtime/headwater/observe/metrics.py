@@ -1,6 +1,7 @@
 """The instruments of one process. Counts per batch, never per record; one registry, passed on."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,12 +22,17 @@ from headwater.model import (
     Partition,
     Positions,
     RestoreStanding,
+    SnapshotStanding,
     StoreStanding,
     TableStanding,
 )
 from headwater.observe import catalogue
 from headwater.observe.catalogue import DURATION_BUCKETS_S, PRODUCT, Metric
 from headwater.observe.client_statistics import ClientStatistics, read_statistics
+
+Outcome = Literal["equal", "different", "unverifiable"]
+"""What a comparison of a snapshot with its log found."""
+OUTCOMES: Final[Sequence[Outcome]] = ("equal", "different", "unverifiable")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series
 
@@ -50,7 +56,8 @@ class Metrics(Collector):
         self._committed_at_s: float | None = None
         self._halts: tuple[Halt, ...] = ()
         self._limits_used: Mapping[str, float] = {"total": 0.0}
-        self._snapshot: tuple[int, int] | None = None
+        self._cut_at_ms: dict[str, int] = {}
+        self._checked_at_ms: dict[str, int] = {}
         self._clients: dict[str, ClientStatistics] = {}
         self._make_instruments()
         ProcessCollector(registry=self.registry)
@@ -83,8 +90,17 @@ class Metrics(Collector):
         self._table_rows = self._gauge(catalogue.TABLE_ROWS)
         self._table_left = self._gauge(catalogue.TABLE_RECORDS_LEFT)
         self._table_refused = self._counter(catalogue.TABLE_RECORDS_REFUSED)
+        self._make_snapshot_instruments()
         for code in Code:
             self._quarantined.labels(self._product, code)
+
+    def _make_snapshot_instruments(self) -> None:
+        self._snapshot_rows = self._gauge(catalogue.SNAPSHOT_ROWS)
+        self._snapshot_files = self._gauge(catalogue.SNAPSHOT_FILES)
+        self._snapshot_bytes = self._gauge(catalogue.SNAPSHOT_BYTES)
+        self._snapshot_duration = self._gauge(catalogue.SNAPSHOT_DURATION)
+        self._snapshot_letters = self._gauge(catalogue.SNAPSHOT_OPEN_LETTERS)
+        self._check_outcome = self._gauge(catalogue.SNAPSHOT_CHECK_OUTCOME)
 
     def _counter(self, metric: Metric) -> Counter:
         labels = (PRODUCT, *metric.labels)
@@ -213,9 +229,26 @@ class Metrics(Collector):
         """All partitions that stand still now."""
         self._halts = tuple(halts)
 
-    def snapshot(self, *, rows: int, cut_at_ms: int) -> None:
-        """The newest snapshot has so many rows, and its cut was taken then (epoch, ms)."""
-        self._snapshot = rows, cut_at_ms
+    def snapshot(self, standing: SnapshotStanding) -> None:
+        """The newest snapshot of a topic, and when its cut was taken."""
+        labels = (self._product, standing.topic)
+        self._snapshot_rows.labels(*labels).set(standing.rows)
+        self._snapshot_files.labels(*labels).set(standing.files)
+        self._snapshot_bytes.labels(*labels).set(standing.bytes)
+        if standing.seconds is not None:
+            self._snapshot_duration.labels(*labels).set(standing.seconds)
+        self._cut_at_ms[standing.topic] = standing.cut_at_ms
+
+    def snapshot_letters(self, letters: int) -> None:
+        """So many dead letters of the product were open before the last cut."""
+        self._snapshot_letters.labels(self._product).set(letters)
+
+    def snapshot_checked(self, topic: str, outcome: Outcome) -> None:
+        """The snapshot of a topic was compared with its log just now."""
+        for each in OUTCOMES:
+            labels = (self._product, topic, each)
+            self._check_outcome.labels(*labels).set(each == outcome)
+        self._checked_at_ms[topic] = self._clock.wall_ms()
 
     def client_statistics(self, text: str) -> None:
         """Take in librdkafka's statistics (the JSON text handed to `stats_cb`).
@@ -274,13 +307,15 @@ class Metrics(Collector):
             age = self._family(catalogue.LAST_COMMIT_AGE)
             age.add_metric((self._product,), self._clock.monotonic() - self._committed_at_s)
             yield age
-        if self._snapshot is not None:
-            rows, cut_at_ms = self._snapshot
-            held, cut_age = map(self._family, (catalogue.SNAPSHOT_ROWS, catalogue.SNAPSHOT_CUT_AGE))
-            held.add_metric((self._product,), rows)
-            cut_age.add_metric((self._product,), max(0, self._clock.wall_ms() - cut_at_ms) / 1000)
-            yield held
-            yield cut_age
+        yield self._since(catalogue.SNAPSHOT_CUT_AGE, self._cut_at_ms)
+        yield self._since(catalogue.SNAPSHOT_CHECK_AGE, self._checked_at_ms)
+
+    def _since(self, metric: Metric, at_ms: Mapping[str, int]) -> GaugeMetricFamily:
+        """The seconds since then, by topic."""
+        family, now_ms = self._family(metric), self._clock.wall_ms()
+        for topic, then_ms in dict(at_ms).items():
+            family.add_metric((self._product, topic), max(0, now_ms - then_ms) / 1000)
+        return family
 
     def _client_gauges(self) -> Iterator[GaugeMetricFamily]:
         clients = list(self._clients.values())

@@ -98,13 +98,15 @@ class UnreadableRecord:
 class TableFile:
     """A file of a table's newest version, with what the table says of its rows.
 
-    `partitions` and `offsets` are the least and the greatest. None is what the table does not say.
+    `partitions` and `offsets` are the least and the greatest; `bytes` is its size in the storage.
+    None is what the table does not say.
     """
 
     name: str
     rows: int | None = None
     partitions: tuple[int, int] | None = None
     offsets: tuple[int, int] | None = None
+    bytes: int | None = None
 
 
 class Table(Protocol):

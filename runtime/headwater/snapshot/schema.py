@@ -21,9 +21,14 @@ def snapshot_subject(topic: str) -> str:
     return f"{topic}-snapshot"
 
 
-def snapshot_schema(contract: Contract) -> str:
-    """The contract's fields, then where the row stands in the log; Avro JSON text."""
+def snapshot_schema(contract: Contract, *, log_subject: str) -> str:
+    """The contract's fields, then where the row stands in the log; Avro JSON text.
+
+    Its attribute `snapshotOf` names what it is a snapshot of: the subject of the log's values, and
+    the version of the contract. It is no part of Avro, so it makes no schema incompatible.
+    """
     schema = dict(contract.schema)
     schema["name"] = f"{schema['name']}Snapshot"
+    schema["snapshotOf"] = {"subject": log_subject, "contractVersion": contract.version}
     schema["fields"] = [*schema["fields"], *_PLACE]
     return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))

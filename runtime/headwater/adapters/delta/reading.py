@@ -68,6 +68,7 @@ def _file(added: dict[str, Any]) -> TableFile:
         rows=added.get("num_records"),
         partitions=_bounds(added, "_partition") or partitions,
         offsets=_bounds(added, "_offset") or offsets,
+        bytes=added["size_bytes"],
     )
 
 

@@ -115,6 +115,7 @@ def table_file(table: Table, file: DataFile) -> TableFile:
         rows=file.record_count,
         partitions=_bounds(table, file, "_partition"),
         offsets=_bounds(table, file, "_offset"),
+        bytes=file.file_size_in_bytes,
     )
 
 

@@ -150,7 +150,8 @@ class MemoryTable:
 
 
 def _file(name: str, rows: pa.Table) -> TableFile:
-    return TableFile(name, rows.num_rows, _bounds(rows, "_partition"), _bounds(rows, "_offset"))
+    bounds = (_bounds(rows, "_partition"), _bounds(rows, "_offset"))
+    return TableFile(name, rows.num_rows, *bounds, bytes=rows.nbytes)
 
 
 def _bounds(rows: pa.Table, column: str) -> tuple[int, int]:

@@ -316,7 +316,7 @@ def _moved(
 
 
 def _told(file: DataFile) -> TableFile:
-    return TableFile(file.path, file.rows, file.partitions, file.offsets)
+    return TableFile(file.path, file.rows, file.partitions, file.offsets, file.size)
 
 
 def _require_written(path: Path, file: DataFile) -> None:

@@ -101,16 +101,18 @@ class DeadLetterBox:
                 f"there is no topic {self.topic}: {self.product} has not run yet",
                 code="TOPIC_MISSING",
             )
-        topic_id = self.topic_id
-        marks = self._audit.marks(self.product)
         meant, others = list[Entry](), list[Entry]()
-        for letter, key in self._letters(on_progress):
-            marked = marks.get((letter.partition, letter.offset), ())
-            actions = [each.action for each in marked if each.is_of(letter, topic_id)]
-            found = meant if selection.takes(letter, key) else others
-            found.append(Entry(letter, _status(actions)))
+        for entry, key in self._entries(on_progress):
+            found = meant if selection.takes(entry.letter, key) else others
+            found.append(entry)
         self._require_found(selection, meant)
         return meant, others
+
+    def open_count(self, on_progress: OnProgress) -> int:
+        """How many letters nothing was decided about yet; none of them is kept in memory."""
+        if self._topics.partitions(self.topic) is None:
+            return 0
+        return sum(entry.status == "open" for entry, _ in self._entries(on_progress))
 
     def originals(
         self, letters: Sequence[StoredLetter]
@@ -135,6 +137,14 @@ class DeadLetterBox:
             else:
                 found[place] = record
         return found, refused
+
+    def _entries(self, on_progress: OnProgress) -> Iterator[tuple[Entry, bytes | None]]:
+        topic_id = self.topic_id
+        marks = self._audit.marks(self.product)
+        for letter, key in self._letters(on_progress):
+            marked = marks.get((letter.partition, letter.offset), ())
+            actions = [each.action for each in marked if each.is_of(letter, topic_id)]
+            yield Entry(letter, _status(actions)), key
 
     def _letters(self, on_progress: OnProgress) -> Iterator[tuple[StoredLetter, bytes | None]]:
         first, end = self._topics.beginnings(self.topic), self._topics.ends(self.topic)
