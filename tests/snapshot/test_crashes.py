@@ -10,7 +10,7 @@ from tests.snapshot.writers import ANYWHERE, POINTS, Death, Orders, race, work
 
 ORDERS: Final = 90  # new ones in each round: three commits
 OVERTAKEN: Final = 75  # the exit code of who came second
-FURTHEST: Final = 20  # changes of files into a run, which makes 14 to 20
+FURTHEST: Final = 14  # changes of files into a run, which makes 14 to 20
 
 
 pytestmark = [
@@ -45,7 +45,7 @@ def test_a_writer_killed_at_any_point_leaves_a_snapshot_that_goes_on(
             )
             deaths += not work(orders, death)
         orders.ends()
-    assert deaths > rounds * 3 // 4
+    assert deaths > rounds // 2
     assert work(orders)
     assert orders.taken() == orders.published()
     assert orders.verify().outcome == "equal"

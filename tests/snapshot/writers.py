@@ -241,7 +241,7 @@ def _race(orders: int, directory: Path, format_: str, start: Barrier) -> None:
 
     setattr(table, "commit", together)  # noqa: B010 - likewise
     try:
-        take_in_short_commits(found)
+        found.take()
     except OvertakenError as error:
         sys.exit(error.exit_code)
 
