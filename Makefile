@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-state faults docs lock
+.PHONY: help demo test check format bench bench-state bench-snapshots faults docs lock
 
 help:  ## Show what can be made
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -36,6 +36,9 @@ bench: .venv/ready  ## Measure throughput, cost per event and latency beside a b
 
 bench-state: .venv/ready  ## Measure steps with state beside Kafka Streams; takes half an hour
 	$(BIN)/python -m tests.benchmarks.stateful
+
+bench-snapshots: .venv/ready  ## Measure snapshots: taken, proved and read on, in every table format
+	$(BIN)/python tests/benchmarks/snapshots.py
 
 faults: .venv/ready  ## Kill, pause and take over processes again and again; takes long
 	$(BIN)/python -m pytest -m "faults or slow" --timeout 1800

@@ -126,10 +126,14 @@ def test_a_query_at_work_is_interrupted_with_one_line(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    maps = Path(f"/proc/{process.pid}/maps")
-    assert wait_until(lambda: "_duckdb" in maps.read_text(), 30)
-    loaded_s = cpu_s(process.pid)  # of the import there is less than a second left
-    assert wait_until(lambda: cpu_s(process.pid) > loaded_s + 1, 30)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    try:
+        maps = Path(f"/proc/{process.pid}/maps")
+        assert wait_until(lambda: "_duckdb" in maps.read_text(), 60)
+        loaded_s = cpu_s(process.pid)  # of the import there is less than a second left
+        assert wait_until(lambda: cpu_s(process.pid) > loaded_s + 1, 60)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()  # one that goes on would never end
+        process.wait(timeout=10)
     assert (process.returncode, out, err) == (130, "", "Interrupted.\n")

@@ -8,6 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
+from headwater.assembly.arenas import limit_arenas
+from headwater.assembly.collection import rare_collections
 from headwater.assembly.project import LoadedProduct, load_product
 from headwater.assembly.snapshot_modes import declared_interval_s
 from headwater.assembly.snapshot_schedule import Schedule, Told
@@ -76,7 +78,8 @@ def snapshot(
     loaded = load_product(product)
     interval_s = None if every is None else _interval_s(every, loaded)
     settings = begin()
-    with closing(Snapshots(loaded, settings, to)) as snapshots:
+    limit_arenas()
+    with rare_collections(), closing(Snapshots(loaded, settings, to)) as snapshots:
         if interval_s is not None:
             told = Told(partial(_tell, form, loaded.name), report)
             Schedule(snapshots, interval_s, told, verify_every_s=verify_every_s).run(settings)

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from headwater.assembly.addresses import resolve
+from headwater.assembly.arenas import limit_arenas
+from headwater.assembly.collection import rare_collections
 from headwater.assembly.diff import outside
 from headwater.assembly.project import LoadedProduct, load_product
 from headwater.assembly.recomputation import Recomputation
@@ -73,7 +75,8 @@ def verify(  # noqa: PLR0913, PLR0917  # one parameter per option
         _recompute(loaded, form)
         return
     verdicts: dict[str, list[Verdict]] = {}
-    with closing(Snapshots(loaded, resolve(load_settings()), to)) as snapshots:
+    limit_arenas()
+    with rare_collections(), closing(Snapshots(loaded, resolve(load_settings()), to)) as snapshots:
         for topic in snapshots.contracts:
             with (
                 keeping("nothing was decided, and nothing changed"),

@@ -4,9 +4,10 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -27,7 +28,9 @@ CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
     "autoinstall_known_extensions": False  # a query fetches nothing from the net
 }
 
-INTERRUPTED: Final = "Query interrupted"  # what DuckDB makes of a KeyboardInterrupt
+SIGNALS_S: Final = 0.1  # between two looks for a signal: at once, for whoever pressed the keys
+
+_T = TypeVar("_T")
 
 OpenProduct = Callable[[str], Product]
 """The product, or output of one, of a name."""
@@ -53,16 +56,20 @@ class Query:
         Raises ConfigurationError (BAD_QUERY, NOT_INSTALLED) and what opening and reading the
         products raises.
         """
-        with closing(self._duckdb.connect(config=CONFIG)) as connection, self._told():
+        with (
+            closing(self._duckdb.connect(config=CONFIG)) as connection,
+            ThreadPoolExecutor(max_workers=1) as worker,
+            self._told(),
+        ):
             for name in self._names(connection):
                 with self._open_product(name) as product:
                     self._give(connection, name, product)
-            reader = self._answer(connection)
+            reader = _awaited(worker.submit(self._answer, connection), connection)
             yield pa.RecordBatch.from_pylist([], schema=reader.schema)
-            yield from reader
+            while (batch := _awaited(worker.submit(next, reader, None), connection)) is not None:
+                yield batch
 
     def _answer(self, connection: "duckdb.DuckDBPyConnection") -> pa.RecordBatchReader:
-        """`execute` heeds Ctrl-C while DuckDB works; reading a relation would not."""
         result = connection.execute(self._text)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Arrow output .* makes an extra copy", UserWarning)
@@ -103,12 +110,26 @@ class Query:
             yield
         except (known.ParserException, known.BinderException, known.CatalogException) as error:
             raise _bad(str(error).split("\n", maxsplit=1)[0]) from error
-        except RuntimeError as error:
-            if str(error) != INTERRUPTED:
-                raise
-            raise KeyboardInterrupt from error
         except known.Error as error:
             raise _bad(f"it failed on the data ({type(error).__name__})") from error
+
+
+def _awaited(asked: Future[_T], connection: "duckdb.DuckDBPyConnection") -> _T:
+    """What another thread made of DuckDB, which is interrupted on Ctrl-C.
+
+    It hears of no signal itself: Python handles them in the first thread, between its own steps,
+    and the system may deliver them to any.
+    """
+    try:
+        while True:
+            try:
+                return asked.result(SIGNALS_S)
+            except TimeoutError:
+                if asked.done():
+                    raise
+    except KeyboardInterrupt:
+        connection.interrupt()
+        raise
 
 
 def _bad(why: str) -> ConfigurationError:

@@ -230,8 +230,8 @@ class IcebergSnapshotTable(KeptTable):
         columns = change.columns or change.files[0].rows.schema
         name = identifier(self._topic)
         (self._directory / DATA).mkdir(parents=True, exist_ok=True)
-        catalogue = open_catalogue(self._directory, self._catalogue)
         try:
+            catalogue = open_catalogue(self._directory, self._catalogue)
             catalogue.create_namespace_if_not_exists(name[:-1])
             schema = assign_fresh_schema_ids(to_schema(columns))
             self._table = catalogue.create_table(
@@ -246,6 +246,10 @@ class IcebergSnapshotTable(KeptTable):
                 },
             )
         except (TableAlreadyExistsError, IntegrityError) as cause:
+            raise overtaken(self.location) from cause
+        except OperationalError as cause:
+            if "already exists" not in str(cause.orig):  # the catalogue's own tables, this moment
+                raise
             raise overtaken(self.location) from cause
         return self._table
 

@@ -1,0 +1,63 @@
+"""Writers that are killed or race: whatever they do, the table is a whole snapshot."""
+
+import random
+from pathlib import Path
+from typing import Final
+
+import pytest
+from tests.snapshot.formats import FORMATS
+from tests.snapshot.writers import ANYWHERE, POINTS, Death, Orders, race, work
+
+ORDERS: Final = 90  # new ones in each round: three commits
+OVERTAKEN: Final = 75  # the exit code of who came second
+FURTHEST: Final = 14  # changes of files into a run, which makes 14 to 20
+
+
+pytestmark = [
+    pytest.mark.parametrize("format_", FORMATS),
+    pytest.mark.parametrize(
+        "rounds", [10, pytest.param(100, marks=pytest.mark.faults)], ids=["few", "many"]
+    ),
+]
+
+
+def test_a_writer_killed_at_any_point_leaves_a_snapshot_that_goes_on(
+    format_: str, rounds: int, tmp_path: Path
+) -> None:
+    """At each named point in turn, and between any two changes of files: no row twice, none less.
+
+    Whatever stands there is a whole snapshot, the next writer goes on from it, and the end of it
+    all is the log.
+    """
+    chance = random.Random(rounds)
+    deaths = 0
+    for number in range(1, rounds + 1):
+        orders = Orders(tmp_path / "table", format_, ORDERS * number)
+        if number <= len(POINTS):
+            assert not work(orders, Death(POINTS[number - 1], chance.randint(1, 2)))
+            deaths += 1
+        else:
+            death = chance.choice(
+                [
+                    Death(ANYWHERE, chance.randint(1, FURTHEST)),
+                    Death(chance.choice(POINTS), chance.randint(1, 3)),
+                ]
+            )
+            deaths += not work(orders, death)
+        orders.ends()
+    assert deaths > rounds // 2
+    assert work(orders)
+    assert orders.taken() == orders.published()
+    assert orders.verify().outcome == "equal"
+
+
+def test_of_two_processes_at_one_range_exactly_one_takes_it(
+    format_: str, rounds: int, tmp_path: Path
+) -> None:
+    """Both are about to commit the same rows, the first time to a table that is not there yet."""
+    for number in range(1, rounds + 1):
+        orders = Orders(tmp_path / "table", format_, ORDERS * number)
+        assert race(orders, 2) == [0, OVERTAKEN]
+        orders.ends()
+        assert orders.taken() == orders.published()
+    assert orders.verify().outcome == "equal"
