@@ -3,6 +3,9 @@
 The log is in memory, the tables are on disk.
 """
 
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +23,9 @@ from headwater.adapters.memory import (
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.flights import aircraft, data_directory, departures
 from headwater.contract import Encoder, from_arrow, load_contract
-from headwater.ports import Table, TopicSettings
+from headwater.ports import DaysClosed, Table, TopicSettings
 from headwater.reader.product import Product, Sources
+from headwater.snapshot.days import Mark, closed_days, closing
 from headwater.snapshot.latest import LatestSnapshotter
 from headwater.snapshot.place import PLACE
 from headwater.snapshot.rows import RowCodec
@@ -52,7 +56,7 @@ class Published:
         self.codec = RowCodec(self.contract, found.schema_id, lookup=self.registry.schema)
         self.rows = rows
 
-    def take(self, mode: type[Snapshotter] | type[LatestSnapshotter]) -> None:
+    def take(self, mode: Callable[..., Snapshotter | LatestSnapshotter]) -> None:
         """Publish in three parts, a snapshot after each, and prove the last."""
         for part in self.rows.iter_slices(self.rows.height // 3 + 1):
             self._publish(part)
@@ -130,3 +134,42 @@ def test_latest_is_the_fold_of_the_log_by_its_key(format_: str, tmp_path: Path) 
     last = year.log().unique(["_partition", "tailnum"], keep="last", maintain_order=True)
     assert year.stored().equals(last.sort(ORDER))
     assert last["tailnum"].n_unique() == last.height
+
+
+@pytest.mark.timeout(300)  # thousands of files, each durable
+def test_daily_closes_every_day_of_the_year(format_: str, tmp_path: Path) -> None:
+    """Mode "daily": 365 days, each in files of its own, the rows those of the log."""
+    topic = "operations.departure-delays"
+    flights, planes = departures(data_directory()), aircraft(data_directory())
+    driver = ProductDriver(ROOT / "products/operations/departure_delays")
+    driver.table("fleet.aircraft", planes)
+    published = driver.run(flights).frame()
+    year = Published(topic, 2, published, opened(tmp_path, format_, topic))
+    year.codec = year.codec.divided("_date")
+    event_time = year.contract.event_time
+    assert event_time is not None
+    times = published[event_time].cast(pl.Datetime("ms", "UTC"))
+    third = published.height // 3 + 1
+    # an input's watermark is behind all that is still to come
+    least = [times[place:].min() for place in (third, 2 * third)]
+    marks = iter([*least, datetime(2014, 1, 2, tzinfo=UTC)])
+
+    def closed() -> DaysClosed | None:
+        mark = next(marks)
+        assert isinstance(mark, datetime)
+        return closing([Mark(int(mark.timestamp() * 1_000))], 0)
+
+    year.take(partial(Snapshotter, closing=closed))
+    assert year.stored().equals(year.log())
+    days = closed_days(record for _, record in year.table.commits())
+    assert days.corrections == {}
+    whole = [date(2013, 1, 1) + timedelta(days=n) for n in range(365)]
+    assert [each for each in whole if days.state(each) != "complete"] == []
+    held = dict(
+        zip(*published.select(times.dt.date().alias("day"))["day"].value_counts(), strict=True)
+    )
+    counts: dict[str | None, int] = {}
+    for file in year.table.files():
+        counts[file.value] = counts.get(file.value, 0) + (file.rows or 0)
+    assert counts == {str(day): rows for day, rows in held.items()}
+    assert counts.keys() >= set(map(str, whole))
