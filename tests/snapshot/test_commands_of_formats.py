@@ -119,7 +119,7 @@ def test_every_command_works_on_every_format(project: Project, run: Run, form: s
     project.publish(range(2_000, 2_500))
     assert "500 rows taken" in run("snapshot", topic)
     assert "nothing new" in run("snapshot", topic)
-    assert "equal; 2 commits, 2,500 rows" in run("verify", topic, "--full")
+    assert "equal; 2 commits up to version 2, 2,500 rows" in run("verify", topic, "--full")
     assert json.loads(run("stats", topic, "--format", "json"))["rows"] == 2_500
     assert "2,000 to 2,500 rows" in run("stats", topic, "--compare", "1")
     assert "in both: 2,500" in run("overlap", topic, topic)
