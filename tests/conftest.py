@@ -1,10 +1,11 @@
 """What every test may use."""
 
+import ast
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -28,6 +29,26 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parsed_again() -> Iterator[None]:
+    """CPython miscounts the depth of a parse in which another one happens (gh-106905).
+
+    A collection within it does that: what is told of an object that goes quotes its code. Those who
+    look at their own code here, as hypothesis does, would fail once in some ten thousand tests.
+    """
+    parse = ast.parse
+
+    def again(*source: Any, **options: Any) -> Any:
+        try:
+            return parse(*source, **options)
+        except SystemError:
+            return parse(*source, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ast, "parse", again)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
