@@ -8,9 +8,10 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tests.snapshot import processes
 from tests.snapshot.formats import FORMATS
 
-from headwater.adapters.memory import MemoryBroker, MemoryRangeReader, MemoryTopics
+from headwater.adapters.memory import MemoryBroker
 from headwater.clock import ManualClock
 from headwater.contract import Contract, Encoder, parse_contract
 from headwater.errors import UnknownSchemaError
@@ -18,8 +19,7 @@ from headwater.model import SchemaRef
 from headwater.ports import Table, TopicSettings
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.verdict import Verdict
-from headwater.snapshot.verifier import Verifier
-from headwater.snapshot.writer import Snapshotter, Taken
+from headwater.snapshot.writer import Taken
 
 TOPIC = "shop.orders"
 SCHEMA_ID = 7
@@ -81,25 +81,11 @@ class Lake:
 
     def take(self, rows: RowCodec | None = None) -> Taken:
         """Take a snapshot, under a contract."""
-        return Snapshotter(
-            product=TOPIC,
-            topic=TOPIC,
-            topics=MemoryTopics(self.broker),
-            reader=MemoryRangeReader(self.broker),
-            table=self.table(),
-            codec=rows or codec(SCHEMA_ID),
-            clock=ManualClock(at_s=100),
-        ).take()
+        return processes.take(self, rows or codec(SCHEMA_ID), clock=ManualClock(at_s=100))
 
     def verify(self) -> Verdict:
         """Verify it, as a process of its own would."""
-        return Verifier(
-            topic=TOPIC,
-            topics=MemoryTopics(self.broker),
-            reader=MemoryRangeReader(self.broker),
-            open_table=self.table,
-            codecs=codec,
-        ).verify()
+        return processes.verifier(self, TOPIC, codec).verify()
 
     def table(self) -> Table:
         """A new handle."""

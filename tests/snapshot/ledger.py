@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
+from tests.snapshot import processes
 from tests.snapshot.formats import FORMATS
 from tests.snapshot.lake import SCHEMA_ID, SCHEMAS, TOPIC, codec
 
@@ -17,7 +18,6 @@ from headwater.model import Partition
 from headwater.ports import CommitRecord, Table, TopicSettings
 from headwater.snapshot.latest import LatestSnapshotter
 from headwater.snapshot.verdict import Verdict
-from headwater.snapshot.verifier import Verifier
 from headwater.snapshot.writer import Taken
 
 PARTITIONS = 2
@@ -90,15 +90,7 @@ class Ledger:
 
     def verify(self, *, full: bool = True) -> Verdict:
         """Verify it, as a process of its own would."""
-        return Verifier(
-            topic=TOPIC,
-            topics=MemoryTopics(self.broker),
-            reader=MemoryRangeReader(self.broker),
-            open_table=self.table,
-            codecs=codec,
-            full=full,
-            clock=self.clock,
-        ).verify()
+        return processes.verifier(self, TOPIC, codec, full=full, clock=self.clock).verify()
 
     def fold(self) -> None:
         """What the table should hold, one record after the other."""

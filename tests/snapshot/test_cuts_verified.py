@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from tests.snapshot import processes
 from tests.snapshot.formats import FORMATS
 from tests.snapshot.lake import TOPIC, Lake, codec
 from tests.snapshot.ledger import Ledger
@@ -29,14 +30,7 @@ def any_lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
 
 def verifier(kept: Lake | Ledger, *, full: bool = False) -> Verifier:
     """One that could be a process of its own."""
-    return Verifier(
-        topic=TOPIC,
-        topics=MemoryTopics(kept.broker),
-        reader=MemoryRangeReader(kept.broker),
-        open_table=kept.table,
-        codecs=codec,
-        full=full,
-    )
+    return processes.verifier(kept, TOPIC, codec, full=full)
 
 
 def outcomes(kept: Lake | Ledger) -> list[tuple[int, str]]:

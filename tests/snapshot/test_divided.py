@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.snapshot import processes
 from tests.snapshot.formats import FORMATS
 
-from headwater.adapters.memory import MemoryBroker, MemoryRangeReader, MemoryTopics
+from headwater.adapters.memory import MemoryBroker
 from headwater.adapters.memory.table import MemoryStorage, MemoryTable
 from headwater.assembly.snapshot_modes import mode_mistakes
 from headwater.clock import ManualClock
@@ -23,12 +24,10 @@ from headwater.errors import StartRefusedError
 from headwater.ports import Change, NewFile, Table, TopicSettings
 from headwater.product import DataProduct, Snapshot
 from headwater.snapshot.division import event_dates
-from headwater.snapshot.latest import LatestSnapshotter
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.schema import snapshot_schema
 from headwater.snapshot.verdict import Verdict
-from headwater.snapshot.verifier import Verifier
-from headwater.snapshot.writer import Snapshotter, Taken
+from headwater.snapshot.writer import Taken
 
 TOPIC = "shop.sales"
 SCHEMA_ID = 11
@@ -99,28 +98,13 @@ class Sales:
 
     def take(self) -> Taken:
         """Take a snapshot, as a process of its own would."""
-        kind = LatestSnapshotter if self.mode == "latest" else Snapshotter
-        return kind(
-            product=TOPIC,
-            topic=TOPIC,
-            topics=MemoryTopics(self.broker),
-            reader=MemoryRangeReader(self.broker),
-            table=self.table(),
-            codec=self.codec().divided(self.by),
-            clock=ManualClock(at_s=100),
-        ).take()
+        divided, clock = self.codec().divided(self.by), ManualClock(at_s=100)
+        return processes.take(self, divided, mode=self.mode, clock=clock)
 
     def verify(self) -> Verdict:
         """Verify it."""
-        return Verifier(
-            topic=TOPIC,
-            topics=MemoryTopics(self.broker),
-            reader=MemoryRangeReader(self.broker),
-            open_table=self.table,
-            codecs=self.codec,
-            full=True,
-            clock=ManualClock(at_s=100),
-        ).verify()
+        clock = ManualClock(at_s=100)
+        return processes.verifier(self, TOPIC, self.codec, full=True, clock=clock).verify()
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows, in the order of the log."""

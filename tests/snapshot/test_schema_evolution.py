@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from tests.snapshot import processes
 from tests.snapshot.formats import FORMATS
 from tests.snapshot.versions import TOPIC, Versions
 
@@ -26,13 +27,11 @@ from headwater.errors import ReadRefusedError
 from headwater.ports import Change, CommitRecord, Table, TopicSettings
 from headwater.reader.product import Product, Sources
 from headwater.snapshot.evolution import Format
-from headwater.snapshot.latest import LatestSnapshotter
 from headwater.snapshot.rows import RowCodec, contract_of
 from headwater.snapshot.statistics_text import from_bytes
 from headwater.snapshot.upkeep import Upkeep
 from headwater.snapshot.verdict import Verdict
-from headwater.snapshot.verifier import Verifier
-from headwater.snapshot.writer import Snapshotter, Taken
+from headwater.snapshot.writer import Taken
 
 GATES: dict[str, Format] = {
     "memory": "parquet",
@@ -86,28 +85,13 @@ class World:
 
     def take(self, contract: Contract) -> Taken:
         """Take a snapshot under a version."""
-        kind = LatestSnapshotter if self.mode == "latest" else Snapshotter
-        return kind(
-            product=TOPIC,
-            topic=TOPIC,
-            topics=MemoryTopics(self.broker),
-            reader=MemoryRangeReader(self.broker),
-            table=self.table(),
-            codec=self.codec(self.schema_id(contract)).divided(self.by),
-            clock=self.broker.clock,
-        ).take()
+        divided = self.codec(self.schema_id(contract)).divided(self.by)
+        return processes.take(self, divided, mode=self.mode, clock=self.broker.clock)
 
     def verify(self) -> Verdict:
         """Verify it, as a process of its own would."""
-        return Verifier(
-            topic=TOPIC,
-            topics=MemoryTopics(self.broker),
-            reader=MemoryRangeReader(self.broker),
-            open_table=self.table,
-            codecs=self.codec,
-            full=True,
-            clock=self.broker.clock,
-        ).verify()
+        clock = self.broker.clock
+        return processes.verifier(self, TOPIC, self.codec, full=True, clock=clock).verify()
 
     def product(self, contract: Contract) -> Product:
         """As a consumer opens it, under the newest version."""

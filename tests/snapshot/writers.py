@@ -17,6 +17,7 @@ from unittest import mock
 
 import polars as pl
 from pyiceberg.catalog.sql import SqlCatalog
+from tests.snapshot import processes
 from tests.snapshot.formats import FORMATS
 from tests.snapshot.lake import SCHEMA_ID, SCHEMAS, TOPIC, codec
 
@@ -28,7 +29,6 @@ from headwater.errors import OvertakenError
 from headwater.ports import Change, CommitRecord, Table, TopicSettings
 from headwater.snapshot import writer
 from headwater.snapshot.verdict import Verdict
-from headwater.snapshot.verifier import Verifier
 from headwater.snapshot.writer import Snapshotter
 
 PARTITIONS: Final = 3
@@ -88,13 +88,7 @@ class Orders:
 
     def verify(self) -> Verdict:
         """Verify it."""
-        return Verifier(
-            topic=TOPIC,
-            topics=MemoryTopics(self.broker),
-            reader=MemoryRangeReader(self.broker),
-            open_table=self.table,
-            codecs=codec,
-        ).verify()
+        return processes.verifier(self, TOPIC, codec).verify()
 
     def published(self) -> list[Place]:
         """Where every order stands."""
