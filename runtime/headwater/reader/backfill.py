@@ -1,6 +1,6 @@
 """What of a topic's log is read from its snapshot, and whether a group may."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from headwater.contract import Encoder
@@ -53,17 +53,14 @@ def backfill_of(
         )
     cut = chosen(cuts(table), "latest", table.location)
     _require_same(topic, topics.topic_id(topic), cut, table.location)
-    record = next(
-        each
-        for version, each in table.commits()
-        if version == cut.version and isinstance(each, CommitRecord)
-    )
+    commits = {version: each for version, each in table.commits() if isinstance(each, CommitRecord)}
+    record = commits[cut.version]
     encoder = encoders(record.schema_id)
     backfill = Backfill(
         Snapshot(table, encoder.contract, cut, lambda schema_id: encoders(schema_id).contract),
         record.mode,
         encoder,
-        _of_topic(topic, _starts(table, cut.topic_id)),
+        _of_topic(topic, _starts(commits.values(), cut.topic_id)),
         _of_topic(topic, cut.offsets),
     )
     _require_joined(backfill, topics, table.location)
@@ -121,11 +118,11 @@ def _require_needed(backfill: Backfill, topics: Topics, group: str) -> None:
         )
 
 
-def _starts(table: Table, topic_id: str) -> dict[int, int]:
+def _starts(commits: Iterable[CommitRecord], topic_id: str) -> dict[int, int]:
     """Where the first cut began."""
     found: dict[int, int] = {}
-    for _, record in table.commits():
-        if isinstance(record, CommitRecord) and record.topic_id == topic_id:
+    for record in commits:
+        if record.topic_id == topic_id:
             for taken in record.ranges:
                 found.setdefault(taken.partition, taken.start)
     return found

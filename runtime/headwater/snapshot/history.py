@@ -18,6 +18,9 @@ _ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f-]*)?")
 Commit = tuple[int, CommitRecord]
 """A commit with its table version."""
 
+Commits = Sequence[tuple[int, CommitRecord | UnreadableRecord]]
+"""All that a table tells, oldest first."""
+
 
 def commit_at(table: Table, at: str | None = None) -> Commit:
     """The newest commit that is not behind `at`; the newest of all without.
@@ -26,21 +29,23 @@ def commit_at(table: Table, at: str | None = None) -> Commit:
     ISO 8601, UTC where it names no zone. Raises ConfigurationError (BAD_CUT) for anything else,
     UnverifiableError when there is no such commit: NO_SNAPSHOT, NO_CUT.
     """
+    return _commit_at(table.commits(), at, table.location)
+
+
+def _commit_at(commits: Commits, at: str | None, location: str) -> Commit:
     is_meant = None if at is None else _test(at)
     readable = [
-        (version, record)
-        for version, record in table.commits()
-        if not isinstance(record, UnreadableRecord)
+        (version, record) for version, record in commits if not isinstance(record, UnreadableRecord)
     ]
     if not readable:
         raise UnverifiableError(
-            f"There is no snapshot in {table.location}; take one with `headwater snapshot`.",
+            f"There is no snapshot in {location}; take one with `headwater snapshot`.",
             code="NO_SNAPSHOT",
         )
     if found := [each for each in readable if is_meant is None or is_meant(each)]:
         return found[-1]
     raise UnverifiableError(
-        f"The snapshot in {table.location} has no commit {at}: its first is version"
+        f"The snapshot in {location} has no commit {at}: its first is version"
         f" {readable[0][0]}, its last version {readable[-1][0]}.",
         code="NO_CUT",
     )
@@ -68,7 +73,7 @@ class Kept:
     `gone` is why there are none where the table does not keep them any more.
     """
 
-    commits: Sequence[tuple[int, CommitRecord | UnreadableRecord]]
+    commits: Commits
     files: Sequence[TableFile]
     gone: str = ""
 
@@ -93,8 +98,8 @@ def newest_cut(table: Table) -> Kept:
 
 def cut_at(table: Table, at: str) -> Kept:
     """The cut that `commit_at` finds. Raises as that does, and DamagedError."""
-    version, _ = commit_at(table, at)
     commits = table.commits()
+    version, _ = _commit_at(commits, at, table.location)
     place = next(n for n, (each, _) in enumerate(commits) if each == version)
     return _kept(table, commits, place)
 
@@ -109,9 +114,7 @@ def every_cut(table: Table) -> list[Kept]:
     ]
 
 
-def _kept(
-    table: Table, commits: Sequence[tuple[int, CommitRecord | UnreadableRecord]], place: int
-) -> Kept:
+def _kept(table: Table, commits: Commits, place: int) -> Kept:
     """Upkeep may have put the same rows into other files before the next cut: those count."""
     until = commits[: place + 1]
     if place + 1 == len(commits):
