@@ -1,20 +1,18 @@
 """An input of a product that begins in its publisher's snapshot, found by the settings."""
 
 from contextlib import closing
-from pathlib import Path
 
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.project import LoadedProduct
-from headwater.assembly.subjects import key_subject
+from headwater.assembly.subjects import key_schema_id
 from headwater.assembly.table_formats import SnapshotTables
 from headwater.config import Settings
-from headwater.contract import Encoder, registered_contract
+from headwater.contract import Encoder
 from headwater.errors import ConfigurationError, Problem
 from headwater.ports import Registry
 from headwater.reader.backfill import Backfill, backfill_of
-
-UNVERSIONED = 0  # a contract that only the registry knows
+from headwater.snapshot.rows import contract_of
 
 
 def open_backfill(loaded: LoadedProduct, topic: str, settings: Settings) -> Backfill:
@@ -38,8 +36,5 @@ def open_backfill(loaded: LoadedProduct, topic: str, settings: Settings) -> Back
 
 def _encoder(topic: str, schema_id: int, registry: Registry) -> Encoder:
     """Of the schema that the publisher recorded, and of its composite key."""
-    path = Path(f"schema {schema_id} of the registry")
-    text = registry.schema(schema_id)
-    contract = registered_contract(text, topic=topic, version=UNVERSIONED, path=path)
-    key = registry.latest(key_subject(topic)) if len(contract.key) > 1 else None
-    return Encoder(contract, schema_id, key_schema_id=None if key is None else key.schema_id)
+    contract = contract_of(registry.schema(schema_id), schema_id, topic)
+    return Encoder(contract, schema_id, key_schema_id=key_schema_id(contract, registry))

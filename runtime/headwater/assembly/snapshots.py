@@ -15,7 +15,7 @@ from headwater.assembly.input_days import InputDays
 from headwater.assembly.open_letters import OpenLetters
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.registration import registered_ids
-from headwater.assembly.subjects import key_subject, value_subject
+from headwater.assembly.subjects import key_schema_id, value_subject
 from headwater.assembly.table_formats import DEFAULT, SnapshotTables
 from headwater.config import Settings
 from headwater.contract import Contract
@@ -184,6 +184,5 @@ class Snapshots:
     def _codec(self, topic: str, schema_id: int) -> RowCodec:
         """Under the contract as the registry holds it: the file may be newer than the snapshot."""
         contract = contract_of(self._registry.schema(schema_id), schema_id, topic)
-        key = self._registry.latest(key_subject(topic)) if len(contract.key) > 1 else None
-        key_id = None if key is None else key.schema_id
+        key_id = key_schema_id(contract, self._registry)
         return RowCodec(contract, schema_id, key_id, lookup=self._registry.schema)

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from headwater.adapters.directory.durable import sync
 from headwater.ports import Change
 
 FOLDER: Final = "_statistics"
@@ -23,7 +24,7 @@ def put_statistics(directory: Path, change: Change) -> None:
         file.write(change.statistics)
         file.flush()
         os.fsync(file.fileno())
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def discard_statistics(directory: Path, change: Change) -> None:
@@ -48,11 +49,3 @@ def _path(directory: Path, change: Change) -> Path | None:
 def _named(directory: Path, name: str) -> Path:
     # a record that was tampered with must not lead out of the folder
     return directory / FOLDER / f"{Path(name).name}{ENDING}"
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
