@@ -93,14 +93,14 @@ class SnapshotTables:
         return openers[form](place, topic)
 
     def _delta(self, place: Path, topic: str) -> Table:
-        from headwater.adapters.delta.table import DeltaSnapshotTable  # noqa: PLC0415  # deltalake
+        from headwater.adapters.delta.table import DeltaSnapshotTable  # noqa: PLC0415  # loads deltalake
 
         return DeltaSnapshotTable(place, product=self.product, topic=topic)
 
     def _iceberg(self, place: Path, topic: str) -> Table:
         catalogue = self._catalogue(place, topic)
         with _extra("iceberg"):
-            from headwater.adapters.iceberg.table import (  # noqa: PLC0415  # pyiceberg
+            from headwater.adapters.iceberg.table import (  # noqa: PLC0415  # loads pyiceberg
                 IcebergSnapshotTable,
             )
 
@@ -121,7 +121,7 @@ class SnapshotTables:
         return self.catalogue
 
     def _parquet(self, place: Path, topic: str) -> Table:
-        from headwater.adapters.parquet.table import (  # noqa: PLC0415  # pydantic's models
+        from headwater.adapters.parquet.table import (  # noqa: PLC0415  # loads pydantic
             ParquetSnapshotTable,
         )
 
