@@ -17,7 +17,7 @@ import pytest
 from tests.adapters.object_server import ObjectServer
 
 from headwater.adapters.directory import DirectoryStorage
-from headwater.adapters.objects import ObjectStorage, storage
+from headwater.adapters.objects import ObjectStorage, opening, storage
 from headwater.errors import RetriableError, StartRefusedError
 from headwater.ports import CheckpointStorage
 
@@ -170,8 +170,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few and short attempts, with credentials."""
     for name in KEYS:
         monkeypatch.setenv(name, "canary-4711")
-    monkeypatch.setattr(storage, "RETRIES", 1)
-    monkeypatch.setattr(storage, "REQUEST_S", 0.2)
+    monkeypatch.setattr(opening, "RETRIES", 1)
+    monkeypatch.setattr(opening, "REQUEST_S", 0.2)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -234,7 +234,7 @@ def test_missing_credentials_are_told_at_the_start(
     """Neither in the environment nor of the machine."""
     for name in KEYS:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(storage, "RETRIES", 0)
+    monkeypatch.setattr(opening, "RETRIES", 0)
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(StartRefusedError, match="there are no credentials: set AWS_ACCESS_KEY_ID"):
         ObjectStorage("s3://some-bucket", tmp_path).require()
@@ -257,8 +257,8 @@ def test_a_store_that_hangs_is_given_up_in_time(
     bucket: str, object_server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes connections and says nothing; when it goes on, so do we."""
-    monkeypatch.setattr(storage, "REQUEST_S", 0.3)
-    monkeypatch.setattr(storage, "RETRY_S", 0.3)
+    monkeypatch.setattr(opening, "REQUEST_S", 0.3)
+    monkeypatch.setattr(opening, "RETRY_S", 0.3)
     hanging = ObjectStorage(bucket, tmp_path)
     object_server.process.send_signal(signal.SIGSTOP)
     began_s = time.monotonic()

@@ -32,7 +32,7 @@ def test_nothing_set_means_the_documented_defaults(tmp_path: Path) -> None:
     assert settings.outage_limit == timedelta(minutes=5)
     assert (settings.metrics.host, settings.metrics.port) == ("127.0.0.1", 0)
     assert settings.dead_letters.at_least == 100
-    assert settings.snapshots == tmp_path / ".headwater/snapshots"
+    assert settings.snapshots == str(tmp_path / ".headwater/snapshots")
     assert settings.instance
     assert settings.kafka == {}
 

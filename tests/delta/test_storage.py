@@ -17,13 +17,14 @@ from tests.snapshot.changes import change
 from tests.snapshot.storage import TOPIC, parquet_files, record, rows
 
 from headwater.adapters.delta.table import DeltaSnapshotTable
+from headwater.adapters.directory import DirectoryFiles
 from headwater.errors import StartRefusedError
 from headwater.ports import CommitRecord
 
 
 def opened(directory: Path) -> DeltaSnapshotTable:
     """A new handle."""
-    return DeltaSnapshotTable(directory, product=TOPIC, topic=TOPIC)
+    return DeltaSnapshotTable(DirectoryFiles(directory), product=TOPIC, topic=TOPIC)
 
 
 def test_a_table_of_somebody_else_is_left_alone(tmp_path: Path) -> None:

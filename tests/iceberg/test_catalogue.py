@@ -11,8 +11,10 @@ from sqlalchemy.exc import OperationalError
 from tests.snapshot.changes import change
 from tests.snapshot.storage import TOPIC, parquet_files, record, rows
 
+from headwater.adapters.directory import DirectoryFiles
 from headwater.adapters.iceberg.catalogue import open_catalogue
 from headwater.adapters.iceberg.table import IcebergSnapshotTable
+from headwater.adapters.objects.files import BucketFiles
 from headwater.errors import OvertakenError, RetriableError, StartRefusedError
 from headwater.redaction import users_of
 
@@ -22,7 +24,9 @@ WRITERS = 4  # more than cores, so that some are held between their look and the
 
 def opened(directory: Path, url: str, topic: str = TOPIC) -> IcebergSnapshotTable:
     """A new handle."""
-    return IcebergSnapshotTable(directory, product=topic, topic=topic, catalogue=url)
+    return IcebergSnapshotTable(
+        DirectoryFiles(directory), product=topic, topic=topic, catalogue=url
+    )
 
 
 def test_engines_find_the_table_in_the_catalogue(tmp_path: Path, catalogue_url: str) -> None:
@@ -72,6 +76,28 @@ def test_a_table_in_another_directory_is_not_begun_again(
         opened(tmp_path / "two", catalogue_url)
     assert refused.value.code == "NOT_OUR_TABLE"
     assert not (tmp_path / "two").exists()
+
+
+def test_tables_of_one_catalogue_are_never_mixed_up(tmp_path: Path, catalogue_url: str) -> None:
+    """All of a process share one, which remembers the metadata of its last look."""
+    catalogue = open_catalogue(DirectoryFiles(tmp_path), catalogue_url)
+
+    def write(topic: str) -> None:
+        table = opened(tmp_path / topic, catalogue_url, topic)
+        for start in range(0, 50, 10):
+            table.offsets("one")
+            table.commit(change(rows(start, start + 10), record(start, start + 10)))
+
+    topics = [f"shop.t{place}" for place in range(WRITERS)]
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(write, topics))
+    for topic in topics * 2:
+        table = opened(tmp_path / topic, catalogue_url, topic)
+        assert table.rows() == 50
+        assert len(table.commits()) == 5
+        assert catalogue.load_table(topic).name() == tuple(topic.split("."))
+    catalogue.rename_table(topics[-1], "shop.renamed")
+    assert catalogue.load_table("shop.renamed").name() == ("shop", "renamed")
 
 
 def test_a_crash_in_the_creation_leaves_a_table_that_goes_on(
@@ -126,7 +152,7 @@ def test_a_server_that_is_away_is_one_sentence_without_secrets(
 
 def test_every_call_has_a_bound(tmp_path: Path, catalogue_url: str) -> None:
     """Also what waits for a lock of somebody else."""
-    engine = open_catalogue(tmp_path, catalogue_url).engine
+    engine = open_catalogue(DirectoryFiles(tmp_path), catalogue_url).engine
     assert engine.url.query["connect_timeout"] == "10"
     with engine.connect() as connection:
         found = connection.exec_driver_sql("SHOW statement_timeout").scalar()
@@ -136,3 +162,9 @@ def test_every_call_has_a_bound(tmp_path: Path, catalogue_url: str) -> None:
 def test_secrets_of_a_url_are_known_as_written_and_as_meant(catalogue_url: str) -> None:
     """Drivers may quote either."""
     assert {"canary%21pass", "canary!pass"} <= users_of(catalogue_url)
+
+
+def test_a_bucket_has_no_catalogue_of_its_own(bucket: str) -> None:
+    """Whoever opens tables refuses that in a sentence; a folder named as the bucket is no way."""
+    with pytest.raises(ValueError, match="no catalogue of its own"):
+        open_catalogue(BucketFiles(bucket))

@@ -16,17 +16,19 @@ from pyiceberg.table import Table
 from pyiceberg.table.update.schema import UpdateSchema
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import StringType
-from tests.snapshot.changes import change
+from tests.snapshot.changes import change, columns_of
 from tests.snapshot.storage import TOPIC, parquet_files, record, rows
 
+from headwater.adapters.directory import DirectoryFiles
 from headwater.adapters.iceberg.table import IcebergSnapshotTable
 from headwater.errors import DamagedError, HeadwaterError, StartRefusedError, UnverifiableError
 from headwater.ports import Change, CommitRecord, NewFile
+from headwater.snapshot.columns import differing
 
 
 def opened(directory: Path) -> IcebergSnapshotTable:
     """A new handle."""
-    return IcebergSnapshotTable(directory, product=TOPIC, topic=TOPIC)
+    return IcebergSnapshotTable(DirectoryFiles(directory), product=TOPIC, topic=TOPIC)
 
 
 def theirs(directory: Path) -> Table:
@@ -84,7 +86,7 @@ def test_a_column_widens_with_its_first_rows(
         table.offsets("one")
         more = rows(place, place + 1).append_column("n", pa.array([value], kind))
         table.commit(replace(change(more, record(place, place + 1)), columns=more.schema))
-    assert table.differing_columns(more.schema) == ""
+    assert differing(columns_of(table), table.evolved(more.schema)) == ""
     found = [
         row
         for file in table.files()
@@ -327,19 +329,19 @@ def test_what_is_committed_survives_a_power_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every file of a commit was made durable before the catalogue named it."""
-    synced: set[Path] = set()
+    synced: set[int] = set()
     real = os.fsync
 
     def watched(descriptor: int) -> None:
-        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+        synced.add(os.fstat(descriptor).st_ino)
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", watched)
     commits(tmp_path, 1)
     files = {path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".db"}
     assert len(files) == 5  # two descriptions of the table, a list of manifests, one, a data file
-    assert files <= synced
-    assert {path.parent for path in files} <= synced
+    assert {path.stat().st_ino for path in files} <= synced
+    assert {path.parent.stat().st_ino for path in files} <= synced
 
 
 def test_the_catalogue_is_a_plain_sql_catalogue(tmp_path: Path) -> None:

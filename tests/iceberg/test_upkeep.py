@@ -8,6 +8,7 @@ from tests.iceberg.test_iceberg import commits, ends, opened, theirs
 from tests.snapshot.changes import change
 from tests.snapshot.storage import TOPIC, record, rows
 
+from headwater.adapters.directory import DirectoryFiles
 from headwater.adapters.iceberg import upkeep
 from headwater.adapters.iceberg.table import IcebergSnapshotTable
 from headwater.errors import DamagedError
@@ -119,6 +120,6 @@ def test_a_copy_of_a_table_loses_no_file(tmp_path: Path) -> None:
     (tmp_path / "table").rename(tmp_path / "copy")
     (tmp_path / "table").symlink_to(tmp_path / "copy")
     before = set((tmp_path / "copy").rglob("*.parquet"))
-    table = IcebergSnapshotTable(tmp_path / "copy", product=TOPIC, topic=TOPIC)
+    table = IcebergSnapshotTable(DirectoryFiles(tmp_path / "copy"), product=TOPIC, topic=TOPIC)
     table.tidy(int(time.time() * 1_000) + 31 * DAY_MS, DAY_MS)
     assert set((tmp_path / "copy").rglob("*.parquet")) == before

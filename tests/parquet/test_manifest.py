@@ -10,6 +10,7 @@ import xxhash
 from tests.snapshot.changes import change
 from tests.snapshot.storage import TOPIC, record, rows
 
+from headwater.adapters.directory import DirectoryFiles
 from headwater.adapters.parquet.table import ParquetSnapshotTable
 from headwater.errors import DamagedError, StartRefusedError
 from headwater.ports import UnreadableRecord
@@ -17,7 +18,7 @@ from headwater.ports import UnreadableRecord
 
 def opened(directory: Path) -> ParquetSnapshotTable:
     """A new handle."""
-    return ParquetSnapshotTable(directory, product=TOPIC, topic=TOPIC)
+    return ParquetSnapshotTable(DirectoryFiles(directory), product=TOPIC, topic=TOPIC)
 
 
 def entry(directory: Path, version: int) -> Path:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from headwater.config.locations import is_bucket
 from headwater.config.rules import (
     kafka_problems,
     registry_problems,
@@ -56,7 +57,9 @@ def load_settings(
     problems += _judged(settings, where)
     if problems:
         raise ConfigurationError(problems)
-    return settings.model_copy(update={"snapshots": directory / settings.snapshots})
+    if is_bucket(settings.snapshots):
+        return settings
+    return settings.model_copy(update={"snapshots": str(directory / settings.snapshots)})
 
 
 def _finder(environment: Source, file: Source) -> Callable[[Key], Place]:

@@ -18,16 +18,13 @@ from pydantic import (
     PlainSerializer,
     SecretStr,
 )
-from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
 
 from headwater.config.durations import Duration
+from headwater.config.locations import parse_location
 from headwater.model import Code, OnIncompatible
 from headwater.redaction import ClientProperties, redact, users_of
 
 MIB: Final = 1024 * 1024
-
-# S3's rules for the names of buckets, and the characters of keys that are safe everywhere
-_BUCKET: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)*/?")
 
 _POSTGRES: Final = re.compile(r"postgresql://[^/?\s]*/[^/?\s]+(\?\S*)?")
 
@@ -44,14 +41,6 @@ Properties = Annotated[
     PlainSerializer(lambda held: {name: redact(name, value) for name, value in held.items()}),
     Field(default_factory=ClientProperties),
 ]
-
-
-def _location(value: str) -> str:
-    """A directory, or a prefix in a bucket. Names and passwords have no place in it."""
-    is_directory = "://" not in value and not value.startswith("s3:")
-    if not value or not (is_directory or _BUCKET.fullmatch(value)):
-        raise ValueError("write a directory, or s3://bucket/prefix")
-    return value
 
 
 def _catalogue(value: SecretStr) -> SecretStr:
@@ -118,13 +107,19 @@ class MetricsAddress(BaseModel):
     )
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The settings of one process, frozen. Durations are `timedelta`, sizes are bytes.
 
     `repr`, `str` and `model_dump` show no secret; `kafka` and `registry` themselves hold them.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,
+        arbitrary_types_allowed=True,  # ClientProperties checks itself
+    )
 
     environment: Literal["dev", "production"] = Field(
         default="production",
@@ -211,9 +206,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least severe level that is written."
     )
-    snapshots: Path = Field(
-        default=Path(".headwater/snapshots"),
-        description="Directory of snapshot tables, relative to the working directory.",
+    snapshots: Annotated[str, AfterValidator(parse_location)] = Field(
+        default=".headwater/snapshots",
+        description=(
+            "Where snapshot tables are kept, each below the name of its topic: a directory, "
+            "relative to the working directory, or `s3://bucket/prefix`, reached as that of "
+            "`checkpoints` is."
+        ),
     )
     iceberg_catalogue: Annotated[SecretStr, AfterValidator(_catalogue)] = Field(
         default=SecretStr(""),
@@ -221,7 +220,8 @@ class Settings(BaseSettings):
             "Catalogue of the snapshot tables of format `iceberg`: "
             "`postgresql://user:password@host:port/database`, whose readers need it too. Without "
             "a password there, the usual places of Postgres are asked (`PGPASSWORD`, "
-            "`PGPASSFILE`). Empty: each table has its own, the SQLite file `catalog.db` beside it."
+            "`PGPASSFILE`). Empty: each table has its own, the SQLite file `catalog.db` beside it; "
+            "none in a bucket can."
         ),
     )
     state_dir: Path = Field(
@@ -231,7 +231,7 @@ class Settings(BaseSettings):
             "processes of one machine may share it; what is lost is restored from changelogs."
         ),
     )
-    checkpoints: Annotated[str, AfterValidator(_location)] = Field(
+    checkpoints: Annotated[str, AfterValidator(parse_location)] = Field(
         default=".headwater/checkpoints",
         description=(
             "Where checkpoints of the state of steps are kept: a directory, relative to the "
@@ -260,8 +260,10 @@ class Settings(BaseSettings):
 
         Raises pydantic.ValidationError.
         """
-        sources = tuple(InitSettingsSource(cls, dict(table)) for table in tables)
-        return cls(_build_sources=(sources, {}))  # type: ignore[call-arg]  # mypy sees fields only
+        merged: Mapping[str, Any] = {}
+        for table in reversed(tables):
+            merged = _overlaid(merged, table)
+        return cls.model_validate(merged)
 
     def secrets(self) -> frozenset[str]:
         """The values that must never be printed."""
@@ -285,5 +287,15 @@ class Settings(BaseSettings):
         """These settings with the places that are not None; a plain string is an address."""
         brokers = {"bootstrap.servers": kafka} if isinstance(kafka, str) else kafka
         schemas = {"url": registry} if isinstance(registry, str) else registry
-        tables = self.snapshots if snapshots is None else Path(snapshots)
+        tables = self.snapshots if snapshots is None else str(snapshots)
         return self.with_addresses(brokers or {}, schemas or {}, snapshots=tables)
+
+
+def _overlaid(table: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A table with the entries of another, nested tables likewise."""
+    nested = {
+        name: _overlaid(table[name], value)
+        for name, value in other.items()
+        if isinstance(value, Mapping) and isinstance(table.get(name), Mapping)
+    }
+    return {**table, **other, **nested}

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-import pyarrow as pa
-
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.dataset as ds  # brings pandas in, where that is installed
 
 
@@ -82,7 +81,7 @@ class NewFile:
     """
 
     name: str
-    rows: pa.Table
+    rows: "pa.Table"
     value: str | None = None
 
 
@@ -102,7 +101,7 @@ class Change:
     files: Sequence[NewFile]
     record: CommitRecord | None
     removed: Sequence[str] = ()
-    columns: pa.Schema | None = None
+    columns: "pa.Schema | None" = None
     statistics: bytes | None = None
     divided_by: str | None = None
 
@@ -159,22 +158,15 @@ class Table(Protocol):
         """The end of the last commit per partition of this incarnation of the topic."""
         ...
 
-    def columns(self) -> pa.Schema | None:
+    def columns(self) -> "pa.Schema | None":
         """Those of the newest version, in the table's types; None before the first commit."""
         ...
 
-    def evolved(self, wanted: pa.Schema) -> pa.Schema:
+    def evolved(self, wanted: "pa.Schema") -> "pa.Schema":
         """The columns that the table would have if it took rows of others too, in its types.
 
         New ones stand behind those that are stored, or within their structs; a format that can
         makes a column wider. Raises StartRefusedError (SNAPSHOT_COLUMNS) when it cannot take them.
-        """
-        ...
-
-    def differing_columns(self, wanted: pa.Schema) -> str:
-        """How stored columns differ from others in name or type, as a phrase.
-
-        Empty when they do not differ, and before the first commit.
         """
         ...
 
@@ -213,7 +205,7 @@ class Table(Protocol):
         """The rows of a version, with its columns; reads nothing yet. Raises as `files` does."""
         ...
 
-    def scan(self, name: str) -> Iterator[pa.RecordBatch]:
+    def scan(self, name: str) -> "Iterator[pa.RecordBatch]":
         """Every row of a file, in the table's types, whatever the table says of the file.
 
         Raises DamagedError: FILE_GONE when it is gone, else its bytes are not what a writer wrote.
@@ -240,8 +232,8 @@ class Table(Protocol):
         A version is needed while it was the newest one at some time of the last `keep_ms`, and
         while a pin names it; records are kept of all. A file goes once it is a day old too: a
         younger one may be that of a commit under way. None when another process is at it. Raises
-        RetriableError, and DamagedError when it cannot be told what is needed; whenever it is
-        interrupted, every needed version is whole.
+        RetriableError, and DamagedError when it cannot be told what is needed, as where a pin names
+        a version that is not there; whenever it is interrupted, every needed version is whole.
         """
         ...
 

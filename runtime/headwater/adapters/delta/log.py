@@ -6,13 +6,13 @@ The format is that of the Delta Transaction Log Protocol, "Actions"; deltalake r
 
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
-from headwater.adapters.directory.durable import put_if_absent
+from headwater.adapters.tables.files import TableFiles
 from headwater.errors import StartRefusedError
 
 LOG: Final = "_delta_log"
@@ -105,17 +105,32 @@ def with_local_times(table: DeltaTable) -> Action | None:
     }
 
 
-def put_entry(directory: Path, version: int, actions: Iterable[Action]) -> bool:
+def put_entry(files: TableFiles, version: int, actions: Iterable[Action]) -> bool:
     """Write the entry of a version durably; False when there is one already."""
     lines = "".join(json.dumps(each) + "\n" for each in actions)
-    return put_if_absent(entry(directory, version), lines.encode())
+    return files.put_if_absent(entry(version), lines.encode())
 
 
-def is_newest(directory: Path, version: int) -> bool:
+def commit_told(files: TableFiles, version: int) -> Action | None:
+    """What an entry says of its own commit; None where there is no entry.
+
+    Raises DeltaError, and OSError.
+    """
+    try:
+        lines = files.read(entry(version)).decode("utf-8").splitlines()
+        told = [json.loads(line) for line in lines if '"commitInfo"' in line]
+    except FileNotFoundError:
+        return None
+    except ValueError as cause:
+        raise DeltaError(f"its entry {version} is not JSON") from cause
+    return next((each["commitInfo"] for each in told if "commitInfo" in each), {})
+
+
+def is_newest(files: TableFiles, version: int) -> bool:
     """Whether no entry follows that of a version; without a list of the whole log."""
-    return entry(directory, version).exists() and not entry(directory, version + 1).exists()
+    return files.exists(entry(version)) and not files.exists(entry(version + 1))
 
 
-def entry(directory: Path, version: int) -> Path:
+def entry(version: int) -> str:
     """Where the entry of a version stands."""
-    return directory / LOG / f"{version:020d}.json"
+    return f"{LOG}/{version:020d}.json"

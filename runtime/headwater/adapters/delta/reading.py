@@ -1,7 +1,8 @@
 """What a Delta log says of its files, and what stands in the way of reading it."""
 
 import re
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -10,8 +11,10 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaProtocolError
 
+from headwater.adapters.delta.log import LOG, commit_told
 from headwater.adapters.parquet.reading import dataset as of_files
 from headwater.adapters.parquet.reading import placed, valued
+from headwater.adapters.tables.files import StoredFile, TableFiles
 from headwater.errors import UnverifiableError
 from headwater.ports import CommitRecord, TableFile, UnreadableRecord
 from headwater.snapshot.division import text_of
@@ -20,23 +23,28 @@ from headwater.snapshot.record import KEY, from_text
 
 _BACKTRACE: Final = re.compile(r"^\s*(\d+: |at )")
 
-_LOOKED_AT: Final = 4  # entries: most have a record, those of upkeep have none
+_PARQUET_END: Final = b"PAR1"
 
 Commit = tuple[int, CommitRecord | UnreadableRecord]
 """A commit with its table version."""
 
 
-def newest_commit(table: DeltaTable) -> Commit | None:
-    """The newest entry of ours with a record; those before it are not read."""
-    number = _LOOKED_AT
-    while True:
-        history = table.history(number)
-        for entry in history:
-            if (record := from_text(entry.get(KEY))) is not None:
-                return entry["version"], record
-        if len(history) < number:
-            return None
-        number *= _LOOKED_AT
+def load(storage: TableFiles, version: int | None = None) -> DeltaTable:
+    """The table, or what it was in a version. Raises DeltaError, OSError."""
+    return DeltaTable(storage.location, version=version, storage_options=dict(storage.options))
+
+
+def newest_commit(storage: TableFiles, version: int) -> Commit | None:
+    """The newest entry of ours with a record, at a version or before it.
+
+    Entries are asked for by name, newest first, until one has a record: most have, those of upkeep
+    have none. deltalake's history lists the whole log, which only grows. Raises DeltaError.
+    """
+    while (told := commit_told(storage, version)) is not None:
+        if (record := from_text(told.get(KEY))) is not None:
+            return version, record
+        version -= 1
+    return None
 
 
 def files(table: DeltaTable, location: str) -> list[TableFile]:
@@ -45,7 +53,7 @@ def files(table: DeltaTable, location: str) -> list[TableFile]:
     return [_file(added, by) for added in _added(table, location)]
 
 
-def dataset(table: DeltaTable, directory: Path) -> ds.Dataset:
+def dataset(table: DeltaTable, storage: TableFiles) -> ds.Dataset:
     """The rows of a table's files. Raises UnverifiableError as `files` does.
 
     Not deltalake's own: where an entry tells no least and greatest value of a column, that one
@@ -53,10 +61,10 @@ def dataset(table: DeltaTable, directory: Path) -> ds.Dataset:
     """
     schema = pa.schema(table.schema().to_arrow())
     told = (
-        (directory / unquote(added["path"]), _divided(added, schema) & placed(_file(added, None)))
-        for added in _added(table, str(directory))
+        (unquote(added["path"]), _divided(added, schema) & placed(_file(added, None)))
+        for added in _added(table, storage.location)
     )
-    return of_files(told, schema)
+    return of_files(storage, told, schema)
 
 
 def _divided(added: dict[str, Any], schema: pa.Schema) -> ds.Expression:
@@ -115,29 +123,49 @@ def _bounds(added: dict[str, Any], column: str) -> tuple[int, int] | None:
     return None if first is None or last is None else (first, last)
 
 
-def reason(cause: Exception) -> str:
-    """The last and most concrete line of a nested message."""
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
+def reason(cause: Exception, storage: TableFiles) -> str:
+    """What the storage says, else the last and most concrete line of a nested message."""
+    if isinstance(cause, OSError) and (told := storage.reason(cause)):
+        return told
     lines = [line for line in str(cause).strip().splitlines() if not _BACKTRACE.match(line)]
     return lines[-1].split("Error: ")[-1].strip(" ↳\x1b[]031m") if lines else type(cause).__name__
 
 
-def is_unused(directory: Path) -> bool:
-    """Whether a directory holds no table yet, nor anything else.
+def entries(listed: Iterable[StoredFile]) -> Iterator[tuple[int, StoredFile]]:
+    """The versions that have an entry among listed files."""
+    for each in listed:
+        folder, _, name = each.name.rpartition("/")
+        number = name.removesuffix(".json")
+        if folder == LOG and number != name and number.isdigit():
+            yield int(number), each
 
-    A `_delta_log` without commits is what a crash or a full disk leaves of a creation.
+
+def checkpoints(listed: Iterable[StoredFile]) -> Iterator[tuple[int, StoredFile]]:
+    """The versions that have a checkpoint among listed files, with each part of it."""
+    for each in listed:
+        path = PurePosixPath(each.name)
+        if path.match(f"{LOG}/*.checkpoint*.parquet"):
+            yield int(path.name.partition(".")[0]), each
+
+
+def lack(storage: TableFiles) -> str:
+    """What the table's log lacks, as a phrase; empty when it is whole as far as can be told.
+
+    A checkpoint may be cut short where power failed on a writer that waits for no disk. Raises
+    OSError.
     """
-    return directory.is_dir() and all(path.name == "_delta_log" for path in directory.iterdir())
+    listed = list(storage.listed(LOG))
+    found = {version for version, _ in entries(listed)}
+    if found and (missing := sorted(set(range(min(found), max(found))) - found)):
+        return f"its log lacks version {', '.join(map(str, missing))}"
+    names = sorted(each.name for _, each in checkpoints(listed))
+    if torn := [PurePosixPath(name).name for name in names if _is_torn(storage.read(name))]:
+        phrase = f"its log's checkpoint {', '.join(torn)} is cut short"
+        if 0 in found:
+            phrase += "; remove that and _last_checkpoint, the entries beside them hold the same"
+        return phrase
+    return ""
 
 
-def missing_versions(directory: Path) -> list[int]:
-    """Entries that the table's log lacks between its first and its last."""
-    found = {
-        int(path.stem) for path in (directory / "_delta_log").glob("*.json") if _is_entry(path)
-    }
-    return sorted(set(range(min(found), max(found))) - found) if found else []
-
-
-def _is_entry(path: Path) -> bool:
-    return path.stem.isdigit() and path.is_file()
+def _is_torn(content: bytes) -> bool:
+    return not content.endswith(_PARQUET_END)

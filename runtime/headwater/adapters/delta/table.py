@@ -1,4 +1,4 @@
-"""A snapshot table as a Delta table in a local directory.
+"""A snapshot table as a Delta table.
 
 The transaction `<topic id>/<partition>` of the Delta log holds the end of the last cut. An entry of
 the log is put only if there is none of its version, and a writer looks at all that came before its
@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -30,27 +29,29 @@ from headwater.adapters.delta.log import (
     transaction,
     with_local_times,
 )
+from headwater.adapters.delta.opening import PRODUCT, TOPIC, open_table
 from headwater.adapters.delta.reading import (
     Commit,
     dataset,
     divided_by,
     files,
     in_delta,
-    is_unused,
-    missing_versions,
+    lack,
+    load,
     newest_commit,
     paths,
     reason,
 )
-from headwater.adapters.delta.upkeep import checkpoint, sweep
-from headwater.adapters.directory.kept import KeptTable
-from headwater.adapters.directory.statistics import (
+from headwater.adapters.delta.upkeep import checkpoint, is_due, sweep
+from headwater.adapters.parquet.files import WrittenFiles, write_files
+from headwater.adapters.parquet.reading import scan, valued
+from headwater.adapters.tables.files import TableFiles
+from headwater.adapters.tables.kept import KeptTable
+from headwater.adapters.tables.statistics import (
     discard_statistics,
     get_statistics,
     put_statistics,
 )
-from headwater.adapters.parquet.files import WrittenFiles, write_files
-from headwater.adapters.parquet.reading import scan, valued
 from headwater.clock import SYSTEM, Clock
 from headwater.errors import DamagedError
 from headwater.ports import Change, CommitRecord, NewFile, Swept, TableFile, UnreadableRecord
@@ -58,15 +59,11 @@ from headwater.snapshot.columns import differing, evolved, refused
 from headwater.snapshot.cut import overtaken, require_next
 from headwater.snapshot.record import KEY, from_text, to_text
 from headwater.snapshot.refusals import (
-    another_table,
     damaged,
     gone,
-    not_ours,
     storage_refuses,
 )
 
-_PRODUCT: Final = "headwater.product"
-_TOPIC: Final = "headwater.topic"
 _ATTEMPT: Final = "headwater.attempt"  # the writer's own name for an entry
 _PROPERTIES: Final = {
     # The log is the record of every cut: its entries must outlive Delta's 30 days.
@@ -75,15 +72,17 @@ _PROPERTIES: Final = {
 
 
 class DeltaSnapshotTable(KeptTable):
-    """One handle on the table of one topic; the directory is made by the first `commit`.
+    """One handle on the table of one topic; its place is empty before the first `commit`.
 
     A cut is judged by what the last `offsets` of this handle saw. Every method raises
-    StartRefusedError (NOT_OUR_TABLE) when the directory holds something else, DamagedError when
+    StartRefusedError (NOT_OUR_TABLE) when its place holds something else, DamagedError when
     its Delta log cannot be read, and RetriableError (SNAPSHOT_STORAGE) when the storage refuses.
     """
 
-    def __init__(self, directory: Path, *, product: str, topic: str, clock: Clock = SYSTEM) -> None:
-        self._directory = directory
+    def __init__(
+        self, files: TableFiles, *, product: str, topic: str, clock: Clock = SYSTEM
+    ) -> None:
+        self._files = files
         self._product = product
         self._topic = topic
         self._clock = clock
@@ -91,12 +90,12 @@ class DeltaSnapshotTable(KeptTable):
         self._ends: tuple[tuple[int, str], dict[int, int]] = ((-1, ""), {})  # of a version, a topic
         self._last: tuple[int, Commit | None] = (-1, None)  # of a version
         with self._reading():
-            self._table = self._open()
+            self._table = open_table(self._files, self._topic)
 
     @property
     def location(self) -> str:
         """Where readers find it."""
-        return str(self._directory)
+        return self._files.location
 
     @property
     def divided_by(self) -> str | None:
@@ -117,12 +116,6 @@ class DeltaSnapshotTable(KeptTable):
         wanted, held = in_delta(wanted), self.columns()
         return wanted if held is None else evolved(held, wanted, self.location, widening=False)
 
-    def differing_columns(self, wanted: pa.Schema) -> str:
-        """How stored columns differ from others in name or type; empty when they do not."""
-        if self._table is None:
-            return ""
-        return differing(pa.schema(self._table.schema().to_arrow()), in_delta(wanted))
-
     def commit(self, change: Change) -> int:
         """Do all of a change in one commit; returns the table version.
 
@@ -135,12 +128,18 @@ class DeltaSnapshotTable(KeptTable):
             table = self._table or self._create(change)
             self._require_next(table, change)
             require_known(table, self.location)
+            if is_due(table.version()):
+                checkpoint(table, self._files)
             columns = self._columns(table, change)
             by = divided_by(table)
             shaped = [stored(self._shaped(each, columns), by) for each in change.files]
-            files = write_files(self._directory, shaped, by)
+            files = write_files(self._files, shaped, by)
             version = self._put(table, files, change)
         self._reload()
+        if change.record is not None and self._ends[0] == (version - 1, change.record.topic_id):
+            # to ask replays the log: what this commit followed is known, and what it moved
+            moved = {taken.partition: taken.end for taken in change.record.ranges}
+            self._ends = (version, change.record.topic_id), self._ends[1] | moved
         return version
 
     def commits(self, after: int = 0) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
@@ -161,7 +160,7 @@ class DeltaSnapshotTable(KeptTable):
         version, last = self._last
         if version != self._table.version():
             with self._reading():
-                last = newest_commit(self._table)
+                last = newest_commit(self._files, self._table.version())
             self._last = self._table.version(), last
         return last
 
@@ -181,23 +180,23 @@ class DeltaSnapshotTable(KeptTable):
 
     def dataset(self, version: int) -> ds.Dataset:
         """The rows of a version, with its columns."""
-        table = self._table or self._open()
+        table = self._table or open_table(self._files, self._topic)
         if table is None:
             raise gone(self.location, version)
         with self._reading():
-            return dataset(self._at(table, version), self._directory)
+            return dataset(self._at(table, version), self._files)
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
         """Every row of a file, in the table's types, whatever the Delta log says of it."""
         if self._table is not None:
             with self._reading():
                 columns = pa.schema(self._table.schema().to_arrow())
-                yield from scan(self._directory / name, columns, self._known(name, columns))
+                yield from scan(self._files, name, columns, self._known(name, columns))
 
     def statistics(self, name: str) -> bytes | None:
         """What a commit kept under this name; None when it is gone."""
         with self._reading():
-            return get_statistics(self._directory, name)
+            return get_statistics(self._files, name)
 
     def rows(self) -> int:
         """Rows in the newest version, as the Delta log counts them."""
@@ -220,16 +219,17 @@ class DeltaSnapshotTable(KeptTable):
         commits = self.commits()
         if self._table is None:
             return Swept()
-        checkpoint(self._table, self._directory)
-        return sweep(self._table, self._directory, commits, now_ms, keep_ms)
+        checkpoint(self._table, self._files)
+        with self._reading():
+            return sweep(self._table, self._files, commits, now_ms, keep_ms)
 
     # -- opening ---------------------------------------------------------------------------------
 
     def _reload(self) -> None:
         with self._reading():
             if self._table is None:
-                self._table = self._open()
-            elif not is_newest(self._directory, self._table.version()):
+                self._table = open_table(self._files, self._topic)
+            elif not is_newest(self._files, self._table.version()):
                 self._table.update_incremental()
 
     def _at(self, table: DeltaTable, version: int | None) -> DeltaTable:
@@ -237,41 +237,30 @@ class DeltaSnapshotTable(KeptTable):
         if version is None or version == table.version():
             return table
         try:
-            older = DeltaTable(self._directory, version=version)
+            older = load(self._files, version)
         except (DeltaError, TableNotFoundError) as cause:
             raise gone(self.location, version) from cause
         # what the newest version names too upkeep did not take: that is damage, told when read
         left = paths(older).keys() - paths(table).keys()
-        if not all((self._directory / each).exists() for each in left):
+        if not all(self._files.exists(each) for each in left):
             raise gone(self.location, version)
         return older
 
-    def _open(self) -> DeltaTable | None:
-        try:
-            table = DeltaTable(self._directory)
-        except TableNotFoundError:
-            if self._directory.exists() and not is_unused(self._directory):
-                raise not_ours(self.location, self._topic, "it holds other files") from None
-            return None
-        found = table.metadata().configuration
-        if found.get(_TOPIC) != self._topic:
-            raise another_table(self.location, self._topic, found.get(_TOPIC))
-        return table
-
     def _create(self, change: Change) -> DeltaTable:
         columns = change.columns or change.files[0].rows.schema
-        configuration = {**_PROPERTIES, _PRODUCT: self._product, _TOPIC: self._topic}
+        configuration = {**_PROPERTIES, PRODUCT: self._product, TOPIC: self._topic}
         try:
             self._table = DeltaTable.create(
-                self._directory,
+                self.location,
                 schema=columns,
                 name=self._topic,
                 configuration=configuration,
                 partition_by=change.divided_by,
                 raise_if_key_not_exists=False,  # Delta knows no names of ours
+                storage_options=dict(self._files.options),
             )
         except DeltaError as cause:
-            if DeltaTable.is_deltatable(self.location):
+            if DeltaTable.is_deltatable(self.location, dict(self._files.options)):
                 raise overtaken(self.location) from cause
             raise
         return self._table
@@ -322,9 +311,9 @@ class DeltaSnapshotTable(KeptTable):
         """
         before, attempt = table.version(), uuid.uuid4().hex
         try:
-            put_statistics(self._directory, change)
+            put_statistics(self._files, change)
             while not put_entry(
-                self._directory, table.version() + 1, self._entry(table, files, change, attempt)
+                self._files, table.version() + 1, self._entry(table, files, change, attempt)
             ):
                 table.update_incremental()
                 self._require_next(table, change)
@@ -335,8 +324,9 @@ class DeltaSnapshotTable(KeptTable):
             between = table.history(table.version() - before) if table.version() > before else []
             landed = [each["version"] for each in between if each.get(_ATTEMPT) == attempt]
             if not landed:
-                files.discard()
-                discard_statistics(self._directory, change)
+                if self._files.is_settled:
+                    files.discard()
+                    discard_statistics(self._files, change)
                 raise
             return int(landed[0])
         return table.version() + 1
@@ -379,16 +369,18 @@ class DeltaSnapshotTable(KeptTable):
         try:
             yield
         except (OSError, DeltaError, pa.ArrowException) as cause:
-            raise storage_refuses(self.location, "write", reason(cause)) from cause
+            raise storage_refuses(self.location, "write", reason(cause, self._files)) from cause
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Errors of the storage, and what it holds that Delta cannot read, as one sentence."""
         try:
-            yield
+            try:
+                yield
+            except (DeltaError, pa.ArrowException) as cause:
+                why = lack(self._files) or reason(cause, self._files)
+                raise damaged(self.location, why) from cause
         except OSError as cause:
-            raise storage_refuses(self.location, "read", reason(cause)) from cause
-        except (DeltaError, pa.ArrowException) as cause:
-            missing = ", ".join(map(str, missing_versions(self._directory)))
-            why = f"its log lacks version {missing}" if missing else reason(cause)
-            raise damaged(self.location, why) from cause
+            raise storage_refuses(self.location, "read", reason(cause, self._files)) from cause
+        except (ValueError, LookupError) as cause:  # of an entry that we read ourselves
+            raise damaged(self.location, "its log is not what was written") from cause

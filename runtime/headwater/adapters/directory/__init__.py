@@ -1,5 +1,6 @@
-"""Checkpoints in a local directory."""
+"""Checkpoints and tables in a local directory."""
 
+from headwater.adapters.directory.files import DirectoryFiles
 from headwater.adapters.directory.storage import DirectoryStorage
 
-__all__ = ["DirectoryStorage"]
+__all__ = ["DirectoryFiles", "DirectoryStorage"]

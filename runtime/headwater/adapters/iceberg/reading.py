@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -21,6 +20,7 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DateType, IntegerType, LongType, PrimitiveType
 
+from headwater.adapters.iceberg.storage import below
 from headwater.errors import StartRefusedError, UnverifiableError
 from headwater.ports import CommitRecord, TableFile, UnreadableRecord
 from headwater.snapshot.division import text_of
@@ -202,10 +202,17 @@ def _value(table: Table, file: DataFile) -> str | None:
 
 
 def name_of(table: Table, file: DataFile) -> str:
-    """The path below the table's directory; of a file elsewhere, all of it."""
-    path = Path(file.file_path.removeprefix("file://"))
-    directory = Path(table.location())
-    return str(path.relative_to(directory) if path.is_relative_to(directory) else path)
+    """The path below the table's place; of a file elsewhere, all of it.
+
+    Raises UnverifiableError for one in a bucket that is not below the table's prefix.
+    """
+    name = below(table.location(), file.file_path)
+    if "://" in name:
+        raise UnverifiableError(
+            f"The table in {table.location()} uses a feature of Iceberg that is not read here:"
+            f" files in other places than its own"
+        )
+    return name
 
 
 def moved(found: Offsets, record: CommitRecord | None) -> str:
@@ -238,3 +245,11 @@ def said(snapshot: Snapshot, key: str) -> str | None:
 def sequence_number(snapshot: Snapshot) -> int:
     """The table's version that a snapshot is."""
     return snapshot.sequence_number or 0
+
+
+def reason(cause: Exception) -> str:
+    """What the system says; statements and their values stay out of it."""
+    if isinstance(cause, OSError):
+        return cause.strerror or type(cause).__name__
+    found = str(getattr(cause, "orig", None) or type(cause).__name__)
+    return found.split("\n", maxsplit=1)[0]

@@ -7,14 +7,14 @@ the one before it: nobody writes old records again.
 import json
 import uuid
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
-from headwater.adapters.directory.durable import put
 from headwater.adapters.iceberg import reading
+from headwater.adapters.tables.files import TableFiles
 from headwater.snapshot.record import KEY
 
 METADATA: Final = "metadata"
@@ -24,24 +24,24 @@ Told = tuple[int, str]
 """The version of a commit, and its record as text."""
 
 
-def kept(table: Table, directory: Path) -> list[Told]:
+def kept(table: Table, files: TableFiles) -> list[Told]:
     """The records of expired snapshots, oldest first. Raises OSError and ValueError."""
     found: list[Told] = []
-    for name in names(table, directory):
-        _, *lines = _lines(directory, name)
+    for name in names(table, files):
+        _, *lines = _lines(files, name)
         found[:0] = [(int(version), str(text)) for version, text in lines]
     return found
 
 
-def names(table: Table, directory: Path) -> Iterator[str]:
+def names(table: Table, files: TableFiles) -> Iterator[str]:
     """The files with records, newest first. Raises OSError and ValueError."""
     name = table.properties.get(reading.RECORDS)
     while name is not None:
         yield name
-        name = _lines(directory, name)[0]
+        name = _lines(files, name)[0]
 
 
-def put_records(table: Table, directory: Path, expiring: Sequence[Snapshot]) -> str | None:
+def put_records(table: Table, files: TableFiles, expiring: Sequence[Snapshot]) -> str | None:
     """Write down the records of snapshots, oldest first; the name of the newest file afterwards."""
     told = [
         [reading.sequence_number(each), text]
@@ -53,10 +53,10 @@ def put_records(table: Table, directory: Path, expiring: Sequence[Snapshot]) -> 
         return before
     name = f"records-{told[-1][0]}-{uuid.uuid4().hex}.jsonl"
     content = "".join(json.dumps(each) + "\n" for each in [before, *told])
-    put(directory / METADATA / name, content.encode())
+    files.put(f"{METADATA}/{name}", content.encode())
     return name
 
 
-def _lines(directory: Path, name: str) -> list[Any]:
-    content = (directory / METADATA / Path(name).name).read_text()
+def _lines(files: TableFiles, name: str) -> list[Any]:
+    content = files.read(f"{METADATA}/{PurePosixPath(name).name}")
     return [json.loads(line) for line in content.splitlines()]

@@ -1,22 +1,54 @@
-"""A SQL catalogue that reads each metadata file once."""
+"""A SQL catalogue as one table uses it, reading each metadata file once."""
 
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.io import FileIO
 from pyiceberg.table import Table
+from pyiceberg.typedef import EMPTY_DICT, Properties
+
+from headwater.adapters.iceberg.storage import FILES, TableFileIO, below, root_of
+from headwater.adapters.tables.files import TableFiles
+
+
+class ElsewhereError(LookupError):
+    """The catalogue knows the table in another place, which the text is."""
 
 
 class RememberingCatalog(SqlCatalog):
     """pyiceberg reads and parses the newest metadata at each look, and a commit looks some 9 times.
 
-    A metadata file never changes, so the one of the last look is remembered by its name.
+    A metadata file never changes, so the one of the last look is remembered by its name. The name
+    of a table is its row's, which may be another than at the last look.
     """
 
     _last: Table | None = None
 
+    def of(self, files: TableFiles) -> Self:
+        """The same catalogue, with the same connections, for the files of one table."""
+        found = copy(self)
+        found.properties = {**self.properties, FILES: files}
+        return found
+
+    def _load_file_io(
+        self,
+        properties: Properties = EMPTY_DICT,  # noqa: ARG002  a table does not say who reads it
+        location: str | None = None,  # noqa: ARG002  of any kind
+    ) -> FileIO:
+        return TableFileIO(self.properties)
+
     def _convert_orm_to_iceberg(self, orm_table: Any) -> Table:
         known = self._last
         if known is None or known.metadata_location != orm_table.metadata_location:
+            self._require_reachable(str(orm_table.metadata_location))
             known = super()._convert_orm_to_iceberg(orm_table)
             self._last = known
-        return Table(known.name(), known.metadata, known.metadata_location, known.io, self)
+        name = (*self.identifier_to_tuple(orm_table.table_namespace), orm_table.table_name)
+        return Table(name, known.metadata, known.metadata_location, known.io, self)
+
+    def _require_reachable(self, location: str) -> None:
+        """One directory's files can be read from another's, but not from a bucket's."""
+        root = root_of(self.properties[FILES])
+        if below(root, location) == location and "://" in location + root:
+            raise ElsewhereError(location.rpartition("/metadata/")[0] or location)

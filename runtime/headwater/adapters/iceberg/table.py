@@ -1,4 +1,4 @@
-"""A snapshot table as an Iceberg table in a local directory, with its own or a shared catalogue.
+"""A snapshot table as an Iceberg table, with its own or a shared catalogue.
 
 Offsets and record stand in the summary of each snapshot and, since that expires, in properties of
 the table. A commit that finds another one before it looks at what that was: so two snapshotters
@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -25,30 +24,28 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Snapshot
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
-from headwater.adapters.directory.kept import KeptTable
-from headwater.adapters.directory.statistics import (
-    discard_statistics,
-    get_statistics,
-    put_statistics,
-)
 from headwater.adapters.iceberg import reading, records
-from headwater.adapters.iceberg.catalogue import identifier, open_catalogue
+from headwater.adapters.iceberg.catalogue import identifier, make_namespace, open_catalogue
 from headwater.adapters.iceberg.columns import in_arrow, in_iceberg, to_schema
 from headwater.adapters.iceberg.opening import DATA, open_table
+from headwater.adapters.iceberg.storage import root_of
 from headwater.adapters.iceberg.transaction import LeanTransaction
 from headwater.adapters.iceberg.upkeep import expire, sweep
 from headwater.adapters.parquet.files import WrittenFiles, write_files
 from headwater.adapters.parquet.reading import dataset, placed, scan, valued
+from headwater.adapters.tables.files import TableFiles
+from headwater.adapters.tables.kept import KeptTable
+from headwater.adapters.tables.statistics import (
+    discard_statistics,
+    get_statistics,
+    put_statistics,
+)
 from headwater.errors import HeadwaterError
 from headwater.ports import Change, CommitRecord, NewFile, Swept, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, evolved, refused
 from headwater.snapshot.cut import overtaken, require_next
 from headwater.snapshot.record import KEY, to_text
-from headwater.snapshot.refusals import (
-    damaged,
-    gone,
-    storage_refuses,
-)
+from headwater.snapshot.refusals import damaged, gone, storage_refuses
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -61,17 +58,17 @@ _PROPERTIES: Final = {
 
 
 class IcebergSnapshotTable(KeptTable):
-    """One handle on the table of one topic; the directory is made by the first `commit`.
+    """One handle on the table of one topic; its place is empty before the first `commit`.
 
-    `catalogue` is the URL of one in Postgres; without it the table has its own. A cut is judged by
-    what the last `offsets` of this handle saw. Every method raises StartRefusedError
-    (NOT_OUR_TABLE) when the directory holds something else, or the catalogue has the table in
-    another one, DamagedError when its metadata cannot be read, and RetriableError
-    (SNAPSHOT_STORAGE) when storage or catalogue refuses.
+    `catalogue` is the URL of one in Postgres; without it a table in a directory has its own. A cut
+    is judged by what the last `offsets` of this handle saw. Every method raises StartRefusedError
+    (NOT_OUR_TABLE) when the place holds something else, or the catalogue has the table in another
+    one, DamagedError when its metadata cannot be read, and RetriableError (SNAPSHOT_STORAGE) when
+    storage or catalogue refuses.
     """
 
-    def __init__(self, directory: Path, *, product: str, topic: str, catalogue: str = "") -> None:
-        self._directory = directory
+    def __init__(self, files: TableFiles, *, product: str, topic: str, catalogue: str = "") -> None:
+        self._files = files
         self._catalogue = catalogue
         self._product = product
         self._topic = topic
@@ -81,7 +78,7 @@ class IcebergSnapshotTable(KeptTable):
     @property
     def location(self) -> str:
         """Where readers find it."""
-        return str(self._directory)
+        return self._files.location
 
     @property
     def divided_by(self) -> str | None:
@@ -103,12 +100,6 @@ class IcebergSnapshotTable(KeptTable):
         wanted, stored = in_iceberg(wanted), self.columns()
         return wanted if stored is None else evolved(stored, wanted, self.location, widening=True)
 
-    def differing_columns(self, wanted: pa.Schema) -> str:
-        """How stored columns differ from others in name or type; empty when they do not."""
-        if self._table is None:
-            return ""
-        return differing(in_arrow(self._table.schema()), in_iceberg(wanted))
-
     def commit(self, change: Change) -> int:
         """Do all of a change in one commit; returns the table version, a sequence number.
 
@@ -127,7 +118,7 @@ class IcebergSnapshotTable(KeptTable):
             ):  # what upkeep merged has the columns of its last look
                 raise overtaken(self.location)
             shaped = [self._shaped(each, columns) for each in change.files]
-            files = write_files(self._directory / DATA, shaped, reading.divided_by(table))
+            files = write_files(self._files, shaped, reading.divided_by(table), below=DATA)
             version = self._put(files, change, columns)
         self._reload()
         return version
@@ -138,7 +129,7 @@ class IcebergSnapshotTable(KeptTable):
         if (table := self._table) is None:
             return []
         with self._reading():
-            return reading.commits(table, lambda: records.kept(table, self._directory), after)
+            return reading.commits(table, lambda: records.kept(table, self._files), after)
 
     def last_commit(self) -> tuple[int, CommitRecord | UnreadableRecord] | None:
         """The newest of our commits."""
@@ -157,7 +148,7 @@ class IcebergSnapshotTable(KeptTable):
         """What a version consists of, and what its manifests say of it."""
         if self._table is None and version is None:
             return []
-        with self._reading():
+        with self._reading(version):
             table = self._kept(version)
             newest = table.current_snapshot()
             found = newest if version is None else self._snapshot(table, version)
@@ -171,24 +162,21 @@ class IcebergSnapshotTable(KeptTable):
             schema = table.schemas().get(self._snapshot(table, version).schema_id or 0)
             columns = in_arrow(schema or table.schema())
         told = (
-            (
-                self._directory / each.name,
-                placed(each) & valued(self.divided_by, each.value, columns),
-            )
+            (each.name, placed(each) & valued(self.divided_by, each.value, columns))
             for each in files
         )
-        return dataset(told, columns)
+        return dataset(self._files, told, columns)
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
         """Every row of a file, in the table's types, whatever its manifest says of it."""
         if self._table is not None:
             with self._reading():
-                yield from scan(self._directory / name, in_arrow(self._table.schema()))
+                yield from scan(self._files, name, in_arrow(self._table.schema()))
 
     def statistics(self, name: str) -> bytes | None:
         """Those that a record names; None when they are gone."""
         with self._reading():
-            return get_statistics(self._directory, name)
+            return get_statistics(self._files, name)
 
     def rows(self) -> int:
         """Rows in the newest version, as it says itself or else its manifests count them."""
@@ -202,17 +190,17 @@ class IcebergSnapshotTable(KeptTable):
         self._reload()
         if (table := self._table) is None:
             return Swept()
-        expire(table, self._directory, now_ms, keep_ms)
+        expire(table, self._files, now_ms, keep_ms)
         commits = self.commits()
         with self._reading():
-            return sweep(table, self._directory, commits, now_ms)
+            return sweep(table, self._files, commits, now_ms)
 
     # -- opening ---------------------------------------------------------------------------------
 
     def _reload(self) -> None:
         with self._reading():
             if self._table is None:
-                self._table = open_table(self._directory, self._topic, self._catalogue)
+                self._table = open_table(self._files, self._topic, self._catalogue)
             else:
                 self._table.refresh()
 
@@ -220,6 +208,10 @@ class IcebergSnapshotTable(KeptTable):
         if self._table is None:
             raise gone(self.location, version or 0)
         return self._table
+
+    def _is_expired(self, version: int) -> bool:
+        self._reload()
+        return reading.snapshot_at(self._required(), version) is None
 
     def _snapshot(self, table: Table, version: int) -> Snapshot:
         if (found := reading.snapshot_at(table, version)) is None:
@@ -229,15 +221,14 @@ class IcebergSnapshotTable(KeptTable):
     def _create(self, change: Change) -> Table:
         columns = change.columns or change.files[0].rows.schema
         name = identifier(self._topic)
-        (self._directory / DATA).mkdir(parents=True, exist_ok=True)
         try:
-            catalogue = open_catalogue(self._directory, self._catalogue)
-            catalogue.create_namespace_if_not_exists(name[:-1])
+            catalogue = open_catalogue(self._files, self._catalogue)
+            make_namespace(catalogue, name[:-1])
             schema = assign_fresh_schema_ids(to_schema(columns))
             self._table = catalogue.create_table(
                 name,
                 schema=schema,
-                location=str(self._directory.absolute()),
+                location=root_of(self._files),
                 partition_spec=reading.spec_of(schema, change.divided_by),
                 properties={
                     **_PROPERTIES,
@@ -305,7 +296,7 @@ class IcebergSnapshotTable(KeptTable):
         """
         table, attempt = self._required(), uuid.uuid4().hex
         try:
-            put_statistics(self._directory, change)
+            put_statistics(self._files, change)
             while not self._is_put(table, files, change, attempt):
                 table.refresh()
                 self._require_next(table, change)
@@ -314,8 +305,9 @@ class IcebergSnapshotTable(KeptTable):
             # Whether it happened only the table can tell; while that is not known, files stay.
             table.refresh()
             if self._landed(attempt) is None:
-                files.discard()
-                discard_statistics(self._directory, change)
+                if self._is_settled(cause):
+                    files.discard()
+                    discard_statistics(self._files, change)
                 raise
             if not isinstance(cause, Exception):  # a Ctrl-C, in the moment it was done
                 raise
@@ -341,7 +333,7 @@ class IcebergSnapshotTable(KeptTable):
         update = transaction.update_snapshot({**properties, reading.ATTEMPT: attempt})
         snapshot = update.overwrite() if change.removed else update.merge_append()
         removed = set(change.removed)
-        paths = iter([str(files.directory.absolute() / each.path) for each in files.files])
+        paths = iter([f"{root_of(self._files)}/{each.path}" for each in files.files])
         try:
             with snapshot as producer:
                 for added in parquet_files_to_data_files(
@@ -359,6 +351,10 @@ class IcebergSnapshotTable(KeptTable):
             return False
         return True
 
+    def _is_settled(self, cause: BaseException) -> bool:
+        """Whether a commit that is not there stays so: a server may do later what it was asked."""
+        return not self._catalogue or isinstance(cause, HeadwaterError | OSError)
+
     def _landed(self, attempt: str) -> int | None:
         """The version of this attempt, if the newest snapshot comes from it."""
         return reading.number_of(self._required(), attempt)
@@ -371,30 +367,27 @@ class IcebergSnapshotTable(KeptTable):
         try:
             yield
         except (OSError, SQLAlchemyError) as cause:
-            raise storage_refuses(self.location, "write", _reason(cause)) from cause
+            raise storage_refuses(self.location, "write", reading.reason(cause)) from cause
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Errors of storage and catalogue, and metadata that cannot be read, as one sentence."""
+    def _reading(self, version: int | None = None) -> Iterator[None]:
+        """Errors of storage and catalogue, and metadata that cannot be read, as one sentence.
+
+        What lacks of a version that expired since this handle looked is no damage.
+        """
         try:
             yield
         except (HeadwaterError, ModuleNotFoundError):
             raise
         except FileNotFoundError as cause:
+            if version is not None and self._is_expired(version):
+                raise gone(self.location, version) from cause
             raise damaged(self.location, "a file of its metadata is gone") from cause
         except (OSError, OperationalError) as cause:
-            raise storage_refuses(self.location, "read", _reason(cause)) from cause
+            raise storage_refuses(self.location, "read", reading.reason(cause)) from cause
         except SQLAlchemyError as cause:
             if self._catalogue:  # what a server answers is never a file that rots
-                raise storage_refuses(self.location, "read", _reason(cause)) from cause
-            raise damaged(self.location, _reason(cause)) from cause
+                raise storage_refuses(self.location, "read", reading.reason(cause)) from cause
+            raise damaged(self.location, reading.reason(cause)) from cause
         except Exception as cause:  # a wrong byte of JSON or Avro raises whatever it leads to
             raise damaged(self.location, "its metadata is not what was written") from cause
-
-
-def _reason(cause: Exception) -> str:
-    """What the system says; statements and their values stay out of it."""
-    if isinstance(cause, OSError):
-        return cause.strerror or type(cause).__name__
-    found = str(getattr(cause, "orig", None) or type(cause).__name__)
-    return found.split("\n", maxsplit=1)[0]

@@ -4,8 +4,7 @@ Its metadata repeats every snapshot in each commit, so their number is bounded t
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Final
 
 from pyiceberg.exceptions import CommitFailedException
@@ -14,29 +13,31 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 
-from headwater.adapters.directory.upkeep import (
+from headwater.adapters.iceberg import reading, records
+from headwater.adapters.iceberg.storage import below, root_of
+from headwater.adapters.iceberg.transaction import LeanTransaction
+from headwater.adapters.tables.files import StoredFile, TableFiles
+from headwater.adapters.tables.upkeep import (
     Commits,
-    beside,
-    data_files,
+    is_beside,
+    is_data,
     needed_since,
     pins,
     remove,
     statistics_of,
 )
-from headwater.adapters.iceberg import reading, records
-from headwater.adapters.iceberg.transaction import LeanTransaction
 from headwater.ports import Swept
 
 SNAPSHOTS_KEPT: Final = 40  # each costs every commit some 0.3 ms; pinned ones come on top
 
 
-def expire(table: Table, directory: Path, now_ms: int, keep_ms: int) -> None:
+def expire(table: Table, files: TableFiles, now_ms: int, keep_ms: int) -> None:
     """Let go of snapshots that nobody needs, but not of their records.
 
     Raises OSError and SQLAlchemyError. Does nothing where another writer was faster.
     """
     line = list(reversed(list(reading.ancestry(table))))
-    needed = _needed(line, now_ms - keep_ms) | set(pins(directory).values())
+    needed = _needed(line, now_ms - keep_ms) | set(pins(files).values())
     leaving = [each for each in line if reading.sequence_number(each) not in needed]
     parted = {each.snapshot_id for each in (*line, *_heads(table))}
     leaving += [
@@ -47,7 +48,7 @@ def expire(table: Table, directory: Path, now_ms: int, keep_ms: int) -> None:
         and reading.sequence_number(each) not in needed
     ]
     if leaving:
-        _expire(table, directory, line, leaving)
+        _expire(table, files, line, leaving)
 
 
 def _needed(line: Sequence[Snapshot], cutoff_ms: int) -> set[int]:
@@ -58,13 +59,13 @@ def _needed(line: Sequence[Snapshot], cutoff_ms: int) -> set[int]:
 
 
 def _expire(
-    table: Table, directory: Path, line: Sequence[Snapshot], leaving: Sequence[Snapshot]
+    table: Table, files: TableFiles, line: Sequence[Snapshot], leaving: Sequence[Snapshot]
 ) -> None:
     # behind one that leaves, a pinned one is no ancestor any more: its record is told apart too
     ids = {each.snapshot_id for each in leaving}
     last = max((place for place, each in enumerate(line) if each.snapshot_id in ids), default=-1)
     transaction = LeanTransaction(table)
-    if (name := records.put_records(table, directory, line[: last + 1])) is not None:
+    if (name := records.put_records(table, files, line[: last + 1])) is not None:
         transaction.set_properties({reading.RECORDS: name})
     update = ExpireSnapshots(transaction)
     update.by_ids([each.snapshot_id for each in leaving if each not in _heads(table)])
@@ -81,16 +82,18 @@ def _heads(table: Table) -> list[Snapshot]:
     return [each for each in found if each is not None]
 
 
-def sweep(table: Table, directory: Path, commits: Commits, now_ms: int) -> Swept:
+def sweep(table: Table, files: TableFiles, commits: Commits, now_ms: int) -> Swept:
     """Remove the files that no snapshot has. Raises OSError."""
-    if Path(table.location()) != directory.absolute():
+    root = root_of(files)
+    if table.location() != root:
         return Swept()  # a copy: its metadata names the files of the original
-    found = [*beside(directory), *data_files(directory), *_metadata(directory)]
-    kept = {_below(directory, each) for each in _named(table)}
-    kept |= {f"{records.METADATA}/{name}" for name in records.names(table, directory)}
+    listed = list(files.listed())
+    found = [each for each in listed if is_beside(each) or is_data(each) or _is_metadata(each)]
+    kept = {below(root, each) for each in _named(table)}
+    kept |= {f"{records.METADATA}/{name}" for name in records.names(table, files)}
     versions = {reading.sequence_number(each) for each in table.snapshots()}
     kept |= statistics_of(commits, versions.__contains__)
-    return remove(directory, found, kept, now_ms)
+    return remove(files, found, kept, now_ms)
 
 
 def _named(table: Table) -> Iterator[str]:
@@ -112,13 +115,9 @@ def _manifests(table: Table, snapshot: Snapshot) -> Sequence[ManifestFile]:
     return snapshot.manifests(table.io)
 
 
-def _metadata(directory: Path) -> Iterator[Path]:
-    folder = directory / records.METADATA
-    return chain.from_iterable(
-        folder.glob(pattern) for pattern in ("*.avro", "*.metadata.json", records.PATTERN)
+def _is_metadata(file: StoredFile) -> bool:
+    path = PurePosixPath(file.name)
+    return any(
+        path.match(f"{records.METADATA}/{pattern}")
+        for pattern in ("*.avro", "*.metadata.json", records.PATTERN)
     )
-
-
-def _below(directory: Path, location: str) -> str:
-    path = Path(location.removeprefix("file://"))
-    return str(path.relative_to(directory) if path.is_relative_to(directory) else path)

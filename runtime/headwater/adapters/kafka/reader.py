@@ -32,7 +32,7 @@ FIXED: Final[Mapping[str, Any]] = {
     "enable.partition.eof": True,
     "allow.auto.create.topics": False,
     "queued.max.messages.kbytes": 16_384,
-    "queued.min.messages": 100_000,
+    "queued.min.messages": 20_000,  # of a partition, as one read; 100,000 are 40 MB more, no faster
     "fetch.wait.max.ms": 50,
     "fetch.queue.backoff.ms": 10,  # the default of 1000 stalls a consumer that drains its queue
     "log_level": QUIET,
@@ -102,8 +102,11 @@ class KafkaLogReader:
         self, partition: Partition, run: list[Message], left: dict[Partition, int]
     ) -> Iterator[Records]:
         end = left[partition]
-        events = [message for message in run if message.error() is not None]
-        records = [m for m in run if m.error() is None] if events else run
+        events: list[Message] = []
+        records = run
+        if any(map(Message.error, run)):  # no line of Python for each record
+            events = [message for message in run if message.error() is not None]
+            records = [message for message in run if message.error() is None]
         last = records[-1:]  # in log order: it tells for all of them
         if any(_passes(message, end, partition) for message in (*events, *last)):
             del left[partition]

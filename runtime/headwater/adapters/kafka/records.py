@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import cast
+from operator import itemgetter
+from typing import Final, cast
 
 from confluent_kafka import Message
 
 from headwater.model import UNREADABLE_HEADERS, Headers, Partition, Positions, RawRecord
+
+_TIME: Final = itemgetter(1)  # of what a message tells of its time: the kind comes first
 
 
 class KafkaRecords:
@@ -76,7 +79,7 @@ class KafkaRecords:
 
     def timestamps_ms(self) -> Sequence[int]:
         """The publish time of each record."""
-        return [message.timestamp()[1] for message in self._messages]
+        return list(map(_TIME, map(Message.timestamp, self._messages)))
 
 
 def offset_of(message: Message) -> int:

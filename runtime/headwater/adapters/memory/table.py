@@ -99,11 +99,6 @@ class MemoryTable:
         stored = self._storage.columns
         return wanted if stored is None else evolved(stored, wanted, self.location, widening=False)
 
-    def differing_columns(self, wanted: pa.Schema) -> str:
-        """How stored columns differ from others in name or type; empty when they do not."""
-        stored = self._storage.columns
-        return "" if stored is None else differing(stored, wanted)
-
     def commit(self, change: Change) -> int:
         """Do all of a change in one commit; returns the table version."""
         storage, record = self._storage, change.record

@@ -1,4 +1,4 @@
-"""Checkpoints in an object store. The one door to obstore."""
+"""Checkpoints and tables in an object store. The one door to obstore."""
 
 from headwater.adapters.objects.storage import ObjectStorage
 

@@ -1,10 +1,11 @@
-"""What an object store's errors mean. obstore tells most of it in its text alone."""
+"""What an object store's errors mean. obstore and deltalake tell it in their texts alone."""
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
-_STATUS: Final = re.compile(r"status code: (\d{3})(?: ([A-Za-z ]+))?")
+_NESTED: Final = re.compile(r"\s*\x1b\[\d+m↳\x1b\[0m\s*")  # as deltalake writes what is within
+_STATUS: Final = re.compile(r"status code:? (\d{3})(?: ([A-Za-z ]+))?")
 _CODE: Final = re.compile(r"<Code>(\w{1,60})</Code>")  # S3's own name of the reason
 SERVER_ERRORS: Final = 500  # from here on they may pass
 _PASSING: Final = frozenset({408, 425, 429})  # of those below
@@ -33,17 +34,20 @@ _MEANINGS: Final = (
         Refusal("the bucket is in another region: set AWS_REGION", is_definite=True),
     ),
     (
-        re.compile("TimedOut|kind: Timeout"),
+        re.compile("TimedOut|kind: Timeout|operation timed out"),
         Refusal("the store does not answer in time", is_definite=False),
     ),
-    (re.compile("kind: Connect"), Refusal("the store cannot be reached", is_definite=False)),
+    (
+        re.compile(r"kind: Connect|client error \(Connect\)"),
+        Refusal("the store cannot be reached", is_definite=False),
+    ),
 )
 """What stands in the texts of errors without a status, and what it means."""
 
 
 def refusal(error: Exception) -> Refusal:
-    """What an error of obstore, or of the disk, means."""
-    text = str(error)
+    """What an error of obstore, of deltalake, or of the disk, means."""
+    text = _NESTED.sub(" ", str(error))
     if isinstance(error, OSError) and error.errno is not None:
         return Refusal(error.strerror or type(error).__name__, is_definite=False)
     for known, meaning in _MEANINGS:

@@ -1,34 +1,22 @@
-"""Objects in a bucket of Amazon S3, or of a store that speaks its protocol (MinIO, Ceph).
-
-Region, endpoint and credentials are read from the usual variables of the environment (AWS_REGION,
-AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID ...), else from what the machine offers (web identity, container
-or instance metadata), by obstore. Profiles in `~/.aws` are not read.
-"""
+"""Checkpoints as objects in a bucket."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Event
 from typing import BinaryIO, Final, cast
-from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import S3Store
 
+from headwater.adapters.objects.opening import open_store
 from headwater.adapters.objects.refusals import refusal
 from headwater.errors import RetriableError, StartRefusedError
 
 PART_BYTES: Final = 8 << 20  # of a request: S3 takes 5 MiB or more, and 10,000 parts
 PARTS_AT_ONCE: Final = 2  # one is read while one is on its way: so much is in memory
-CONNECT_S: Final = 5.0
-REQUEST_S: Final = 15.0  # a part at 0.5 MB/s; the end of a process waits for no more than this
-RETRY_S: Final = 10.0  # from the first request to the last attempt: a store that asks to slow down
-RETRIES: Final = 5  # after 0.1 s, each twice as long as the one before
-ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 class ObjectStorage:
@@ -41,7 +29,10 @@ class ObjectStorage:
         self.location: Final = location
         self._workspace = workspace
         self._is_closed = Event()
-        self._store = self._opened()
+        try:
+            self._store = open_store(location)
+        except ValueError as error:
+            raise self._refused(str(error)) from error
 
     def require(self) -> None:
         """Ask the store whether we may look into it.
@@ -115,29 +106,6 @@ class ObjectStorage:
         """Calls of other threads end with the request that is under way."""
         self._is_closed.set()
 
-    def _opened(self) -> S3Store:
-        for name in ENDPOINTS:
-            # obstore would panic later
-            if (value := os.environ.get(name)) is not None and not _is_address(value):
-                raise self._refused(f"{name} is no address such as http://127.0.0.1:9000")
-        place = urlsplit(self.location)
-        try:
-            return S3Store(
-                place.netloc,
-                prefix=place.path.strip("/") or None,
-                client_options={
-                    "allow_http": True,  # who writes http:// into an endpoint means it
-                    "connect_timeout": timedelta(seconds=CONNECT_S),
-                    "timeout": timedelta(seconds=REQUEST_S),
-                },
-                retry_config={
-                    "max_retries": RETRIES,
-                    "retry_timeout": timedelta(seconds=RETRY_S),
-                },
-            )
-        except (BaseError, ValueError) as error:
-            raise self._refused(refusal(error).reason) from error
-
     def _parts(self, source: BinaryIO) -> Iterator[bytes]:
         while part := source.read(PART_BYTES):
             self._require_open()
@@ -168,11 +136,3 @@ class ObjectStorage:
 def _is_absent(error: BaseException) -> bool:
     """Whether the store says so: its error has no number, as one of the disk has."""
     return isinstance(error, FileNotFoundError) and error.errno is None
-
-
-def _is_address(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False

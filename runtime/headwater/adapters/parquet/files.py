@@ -1,20 +1,23 @@
-"""Data files of a table in a directory: written and durable before any commit names them."""
+"""Data files of a table: written and durable before any commit names them.
 
-import os
+A file gets its name when its bytes are known, whose digest is the end of it.
+"""
+
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import BinaryIO, Final
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from headwater.adapters.directory.durable import sync
+from headwater.adapters.tables.files import Sink, TableFiles
 from headwater.ports import NewFile
 from headwater.snapshot.division import folder_of
+from headwater.snapshot.file_names import file_name
 
 ROW_GROUP_ROWS: Final = 131_072  # a reader of few offsets unpacks one group, not the file
 
@@ -23,7 +26,7 @@ ROW_GROUP_ROWS: Final = 131_072  # a reader of few offsets unpacks one group, no
 class DataFile:
     """A file as it was written.
 
-    `path` is below the directory of the table, `size` in bytes; `partitions` and `offsets` are the
+    `path` is below the place of the table, `size` in bytes; `partitions` and `offsets` are the
     least and the greatest of its rows; `digest` is the xxh3_128 of its bytes, 32 hex digits;
     `value` is that of the column that divides the table, None where none does, or null.
     """
@@ -41,90 +44,93 @@ class DataFile:
 class WrittenFiles:
     """Files that no commit names yet."""
 
-    directory: Path
+    storage: TableFiles
     files: Sequence[DataFile]
 
     def discard(self) -> None:
         """Remove them. Only when it is known that no commit names them."""
         for each in self.files:
-            (self.directory / each.path).unlink(missing_ok=True)
+            self.storage.delete(each.path)
 
 
 def write_files(
-    directory: Path, files: Sequence[NewFile], divided_by: str | None = None
+    storage: TableFiles, files: Sequence[NewFile], divided_by: str | None = None, *, below: str = ""
 ) -> WrittenFiles:
     """Write files whose rows have the table's types, in a folder for each value that divides them.
 
-    Raises OSError, leaves nothing behind then but empty folders.
+    All of them stand `below` a folder of the table that is there. Raises OSError, leaves nothing
+    behind then but empty folders.
     """
-    # Racing writers of the same ranges must not share a name.
     attempt = uuid.uuid4().hex
-    folders = [
-        directory if divided_by is None else directory / folder_of(divided_by, each.value)
-        for each in files
-    ]
-    paths = [
-        folder / f"{each.name}-{attempt}.parquet"
-        for folder, each in zip(folders, files, strict=True)
-    ]
+    names: list[str] = []
     try:
-        for folder in set(folders) - {directory}:
-            folder.mkdir(exist_ok=True)
         written = [
-            replace(_write_file(path, each.rows), path=str(path.relative_to(directory)))
-            for path, each in zip(paths, files, strict=True)
+            _write_file(
+                storage, PurePosixPath(below, *_folders(divided_by, each)), each, attempt, names
+            )
+            for each in files
         ]
-        written = [
-            replace(made, value=each.value) for made, each in zip(written, files, strict=True)
-        ]
-        for folder in {directory, *folders}:
-            sync(folder)  # a commit must never outlive the names it names
+        storage.settle(names)  # a commit must never outlive the data, or the names, it names
     except BaseException:  # a Ctrl-C too: what is half-written must not stay
-        for path in paths:
-            path.unlink(missing_ok=True)
+        for name in names:
+            storage.delete(name)
         raise
-    return WrittenFiles(directory, written)
+    return WrittenFiles(storage, written)
 
 
-def _write_file(path: Path, rows: pa.Table) -> DataFile:
-    with path.open("xb") as file:
-        hashed = _Hashed(file)
+def _folders(divided_by: str | None, file: NewFile) -> list[str]:
+    return [] if divided_by is None else [folder_of(divided_by, file.value)]
+
+
+def _write_file(
+    storage: TableFiles, folder: PurePosixPath, file: NewFile, attempt: str, names: list[str]
+) -> DataFile:
+    """Write a file; `names` hears of its name before there is a file of it."""
+
+    def name() -> str:
+        names.append(str(folder / file_name(file.name, attempt, hashed.digest.hexdigest())))
+        return names[-1]
+
+    with storage.writing(str(folder), name) as sink:
+        hashed = _Hashed(sink)
         pq.write_table(
-            rows,
+            file.rows,
             pa.PythonFile(hashed, mode="w"),
             compression="zstd",
             row_group_size=ROW_GROUP_ROWS,
             write_page_checksum=True,  # a bit that rots is damage, never another value
         )
-        file.flush()
-        os.fsync(file.fileno())  # a commit must never outlive the data it names
     return DataFile(
-        path=path.name,
-        size=path.stat().st_size,
-        rows=rows.num_rows,
-        partitions=_bounds(rows["_partition"]),
-        offsets=_bounds(rows["_offset"]),
+        path=names[-1],
+        size=hashed.tell(),
+        rows=file.rows.num_rows,
+        partitions=_bounds(file.rows["_partition"]),
+        offsets=_bounds(file.rows["_offset"]),
         digest=hashed.digest.hexdigest(),
+        value=file.value,
     )
 
 
 class _Hashed:
-    """A file that hashes what is written to it, so nobody has to read it again for that."""
+    """Hashes what is written to a file, so nobody has to read it again for that."""
 
     closed = False
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._size = 0
         self.digest = xxhash.xxh3_128()
 
     def write(self, content: bytes) -> int:
         """Write, and hash."""
         self.digest.update(content)
-        return self._file.write(content)
+        self._sink.write(content)
+        self._size += len(content)
+        return len(content)
 
     def tell(self) -> int:
         """The place behind what was written."""
-        return self._file.tell()
+        return self._size
 
     def flush(self) -> None:
         """Nothing is held back here."""

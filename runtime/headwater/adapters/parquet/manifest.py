@@ -8,22 +8,21 @@ reads the lists of old ones.
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import xxhash
 from pydantic import TypeAdapter
 
-from headwater.adapters.directory.durable import put as write
-from headwater.adapters.directory.durable import put_if_absent
 from headwater.adapters.parquet.files import DataFile
+from headwater.adapters.tables.files import StoredFile, TableFiles
 from headwater.ports import CommitRecord
 from headwater.snapshot.record import KEY, to_text
 
 FOLDER: Final = "manifest"
+FIRST_BYTES: Final = 16 << 10  # of a manifest: most first lines, in one request
 FORMAT: Final = 1  # of manifests; another one is not written here
 
 
@@ -67,70 +66,75 @@ def encoded(columns: pa.Schema) -> str:
     return base64.b64encode(columns.serialize()).decode()
 
 
-def put(directory: Path, found: Manifest, record: CommitRecord | None) -> bool:
+def put(files: TableFiles, found: Manifest, record: CommitRecord | None) -> bool:
     """Put a version; False when there is one already. Raises OSError; then nobody knows."""
     told: dict[str, Any] = {} if record is None else {KEY: json.loads(to_text(record))}
     content = b"".join(
         [_line(asdict(found.head) | told), *(_line(asdict(each)) for each in found.files.values())]
     )
-    return put_if_absent(path_of(directory, found.head.version), _closed(content))
+    return files.put_if_absent(name_of(found.head.version), _closed(content))
 
 
-def expire(directory: Path, version: int) -> None:
+def expire(files: TableFiles, version: int) -> None:
     """Let go of a version's files; its record stays. Raises OSError, and ValueError as `read`."""
-    head = json.loads(_first_line(directory, version))
+    head = json.loads(_first_line(files, version))
     if not head.get("is_expired"):
-        write(path_of(directory, version), _closed(_line(head | {"is_expired": True})))
+        files.put(name_of(version), _closed(_line(head | {"is_expired": True})))
 
 
-def versions(directory: Path) -> list[int]:
-    """The versions that stand in a directory, ascending."""
-    folder = directory / FOLDER
-    if not folder.is_dir():
-        return []
-    return sorted(int(path.stem) for path in folder.iterdir() if _is_manifest(path))
+def versions(files: TableFiles) -> list[int]:
+    """The versions that there are, ascending."""
+    return sorted(number for number, _ in stored(files.listed(FOLDER)))
 
 
-def read(directory: Path, version: int) -> Manifest:
+def stored(listed: Iterable[StoredFile]) -> Iterator[tuple[int, StoredFile]]:
+    """The versions among listed files."""
+    for each in listed:
+        folder, _, name = each.name.rpartition("/")
+        number = name.removesuffix(".json")
+        if folder == FOLDER and number != name and number.isdigit():
+            yield int(number), each
+
+
+def read(files: TableFiles, version: int) -> Manifest:
     """A version. Raises OSError, and ValueError when it is not what was written."""
-    *written, last = path_of(directory, version).read_bytes().splitlines(keepends=True) or [b""]
+    *written, last = files.read(name_of(version)).splitlines(keepends=True) or [b""]
     if last != _line({"digest": _digest(b"".join(written))}):
         message = f"version {version} is not what was written"
         raise ValueError(message)
     head = _HEAD.validate_json(written[0], strict=True)
-    files = _FILES.validate_json(b"[" + b",".join(written[1:]) + b"]", strict=True)
+    told = _FILES.validate_json(b"[" + b",".join(written[1:]) + b"]", strict=True)
     columns = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(head.schema)))
-    return Manifest(head, columns, {each.path: each for each in files})
+    return Manifest(head, columns, {each.path: each for each in told})
 
 
-def attempts(directory: Path, numbers: Sequence[int]) -> Iterator[tuple[int, str]]:
-    """Who wrote these versions. Raises as `read` does."""
-    for version in numbers:
-        yield version, _HEAD.validate_json(_first_line(directory, version), strict=True).attempt
+def attempt(files: TableFiles, version: int) -> str:
+    """Who wrote a version. Raises as `read` does."""
+    return _HEAD.validate_json(_first_line(files, version), strict=True).attempt
 
 
-def records(directory: Path, numbers: Sequence[int]) -> Iterator[tuple[int, str | None]]:
+def records(files: TableFiles, numbers: Sequence[int]) -> Iterator[tuple[int, str | None]]:
     """The records of these versions as text; None of those without. Raises as `read` does."""
     for version in numbers:
-        found = json.loads(_first_line(directory, version))
+        found = json.loads(_first_line(files, version))
         told = found.get(KEY) if isinstance(found, dict) else None
         yield version, None if told is None else json.dumps(told)
 
 
-def path_of(directory: Path, version: int) -> Path:
+def name_of(version: int) -> str:
     """Where a version stands."""
-    return directory / FOLDER / f"{version:020d}.json"
+    return f"{FOLDER}/{version:020d}.json"
 
 
-def names(directory: Path, version: int) -> set[str]:
+def names(files: TableFiles, version: int) -> set[str]:
     """The files of a version, without what is said of them. Raises OSError."""
-    content = path_of(directory, version).read_bytes()
+    content = files.read(name_of(version))
     return {json.loads(each) for each in _NAME.findall(content)}
 
 
-def _first_line(directory: Path, version: int) -> bytes:
-    with path_of(directory, version).open("rb") as file:
-        return file.readline()
+def _first_line(files: TableFiles, version: int) -> bytes:
+    line, ending, _ = files.read(name_of(version), FIRST_BYTES).partition(b"\n")
+    return line if ending else files.read(name_of(version)).partition(b"\n")[0]
 
 
 def _closed(content: bytes) -> bytes:
@@ -143,7 +147,3 @@ def _digest(content: bytes) -> str:
 
 def _line(found: Mapping[str, Any]) -> bytes:
     return json.dumps(found, separators=(",", ":")).encode() + b"\n"
-
-
-def _is_manifest(path: Path) -> bool:
-    return path.suffix == ".json" and path.stem.isdigit()

@@ -2,31 +2,37 @@
 
 import errno
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-from pyarrow import fs
+import xxhash
 
+from headwater.adapters.tables.files import TableFiles
 from headwater.errors import DamagedError
 from headwater.ports import TableFile
 from headwater.snapshot.division import scalar_of
+from headwater.snapshot.file_names import digest_of
 
 BATCH_ROWS: Final = 20_000  # large enough for columns, small beside a file
+HASHED_BYTES: Final = 1 << 20  # of a file in memory while it is held to its digest
 _READAHEAD: Final = 2  # batches decoded in advance; pyarrow's 16 would be a file in memory
 _FORMAT: Final = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
 )
 
 
-def dataset(files: Iterable[tuple[Path, ds.Expression]], columns: pa.Schema) -> ds.Dataset:
+def dataset(
+    storage: TableFiles, files: Iterable[tuple[str, ds.Expression]], columns: pa.Schema
+) -> ds.Dataset:
     """The rows of files, of which something is known each; reads nothing yet."""
-    local = fs.LocalFileSystem()
+    place = storage.filesystem
     fragments = [
-        _FORMAT.make_fragment(str(path), local, partition_expression=known) for path, known in files
+        _FORMAT.make_fragment(storage.path(name), place, partition_expression=known)
+        for name, known in files
     ]
-    return ds.FileSystemDataset(fragments, columns, _FORMAT, local)
+    return ds.FileSystemDataset(fragments, columns, _FORMAT, place)
 
 
 def placed(file: TableFile) -> ds.Expression:
@@ -48,15 +54,25 @@ def valued(column: str | None, value: str | None, schema: pa.Schema) -> ds.Expre
 
 
 def scan(
-    path: Path, schema: pa.Schema, known: ds.Expression | None = None
+    storage: TableFiles,
+    name: str,
+    schema: pa.Schema,
+    known: ds.Expression | None = None,
+    *,
+    digest: str | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Every row of a file; columns that it lacks are what is `known` of them, else null.
 
-    Raises DamagedError, and OSError when the storage refuses.
+    Its bytes are held to the xxh3_128 that the table tells, or else the name, before Arrow parses
+    any: some footers make it hang or end the process. A file of which neither is told, by an older
+    release or another writer, is held to the checksums of its pages alone. Raises DamagedError, and
+    OSError when the storage refuses.
     """
     try:
+        if (written := digest or digest_of(name)) is not None:
+            _require_written(storage, name, written)
         fragment = _FORMAT.make_fragment(
-            str(path), fs.LocalFileSystem(), partition_expression=known
+            storage.path(name), storage.filesystem, partition_expression=known
         )
         batches = fragment.to_batches(
             schema=schema, batch_size=BATCH_ROWS, batch_readahead=_READAHEAD
@@ -65,10 +81,24 @@ def scan(
             batch.validate(full=True)
             yield batch
     except FileNotFoundError as error:
-        raise DamagedError(f"{path.name} is gone", code="FILE_GONE") from error
+        raise DamagedError(f"{PurePosixPath(name).name} is gone", code="FILE_GONE") from error
     except (OSError, pa.ArrowException) as error:
         # Arrow's own complaints about content are an OSError without a number; those of the
         # system have one. What they say may quote a value.
         if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
             raise
-        raise DamagedError(f"{path.name} does not hold what a snapshot wrote") from error
+        raise _changed(name) from error
+
+
+def _require_written(storage: TableFiles, name: str, digest: str) -> None:
+    """Raises DamagedError unless a file holds the very bytes that were written."""
+    found = xxhash.xxh3_128()
+    with storage.open(name) as content:
+        while part := content.read(HASHED_BYTES):
+            found.update(part)
+    if found.hexdigest() != digest:
+        raise _changed(name)
+
+
+def _changed(name: str) -> DamagedError:
+    return DamagedError(f"{PurePosixPath(name).name} does not hold what a snapshot wrote")

@@ -1,4 +1,4 @@
-"""A snapshot table as Parquet files in a local directory, with a manifest for each version.
+"""A snapshot table as Parquet files, with a manifest for each version.
 
 A manifest is put only if there is none of its version, and a writer looks at all that came before
 its own: so two snapshotters never take a range twice. Old manifests stay: they hold the records.
@@ -8,24 +8,22 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import xxhash
 
-from headwater.adapters.directory.durable import sync
-from headwater.adapters.directory.kept import KeptTable
-from headwater.adapters.directory.statistics import (
-    discard_statistics,
-    get_statistics,
-    put_statistics,
-)
 from headwater.adapters.parquet import manifest
 from headwater.adapters.parquet.files import DataFile, WrittenFiles, write_files
 from headwater.adapters.parquet.manifest import FOLDER, FORMAT, Head, Manifest
 from headwater.adapters.parquet.reading import dataset, placed, scan, valued
 from headwater.adapters.parquet.upkeep import sweep
+from headwater.adapters.tables.files import TableFiles
+from headwater.adapters.tables.kept import KeptTable
+from headwater.adapters.tables.statistics import (
+    discard_statistics,
+    get_statistics,
+    put_statistics,
+)
 from headwater.errors import DamagedError, StartRefusedError
 from headwater.ports import Change, CommitRecord, NewFile, Swept, TableFile, UnreadableRecord
 from headwater.snapshot.columns import differing, evolved, refused
@@ -44,16 +42,16 @@ if TYPE_CHECKING:
 
 
 class ParquetSnapshotTable(KeptTable):
-    """One handle on the table of one topic; the directory is made by the first `commit`.
+    """One handle on the table of one topic; its place is empty before the first `commit`.
 
     A cut is judged by what the last `offsets` of this handle saw. Every method raises
-    StartRefusedError (NOT_OUR_TABLE when the directory holds something else, TABLE_FEATURE for
+    StartRefusedError (NOT_OUR_TABLE when its place holds something else, TABLE_FEATURE for
     manifests of a later release), DamagedError when a manifest cannot be read, and RetriableError
     (SNAPSHOT_STORAGE) when the storage refuses.
     """
 
-    def __init__(self, directory: Path, *, product: str, topic: str) -> None:
-        self._directory = directory
+    def __init__(self, files: TableFiles, *, product: str, topic: str) -> None:
+        self._files = files
         self._product = product
         self._topic = topic
         self._newest: Manifest | None = None
@@ -63,7 +61,7 @@ class ParquetSnapshotTable(KeptTable):
     @property
     def location(self) -> str:
         """Where readers find it."""
-        return str(self._directory)
+        return self._files.location
 
     @property
     def divided_by(self) -> str | None:
@@ -84,10 +82,6 @@ class ParquetSnapshotTable(KeptTable):
         stored = self.columns()
         return wanted if stored is None else evolved(stored, wanted, self.location, widening=False)
 
-    def differing_columns(self, wanted: pa.Schema) -> str:
-        """How stored columns differ from others in name or type; empty when they do not."""
-        return "" if self._newest is None else differing(self._newest.columns, wanted)
-
     def commit(self, change: Change) -> int:
         """Do all of a change in one commit; returns the table version.
 
@@ -102,19 +96,22 @@ class ParquetSnapshotTable(KeptTable):
             if phrase := differing(columns, self.evolved(columns)):
                 raise refused(self.location, phrase)
             shaped = [self._shaped(each, columns) for each in change.files]
-            files = write_files(self._directory, shaped, newest.head.divided_by)
+            files = write_files(self._files, shaped, newest.head.divided_by)
             version = self._put(newest, files, change)
         self._reload()
         return version
 
     def commits(self, after: int = 0) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
         """Our commits behind a version, oldest first, with theirs."""
+        self._reload()
+        newest = 0 if self._newest is None else self._newest.head.version
         with self._reading():
-            found = manifest.versions(self._directory)
+            # no further than `files` goes: whoever compares the two would miss rows
+            found = [each for each in manifest.versions(self._files) if each <= newest]
             if missing := sorted(set(range(found[-1] if found else 0)) - set(found)):
                 numbers = ", ".join(map(str, missing))
                 raise damaged(self.location, f"it lacks the manifest of version {numbers}")
-            told = list(manifest.records(self._directory, [each for each in found if each > after]))
+            told = list(manifest.records(self._files, [each for each in found if each > after]))
         read = ((version, from_text(text)) for version, text in told)
         return [(version, record) for version, record in read if record is not None]
 
@@ -123,7 +120,7 @@ class ParquetSnapshotTable(KeptTable):
         self._reload()
         newest = 0 if self._newest is None else self._newest.head.version
         with self._reading():
-            for version, text in manifest.records(self._directory, range(newest, 0, -1)):
+            for version, text in manifest.records(self._files, range(newest, 0, -1)):
                 if (record := from_text(text)) is not None:
                     return version, record
         return None
@@ -144,28 +141,23 @@ class ParquetSnapshotTable(KeptTable):
         found = self._at(version)
         by = found.head.divided_by
         told = (
-            (
-                self._directory / each.path,
-                placed(_told(each)) & valued(by, each.value, found.columns),
-            )
+            (each.path, placed(_told(each)) & valued(by, each.value, found.columns))
             for each in found.files.values()
         )
-        return dataset(told, found.columns)
+        return dataset(self._files, told, found.columns)
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
         """Every row of a file, in the table's types, after its bytes were held to their digest."""
         if self._newest is not None:
             with self._reading():
-                path = self._directory / name
-                if name not in self._written:
+                if (file := self._written.get(name)) is None:
                     raise DamagedError(f"{name} is gone", code="FILE_GONE")
-                _require_written(path, self._written[name])
-                yield from scan(path, self._newest.columns)
+                yield from scan(self._files, name, self._newest.columns, digest=file.digest)
 
     def statistics(self, name: str) -> bytes | None:
         """Those that a record names; None when they are gone."""
         with self._reading():
-            return get_statistics(self._directory, name)
+            return get_statistics(self._files, name)
 
     def rows(self) -> int:
         """Rows in the newest version, as its manifest counts them."""
@@ -177,7 +169,7 @@ class ParquetSnapshotTable(KeptTable):
         """Let go of versions that nobody needs, and of what only they have."""
         commits = self.commits()
         with self._reading():
-            return sweep(self._directory, commits, now_ms, keep_ms)
+            return sweep(self._files, commits, now_ms, keep_ms)
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -185,12 +177,19 @@ class ParquetSnapshotTable(KeptTable):
         with self._reading():
             if self._newest is not None and self._is_there(self._newest.head.version):
                 self._newest = self._followed(self._newest)
-            elif not (found := manifest.versions(self._directory)):
-                if self._directory.exists() and not self._is_unused():
-                    raise not_ours(self.location, self._topic, "it holds other files")
-                self._newest = None
+            elif found := self._versions():
+                self._newest = self._known(manifest.read(self._files, found[-1]))
             else:
-                self._newest = self._known(manifest.read(self._directory, found[-1]))
+                self._newest = None
+
+    def _versions(self) -> list[int]:
+        """Those that there are. Raises StartRefusedError where there is something else."""
+        found = manifest.versions(self._files)
+        if found or self._is_unused():
+            return found
+        if begun := manifest.versions(self._files):  # between the two looks
+            return begun
+        raise not_ours(self.location, self._topic, "it holds other files")
 
     def _followed(self, newest: Manifest) -> Manifest:
         """The newest version from one that was it: asked for by names, without a list of all."""
@@ -199,7 +198,7 @@ class ParquetSnapshotTable(KeptTable):
             number += 1
         if number == newest.head.version:
             return newest
-        return self._known(manifest.read(self._directory, number))
+        return self._known(manifest.read(self._files, number))
 
     def _known(self, found: Manifest) -> Manifest:
         if found.head.topic != self._topic:
@@ -221,25 +220,20 @@ class ParquetSnapshotTable(KeptTable):
         with self._reading():
             if version is None or not self._is_there(version):
                 raise gone(self.location, version or 0)
-            found = self._known(manifest.read(self._directory, version))
+            found = self._known(manifest.read(self._files, version))
             if found.head.is_expired:
                 raise gone(self.location, version)
             return found
 
     def _is_there(self, version: int) -> bool:
-        return manifest.path_of(self._directory, version).exists()
+        return self._files.exists(manifest.name_of(version))
 
     def _is_unused(self) -> bool:
         # A folder without manifests is what a crash or a full disk leaves of a creation.
-        return self._directory.is_dir() and all(
-            path.name == FOLDER for path in self._directory.iterdir()
-        )
+        return self._files.children() <= {FOLDER}
 
     def _create(self, change: Change) -> Manifest:
         """Version 0: whose table it is, and no rows."""
-        (self._directory / FOLDER).mkdir(parents=True, exist_ok=True)
-        for path in (self._directory, self._directory.parent):
-            sync(path)
         columns = change.columns or change.files[0].rows.schema
         head = Head(
             format=FORMAT,
@@ -252,7 +246,7 @@ class ParquetSnapshotTable(KeptTable):
             divided_by=change.divided_by,
         )
         created = Manifest(head, columns, {})
-        if not manifest.put(self._directory, created, None):
+        if not manifest.put(self._files, created, None):
             raise overtaken(self.location)
         self._newest = created
         return created
@@ -280,19 +274,20 @@ class ParquetSnapshotTable(KeptTable):
         """
         first, attempt = newest.head.version + 1, uuid.uuid4().hex
         try:
-            put_statistics(self._directory, change)
+            put_statistics(self._files, change)
             while not manifest.put(
-                self._directory, _following(newest, files, change, attempt), change.record
+                self._files, _following(newest, files, change, attempt), change.record
             ):
                 self._reload()
                 newest = self._newest or newest
                 self._require_next(newest, change)
         except BaseException as cause:
-            # Whether it happened only the directory can tell; while that is not known, files stay.
+            # Whether it happened only the manifests can tell; while that is not known, files stay.
             version = self._landed(first, attempt)
             if version is None:
-                files.discard()
-                discard_statistics(self._directory, change)
+                if self._files.is_settled:
+                    files.discard()
+                    discard_statistics(self._files, change)
                 raise
             if not isinstance(cause, Exception):  # a Ctrl-C, in the moment it was done
                 raise
@@ -302,10 +297,11 @@ class ParquetSnapshotTable(KeptTable):
     def _landed(self, first: int, attempt: str) -> int | None:
         """The version of this attempt, if it is there."""
         with self._reading():
-            numbers = [each for each in manifest.versions(self._directory) if each >= first]
-            for version, found in manifest.attempts(self._directory, numbers):
-                if found == attempt:
+            version = first
+            while self._is_there(version):
+                if manifest.attempt(self._files, version) == attempt:
                     return version
+                version += 1
         return None
 
     # -- errors ----------------------------------------------------------------------------------
@@ -358,19 +354,6 @@ def _told(file: DataFile) -> TableFile:
     return TableFile(
         file.path, file.rows, file.partitions, file.offsets, value=file.value, size=file.size
     )
-
-
-def _require_written(path: Path, file: DataFile) -> None:
-    """Raises DamagedError unless a file holds the very bytes that were written."""
-    try:
-        with path.open("rb") as content:
-            found = xxhash.xxh3_128()
-            while part := content.read(1 << 20):
-                found.update(part)
-    except FileNotFoundError as error:
-        raise DamagedError(f"{path.name} is gone", code="FILE_GONE") from error
-    if found.hexdigest() != file.digest:
-        raise DamagedError(f"{path.name} does not hold what a snapshot wrote")
 
 
 def _reason(cause: OSError) -> str:

@@ -1,53 +1,76 @@
-"""Upkeep as every table in a local directory has it; what is removed is the format's to say."""
+"""Upkeep as every table has it; what is removed is the format's to say."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 
-from headwater.adapters.directory.upkeep import is_due, pin, pins, sole, unpin
+from headwater.adapters.tables.files import TableFiles
+from headwater.adapters.tables.upkeep import LOCK, is_due, mark, pin, pins, unpin
+from headwater.errors import DamagedError
 from headwater.ports import Swept, TableFile
 
 
 class KeptTable(ABC):
     """The part of a `Table` that keeps it small: one process at a time, and not what is pinned."""
 
-    _directory: Path
+    _files: TableFiles
+    _product: str
 
     def is_upkeep_due(self, now_ms: int) -> bool:
         """Whether the last upkeep is long ago, in versions or in time."""
         version = self.version()
         with self._reading():
-            return version is not None and is_due(self._directory, version, now_ms)
+            return version is not None and is_due(self._files, version, now_ms)
 
     def tidy(self, now_ms: int, keep_ms: int) -> Swept | None:
         """Take away versions that nobody needs, and files that none of the others names."""
         version = self.version()
         if version is None:
             return None
-        with self._writing(), sole(self._directory) as done:
-            if done is None:
+        with self._writing(), self._files.sole(LOCK) as write:
+            if write is None:
                 return None
+            self._require_pinned()
             swept = self._sweep(now_ms, keep_ms)
-            done(version, now_ms)
+            write(mark(version, now_ms))
             return swept
 
     def pins(self) -> Mapping[str, int]:
         """The versions that upkeep must leave alone."""
         with self._reading():
-            return pins(self._directory)
+            return pins(self._files)
 
     def pin(self, name: str, version: int) -> None:
         """Keep a version until `unpin`."""
         with self._writing():
-            pin(self._directory, name, version, self.files)
+            pin(self._files, name, version, self.files)
 
     def unpin(self, name: str) -> bool:
         """Give a pinned version to upkeep."""
         with self._writing():
-            return unpin(self._directory, name)
+            return unpin(self._files, name)
+
+    def _require_pinned(self) -> None:
+        """Raises DamagedError where a pinned version is not whole: nobody knows what it needs."""
+        for name, version in pins(self._files).items():
+            try:
+                self.files(version)
+            except DamagedError as error:
+                if error.code != "FILE_GONE":
+                    raise
+                raise DamagedError(
+                    f"The pin {name} keeps version {version} of the snapshot in {self.location},"
+                    f" which is not there any more, so nobody knows what it needs and nothing was"
+                    f" removed. Restore the table from a copy that has it, or let go of the pin"
+                    f" with `headwater pin {self._product} {name} --remove`."
+                ) from error
 
     # -- of the format ---------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """Where readers find it."""
 
     @abstractmethod
     def version(self) -> int | None:

@@ -1,0 +1,50 @@
+"""What the files of a table in a directory promise beside the laws of tables."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from headwater.adapters.directory import DirectoryFiles
+
+
+def test_a_settled_file_is_durable_with_every_folder_that_leads_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut must not take a new folder away, with what a commit names in it."""
+    synced: set[int] = set()
+    real = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    files, name = DirectoryFiles(tmp_path), "data/airport=CPH/part-0.parquet"
+    with files.writing(str(Path(name).parent), lambda: name) as sink:
+        sink.write(b"rows")
+    files.settle([name])
+    led = [tmp_path / name, *(tmp_path / name).parents]
+    assert {each.stat().st_ino for each in led[: led.index(tmp_path) + 1]} <= synced
+
+
+def test_a_directory_that_is_made_during_a_look_holds_no_strangers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process begins the table there; a second look must not take it for a file."""
+    place = tmp_path / "table"
+    real = Path.is_dir
+
+    def looked(path: Path) -> bool:
+        found = real(path)
+        place.mkdir(exist_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", looked)
+    assert DirectoryFiles(place).children() == set()
+
+
+def test_a_file_where_a_directory_was_asked_for_tells_its_own_name(tmp_path: Path) -> None:
+    """So the refusal names what stands there."""
+    (tmp_path / "notes.txt").write_text("mine")
+    assert DirectoryFiles(tmp_path / "notes.txt").children() == {"notes.txt"}
