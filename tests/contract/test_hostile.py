@@ -12,7 +12,7 @@ from headwater.contract.columnar import ColumnarCodec
 from headwater.contract.expansion import MAX_SLOTS
 from headwater.contract.parser import MAX_DEPTH, MAX_TYPES, parse
 from headwater.contract.rows import WEIGHT_AT_ONCE, RowDecoder
-from headwater.contract.wire import MAX_EMPTY
+from headwater.contract.wire_leaves import MAX_EMPTY
 from headwater.model import Code
 
 MAX_BYTES = 4_000_000  # that a few bytes may cost while they are read
@@ -282,11 +282,9 @@ def test_the_row_codec_holds_few_objects_at_a_time(monkeypatch: pytest.MonkeyPat
     tried, most = decoder(PLAIN, writer({"type": "array", "items": "long"})), []
     columns = RowDecoder._columns
 
-    def watched(
-        self: RowDecoder, values: Sequence[bytes], start: int, places: list[int]
-    ) -> dict[str, Any]:
-        most.append(sum(len(values[place]) for place in places))
-        return columns(self, values, start, places)
+    def watched(self: RowDecoder, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        most.append(sum(len(each["x0"]) for each in records))
+        return columns(self, records)
 
     monkeypatch.setattr(RowDecoder, "_columns", watched)
     value = FRAME + b"\2" + varint(50_000) + bytes(50_001)

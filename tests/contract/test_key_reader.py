@@ -1,14 +1,16 @@
 """Keys that are not what the contract says are found, and only those."""
 
 import json
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.contract import Contract, KeyReader, key_schema, parse_contract
+from headwater.contract import Contract, Encoder, KeyReader, key_schema, parse_contract
 from headwater.contract.key_reader import MAX_KEY_BYTES
 from headwater.errors import UnavailableError, UnknownSchemaError
 from headwater.model import SchemaRef
@@ -124,3 +126,62 @@ def test_a_registry_that_is_away_is_no_bad_key() -> None:
     tried = KeyReader(contract(["f0", "f1"], "string", "int"), away)
     with pytest.raises(UnavailableError):
         tried.faults([FRAME + b"\x06EWR\x02"])
+
+
+ENUM = {"type": "enum", "name": "E", "symbols": ["A", "B"]}
+FIXED_UUID = {"type": "fixed", "name": "U", "size": 16, "logicalType": "uuid"}
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+SOME_UUID = "0b9f3c52-6a3e-4c3e-9a3e-000000000001"
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("string", ["", "Zürich"]),
+        ("int", [-1, 2**31 - 1]),
+        ("long", [-1, 2**63 - 1]),
+        ({"type": "int", "logicalType": "date"}, [date(1, 1, 1), date(2026, 1, 1)]),
+        ({"type": "int", "logicalType": "time-millis"}, [time(0), time(23, 59, 59, 999_000)]),
+        ({"type": "long", "logicalType": "time-micros"}, [time(0), time(1, 2, 3, 4)]),
+        ({"type": "long", "logicalType": "timestamp-millis"}, [NOON]),
+        ({"type": "long", "logicalType": "timestamp-nanos"}, [NOON]),
+        ({"type": "long", "logicalType": "local-timestamp-micros"}, [NOON.replace(tzinfo=None)]),
+        (UUID, [SOME_UUID]),
+        (FIXED_UUID, [SOME_UUID]),
+        (ENUM, ["B", "A"]),
+    ],
+)
+def test_a_key_holds_the_value_of_its_column(kind: Any, values: list[Any]) -> None:
+    """Reading it is the inverse of writing it, in the contract's type."""
+    tried = contract("f0", kind)
+    frame = pl.DataFrame({"f0": pl.Series(values, dtype=tried.columns["f0"])})
+    keys = Encoder(tried, 1).encode(frame.with_row_index("_row")).keys
+    found, faults = reader(tried).columns(keys)
+    assert found.drop("_row").equals(frame)
+    assert (found.schema["f0"], faults) == (tried.columns["f0"], {})
+
+
+def test_a_key_of_several_fields_holds_their_values() -> None:
+    """By its own schema."""
+    tried = contract(["f0", "f1"], "string", {"type": "int", "logicalType": "date"})
+    frame = pl.DataFrame({"f0": ["a", "b"], "f1": [date(2026, 1, 1), date(1, 1, 1)]})
+    keys = Encoder(tried, 2, key_schema_id=1).encode(frame.with_row_index("_row")).keys
+    found, faults = reader(tried).columns([keys[0], None, keys[1], b"x"])
+    assert found.drop("_row").equals(frame)
+    assert (found["_row"].to_list(), set(faults)) == ([0, 2], {1, 3})
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad"),
+    [("string", b"\xc3"), ("int", b"abc"), (UUID, b"abc"), (ENUM, b"C"), ("string", None)],
+)
+def test_a_key_that_holds_no_value_is_named_and_left_out(kind: Any, bad: bytes | None) -> None:
+    """The others keep their places."""
+    tried = contract("f0", kind)
+    good = {"string": "a", "int": 7}.get(str(kind), "A" if kind is ENUM else SOME_UUID)
+    frame = pl.DataFrame({"f0": pl.Series([good], dtype=tried.columns["f0"])})
+    (key,) = Encoder(tried, 1).encode(frame.with_row_index("_row")).keys
+    found, faults = reader(tried).columns([bad, key, bad, key])
+    assert found["_row"].to_list() == [1, 3]
+    assert found["f0"].to_list() == [good, good]
+    assert set(faults) == {0, 2}

@@ -247,7 +247,24 @@ def write(schema: Any, record: Any) -> bytes:
 
 def read(body: bytes, writer: Any, reader: Any) -> Any:
     """A record as the reader sees it, physical."""
-    return fastavro.schemaless_reader(io.BytesIO(body), physical(writer), physical(reader))
+    wanted = fastavro.parse_schema(physical(reader))
+    tell_bytes(wanted)
+    return fastavro.schemaless_reader(io.BytesIO(body), physical(writer), wanted)
+
+
+def tell_bytes(parsed: Any) -> None:
+    """Have defaults of bytes be bytes: in Avro's JSON code points 0 to 255 stand for them.
+
+    fastavro demands that text of a schema, and then gives it as it stands.
+    """
+    if isinstance(parsed, dict):
+        first = parsed["type"][0] if isinstance(parsed.get("type"), list) else parsed.get("type")
+        kind = first["type"] if isinstance(first, dict) else first
+        if kind in {"bytes", "fixed"} and isinstance(parsed.get("default"), str):
+            parsed["default"] = parsed["default"].encode("iso-8859-1")
+    for each in parsed.values() if isinstance(parsed, dict) else parsed:
+        if isinstance(each, dict | list):
+            tell_bytes(each)
 
 
 def repr_of(body: bytes, schema: Any) -> str:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.types import IcebergType
-from tests.snapshot.changes import change
+from tests.snapshot.changes import change, columns_of
 from tests.snapshot.formats import FORMATS
 from tests.snapshot.storage import TOPIC, record, rows
 
@@ -32,6 +32,7 @@ from headwater.contract import (
 )
 from headwater.contract.types import composite_part, key_encoding
 from headwater.errors import DeclarationError
+from headwater.snapshot.columns import differing
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "types.md"
 ROW = re.compile(r"^" + r"\| `(.+?)` " * 5 + r"\| (.+?) \|$", re.MULTILINE)
@@ -176,7 +177,7 @@ def test_a_value_of_every_type_comes_back_from_a_table(tmp_path: Path, format_: 
         stored = stored.append_column(name, column)
     FORMATS[format_](tmp_path, product=TOPIC, topic=TOPIC).commit(change(stored, record(0, 1)))
     table = FORMATS[format_](tmp_path, product=TOPIC, topic=TOPIC)
-    assert table.differing_columns(stored.schema) == ""
+    assert differing(columns_of(table), table.evolved(stored.schema)) == ""
     (file,) = table.files()
     found = pa.Table.from_batches(table.scan(file.name)).select(list(tried.columns))
     assert from_arrow(found, tried).equals(frame)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.flow import DELETED, TableRows, table_rows
+from headwater.flow import DELETED, TASK, TIME, TableRows, VersionedRows, table_rows, versioned_rows
 
 KINDS = {"id": pl.Int32(), "v": pl.Int64(), "text": pl.String()}
 CHANGES = st.lists(
@@ -99,3 +99,42 @@ def test_a_table_that_was_cleared_finds_nothing() -> None:
     assert not rows.find(pl.Series([1], dtype=pl.Int64))[table_rows.FOUND].any()
     rows.apply(frame([(1, 2, False)]))
     assert rows.find(pl.Series([1], dtype=pl.Int64))["v"].to_list() == [2]
+
+
+ODD = ("_hash", "_task", "_found", "_at", "_time", "_start", "begins", "slot", "there", "since")
+
+
+@pytest.mark.parametrize("key", ["id", *ODD])
+@pytest.mark.parametrize("hashes", [2**64 - 1, 1], ids=["all", "one"])
+def test_fields_may_have_any_name(key: str, hashes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own marks beside them are never taken for a field of a contract, nor a field for one."""
+    for module in (table_rows, versioned_rows):
+        monkeypatch.setattr(
+            module, "_hashed", lambda rows: (rows.hash_rows(0) % hashes).alias(table_rows.HASH)
+        )
+    fields = [each for each in ("id", *ODD) if each != key]
+    kinds = {key: pl.Int64(), **dict.fromkeys(fields, pl.String())}
+    tables = TableRows(key, kinds, by_task=True), VersionedRows(key, kinds, by_task=True)
+    for number in range(3):  # of which the last comes into a run of the others
+        given = pl.DataFrame(
+            {
+                key: [number, number + 10],
+                **{each: [f"{each}-{number}", f"{each}-{number + 10}"] for each in fields},
+                TASK: [0, 0],
+                TIME: [number, number],
+                DELETED: [False, False],
+            }
+        )
+        for table in tables:
+            table.apply(given)
+    keys, tasks = pl.Series([12, 1, 7]), pl.Series([0, 0, 0])
+    newest, valid = tables
+    for found in (
+        newest.find(keys, tasks),
+        valid.find(keys, pl.Series([9, 9, 9]), within_ms=100, tasks=tasks),
+    ):
+        assert found[table_rows.FOUND].to_list() == [True, True, False]
+        for each in fields:
+            assert found[each].to_list() == [f"{each}-12", f"{each}-1", None]
+        assert found[key].to_list() == [12, 1, None]
+    assert newest.keys == valid.keys == 6

@@ -21,7 +21,7 @@ from headwater.contract.expansion import expansion, size_of
 from headwater.contract.framing import ID_BYTES, MAGIC
 from headwater.contract.physical import is_columnar, physical_schema
 from headwater.contract.tree import Map, Record, Type, descend
-from headwater.contract.wire import BUDGET_PER_BYTE
+from headwater.contract.wire_leaves import BUDGET_PER_BYTE
 
 PANIC: Final = "PanicException"  # of pyo3_runtime, which cannot be imported
 PADDING: Final = bytes(256)

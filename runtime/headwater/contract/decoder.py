@@ -36,7 +36,7 @@ from headwater.contract.schema import Contract
 from headwater.contract.tables import as_frame
 from headwater.contract.tree import NULL, Record, Type
 from headwater.contract.types import ROW, ROW_TYPE
-from headwater.contract.wire import WireError
+from headwater.contract.wire_leaves import WireError
 from headwater.errors import UnknownSchemaError
 from headwater.model import Code, Quarantine, SchemaRef
 

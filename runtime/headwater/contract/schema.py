@@ -33,7 +33,10 @@ from headwater.contract.types import (
 from headwater.errors import DeclarationError, Problem
 
 RESERVED: Final = frozenset(
-    {ROW, "_topic", "_partition", "_offset", "_timestamp", "_date", "_key", "_age"}
+    {
+        *(ROW, "_topic", "_partition", "_offset", "_timestamp"),
+        *("_date", "_key", "_age", "_deleted"),
+    }
 )
 
 

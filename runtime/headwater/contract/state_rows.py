@@ -23,7 +23,7 @@ from headwater.contract.leaves import physical_type
 from headwater.contract.rows import RowDecoder, RowEncoder
 from headwater.contract.tables import Rebuild, as_frame, exported
 from headwater.contract.tree import NULL, Array, Field, Leaf, Primitive, Record, Type, Union
-from headwater.contract.wire import WireError
+from headwater.contract.wire_leaves import WireError
 from headwater.errors import DeclarationError, Problem, RebuildError, StartRefusedError
 
 _AVRO_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # Avro 1.12, "Names"

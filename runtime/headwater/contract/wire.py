@@ -1,14 +1,16 @@
 """The strict reading of one Avro body: every byte is what the schema says, and none is left over.
 
-Compiled once per schema into nested functions. Builds no values; fastavro does, afterwards, from
-bytes that were found sound. It crashes on deep nesting and takes negative indexes, so it must never
-see bytes that were not.
+Compiled once per schema into nested functions, which give physical values: a dict for a record, a
+list for an array, a text for a symbol. Bytes are walked once: to find them sound first, and leave
+the values to fastavro, which crashes on deep nesting and takes negative indexes, cost twice as
+much. The price: a body that is refused late was built up to there. The budget of elements bounds
+that, as it bounds what the largest sound body takes.
 """
 
-from collections.abc import Callable
-from typing import Any, Final, NoReturn, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
-from headwater.contract.expansion import MAX_SLOTS, slots
+from headwater.contract.expansion import slots
 from headwater.contract.parser import MAX_DEPTH
 from headwater.contract.tree import (
     NULL,
@@ -16,7 +18,6 @@ from headwater.contract.tree import (
     Decimal,
     Enum,
     Fixed,
-    Leaf,
     Map,
     Primitive,
     Record,
@@ -26,57 +27,38 @@ from headwater.contract.tree import (
     descend,
     optional,
 )
+from headwater.contract.wire_leaves import (
+    LARGE,
+    Cursor,
+    Reader,
+    advance,
+    constant,
+    fail,
+    leaf,
+    number,
+    spend,
+    spend_empty,
+    text,
+)
 from headwater.model import Code
 
-MAX_VARINT: Final = 10  # bytes of 64 bits, seven at a time
-INT_MAX: Final = (1 << 31) - 1
-LONG_BITS: Final = 64
-BUDGET_BASE: Final = 256  # elements any record may have, however short
-BUDGET_PER_BYTE: Final = 64  # and so many more a byte: an honest element takes at least one byte
-MAX_EMPTY: Final = 4_096  # elements that take no byte: no number of bytes vouches for them
 
+def compile_reader(record: Record) -> Callable[[bytes, int], tuple[dict[str, Any], int]]:
+    """A function (body, start) that gives the fields of the one record that a body holds.
 
-class WireError(Exception):
-    """A body is not what its schema says. The message names the place, never the content."""
-
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class Cursor:
-    """One body while it is read: the bytes, how far, and what is left of depth and elements."""
-
-    __slots__ = ("body", "depth", "elements", "empty", "end", "position")
-
-    def __init__(self, body: bytes, start: int) -> None:
-        self.body = body
-        self.position = start
-        self.end = len(body)
-        self.depth = 0
-        self.elements = BUDGET_BASE + min(BUDGET_PER_BYTE * (len(body) - start), MAX_SLOTS)
-        self.empty = MAX_EMPTY
-
-
-Reader: TypeAlias = Callable[[Cursor], None]
-
-
-def compile_reader(schema: Type) -> Callable[[bytes, int], int]:
-    """A function (body, start) that raises WireError unless the body holds exactly one datum.
-
-    It returns how many elements that has.
+    And how many elements that has. It raises WireError unless the body holds exactly one.
     """
-    read = _Compiler(schema).read(schema, "", repeated=False)
+    read = _Compiler(record).read(record, "", repeated=False)
 
-    def check(body: bytes, start: int) -> int:
+    def read_whole(body: bytes, start: int) -> tuple[dict[str, Any], int]:
         cursor = Cursor(body, start)
         elements = cursor.elements + cursor.empty
-        read(cursor)
+        fields = read(cursor)
         if cursor.position != cursor.end:
-            _fail(Code.TRAILING_BYTES, "", f"{cursor.end - cursor.position} bytes follow the datum")
-        return elements - cursor.elements - cursor.empty
+            fail(Code.TRAILING_BYTES, "", f"{cursor.end - cursor.position} bytes follow the datum")
+        return fields, elements - cursor.elements - cursor.empty
 
-    return check
+    return read_whole
 
 
 def _empties(type_: Type) -> int | None:
@@ -91,57 +73,19 @@ def _empties(type_: Type) -> int | None:
             return None
 
 
+def _empty(type_: Type) -> Any:
+    """The one value of a type that takes no byte."""
+    match type_:
+        case Record(fields=fields):
+            return {each.name: _empty(each.type) for each in fields}
+        case Fixed():
+            return b""
+        case _:
+            return None
+
+
 def _contains_itself(record: Record) -> bool:
     return any(each == Reference(record.name) for _, each in descend(record))
-
-
-def _fail(code: Code, path: str, what: str) -> NoReturn:
-    raise WireError(code, f"{path.lstrip('.')}: {what}" if path else what)
-
-
-def _long(cursor: Cursor, path: str) -> int:
-    """A zigzag varint of at most 64 bits."""
-    body, position = cursor.body, cursor.position
-    if position < cursor.end and (byte := body[position]) < 0x80:  # noqa: PLR2004 - see below
-        cursor.position = position + 1  # branches, lengths of texts: most numbers are one byte
-        return (byte >> 1) ^ -(byte & 1)
-    result = shift = 0
-    for _ in range(MAX_VARINT):
-        if position >= cursor.end:
-            _fail(Code.AVRO_LENGTH, path, "the record ends inside a number")
-        byte = body[position]
-        position += 1
-        result |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004 - the highest bit says that more bytes follow
-            if result >> LONG_BITS:
-                _fail(Code.AVRO_VARINT, path, "a number of more than 64 bits")
-            cursor.position = position
-            return (result >> 1) ^ -(result & 1)
-        shift += 7
-    _fail(Code.AVRO_VARINT, path, f"a number of more than {MAX_VARINT} bytes")
-
-
-def _advance(cursor: Cursor, count: int, path: str) -> int:
-    """Pass `count` bytes; returns where they begin."""
-    start = cursor.position
-    if count < 0:
-        _fail(Code.AVRO_INDEX, path, "a negative length")
-    if count > cursor.end - start:
-        _fail(Code.AVRO_LENGTH, path, "a length beyond the end of the record")
-    cursor.position = start + count
-    return start
-
-
-def _spend(cursor: Cursor, elements: int, path: str) -> None:
-    cursor.elements -= elements
-    if cursor.elements < 0:
-        _fail(Code.AVRO_BUDGET, path, "more elements than a record of this length may hold")
-
-
-def _spend_empty(cursor: Cursor, elements: int, path: str) -> None:
-    cursor.empty -= elements
-    if cursor.empty < 0:
-        _fail(Code.AVRO_BUDGET, path, f"more than {MAX_EMPTY} elements that take no byte")
 
 
 class _Compiler:
@@ -158,9 +102,9 @@ class _Compiler:
     def read(self, type_: Type, path: str, *, repeated: bool) -> Reader:
         match type_:
             case Primitive("null") | Fixed(size=0):
-                return _nothing_at(path, counted=repeated)
+                return constant(_empty(type_), path, counted=repeated)
             case Primitive() | Decimal() | Fixed() | Enum():
-                return _leaf(type_, path)
+                return leaf(type_, path)
             case Reference(name):
                 return self.records[name]
             case _:
@@ -173,30 +117,30 @@ class _Compiler:
                 block = _items(item, items, path)
                 return self.deeper(_blocks(block, path), path)
             case Map(values):
-                key = _string_at(path + "{}")
+                key = text(path + "{}")
                 value = self.read(values, path + "{}", repeated=True)
-                block = _some(_both(key, value), path)
-                return self.deeper(_blocks(block, path), path)
+                entries = _blocks(_some(_both(key, value), path), path)
+                return self.deeper(_by_key(entries), path)
             case Record():
                 return self.record(type_, path, repeated=repeated)
             case _:
                 return self.union(type_, path, repeated=repeated)
 
     def record(self, record: Record, path: str, *, repeated: bool) -> Reader:
-        fields: list[Reader] = []
+        fields: list[tuple[str, Reader]] = []
         repeated |= _contains_itself(record)
 
-        def read(cursor: Cursor) -> None:
+        def read(cursor: Cursor) -> dict[str, Any]:
             if repeated:
-                _spend(cursor, 1, path)
-            for field in fields:
-                field(cursor)
+                spend(cursor, 1, path)
+            return {name: field(cursor) for name, field in fields}
 
         outer = self.records.get(record.name)
         self.records[record.name] = self.deeper(read, path)
         reader = self.records[record.name]
         fields.extend(
-            self.read(each.type, f"{path}.{each.name}", repeated=repeated) for each in record.fields
+            (each.name, self.read(each.type, f"{path}.{each.name}", repeated=repeated))
+            for each in record.fields
         )
         if outer is not None:
             self.records[record.name] = outer
@@ -208,50 +152,59 @@ class _Compiler:
             self.read(each, path, repeated=repeated and each != NULL) for each in union.branches
         ]
         inner = optional(union)
-        width = slots(inner) if repeated and isinstance(inner, Record) else 0
-        nothing = union.branches.index(NULL) if NULL in union.branches else -1
-
-        def read(cursor: Cursor) -> None:
-            index = _long(cursor, path)
-            if not 0 <= index < len(branches):
-                _fail(Code.AVRO_INDEX, path, f"a branch beyond the {len(branches)} of the union")
-            if width and index == nothing:
-                _spend(cursor, width, path)
-            branches[index](cursor)
-
-        return read
-
-
-def _leaf(leaf: Leaf, path: str) -> Reader:
-    match leaf:
-        case Primitive(kind):
-            return _PRIMITIVES[kind](path)
-        case Decimal() | Fixed():
-            return _bytes_at(path) if leaf.size is None else _bytes_of(leaf.size, path)
-        case Enum(symbols=symbols):
-            return _index(len(symbols), path)
+        if repeated and isinstance(inner, Record):
+            branches[union.branches.index(NULL)] = _null_of(slots(inner), path)
+        return _branch(branches, path)
 
 
 def _deeper(inner: Reader, path: str) -> Reader:
-    def read(cursor: Cursor) -> None:
+    def read(cursor: Cursor) -> Any:
         cursor.depth += 1
         if cursor.depth > MAX_DEPTH:
-            _fail(Code.AVRO_DEPTH, path, f"values nest deeper than {MAX_DEPTH}")
-        inner(cursor)
+            fail(Code.AVRO_DEPTH, path, f"values nest deeper than {MAX_DEPTH}")
+        value = inner(cursor)
         cursor.depth -= 1
+        return value
+
+    return read
+
+
+def _null_of(width: int, path: str) -> Reader:
+    """A null that stands in so many columns."""
+
+    def read(cursor: Cursor) -> None:
+        spend(cursor, width, path)
+
+    return read
+
+
+def _branch(branches: Sequence[Reader], path: str) -> Reader:
+    """One of the branches, as its index says."""
+    # The index is mostly one byte, twice its number: then no number is made of it.
+    by_byte = {2 * index: each for index, each in enumerate(branches[: LARGE // 2])}
+
+    def read(cursor: Cursor) -> Any:
+        position = cursor.position
+        if position < cursor.end and (found := by_byte.get(cursor.body[position])) is not None:
+            cursor.position = position + 1
+            return found(cursor)
+        index = number(cursor, path)
+        if not 0 <= index < len(branches):
+            fail(Code.AVRO_INDEX, path, f"a branch beyond the {len(branches)} of the union")
+        return branches[index](cursor)
 
     return read
 
 
 def _both(first: Reader, second: Reader) -> Reader:
-    def read(cursor: Cursor) -> None:
-        first(cursor)
-        second(cursor)
-
-    return read
+    return lambda cursor: (first(cursor), second(cursor))
 
 
-Block: TypeAlias = Callable[[Cursor, int], None]
+def _by_key(entries: Reader) -> Reader:
+    return lambda cursor: dict(entries(cursor))
+
+
+Block: TypeAlias = Callable[[Cursor, int], list[Any]]
 """Reads as many items."""
 
 
@@ -260,9 +213,11 @@ def _items(item: Reader, type_: Type, path: str) -> Block:
     empties = _empties(type_)
     if empties is None:
         return _some(item, path)
+    value = _empty(type_)
 
-    def count_items(cursor: Cursor, count: int) -> None:
-        _spend_empty(cursor, count * empties, path)
+    def count_items(cursor: Cursor, count: int) -> list[Any]:
+        spend_empty(cursor, count * empties, path)
+        return [value] * count
 
     return count_items
 
@@ -270,102 +225,26 @@ def _items(item: Reader, type_: Type, path: str) -> Block:
 def _some(item: Reader, path: str) -> Block:
     """Items that take a byte at least."""
 
-    def read(cursor: Cursor, count: int) -> None:
-        _spend(cursor, count, path)
-        for _ in range(count):
-            item(cursor)
+    def read(cursor: Cursor, count: int) -> list[Any]:
+        spend(cursor, count, path)
+        return [item(cursor) for _ in range(count)]
 
     return read
 
 
 def _blocks(block: Block, path: str) -> Reader:
-    def read(cursor: Cursor) -> None:
-        while (count := _long(cursor, path)) != 0:
+    def read(cursor: Cursor) -> list[Any]:
+        items: list[Any] = []
+        while (count := number(cursor, path)) != 0:
             end = None
             if count < 0:  # a block that says its size in bytes, for readers that skip
                 count = -count
-                size = _long(cursor, path)
-                end = _advance(cursor, size, path) + size
+                size = number(cursor, path)
+                end = advance(cursor, size, path) + size
                 cursor.position = end - size
-            block(cursor, count)
+            items += block(cursor, count)
             if end is not None and cursor.position != end:
-                _fail(Code.AVRO_LENGTH, path, "a block of another size than it says")
+                fail(Code.AVRO_LENGTH, path, "a block of another size than it says")
+        return items
 
     return read
-
-
-def _index(count: int, path: str) -> Reader:
-    def read(cursor: Cursor) -> None:
-        if not 0 <= _long(cursor, path) < count:
-            _fail(Code.AVRO_INDEX, path, f"a symbol beyond the {count} of the enum")
-
-    return read
-
-
-def _nothing_at(path: str, *, counted: bool) -> Reader:
-    """Takes no byte; counted where it may stand any number of times in a record."""
-
-    def read(cursor: Cursor) -> None:
-        if counted:
-            _spend(cursor, 1, path)
-
-    return read
-
-
-def _bytes_of(size: int, path: str) -> Reader:
-    def read(cursor: Cursor) -> None:
-        _advance(cursor, size, path)
-
-    return read
-
-
-def _long_at(path: str) -> Reader:
-    def read(cursor: Cursor) -> None:
-        _long(cursor, path)
-
-    return read
-
-
-def _int_at(path: str) -> Reader:
-    def read(cursor: Cursor) -> None:
-        if not -INT_MAX - 1 <= _long(cursor, path) <= INT_MAX:
-            _fail(Code.AVRO_RANGE, path, "an int beyond 32 bits")
-
-    return read
-
-
-def _boolean_at(path: str) -> Reader:
-    def read(cursor: Cursor) -> None:
-        if cursor.body[_advance(cursor, 1, path)] > 1:
-            _fail(Code.AVRO_RANGE, path, "a boolean other than 0 and 1")
-
-    return read
-
-
-def _bytes_at(path: str) -> Reader:
-    def read(cursor: Cursor) -> None:
-        _advance(cursor, _long(cursor, path), path)
-
-    return read
-
-
-def _string_at(path: str) -> Reader:
-    def read(cursor: Cursor) -> None:
-        start = _advance(cursor, _long(cursor, path), path)
-        try:
-            cursor.body[start : cursor.position].decode()
-        except UnicodeDecodeError:
-            _fail(Code.BAD_UTF8, path, "a text that is not UTF-8")
-
-    return read
-
-
-_PRIMITIVES: Final[dict[str, Callable[[str], Reader]]] = {
-    "boolean": _boolean_at,
-    "int": _int_at,
-    "long": _long_at,
-    "float": lambda path: _bytes_of(4, path),
-    "double": lambda path: _bytes_of(8, path),
-    "bytes": _bytes_at,
-    "string": _string_at,
-}

@@ -170,11 +170,6 @@ class Plan:
         """Whether what comes out depends on the records before: on state, or on their times."""
         return any(isinstance(stage, StatefulStage | LateStage) for stage in self.stages)
 
-    @property
-    def has_stores(self) -> bool:
-        """Whether every stateful stage has its store."""
-        return all(stage.step.name in self._stores for stage in self.stateful)
-
     def with_stores(self, stores: Stores) -> "Plan":
         """The same plan with the stores of its stateful steps, by their names."""
         plan = copy(self)

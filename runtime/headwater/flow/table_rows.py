@@ -14,22 +14,24 @@ import polars as pl
 from headwater.contract.dataset import comparable
 from headwater.flow.stage import Columns
 
-DELETED: Final = "_deleted"
+# Marks stand beside the fields of a contract, which may have any name but one with a dot.
+DELETED: Final = "table.deleted"
 """Marks the rows of `apply` that end their key."""
 
-TASK: Final = "_task"
+TASK: Final = "table.task"
 """The task that rows of a co-partitioned table belong to: the index of their partition."""
 
 TASK_TYPE: Final = pl.Int32()
 
-FOUND: Final = "_found"
+FOUND: Final = "table.found"
 """Tells the rows of `find` whose key is in the table."""
 
 GROWTH: Final = 4  # a run is more than so many times as large as the next: a row is merged about
 # four times per level, and a look-up asks some five runs where there are a million keys
 SEED: Final = 0  # of the hash; nothing of it leaves the process
-HASH: Final = "_hash"
-AT: Final = "_at"
+HASH: Final = "table.hash"
+AT: Final = "table.at"
+_THERE: Final = "table.there"
 
 
 class TableRows:
@@ -152,10 +154,10 @@ def slots_of(run: pl.DataFrame, left: pl.DataFrame, identity: Sequence[str]) -> 
     if same.sum() == like.sum():
         return found
     # Different keys of one hash, as rare as they are possible: these are compared as they are.
-    twins = left.with_columns(found.alias("slot")).filter(like & ~same)
-    exact = twins.join(run.with_row_index("there"), on=list(identity)).select(AT, "there")
+    twins = left.filter(like & ~same)
+    exact = twins.join(run.with_row_index(_THERE), on=list(identity)).select(AT, _THERE)
     joined = left.select(AT).join(exact, on=AT, how="left", maintain_order="left")
-    return found.fill_null(joined["there"])
+    return found.fill_null(joined[_THERE])
 
 
 def _hashed(rows: pl.DataFrame) -> pl.Series:

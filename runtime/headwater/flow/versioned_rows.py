@@ -26,10 +26,11 @@ from headwater.flow.table_rows import (
     slots_of,
 )
 
-TIME: Final = "_time"
+TIME: Final = "table.time"
 """Since when a row is valid: Int64, milliseconds since 1970-01-01 UTC."""
 
-_START: Final = "_start"
+_START: Final = "table.start"
+_BEGINS: Final = "table.begins"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,12 @@ class _Run:
         is_last = pl.any_horizontal(pl.col(*names, TIME) != pl.col(*names, TIME).shift(-1))
         rows = rows.filter(is_last.fill_null(value=True))
         begins = pl.any_horizontal(pl.col(*names) != pl.col(*names).shift(1)).fill_null(value=True)
-        marked = rows.select(*names, TIME, begins=begins).with_row_index(_START)
-        keys = marked.filter("begins").select(*names, _START)
+        marked = rows.select(*names, TIME, begins.alias(_BEGINS)).with_row_index(_START)
+        keys = marked.filter(_BEGINS).select(*names, _START)
         first, last = rows.select(first=pl.col(TIME).min(), last=pl.col(TIME).max()).row(0)
         span = last - first + 1
         kind = pl.Int64() if keys.height * span < 2**63 else pl.Int128()
-        number = marked["begins"].cast(kind).cum_sum() - 1
+        number = marked[_BEGINS].cast(kind).cum_sum() - 1
         return cls(rows, keys, number * span + (rows[TIME] - first), first, span)
 
     def valid(self, slots: pl.Series, times: pl.Series) -> pl.Series:
