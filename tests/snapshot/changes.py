@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headwater.ports import Change, CommitRecord, NewFile
+from headwater.ports import Change, CommitRecord, NewFile, Table
 
 
 def change(rows: pa.Table, record: CommitRecord) -> Change:
@@ -17,3 +17,10 @@ def change(rows: pa.Table, record: CommitRecord) -> Change:
         if each.rows
     ]
     return Change(files, record)
+
+
+def columns_of(table: Table) -> pa.Schema:
+    """Those of a table that has some."""
+    found = table.columns()
+    assert found is not None
+    return found

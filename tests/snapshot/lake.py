@@ -1,6 +1,7 @@
 """A snapshot of three hundred orders, for tests to meddle with."""
 
 import json
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,14 +101,18 @@ class Lake:
         return self.directory / "_delta_log" / f"{version:020}.json"
 
     def rewrite(self, partition: int, change: Callable[[pa.Table], pa.Table]) -> Path:
-        """Change a file's rows, and its size in the Delta log: readers open it without complaint.
+        """Change a file's rows, and what the Delta log says of it, as if they had been written so.
 
-        Its statistics in the log stay those of the rows that were written.
+        Its name tells no digest, as those of other writers, so all readers open it without
+        complaint. Its statistics in the log stay those of the rows that were written.
         """
         path = self.file(partition)
-        pq.write_table(change(pq.read_table(path)), path)
-        self.edit(1, lambda line: line.get("add", {}).get("path") == path.name, _sized(path))
-        return path
+        place = path.name.rsplit("-", 2)[0]
+        changed = path.with_name(f"{place}-{uuid.uuid4().hex}.parquet")
+        pq.write_table(change(pq.read_table(path)), changed)
+        path.unlink()
+        self.edit(1, lambda line: line.get("add", {}).get("path") == path.name, _at(changed))
+        return changed
 
     def edit_record(self, change: Callable[[dict[str, Any]], object], *, version: int = 1) -> None:
         """Change what a commit says of itself."""
@@ -132,9 +137,9 @@ class Lake:
         self.entry(version).write_text("\n".join(map(json.dumps, lines)) + "\n")
 
 
-def _sized(path: Path) -> Callable[[dict[str, Any]], None]:
+def _at(path: Path) -> Callable[[dict[str, Any]], None]:
     def change(line: dict[str, Any]) -> None:
-        line["add"]["size"] = path.stat().st_size
+        line["add"] |= {"path": path.name, "size": path.stat().st_size}
 
     return change
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.diff.shop import Shop
+from tests.diff.shop import ORDER, Shop
 
 from headwater.adapters.memory import MemoryRangeReader, MemoryTopics
 from headwater.assembly.diff.side import Outside
@@ -145,23 +145,40 @@ def test_what_has_left_the_log_is_counted_too(published: Published) -> None:
     assert refused.value.code == "NOT_RECOMPUTABLE"
 
 
+JOIN = """\
+orders.join(product.stream("shop.others", contract=1), within="1h", columns={"note": "other"})\
+"""
+TABLE = """\
+orders.join(product.table("shop.stock", contract=1, broadcast=True), on="id", columns={"n": "m"})\
+"""
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ('product.publish(orders.latest("id", by="n"), contract=1)', "steps with state"),
+        (TABLE, "join-1 of shop.copies joins shop.stock, and what that held when a record came"),
+        (JOIN, "join-1 of shop.copies joins shop.others, and how the records of two topics"),
         (
-            'rows = orders.rekey("note").latest("note", by="n")\nproduct.publish(rows, contract=1)',
-            "change of key",
+            'orders.rekey("note").latest("note", by="n")',
+            "change their key and go through shop.copies.rekey-1.repartition",
+        ),
+        (
+            'product.stream("shop.others", contract=1, start="latest")',
+            "reads shop.others from another place than the beginning",
         ),
     ],
-    ids=["state", "another key"],
+    ids=["table", "stream", "another key", "another start"],
 )
 def test_a_product_whose_results_hang_on_more_is_refused(
     body: str, reason: str, tmp_path: Path
 ) -> None:
-    """By class, in one sentence."""
+    """By class, in one sentence that names the step."""
     published = Published(tmp_path / "today")
-    published.product(published.root, body)
+    at = {"type": "long", "logicalType": "timestamp-millis"}
+    for topic in ("shop.orders", "shop.others", "shop.stock"):
+        published.contract(topic, {**ORDER, "at": at}, eventTime="at")
+    flow = f"{body.strip()}.select('id', 'n', 'note')"
+    published.product(published.root, f"product.publish({flow}, contract=1)")
     with pytest.raises(UnverifiableError, match=reason) as refused:
         published.recomputed()
     assert refused.value.code == "NOT_RECOMPUTABLE"

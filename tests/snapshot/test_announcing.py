@@ -1,5 +1,6 @@
 """Notices of commits: each once, behind the commit, and what a reader finds there."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,10 @@ def test_a_notice_that_was_not_written_is_written_by_whoever_comes_next(office: 
     office.broker.faults.script("commit", UnavailableError("away"))
     with pytest.raises(UnavailableError):
         office.announce()
-    assert office.last() == Announced(_topic_id(office), 2, str(office.lake.directory))
+    _, record = office.lake.table().commits()[1]
+    assert isinstance(record, CommitRecord)
+    place = str(office.lake.directory)
+    assert office.last() == Announced(_topic_id(office), 2, record.commit_id, place)
     office.lake.publish(310, 320)
     office.lake.take()
     assert office.announce() == 2
@@ -103,6 +107,19 @@ def test_a_reader_finds_the_last_notice_of_its_product_among_all(office: Office)
     assert found is not None
     assert (found.version, found.location) == (2, str(office.lake.directory))
     assert office.last("shop.others") is None
+
+
+@pytest.mark.parametrize("more", [0, 10], ids=["shorter", "of as many versions"])
+def test_a_table_that_was_begun_anew_in_its_place_is_announced(office: Office, more: int) -> None:
+    """Its versions count from one again, so the last notice is behind nothing of it."""
+    office.announce()
+    shutil.rmtree(office.lake.directory)
+    office.lake.take()
+    if more:
+        office.lake.publish(300, 300 + more)
+        office.lake.take()
+    assert office.announce() == 1 + bool(more)
+    assert office.announce() == 0
 
 
 def test_a_table_that_was_moved_is_announced_again(office: Office) -> None:

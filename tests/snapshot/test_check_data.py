@@ -12,6 +12,7 @@ import pytest
 from tests.snapshot.changes import change
 
 from headwater.adapters.delta.table import DeltaSnapshotTable
+from headwater.adapters.directory import DirectoryFiles
 from headwater.assembly.data_check import DataCheck
 from headwater.cli.main import main
 from headwater.contract import Contract, load_contract, to_arrow
@@ -78,7 +79,7 @@ class Project:
 
     def table(self, topic: str) -> DeltaSnapshotTable:
         """The snapshot table of a topic."""
-        return DeltaSnapshotTable(self.tables / topic, product=topic, topic=topic)
+        return DeltaSnapshotTable(DirectoryFiles(self.tables / topic), product=topic, topic=topic)
 
     def check(self, contract: Contract) -> dict[str, tuple[int, list[int]]]:
         """Broken rows and example offsets of each rule."""

@@ -15,13 +15,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs export one of them
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-)
 from deltalake import DeltaTable
+from tests.snapshot.compaction import compact
 
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
@@ -227,7 +222,6 @@ def test_a_snapshot_goes_on_under_the_next_version_of_the_contract(project: Proj
     assert {json.loads(line)["note"] for line in out.splitlines()} == {"none"}
 
 
-SET = AlterConfigOpType.SET
 LATEST = """
 from headwater import DataProduct, Snapshot
 
@@ -246,7 +240,7 @@ def test_the_latest_of_each_key_is_taken_from_a_log_while_it_is_compacted(
     (project.root / "products" / folder / "product.py").write_text(
         LATEST.format(topic=project.topic)
     )
-    _compact(project)
+    compact(project.topic, project.stack.kafka)
     monkeypatch.chdir(project.root)
     monkeypatch.setenv("HEADWATER_KAFKA", project.stack.kafka)
     monkeypatch.setenv("HEADWATER_REGISTRY", project.stack.registry)
@@ -269,27 +263,6 @@ def test_the_latest_of_each_key_is_taken_from_a_log_while_it_is_compacted(
         assert snapshots.take(project.topic, told).rows_total == 2_000
     found = DeltaTable(project.table).to_pyarrow_table()["id"].to_pylist()
     assert sorted(found) == sorted(f"order-{n}" for n in range(2_000))
-
-
-def _compact(project: Project) -> None:
-    """Have the broker compact the log, within seconds."""
-    topic = ConfigResource(ConfigResource.Type.TOPIC, project.topic)
-    for name, value in (
-        ("cleanup.policy", "compact"),
-        ("segment.ms", "100"),
-        ("min.cleanable.dirty.ratio", "0.001"),
-    ):
-        topic.add_incremental_config(ConfigEntry(name, value, incremental_operation=SET))
-    admin = AdminClient({"bootstrap.servers": project.stack.kafka})
-    (number,) = admin.list_topics(timeout=20).brokers
-    broker = ConfigResource(ConfigResource.Type.BROKER, str(number))
-    # the cleaner sleeps 15 s by default; the other tests do not mind that it sleeps less
-    broker.add_incremental_config(
-        ConfigEntry("log.cleaner.backoff.ms", "200", incremental_operation=SET)
-    )
-    for resource in (topic, broker):
-        for done in admin.incremental_alter_configs([resource]).values():
-            done.result(20)
 
 
 def _delete(project: Project, numbers: Sequence[int]) -> None:

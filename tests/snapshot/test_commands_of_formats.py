@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 from confluent_kafka import Producer
-from tests.snapshot.formats import FORMATS
+from tests.snapshot.formats import FORMATS, IN_BUCKETS
 
 import headwater
 from headwater.adapters.kafka.topics import KafkaTopics
@@ -109,11 +109,22 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_every_command_works_on_every_format(project: Project, run: Run, form: str) -> None:
+@pytest.mark.parametrize("kind", [*FORMATS, *IN_BUCKETS])
+def test_every_command_works_on_every_format(
+    project: Project,
+    run: Run,
+    kind: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Taken, proved, read, queried, described; and another format than declared is refused."""
-    topic = project.topic
+    topic, form = project.topic, kind.partition(" ")[0]
     project.declare(form)
+    if kind in IN_BUCKETS:
+        monkeypatch.setenv("HEADWATER_SNAPSHOTS", request.getfixturevalue("bucket"))
+    if kind == "iceberg in a bucket":
+        url = request.getfixturevalue("catalogue_url")
+        monkeypatch.setenv("HEADWATER_ICEBERG_CATALOGUE", url)
     assert f"format {form}" in run("describe", topic)
     assert "2,000 rows taken in 1 commit" in run("snapshot", topic)
     project.publish(range(2_000, 2_500))
@@ -130,10 +141,13 @@ def test_every_command_works_on_every_format(project: Project, run: Run, form: s
     query = f"SELECT count(*) n, max(amount) most FROM '{topic}' WHERE amount >= 500"  # noqa: S608  # a name of this test
     assert json.loads(run("sql", query, "--format", "json")) == {"n": 500, "most": 624.75}
     assert json.loads(run("sql", query, "--live", "--format", "json"))["n"] == 510
+    monkeypatch.delenv("HEADWATER_SNAPSHOTS", raising=False)  # readers follow the notice
     assert_every_reader_finds_them(headwater.open(topic))
+    to = () if kind in FORMATS else ("--to", request.getfixturevalue("bucket"))
+    assert "audit at version 1" in run("pin", topic, "audit", "--cut", "1", *to)
     project.declare("parquet" if form == "delta" else "delta")
-    assert "ANOTHER_FORMAT" in run("snapshot", topic, code=78)
-    assert "equal" in run("verify", topic)
+    assert "ANOTHER_FORMAT" in run("snapshot", topic, *to, code=78)
+    assert "equal" in run("verify", topic, *to)
 
 
 def assert_every_reader_finds_them(opened: Any) -> None:

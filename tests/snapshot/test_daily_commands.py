@@ -1,4 +1,4 @@
-"""Days that are closed on a real broker, by what `headwater run` committed."""
+"""On a real broker, of what `headwater run` committed: days that close, and the log's proof."""
 
 import json
 import uuid
@@ -15,9 +15,11 @@ from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.memory.partitioner import partition_of
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.addresses import resolve
+from headwater.assembly.diff import outside
 from headwater.assembly.processor import Processor, Telling
 from headwater.assembly.project import load_product
 from headwater.assembly.reading import product_of
+from headwater.assembly.recomputation import Recomputation
 from headwater.assembly.snapshots import Snapshots
 from headwater.config import load_settings
 from headwater.contract import Encoder, load_contract
@@ -138,3 +140,28 @@ def test_days_are_closed_by_what_the_inputs_brought(
     assert [days.state(date(2026, 1, day)) for day in (1, 2, 3)] == ["complete", "complete", "open"]
     assert first.state(date(2026, 1, 2)) == "open"
     assert days.corrections == {date(2026, 1, 1): 1}
+
+
+def test_the_log_of_a_product_with_state_is_what_its_inputs_make(
+    shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over two runs: the second goes on with the state of the first, the proof begins anew."""
+    monkeypatch.chdir(shop.root)
+    monkeypatch.setenv("HEADWATER_KAFKA", shop.stack.kafka)
+    monkeypatch.setenv("HEADWATER_REGISTRY", shop.stack.registry)
+    monkeypatch.setenv("HEADWATER_ENVIRONMENT", "dev")
+    (file,) = shop.root.rglob("product.py")
+    file.write_text(
+        file.read_text().replace(
+            "contract=1), contract", "contract=1).dedupe('id', within='2h'), contract"
+        )
+    )
+    for hours in ((1, 2, 4), (5, 9)):
+        sell(
+            shop,
+            [(till, datetime(2026, 1, 1, hour, tzinfo=UTC)) for hour in hours for till in tills()],
+        )
+    with outside(resolve(load_settings())) as read_from:
+        proof = Recomputation(load_product(shop.topic), read_from)
+        (verdict,) = proof.run(lambda _done, _total: None)
+    assert (verdict.outcome, verdict.logged) == ("equal", 9)

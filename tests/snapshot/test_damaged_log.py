@@ -84,8 +84,20 @@ def first_range(**fields: object) -> Callable[[dict[str, Any]], object]:
         lambda record: record | {"ranges": 3},
         first_range(start="0"),
         first_range(hash=5),
+        first_range(hash="zz"),
+        first_range(hash="0x" + "1" * 30),
+        first_range(end=-1),
+        first_range(partition=1 << 31),
+        lambda record: record | {"committed_at_ms": 10**18},
+        lambda record: record | {"mode": "appemd"},
+        lambda record: record | {"mode": "latest", "buckets": 3},
+        lambda record: record | {"days": {"before": "2026-13-01"}},
     ],
-    ids=["no json", "a list", "no ranges", "no schema", "one range", "text", "number"],
+    ids=[
+        *("no json", "a list", "no ranges", "no schema", "one range", "text", "number"),
+        *("no hash", "a prefix", "backwards", "no partition", "no time", "no mode"),
+        *("no buckets", "no day"),
+    ],
 )
 def test_a_record_that_cannot_be_read_is_a_difference(
     lake: Lake, change: Callable[[dict[str, Any]], object]
@@ -101,9 +113,9 @@ def test_a_record_that_cannot_be_read_is_a_difference(
         lake.take()
 
 
-@pytest.mark.parametrize("text", ["zz", "", "0" * 32, "0x" + "1" * 30])
-def test_a_hash_that_is_none_is_a_difference(lake: Lake, text: str) -> None:
-    """Whatever stands in place of the hash is not the hash of the rows."""
+def test_a_hash_of_other_rows_is_a_difference(lake: Lake) -> None:
+    """The partition and its range are named."""
+    text = "0" * 32
     lake.edit_record(first_range(hash=text))
     verdict = lake.verify()
     assert [(d.kind, d.partition) for d in verdict.differences] == [("recorded", 0)]
@@ -120,7 +132,8 @@ def test_what_a_newer_release_adds_to_a_record_is_ignored(lake: Lake) -> None:
 def test_rows_recorded_for_an_empty_range_are_a_difference(lake: Lake) -> None:
     """A range without offsets has no rows."""
     lake.edit_record(lambda record: record | {"ranges": [*record["ranges"], EMPTY | {"rows": 1}]})
-    assert [(d.kind, d.partition) for d in lake.verify().differences] == [("recorded", 5)]
+    found = [(d.kind, d.partition) for d in lake.verify().differences]
+    assert found == [("recorded", None), ("recorded", 5)]  # the id is not that of the ranges
 
 
 EMPTY = {"partition": 5, "start": 3, "end": 3, "rows": 0, "hash": "0" * 32}
@@ -166,3 +179,34 @@ def test_a_column_of_another_type_is_refused_at_once(
         assert "--to" in str(refused.value)
     assert set(lake.directory.rglob("*")) == files
     assert lake.verify().outcome == "equal"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"commit_id": "6f3d0d6c"},
+        {"product": "shop.parcels"},
+        {"days": {"before": "2013-05-09", "is_assumed": False, "corrected": {}}},
+    ],
+    ids=["id", "product", "closed days"],
+)
+def test_a_commit_that_says_of_itself_what_its_id_does_not_is_a_difference(
+    lake: Lake, fields: dict[str, Any]
+) -> None:
+    """Its id is made of product, ranges and days, so each of them is proved by it."""
+    lake.edit_record(lambda record: record | fields)
+    (line,) = told(lake.verify())
+    assert "version 1 has another id" in line
+
+
+@pytest.mark.parametrize("moved", [-1, 1], ids=["back", "on"])
+def test_offsets_that_are_not_those_of_the_last_record_are_refused(lake: Lake, moved: int) -> None:
+    """Whoever went on there would take a row twice, or leave one out."""
+
+    def move(line: dict[str, Any]) -> None:
+        line["txn"]["version"] += moved
+
+    lake.edit(2, lambda line: line.get("txn", {}).get("appId", "").endswith("/1"), move)
+    lake.publish(300, 310)
+    with pytest.raises(DamagedError, match="ends elsewhere than its offsets"):
+        lake.take()

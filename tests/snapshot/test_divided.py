@@ -23,7 +23,7 @@ from headwater.contract import Contract, Encoder, parse_contract
 from headwater.errors import StartRefusedError
 from headwater.ports import Change, NewFile, Table, TopicSettings
 from headwater.product import DataProduct, Snapshot
-from headwater.snapshot.division import event_dates
+from headwater.snapshot.division import event_dates, folder_of, runs
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.schema import snapshot_schema
 from headwater.snapshot.verdict import Verdict
@@ -364,3 +364,13 @@ def test_the_registered_schema_has_the_day() -> None:
 def registered_schema(by: str | None) -> str:
     """The schema of rows of a table that is divided so."""
     return snapshot_schema(SALES, log_subject="shop.sales-value", divided_by=by)
+
+
+def test_a_value_has_less_room_in_a_path_beside_a_long_name() -> None:
+    """No file system takes a folder of more than 255 bytes, however often it is tried."""
+    by = "c" * 80
+    (fits,) = runs(pa.table({by: ["x" * 174]}), by, "here")
+    assert len(folder_of(by, fits[0])) == 255
+    with pytest.raises(StartRefusedError, match="more than 174 bytes") as refused:
+        list(runs(pa.table({by: ["x" * 175]}), by, "here"))
+    assert refused.value.code == "SNAPSHOT_DIVISION"

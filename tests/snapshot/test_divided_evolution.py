@@ -141,6 +141,22 @@ def test_the_day_of_an_event_stays_beside_every_version(
     assert list(statistics(made).columns) == ["id", "placed", "town", "fee"]
 
 
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_lazy_frame_opens_only_the_files_of_a_value(tmp_path: Path, format_: str) -> None:
+    """All others may be gone."""
+    one = orders(1, TOWN)
+    made = World("append", format_, tmp_path, by="town")
+    made.publish(one, [order("a", "Ulm"), order("b", "Jena"), order("c", "Jena")])
+    made.take(one)
+    lazy = made.product(one).snapshot().lazy()
+    for file in tmp_path.rglob("town=Jena/*.parquet"):
+        file.unlink()
+    wanted = (pl.col("town") == "Ulm") & (pl.col("_offset") >= 0)
+    assert lazy.filter(wanted).collect()["id"].to_list() == ["a"]
+    with pytest.raises(Exception, match="No such file"):
+        lazy.filter(pl.col("town") != "Ulm").collect()
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_dividing_column_becomes_wider(tmp_path: Path, mode: str) -> None:
     """Iceberg alone makes columns wider: files of both types are read by value."""

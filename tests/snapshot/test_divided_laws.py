@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from tests.snapshot.formats import FORMATS
+from tests.snapshot.formats import FORMATS, IN_BUCKETS, opener
 from tests.snapshot.test_table_laws import Opener, names, record, rows
 
 from headwater.adapters.memory.table import MemoryStorage, MemoryTable
@@ -16,14 +16,13 @@ from headwater.ports import Change, NewFile, Table
 from headwater.snapshot.division import text_of
 
 
-@pytest.fixture(params=["memory", *FORMATS])
+@pytest.fixture(params=["memory", *FORMATS, *IN_BUCKETS])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Opens one more handle on the same table."""
     if request.param == "memory":
         storage = MemoryStorage()
         return lambda: MemoryTable(storage)
-    directory = tmp_path / "snapshot"
-    return lambda: FORMATS[request.param](directory, product="shop.orders", topic="shop.orders")
+    return opener(request, tmp_path / "snapshot", "shop.orders")
 
 
 VALUES: dict[str, tuple[pa.DataType, list[Any]]] = {

@@ -14,6 +14,7 @@ from tests.snapshot.ledger import Ledger
 from headwater.adapters.delta import table as delta
 from headwater.adapters.delta.log import put_entry
 from headwater.adapters.delta.table import DeltaSnapshotTable
+from headwater.adapters.directory import DirectoryFiles
 from headwater.assembly.statistics import StatisticsReader
 from headwater.errors import ConfigurationError, OvertakenError, UnverifiableError
 from headwater.ports import Change, CommitRecord, NewFile, Table
@@ -161,7 +162,9 @@ def test_cuts_are_named_by_version_id_or_time(lake: Lake, tmp_path: Path) -> Non
         reader.read("yesterday")
     assert wrong.value.problems[0].code == "BAD_CUT"
     with pytest.raises(UnverifiableError) as nothing:
-        StatisticsReader(DeltaSnapshotTable(tmp_path / "no", product="p", topic="t")).read()
+        StatisticsReader(
+            DeltaSnapshotTable(DirectoryFiles(tmp_path / "no"), product="p", topic="t")
+        ).read()
     assert nothing.value.code == "NO_SNAPSHOT"
 
 

@@ -13,6 +13,7 @@ from tests.snapshot.formats import FORMATS
 from tests.snapshot.lake import TOPIC, Lake, told
 from tests.snapshot.ledger import Ledger
 
+from headwater.adapters.directory import DirectoryFiles
 from headwater.adapters.iceberg.catalogue import identifier, open_catalogue
 
 MEDDLED = "order-7"
@@ -48,7 +49,7 @@ def place(of: Lake | Ledger) -> tuple[int, int]:
 
 def iceberg(directory: Path) -> IcebergTable:
     """The table as pyiceberg has it."""
-    return open_catalogue(directory).load_table(identifier(TOPIC))
+    return open_catalogue(DirectoryFiles(directory)).load_table(identifier(TOPIC))
 
 
 def dearer(rows: pa.Table) -> pa.Table:

@@ -64,8 +64,8 @@ class Site:
 
     @property
     def told(self) -> list[dict[str, object]]:
-        """The log lines of all processes."""
-        lines = (self.root / "told").read_text().splitlines()
+        """The log lines of what was started last, and of its children."""
+        lines = self._log(len(self.started)).read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def declare(self) -> None:
@@ -98,15 +98,19 @@ class Site:
 
     def run(self) -> "subprocess.Popen[bytes]":
         """Start the product with its snapshots."""
+        return self.start("run", self.product, "--with-snapshots")
+
+    def start(self, *command: str) -> "subprocess.Popen[bytes]":
+        """Start a command, which tells what it does where `told` looks."""
         environment = {
             "HEADWATER_KAFKA": self.stack.kafka,
             "HEADWATER_REGISTRY": self.stack.registry,
             "HEADWATER_ENVIRONMENT": "dev",
             "HEADWATER_LOG_FORMAT": "json",
         }
-        with (self.root / "told").open("wb") as told:
+        with self._log(len(self.started) + 1).open("wb") as told:
             process = subprocess.Popen(
-                [sys.executable, "-m", "headwater", "run", self.product, "--with-snapshots"],
+                [sys.executable, "-m", "headwater", *command],
                 cwd=self.root,
                 env={**os.environ, **environment},
                 stdout=subprocess.DEVNULL,
@@ -115,6 +119,9 @@ class Site:
             )
         self.started.append(process)
         return process
+
+    def _log(self, number: int) -> Path:
+        return self.root / f"told-{number}"
 
     def processes(self) -> dict[int, str]:
         """Of the last run, those that still go on: id and command line."""

@@ -1,32 +1,25 @@
-"""The role of snapshots: turns, trouble that passes and that does not, metrics, the end."""
+"""The role of snapshots: turns, trouble that passes and that does not, metrics."""
 
-import http.client
-import os
-import signal
 from collections.abc import Callable, Mapping
-from contextlib import closing
-from pathlib import Path
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
-from prometheus_client import CollectorRegistry
 from tests.snapshot.lake import FIELDS, contract
 
-from headwater.assembly import snapshot_schedule
 from headwater.assembly.snapshot_schedule import Schedule, Told
-from headwater.assembly.supervisor import SUPERVISOR
 from headwater.clock import ManualClock
-from headwater.config import Settings
 from headwater.contract import Contract
 from headwater.errors import (
+    DamagedError,
     HeadwaterError,
     OvertakenError,
     StartRefusedError,
     UnavailableError,
+    UnverifiableError,
 )
-from headwater.observe.health import Health
-from headwater.ports import Swept
-from headwater.serve import start
-from headwater.serve.server import Server
+from headwater.ports import CommitRecord, DaysClosed, Swept
+from headwater.snapshot.days import ClosedDays, closed_days
 from headwater.snapshot.upkeep import Upkept
 from headwater.snapshot.verdict import Difference, Verdict
 from headwater.snapshot.writer import Progress, Taken
@@ -34,6 +27,9 @@ from headwater.snapshot.writer import Progress, Taken
 CONTRACT = contract(FIELDS)
 EQUAL = Verdict(0, "id", 1, 10, 0, 0, (), 0, ())
 DIFFERENT = Verdict(0, "id", 1, 10, 0, 0, (Difference("missing", 0, 7),), 1, ())
+
+
+RECORD = CommitRecord("id", "shop.orders", "shop.orders", "topic-id", 1, (), 0, mode="daily")
 
 
 class Shelf:
@@ -46,10 +42,16 @@ class Shelf:
         self.contracts: Mapping[str, Contract] = {"shop.orders": CONTRACT, "shop.returns": CONTRACT}
         self.taken: list[str] = []
         self.announced: list[str] = []
+        self.kept_up: list[str] = []
+        self.steps: list[str] = []
+        self.upkept: Upkept | None = None
+        self.while_keeping_up: Callable[[Callable[[], object]], object] = lambda beat: beat()
         self.verified: list[str] = []
         self.troubles: dict[str, HeadwaterError] = {}
         self.while_taking: Callable[[], None] = lambda: None
         self.verdict = EQUAL
+        self.news: DaysClosed | None = None
+        self.days_asked = 0
 
     def take(self, topic: str, progress: Progress) -> Taken:
         self._fail("take", topic)
@@ -58,15 +60,33 @@ class Shelf:
         self.clock.advance(2)
         self.taken.append(topic)
         is_first = self.taken.count(topic) == 1
-        return Taken("/here", 1 if is_first else None, 1, 10, 10, {0: 10})
+        return Taken("/here", 1 if is_first else None, 1, 10, 10, {0: 10}, days=self.news)
 
     def announce(self, topic: str) -> int:
         self._fail("announce", topic)
         self.announced.append(topic)
         return 1
 
+    def keep_up(self, topic: str, beat: Callable[[], object]) -> Upkept | None:
+        self._fail("keep up", topic)
+        self.while_keeping_up(beat)
+        self.kept_up.append(topic)
+        return self.upkept
+
     def storage(self, topic: str) -> tuple[int, int]:
-        return 3, 4_096
+        if error := self.troubles.get(f"storage {topic}"):
+            raise error
+        is_merged = self.upkept is not None and topic in self.kept_up
+        return 1 if is_merged else 3, 4_096
+
+    def days(self, topic: str) -> ClosedDays:
+        self.days_asked += 1
+        days = [
+            DaysClosed("2026-01-02"),
+            DaysClosed("2026-01-04"),
+            DaysClosed("2026-01-05", is_assumed=True),
+        ]
+        return closed_days(replace(RECORD, days=each) for each in days)
 
     def open_letters(self, progress: Progress) -> int:
         self._fail("count", "")
@@ -78,6 +98,7 @@ class Shelf:
         return self.verdict
 
     def _fail(self, doing: str, topic: str) -> None:
+        self.steps.append(f"{doing} {topic}".strip())
         if error := self.troubles.get(f"{doing} {topic}".strip()):
             raise error
 
@@ -89,12 +110,14 @@ class Role:
         self.clock = ManualClock(at_s=1_000)
         self.shelf = Shelf(self.clock)
         self.taken: list[str] = []
+        self.upkept: list[str] = []
         self.troubles: list[str] = []
         self.schedule = Schedule(
             self.shelf,
             900,
             Told(
                 lambda topic, _: self.taken.append(topic),
+                lambda topic, _: self.upkept.append(topic),
                 lambda error: self.troubles.append(error.code),
             ),
             verify_every_s=verify_every_s,
@@ -105,6 +128,22 @@ class Role:
         """A sample of the role's metrics."""
         registry = self.schedule.metrics.registry
         return registry.get_sample_value(f"headwater_{name}", {"product": "shop.orders", **labels})
+
+
+def test_the_ends_of_the_last_days_that_are_closed_are_told_by_their_state() -> None:
+    """At the first turn and when more are; of other modes there is none, and nobody asks."""
+    role = Role()
+    role.schedule.turn()
+    assert role.shelf.days_asked == 0
+    for news, asked in ((DaysClosed(), 2), (DaysClosed(), 2), (DaysClosed("2026-01-05"), 4)):
+        role.shelf.news = news
+        role.schedule.turn()
+        assert role.shelf.days_asked == asked
+    for state, day in (("complete", 4), ("assumed", 5)):
+        found = role.metric(
+            "snapshot_days_closed_timestamp_seconds", topic="shop.orders", state=state
+        )
+        assert found == datetime(2026, 1, day, tzinfo=UTC).timestamp()
 
 
 def test_a_turn_takes_and_announces_every_output_and_tells_the_metrics() -> None:
@@ -125,17 +164,69 @@ def test_a_turn_takes_and_announces_every_output_and_tells_the_metrics() -> None
     assert role.metric("waiting") == 0
 
 
-def test_what_upkeep_did_is_told_as_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upkeep_follows_the_notices_of_all_outputs_and_is_told_as_metrics() -> None:
     """Only of turns in which it was due; where another process was at it, nothing was removed."""
     role = Role()
     role.schedule.turn()
+    assert role.shelf.steps == [
+        "count",
+        *("take shop.orders", "announce shop.orders", "take shop.returns", "announce shop.returns"),
+        *("keep up shop.orders", "keep up shop.returns"),
+    ]
     assert role.metric("snapshot_merged_files_total", topic="shop.orders") is None
+    assert role.metric("snapshot_files", topic="shop.orders") == 3
     for swept in (Swept(3, 4_096), None):
-        taken = Taken("/here", 2, 1, 10, 20, {0: 20}, Upkept(8, 1, swept))
-        monkeypatch.setattr(role.shelf, "take", lambda *_, found=taken: found)
+        role.shelf.upkept = Upkept(8, 1, swept)
         role.schedule.turn()
+    assert role.upkept == ["shop.orders", "shop.returns"] * 2
     assert role.metric("snapshot_merged_files_total", topic="shop.orders") == 16
     assert role.metric("snapshot_removed_bytes_total", topic="shop.orders") == 4_096
+
+
+def test_files_are_counted_anew_behind_an_upkeep() -> None:
+    """As readers find them then; everything else is of the cut."""
+    role = Role()
+    role.shelf.upkept = Upkept(3, 1, Swept())
+    role.schedule.turn()
+    assert role.metric("snapshot_files", topic="shop.orders") == 1
+    assert role.metric("snapshot_rows", topic="shop.orders") == 10
+    assert role.metric("snapshot_duration_seconds", topic="shop.orders") == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DamagedError("a byte"),
+        StartRefusedError("a feature", code="TABLE_FEATURE"),
+        UnavailableError("away"),
+        OvertakenError("another"),
+    ],
+)
+def test_an_upkeep_that_fails_holds_up_neither_cuts_nor_notices(error: HeadwaterError) -> None:
+    """For good or not: it is told with its code, counted, and tried again at the next turn."""
+    role = Role()
+    role.shelf.troubles["keep up shop.orders"] = error
+    for _ in range(2):
+        role.schedule.turn()
+    both = ["shop.orders", "shop.returns"] * 2
+    assert role.taken == role.shelf.announced == both
+    assert role.shelf.kept_up == ["shop.returns"] * 2
+    assert role.troubles == [error.code] * 2
+    labels = {"topic": "shop.orders", "code": error.code}
+    assert role.metric("snapshot_upkeep_failures_total", **labels) == 2
+    assert role.metric("waiting") == 0
+    role.shelf.troubles.clear()
+    role.schedule.turn()
+    assert role.shelf.kept_up[-2:] == ["shop.orders", "shop.returns"]
+
+
+def test_no_upkeep_of_a_table_that_was_not_reached() -> None:
+    """Storage that is away is told once a turn."""
+    role = Role()
+    role.shelf.troubles["take shop.orders"] = UnavailableError("away")
+    role.schedule.turn()
+    assert role.shelf.kept_up == ["shop.returns"]
+    assert role.troubles == ["UNAVAILABLE"]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +251,17 @@ def test_trouble_with_one_output_passes_and_holds_no_other_up(error: HeadwaterEr
     assert role.taken == ["shop.returns", "shop.orders", "shop.returns"]
     assert role.metric("waiting") == 0
     assert role.schedule.pause_s == 900
+
+
+def test_files_that_cannot_be_counted_end_no_role() -> None:
+    """Another writer may use a feature of the table that makes them not its rows."""
+    role = Role()
+    role.shelf.troubles["storage shop.orders"] = UnverifiableError("deletion vectors")
+    role.schedule.turn()
+    assert (role.taken, role.troubles) == (["shop.returns"], ["UNVERIFIABLE"])
+    role.shelf.troubles.clear()
+    role.schedule.turn()
+    assert role.taken == ["shop.returns", "shop.orders", "shop.returns"]
 
 
 def test_a_notice_that_is_refused_undoes_no_snapshot() -> None:
@@ -200,87 +302,15 @@ def test_table_and_log_are_compared_so_often_and_a_difference_is_told() -> None:
     assert role.metric("snapshot_check_outcome", **labels, outcome="equal") == 0
 
 
-def test_a_comparison_that_could_not_be_made_is_due_again() -> None:
-    """The age of the last one tells."""
+@pytest.mark.parametrize("error", [UnavailableError("away"), UnverifiableError("a feature")])
+def test_a_comparison_that_could_not_be_made_is_due_again(error: HeadwaterError) -> None:
+    """It is told, and the age of the last one tells."""
     role = Role(verify_every_s=100)
-    role.shelf.troubles["verify shop.orders"] = UnavailableError("away")
+    role.shelf.troubles["verify shop.orders"] = error
     role.schedule.turn()
+    assert role.troubles == [error.code]
+    assert role.schedule.pause_s == 60
     assert role.metric("snapshot_check_age_seconds", topic="shop.orders") is None
     role.shelf.troubles.clear()
     role.schedule.turn()
     assert role.shelf.verified == ["shop.orders", "shop.returns"]
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """Probes and metrics on a free port."""
-    return Settings.from_tables({"kafka": {}, "registry": {}})
-
-
-def test_a_stop_signal_leaves_what_is_not_committed(settings: Settings) -> None:
-    """At once, in mid-read: the next start reads it again."""
-    role = Role()
-    role.shelf.while_taking = lambda: signal.raise_signal(signal.SIGTERM)
-    role.schedule.run(settings)
-    assert (role.taken, role.troubles) == ([], [])
-
-
-def test_a_role_whose_parent_was_killed_ends(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody watches it any more; it finds out by itself, waiting or reading."""
-    monkeypatch.setenv(SUPERVISOR, str(os.getppid()))
-    role = Role()
-
-    def orphan() -> None:
-        monkeypatch.setenv(SUPERVISOR, "1")
-
-    role.shelf.while_taking = orphan
-    role.schedule.run(settings)
-    assert role.taken == []
-    monkeypatch.setenv(SUPERVISOR, str(os.getppid()))
-    role.shelf.while_taking = lambda: None
-    waiting = Role()
-    told = Told(lambda topic, _: orphan(), lambda error: None)
-    waiting.schedule = Schedule(waiting.shelf, 600, told)
-    waiting.schedule.run(settings)
-    assert waiting.shelf.taken == ["shop.orders"]
-
-
-def test_probes_and_metrics_are_those_of_the_role(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Waiting for the storage is not ready, and alive; the figures are served beside it."""
-    role, answers = Role(), dict[str, tuple[int, str]]()
-    ports: list[int] = []
-
-    def served(health: Health, registry: CollectorRegistry, host: str, port: int) -> Server:
-        server = start(health, registry, host, port)
-        ports.append(server.port)
-        return server
-
-    def ask(_error: HeadwaterError) -> None:
-        if len(role.taken) == 2:  # in the second turn, behind a first one with trouble
-            for path in ("/readyz", "/livez", "/metrics"):
-                answers[path] = _get(ports[0], path)
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(snapshot_schedule, "serve", served)
-    role.shelf.troubles["take shop.returns"] = UnavailableError("away")
-    told = Told(lambda topic, _: role.taken.append(topic), ask)
-    role.schedule = Schedule(role.shelf, 0.01, told)
-    role.schedule.run(settings)
-    assert answers["/readyz"] == (503, "waiting: UNAVAILABLE\n")
-    assert answers["/livez"][0] == 200
-    assert (
-        'headwater_snapshot_rows{product="shop.orders",topic="shop.orders"} 10.0'
-        in (answers["/metrics"][1])
-    )
-
-
-def _get(port: int, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    with closing(connection):
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()

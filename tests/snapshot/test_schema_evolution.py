@@ -103,7 +103,7 @@ class World:
             open_follower=lambda: MemoryFollower(self.broker),
             clock=self.broker.clock,
         )
-        return Product(contract_of(contract.text, 0, TOPIC), sources)
+        return Product(lambda: contract_of(contract.text, 0, TOPIC), sources)
 
     def expected(self, contract: Contract) -> pl.DataFrame:
         """The rows there should be, as the log gives them under a version."""

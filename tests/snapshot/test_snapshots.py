@@ -12,6 +12,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from headwater.adapters.delta.table import DeltaSnapshotTable
+from headwater.adapters.directory import DirectoryFiles
 from headwater.adapters.memory import MemoryBroker, MemoryRangeReader, MemoryTopics
 from headwater.adapters.memory.table import MemoryStorage, MemoryTable
 from headwater.clock import ManualClock
@@ -104,7 +105,7 @@ class Shop:
         """A new handle on the snapshot."""
         if self.directory is None:
             return MemoryTable(self.storage)
-        return DeltaSnapshotTable(self.directory, product=TOPIC, topic=TOPIC)
+        return DeltaSnapshotTable(DirectoryFiles(self.directory), product=TOPIC, topic=TOPIC)
 
     def snapshotter(self, table: Table | None = None) -> Snapshotter:
         """One that could be a process of its own."""

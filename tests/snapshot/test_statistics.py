@@ -1,6 +1,7 @@
 """Statistics of columns: exact where little is held, within their bounds where much is."""
 
 import base64
+import contextlib
 import json
 from datetime import UTC, datetime, time
 from decimal import Decimal
@@ -91,6 +92,17 @@ def test_little_is_told_exactly() -> None:
     assert (found.least, found.greatest) == ("a", "b")
     assert most(found) == {"b": (2, 2), "a": (1, 1)}
     assert (found.unit, found.doc, found.quantiles) == ("piece", "What x is.", None)
+
+
+@pytest.mark.parametrize("kind", ["string", "bytes"])
+def test_an_empty_value_is_a_value(kind: str) -> None:
+    """Which DataSketches alone would pass by; of a key it is an identity."""
+    found = column(kind, ["", "a", "", None] if kind == "string" else [b"", b"a", b"", None])
+    assert count(found) == 2
+    of = contract(("id", "string"), key="id")
+    kept = statistics([table(of, id=["", "b"])], of)
+    assert kept.identities is not None
+    assert kept.identities.estimate().value == 2
 
 
 def test_nan_is_counted_apart_and_moves_no_bound() -> None:
@@ -310,9 +322,33 @@ def test_bytes_that_are_no_statistics_are_damage() -> None:
             from_bytes(broken)
         assert caught.value.code == "STATISTICS_DAMAGED"
     document = unpacked(whole)
+    del document["digest"]  # as of an older release, else nothing below it is looked at
     document["columns"][0]["distinct"] = "AAAA"
     with pytest.raises(DamagedError):
         from_bytes(packed(json.dumps(document)))
     with pytest.raises(DamagedError) as caught:
         from_bytes(packed(json.dumps({"format": FORMAT + 1})))
     assert caught.value.code == "STATISTICS_FORMAT"
+
+
+def test_a_digest_that_lost_its_name_is_no_older_release() -> None:
+    """Else what rots beside it would be taken for a value."""
+    of = contract(("id", "string"), key="id")
+    document = unpacked(to_bytes(statistics([table(of, id=["a"])], of)))
+    renamed = {"dwgest": document.pop("digest"), **document}
+    with pytest.raises(DamagedError):
+        from_bytes(packed(json.dumps(renamed, separators=(",", ":"))))
+
+
+def test_whatever_bit_rots_no_other_statistics_are_read() -> None:
+    """They are what was written, or damage: the next cut is made of them."""
+    of = contract(("id", "string"), ("n", "double"), key="id")
+    content = to_bytes(statistics([table(of, id=[f"{n}" for n in range(50)], n=[0.5] * 50)], of))
+    told = {name: each for name, each in unpacked(content).items() if name != "digest"}
+    for place in range(0, len(content), 7):
+        rotten = bytearray(content)
+        rotten[place] ^= 1 << (place % 8)
+        with contextlib.suppress(DamagedError):
+            from_bytes(bytes(rotten))
+            # a digest under another name is none, as in older releases
+            assert told.items() <= unpacked(bytes(rotten)).items()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -14,6 +15,8 @@ from tests.snapshot.changes import change
 from tests.snapshot.formats import FAILS_BEFORE, FORMATS, LOSES_THE_ANSWER
 from tests.snapshot.storage import TOPIC, parquet_files, record, rows
 
+from headwater.adapters.directory import DirectoryFiles
+from headwater.adapters.iceberg import opening
 from headwater.errors import DamagedError, OvertakenError, RetriableError, StartRefusedError
 from headwater.ports import Change, Table
 
@@ -40,6 +43,25 @@ def test_a_directory_with_other_files_is_left_alone(opened: Opener, tmp_path: Pa
         opened()
     assert refused.value.code == "NOT_OUR_TABLE"
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_table_that_begins_between_two_looks_is_found(
+    opened: Opener, format_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opens it sees no log of a table first, and then files."""
+    owner, name = (
+        (opening, "_require_unused") if format_ == "iceberg" else (DirectoryFiles, "children")
+    )
+    look = getattr(owner, name)
+
+    def begun(*given: Any) -> Any:
+        monkeypatch.setattr(owner, name, look)
+        opened().commit(change(rows(0, 3), record(0, 3)))
+        return look(*given)
+
+    monkeypatch.setattr(owner, name, begun)
+    assert opened().version() is not None
+    assert list(tmp_path.rglob("part-*.parquet"))
 
 
 def test_opening_a_table_changes_nothing(opened: Opener, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from headwater.assembly.table_formats import SnapshotTables
-table = SnapshotTables(Path({0!r}), {1!r}).open({1!r})
+table = SnapshotTables({0!r}, {1!r}).open({1!r})
 print(table.rows(), *sorted(each for each in ("deltalake", "pyiceberg", "sqlalchemy", "psycopg")
     if each in sys.modules))
 """
@@ -29,7 +29,7 @@ print(table.rows(), *sorted(each for each in ("deltalake", "pyiceberg", "sqlalch
 @pytest.fixture
 def tables(tmp_path: Path) -> SnapshotTables:
     """Below an empty directory."""
-    return SnapshotTables(tmp_path, TOPIC)
+    return SnapshotTables(str(tmp_path), TOPIC)
 
 
 def begun(tables: SnapshotTables, form: str) -> None:
@@ -68,7 +68,7 @@ def test_another_format_than_declared_is_refused(tables: SnapshotTables, form: s
 def test_tables_of_two_formats_in_one_directory_are_refused(tables: SnapshotTables) -> None:
     """Nobody could say which one is meant."""
     begun(tables, "delta")
-    (tables.directory / TOPIC / "manifest").mkdir()
+    (Path(tables.location) / TOPIC / "manifest").mkdir()
     with pytest.raises(StartRefusedError, match="delta and parquet") as refused:
         tables.open(TOPIC)
     assert refused.value.code == "NOT_OUR_TABLE"
@@ -99,7 +99,7 @@ def test_only_the_library_of_the_format_is_loaded(
 ) -> None:
     """A process pays for the tables it opens."""
     begun(tables, form)
-    program = PROGRAM.format(str(tables.directory), TOPIC)
+    program = PROGRAM.format(tables.location, TOPIC)
     found = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
@@ -112,7 +112,7 @@ def test_only_the_library_of_the_format_is_loaded(
 def test_a_table_keeps_the_catalogue_beside_it(tables: SnapshotTables) -> None:
     """Readers find it there whatever is set; a writer is told, because engines would look there."""
     begun(tables, "iceberg")
-    shared = SnapshotTables(tables.directory, TOPIC, POSTGRES)
+    shared = SnapshotTables(tables.location, TOPIC, POSTGRES)
     assert shared.open(TOPIC).rows() == 10
     with pytest.raises(StartRefusedError, match="iceberg_catalogue") as refused:
         shared.open_as(TOPIC, "iceberg")
@@ -122,19 +122,64 @@ def test_a_table_keeps_the_catalogue_beside_it(tables: SnapshotTables) -> None:
 
 def test_a_table_in_a_shared_catalogue_asks_for_it(tmp_path: Path, catalogue_url: str) -> None:
     """Its files alone do not tell which version is the newest."""
-    shared = SnapshotTables(tmp_path, TOPIC, catalogue_url)
+    shared = SnapshotTables(str(tmp_path), TOPIC, catalogue_url)
     begun(shared, "iceberg")
     assert shared.open(TOPIC).rows() == 10
     with pytest.raises(ConfigurationError, match="HEADWATER_ICEBERG_CATALOGUE") as refused:
-        SnapshotTables(tmp_path, TOPIC).open(TOPIC)
+        SnapshotTables(str(tmp_path), TOPIC).open(TOPIC)
     assert refused.value.problems[0].code == "NO_CATALOGUE"
+
+
+def test_a_table_that_lost_its_catalogue_is_told(tables: SnapshotTables) -> None:
+    """Readers and writers hear that a file is gone, and what to do about it."""
+    begun(tables, "iceberg")
+    (Path(tables.place(TOPIC)) / "catalog.db").unlink()
+    for ask in (tables.open, lambda topic: tables.open_as(topic, "iceberg")):
+        with pytest.raises(
+            ConfigurationError, match=r"catalog\.db.*is gone: restore it"
+        ) as refused:
+            ask(TOPIC)
+        assert refused.value.problems[0].code == "NO_CATALOGUE"
 
 
 def test_places_come_from_the_settings(tmp_path: Path) -> None:
     """The catalogue's password is in no text of them."""
     settings = Settings.from_tables({"iceberg_catalogue": POSTGRES, "snapshots": str(tmp_path)})
     found = SnapshotTables.of(settings, TOPIC)
-    assert found == SnapshotTables(tmp_path, TOPIC, POSTGRES)
-    assert SnapshotTables.of(settings, TOPIC, tmp_path / "a").directory == tmp_path / "a"
+    assert found == SnapshotTables(str(tmp_path), TOPIC, POSTGRES)
+    assert SnapshotTables.of(settings, TOPIC, str(tmp_path / "a")).location == str(tmp_path / "a")
     assert "canary" not in f"{found} {found!r} {settings!r} {settings.model_dump()}"
     assert {"me", "canary"} <= settings.secrets()
+
+
+def test_a_table_of_iceberg_in_a_bucket_needs_the_catalogue(
+    bucket: str, catalogue_url: str
+) -> None:
+    """One sentence says what to set, before anything is written; readers are told likewise."""
+    with pytest.raises(ConfigurationError, match="where none can have a catalogue of") as refused:
+        SnapshotTables(bucket, TOPIC).open_as(TOPIC, "iceberg")
+    assert refused.value.problems[0].code == "NO_CATALOGUE"
+    begun(SnapshotTables(bucket, TOPIC, catalogue_url), "iceberg")
+    with pytest.raises(ConfigurationError, match="known to an Iceberg catalogue") as refused:
+        SnapshotTables(bucket, TOPIC).open(TOPIC)
+    assert refused.value.problems[0].code == "NO_CATALOGUE"
+
+
+@pytest.mark.parametrize("location", ["gs://bucket/here", "s3:/bucket/here", "s3://b", ""])
+def test_a_location_that_cannot_be_is_refused(location: str) -> None:
+    """A path that lost a slash is no directory of that name."""
+    with pytest.raises(ConfigurationError, match="write a directory, or s3://bucket/prefix"):
+        SnapshotTables.of(Settings.from_tables({}), TOPIC, location)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_reader_looks_at_what_stands_in_a_bucket(
+    bucket: str, catalogue_url: str, form: str
+) -> None:
+    """Below the prefix, under the name of the topic."""
+    tables = SnapshotTables(f"{bucket}/", TOPIC, catalogue_url)
+    tables.open_as(TOPIC, form).commit(change(rows(0, 1), record(0, 1)))
+    table = tables.open(TOPIC)
+    assert table.location == f"{bucket}/{TOPIC}"
+    assert type(table).__module__ == f"headwater.adapters.{form}.table"
+    assert table.rows() == 1

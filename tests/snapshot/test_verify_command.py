@@ -125,12 +125,13 @@ def test_a_log_beside_its_inputs_is_told(
 ) -> None:
     """In numbers, with the first places, as text and as JSON."""
     told = ["shop.copies[0]@1 is other"] * min(differences, 20)
-    found = SourceVerdict("shop.copies", 90, 91, told, differences, 0, [])
+    found = SourceVerdict("shop.copies", 90, 91, told, differences, 0, [], left_out=2)
     monkeypatch.setattr(Recomputation, "__init__", lambda *_: None)
     monkeypatch.setattr(Recomputation, "run", lambda *_: [found])
     assert run(monkeypatch, "--against-source") == code
     out = capsys.readouterr().out
     assert "90 rows made of the inputs, 91 in the log" in out
     assert ("and 5 more" in out) == bool(differences)
+    assert "2 records of the inputs left out" in out
     assert run(monkeypatch, "--against-source", "--format", "json") == code
     assert json.loads(capsys.readouterr().out)["difference_count"] == differences

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.synchronize import Barrier
@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from unittest import mock
 
+import obstore
 import polars as pl
 from pyiceberg.catalog.sql import SqlCatalog
 from tests.snapshot import processes
-from tests.snapshot.formats import FORMATS
+from tests.snapshot.formats import CLASSES, FORMATS, in_bucket
 from tests.snapshot.lake import SCHEMA_ID, SCHEMAS, TOPIC, codec
 
 from headwater.adapters.memory import MemoryBroker, MemoryRangeReader, MemoryTopics
+from headwater.adapters.objects.files import BucketFiles
 from headwater.adapters.parquet import files as parquet_files
 from headwater.clock import ManualClock
 from headwater.contract import Encoder
@@ -29,11 +31,12 @@ from headwater.errors import OvertakenError
 from headwater.ports import Change, CommitRecord, Table, TopicSettings
 from headwater.snapshot import writer
 from headwater.snapshot.verdict import Verdict
-from headwater.snapshot.writer import Snapshotter
+from headwater.snapshot.writer import Progress, Snapshotter
 
 PARTITIONS: Final = 3
 COMMIT_ROWS: Final = 40  # so that a round makes several commits
 READ_RECORDS: Final = 15
+CATALOGUE: Final = "HEADWATER_ICEBERG_CATALOGUE"
 LONGEST_S: Final = 60.0  # of one process, on a crowded machine
 WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 OPERATIONS: Final = frozenset({"os.link", "os.rename", "os.remove", "os.mkdir", "shutil.rmtree"})
@@ -49,9 +52,12 @@ CONTEXT.set_forkserver_preload([__name__])
 
 @dataclass
 class Orders:
-    """A log of so many orders, the same in every process, and the table of its snapshot on disk."""
+    """A log of so many orders, the same in every process, and the table of its snapshot.
 
-    directory: Path
+    That stands in a directory, or in a bucket that the environment leads to.
+    """
+
+    directory: Path | str
     format: str
     orders: int
     broker: MemoryBroker = field(default_factory=MemoryBroker)
@@ -68,9 +74,11 @@ class Orders:
 
     def table(self) -> Table:
         """A new handle."""
-        return FORMATS[self.format](self.directory, product=TOPIC, topic=TOPIC)
+        if isinstance(self.directory, Path):
+            return FORMATS[self.format](self.directory, product=TOPIC, topic=TOPIC)
+        return in_bucket(self.format, self.directory, TOPIC, os.environ.get(CATALOGUE, ""))
 
-    def take(self) -> int:
+    def take(self, progress: Progress = lambda _done, _total: None) -> int:
         """Take a snapshot; its commits."""
         return (
             Snapshotter(
@@ -82,7 +90,7 @@ class Orders:
                 codec=codec(SCHEMA_ID),
                 clock=ManualClock(at_s=100),
             )
-            .take()
+            .take(progress)
             .commits
         )
 
@@ -164,6 +172,7 @@ class Trap:
 POINTS: Final = (
     "before the files",
     "within a file",
+    "before the name of a file",
     "behind the files",
     "behind the statistics",
     "before the entry",
@@ -173,30 +182,39 @@ POINTS: Final = (
 ANYWHERE: Final = "at a change of files"
 
 
+def _naming(orders: Orders) -> tuple[Any, str]:
+    """Whose function gives a file its name."""
+    return (obstore, "put") if isinstance(orders.directory, str) else (os, "rename")
+
+
+def _entry(orders: Orders) -> tuple[Any, str]:
+    """Whose function makes a commit visible."""
+    if orders.format.startswith("iceberg"):
+        return SqlCatalog, "commit_table"
+    return (BucketFiles, "put_if_absent") if isinstance(orders.directory, str) else (os, "link")
+
+
 def set_trap(death: Death, orders: Orders) -> None:
     """Prepare the death of this process."""
     trap = Trap(death.reached)
-    table = FORMATS[orders.format]
+    if death.point == ANYWHERE:
+        assert isinstance(orders.directory, Path)
+        trap.watch(orders.directory)
+        return
+    table = CLASSES[orders.format.partition(" ")[0]]
     module = sys.modules[table.__module__]
-    owner: Any = SqlCatalog if orders.format == "iceberg" else os
-    entry = "commit_table" if orders.format == "iceberg" else "link"
-    match death.point:
-        case "before the files":
-            trap.wrap(module, "write_files", "before")
-        case "within a file":
-            trap.wrap(parquet_files._Hashed, "write", "behind")
-        case "behind the files":
-            trap.wrap(module, "write_files", "behind")
-        case "behind the statistics":
-            trap.wrap(module, "put_statistics", "behind")
-        case "before the entry":
-            trap.wrap(owner, entry, "before")
-        case "behind the entry":
-            trap.wrap(owner, entry, "behind")
-        case "behind the commit":
-            trap.wrap(table, "commit", "behind")
-        case _:
-            trap.watch(orders.directory)
+    entry = _entry(orders)
+    steps: dict[str, tuple[Any, str, When]] = {
+        "before the files": (module, "write_files", "before"),
+        "within a file": (parquet_files._Hashed, "write", "behind"),
+        "before the name of a file": (*_naming(orders), "before"),
+        "behind the files": (module, "write_files", "behind"),
+        "behind the statistics": (module, "put_statistics", "behind"),
+        "before the entry": (*entry, "before"),
+        "behind the entry": (*entry, "behind"),
+        "behind the commit": (table, "commit", "behind"),
+    }
+    trap.wrap(*steps[death.point])
 
 
 def take_in_short_commits(orders: Orders) -> None:
@@ -208,25 +226,48 @@ def take_in_short_commits(orders: Orders) -> None:
         orders.take()
 
 
-def _die_or_live(orders: int, directory: Path, format_: str, death: Death | None) -> None:
+def _die_or_live(
+    orders: int,
+    directory: Path | str,
+    format_: str,
+    environment: Mapping[str, str],
+    death: Death | None,
+) -> None:
+    os.environ.update(environment)  # the server of all of them may be older
     found = Orders(directory, format_, orders)
     if death is not None:
         set_trap(death, found)
     take_in_short_commits(found)
 
 
+def stores() -> dict[str, str]:
+    """What leads to object stores, and to the catalogue of their tables."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("AWS_") or name == CATALOGUE
+    }
+
+
 def work(orders: Orders, death: Death | None = None) -> bool:
     """Take a snapshot in a process of its own; whether that lived to its end."""
-    given = (orders.orders, orders.directory, orders.format, death)
+    given = (orders.orders, orders.directory, orders.format, stores(), death)
     (code,) = _ended([CONTEXT.Process(target=_die_or_live, args=given)])
     assert code in {0, -signal.SIGKILL}, f"it ended with {code}"
     return code == 0
 
 
-def _race(orders: int, directory: Path, format_: str, start: Barrier) -> None:
+def _race(
+    orders: int,
+    directory: Path | str,
+    format_: str,
+    environment: Mapping[str, str],
+    start: Barrier,
+) -> None:
+    os.environ.update(environment)
     found = Orders(directory, format_, orders)
-    table = FORMATS[format_]
-    commit: Callable[[Any, Change], int] = table.commit  # type: ignore[attr-defined]  # a class
+    table = CLASSES[format_.partition(" ")[0]]
+    commit: Callable[[Any, Change], int] = table.commit
 
     def together(self: Any, change: Change) -> int:
         setattr(table, "commit", commit)  # noqa: B010 - of a class, which mypy takes for a function
@@ -243,7 +284,7 @@ def _race(orders: int, directory: Path, format_: str, start: Barrier) -> None:
 def race(orders: Orders, writers: int) -> list[int]:
     """The exit codes of so many processes that are about to commit the same range at once."""
     start = CONTEXT.Barrier(writers)
-    given = (orders.orders, orders.directory, orders.format, start)
+    given = (orders.orders, orders.directory, orders.format, stores(), start)
     return sorted(_ended([CONTEXT.Process(target=_race, args=given) for _ in range(writers)]))
 
 

@@ -1,5 +1,6 @@
 """Where a snapshot may end and must begin: ranges of the published log. Reads no record."""
 
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Final
 from headwater.errors import OvertakenError, StartRefusedError
 from headwater.model import Partition, Positions, shown_id
 from headwater.ports import CommitRecord, CutRange, DaysClosed, Table, Topics, UnreadableRecord
-from headwater.snapshot.refusals import damaged_record
+from headwater.snapshot.refusals import damaged, damaged_record
 
 DELETIONS_KEPT_MS: Final = 86_400_000  # Kafka's default of delete.retention.ms, a day
 READING_SHARE: Final = 0.5  # of that may have passed since a cut; the rest is for reading on
@@ -42,11 +43,11 @@ class Cut:
 
 def is_compacted(topics: Topics, topic: str) -> bool:
     """Whether the broker may drop older records of a key."""
-    return "compact" in _policy(topics, topic)
+    return "compact" in _policies(topics.config(topic))
 
 
-def _policy(topics: Topics, topic: str) -> set[str]:
-    return set(topics.config(topic).get("cleanup.policy", "delete").replace(" ", "").split(","))
+def _policies(config: Mapping[str, str]) -> set[str]:
+    return set(config.get("cleanup.policy", "delete").replace(" ", "").split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,9 @@ def cut(topics: Topics, table: Table, topic: str, mode: str = "append") -> Cut:
             code="COMPACTED_TOPIC",
         )
     topic_id = _required_id(topics, table, topic)
-    _last_commit(table, mode)
+    last = _last_commit(table, mode)
     beginnings, ends = topics.beginnings(topic), topics.ends(topic)
-    starts = _starts(table, topic_id, beginnings, ends)
+    starts = _starts(table, last, topic_id, beginnings, ends)
     if lost := _lost(starts, beginnings, ends):
         raise _range_lost(table, lost)
     return Cut(topic, topic_id, {p: (start, ends[p]) for p, start in starts.items()})
@@ -101,26 +102,32 @@ def latest_cut(topics: Topics, table: Table, topic: str, now_ms: int) -> LatestC
     topic_id = _required_id(topics, table, topic)
     last = _last_commit(table, "latest")
     beginnings, ends = topics.beginnings(topic), topics.ends(topic)
-    starts = _starts(table, topic_id, beginnings, ends)
+    starts = _starts(table, last, topic_id, beginnings, ends)
     found = Cut(topic, topic_id, {p: (start, ends[p]) for p, start in starts.items()})
     whole = {p: (beginnings[p], ends[p]) for p in starts}
     lost = _lost(starts, beginnings, ends)
     if last is None:
         return LatestCut(found, None, whole)
-    if not lost and _holds_deletions(topics, topic, now_ms - last.committed_at_ms):
+    # a cut of the future is by a clock that ran ahead: it is as old as that clock was wrong
+    age_ms = abs(now_ms - last.committed_at_ms)
+    if not lost and age_ms < deletions_held_ms(topics, topic):
         return LatestCut(found, last, None)
     is_recut = any(starts[p] > ends[p] for p in starts)
-    if is_recut or _policy(topics, topic) != {"compact"}:
+    if is_recut or _policies(topics.config(topic)) != {"compact"}:
         raise _range_lost(table, lost or ["deletions since then may have been dropped"])
     return LatestCut(found, last, whole)
 
 
-def _holds_deletions(topics: Topics, topic: str, age_ms: int) -> bool:
-    """Whether no tombstone published so long ago, or later, can have left a log."""
-    if not is_compacted(topics, topic):
-        return True
-    kept = topics.config(topic).get("delete.retention.ms")
-    return age_ms < deletions_kept_ms(kept) * READING_SHARE
+def deletions_held_ms(topics: Topics, topic: str, share: float = READING_SHARE) -> float:
+    """How long after a tombstone was published a reader may rely on it, in milliseconds.
+
+    For this share of the time that the log keeps it at least; for ever in a log that is not
+    compacted.
+    """
+    config = topics.config(topic)
+    if "compact" not in _policies(config):
+        return math.inf
+    return deletions_kept_ms(config.get("delete.retention.ms")) * share
 
 
 def deletions_kept_ms(setting: str | None) -> int:
@@ -182,10 +189,20 @@ def last_record(table: Table) -> CommitRecord | None:
 
 
 def _starts(
-    table: Table, topic_id: str, beginnings: Positions, ends: Positions
+    table: Table,
+    last: CommitRecord | None,
+    topic_id: str,
+    beginnings: Positions,
+    ends: Positions,
 ) -> dict[Partition, int]:
+    """Where the next cut begins. Raises DamagedError where the table tells it in two ways."""
     done = table.offsets(topic_id)
-    return {p: done.get(p.index, beginnings[p]) for p in sorted(ends)}
+    told = {taken.partition: taken.end for taken in last.ranges} if last else {}
+    is_other = any(done.get(partition) != end for partition, end in told.items())
+    if is_other and last_record(table) == last:  # else another process was at it this moment
+        raise damaged(table.location, "its last record ends elsewhere than its offsets")
+    # each commit tells of every partition: one that none tells of was made since, and began at 0
+    return {p: done.get(p.index, 0 if done else beginnings[p]) for p in sorted(ends)}
 
 
 def _lost(starts: Positions, beginnings: Positions, ends: Positions) -> list[str]:
@@ -217,6 +234,13 @@ def commit_id(
     if days is not None and days.before is not None:
         text += f"/{days.before}"
     return str(uuid.uuid5(_COMMITS, f"{product}/{topic_id}/{text}"))
+
+
+def is_own_id(record: CommitRecord) -> bool:
+    """Whether the name of a commit is that of what it says it took and closed."""
+    return record.commit_id == commit_id(
+        record.product, record.topic_id, record.ranges, record.days
+    )
 
 
 def require_next(done: Mapping[int, int], record: CommitRecord, location: str) -> None:

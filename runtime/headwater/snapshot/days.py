@@ -5,9 +5,11 @@ The watermarks are asked for before the log's end is, so a cut holds all that wa
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final, Literal
+
+import polars as pl
 
 from headwater.ports import CommitRecord, DaysClosed, UnreadableRecord
 
@@ -15,6 +17,9 @@ DAY_MS: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1)
 
 State = Literal["open", "complete", "assumed"]
+_COLUMNS: Final = pl.Schema(
+    {"day": pl.Date(), "state": pl.String(), "rows": pl.Int64(), "corrections": pl.Int64()}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +58,54 @@ def corrected(rows: Mapping[str | None, int], before: str | None) -> dict[str, i
     return {day: count for day, count in sorted(rows.items(), key=str) if day and day < before}
 
 
+def closed_before(records: Iterable[CommitRecord]) -> list[str | None]:
+    """Before which day all were closed when each of these was committed, oldest first."""
+    found: list[str | None] = []
+    reached: str | None = None
+    for record in records:
+        found.append(reached)
+        if record.days is not None and record.days.before is not None:
+            reached = max(reached or record.days.before, record.days.before)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class ClosedDays:
     """The days of a table as of a cut.
 
     Every day before `before` is closed; None where none is. `corrections` are the rows that came of
-    a day after it was closed, by day, over all commits.
+    a day after it was closed, by day, over all commits. `rows` are those of each day, of None those
+    without event time; None where the table does not tell how many.
     """
 
     before: date | None
     corrections: Mapping[date, int]
     _closings: Sequence[tuple[date, bool]] = ()
+    rows: Mapping[date | None, int | None] = field(default_factory=dict)
+
+    def frame(self) -> pl.DataFrame:
+        """The days that have rows, in order: `day`, `state`, `rows` and `corrections` among them.
+
+        Rows without event time are of no day and in no state: there these are null, behind all.
+        Days without rows are not listed; `state` tells of each.
+        """
+        days = sorted(self.rows, key=lambda day: (day is None, day))
+        states = [None if day is None else self.state(day) for day in days]
+        late = [None if day is None else self.corrections.get(day, 0) for day in days]
+        return pl.DataFrame(
+            {
+                "day": days,
+                "state": states,
+                "rows": [*map(self.rows.get, days)],
+                "corrections": late,
+            },
+            schema=_COLUMNS,
+        )
+
+    @property
+    def reached(self) -> Mapping[str, date]:
+        """The day behind the last that was closed as complete, and behind the last assumed one."""
+        return {_as(is_assumed): before for before, is_assumed in self._closings}  # they ascend
 
     def state(self, day: date) -> State:
         """Whether a day is "complete", "assumed" or still "open".
@@ -72,8 +114,12 @@ class ClosedDays:
         """
         for before, is_assumed in self._closings:
             if day < before:
-                return "assumed" if is_assumed else "complete"
+                return _as(is_assumed)
         return "open"
+
+
+def _as(is_assumed: bool) -> State:  # noqa: FBT001 - the fact itself
+    return "assumed" if is_assumed else "complete"
 
 
 def closed_days(records: Iterable[CommitRecord | UnreadableRecord]) -> ClosedDays:

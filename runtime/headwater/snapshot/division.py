@@ -18,7 +18,8 @@ DATE: Final = "_date"
 """The column of the event's day: the UTC day of its event time. Null where it has none."""
 DATE_FIELD: Final = pa.field(DATE, pa.date32())
 MAX_VALUES: Final = 4_000  # in one commit, a file each and partition: more than ten years of days
-MAX_FOLDER_BYTES: Final = 200  # of a value in a path, escaped; a name may have 255 with its column
+MAX_FOLDER_BYTES: Final = 200  # of a value in a path, escaped
+MAX_NAME_BYTES: Final = 255  # of a name in a file system, here of column and value
 NULL_FOLDER: Final = "__HIVE_DEFAULT_PARTITION__"  # Hive's word for null, which readers know
 
 _KINDS: Final = frozenset({("boolean", None), ("int", None), ("long", None), ("int", "date")})
@@ -94,7 +95,7 @@ def runs(rows: pa.Table, by: str | None, location: str) -> Iterator[tuple[str | 
     first = 0
     for length, value in pl.Series(rows[by]).rle().struct.unnest().rows():
         text = text_of(value)
-        if text is not None and (why := _untold(text)):
+        if text is not None and (why := _untold(by, text)):
             raise _refused(location, f"a value of {by} {why}")
         yield text, rows.slice(first, length)
         first += length
@@ -129,12 +130,13 @@ def folder_of(by: str, value: str | None) -> str:
     return f"{by}={NULL_FOLDER if value is None else quote(value, safe='')}"
 
 
-def _untold(text: str) -> str:
+def _untold(by: str, text: str) -> str:
     """Why readers could not tell this value from others; empty when they can."""
     if text in {"", NULL_FOLDER}:
         return "is one that tables take for null"
-    if len(quote(text, safe="")) > MAX_FOLDER_BYTES:
-        return f"has more than {MAX_FOLDER_BYTES} bytes in a path"
+    room = min(MAX_FOLDER_BYTES, MAX_NAME_BYTES - len(f"{by}="))
+    if len(quote(text, safe="")) > room:
+        return f"has more than {room} bytes in a path"
     return ""
 
 

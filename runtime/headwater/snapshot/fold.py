@@ -18,8 +18,8 @@ from headwater.ports import Records
 from headwater.snapshot.rows import LogRows, RowCodec
 
 KEY: Final = "_key"
-HASH: Final = "_hash"
-DELETED: Final = "_deleted"
+HASH: Final = "_key.hash"  # with a dot, which the name of no field of a contract has
+DELETED: Final = "_key.deleted"
 MARKS: Final = (KEY, HASH, DELETED)
 HASH_BITS: Final = 64  # of xxh3_64, whose high bits are the bucket
 

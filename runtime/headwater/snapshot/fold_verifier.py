@@ -153,7 +153,7 @@ class FoldVerifier:
         wrong = [
             (offset, str(bad.code)) for offset, bad in rows.refused if values[offset] is not None
         ]
-        sampled, otherwise = self.codec.recheck(records, rows.numbered, self.every)
+        sampled, otherwise = self.codec.recheck(records, rows, self.every)
         wrong += [(offset, "the row codec reads it otherwise") for offset in otherwise]
         for findings in told:
             findings.sampled += len(sampled)
@@ -206,7 +206,7 @@ class FoldVerifier:
         keys = self._keys(place, log, offsets)
         gone = self._newer_keys(partition, place.each.taken.end, frozenset(keys.values()))
         kept = self.topics.config(partition.topic).get("delete.retention.ms")
-        if self.now_ms - record.committed_at_ms >= deletions_kept_ms(kept):
+        if abs(self.now_ms - record.committed_at_ms) >= deletions_kept_ms(kept):
             # Deleted since, and the tombstone is gone too: the log knows nothing of such a key.
             gone |= set(keys.values()) - set(log["key"])
         return found | {offset for offset, key in keys.items() if key in gone}

@@ -4,6 +4,7 @@ Nothing that the table says of its files is believed: neither their rows nor the
 """
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 from headwater.errors import DamagedError
 from headwater.ports import Table, TableFile
 from headwater.snapshot.codecs import Codecs
-from headwater.snapshot.division import text_of
+from headwater.snapshot.division import DATE, DATE_FIELD, scalar_of, text_of
 from headwater.snapshot.rows import NumberedRows
 from headwater.snapshot.spans import Booked, Tally
 from headwater.snapshot.verdict import Difference, Findings
@@ -39,7 +40,8 @@ class Content:
     """What a scan of one file found.
 
     `held` and `stray` are by partition, `stray` of no range; `counted` and `stretches` by the place
-    of the range; `values` are those of the column that divides the table.
+    of the range; `values` are those of the column that divides the table. `late` are its rows of
+    days that were closed already, by the place of the range and the day.
     """
 
     rows: int = 0
@@ -49,6 +51,7 @@ class Content:
     stray: dict[int, Stretch] = field(default_factory=dict)
     counted: dict[int, Tally] = field(default_factory=dict)
     stretches: dict[int, Stretch] = field(default_factory=dict)
+    late: dict[int, Counter[str]] = field(default_factory=dict)
     damage: DamagedError | None = None
 
 
@@ -56,12 +59,14 @@ class Content:
 class Held:
     """What the files of a version hold of one range; `files` are those with rows of it.
 
+    `late` are its rows of days that were closed already, by day.
     `is_damaged` when a file that should hold rows of it cannot be read.
     """
 
     tally: Tally = field(default_factory=Tally)
     files: list[str] = field(default_factory=list)
     is_damaged: bool = False
+    late: Counter[str] = field(default_factory=Counter)
 
     def merge(self, other: "Held") -> None:
         """With those of another range."""
@@ -142,6 +147,7 @@ class Inventory:
                 if place < until:
                     found[place].tally.merge(tally)
                     found[place].files.append(file.name)
+                    found[place].late.update(content.late.get(place, {}))
             _tell(file, content, self._stray(content, until), findings)
             if content.values - {file.value}:  # readers pass a file by for the value told of it
                 detail = f"{file.name} holds other {self._table.divided_by} than its commit says"
@@ -186,6 +192,14 @@ class Inventory:
             tally.rows += rows.num_rows
         else:
             tally.add(codec.from_table(rows), 0, rows.num_rows)
+        before = self._ranges[place].closed_before
+        if before is not None and DATE in rows.column_names:  # a wrong record closes days anywhere
+            late = rows[DATE].filter(pc.less(rows[DATE], scalar_of(before, DATE_FIELD.type)))
+            days = {
+                each["values"].isoformat(): each["counts"]
+                for each in pc.value_counts(late).to_pylist()
+            }
+            content.late.setdefault(place, Counter()).update(days)
 
     def _stray(self, content: Content, until: int) -> Mapping[int, Stretch]:
         """Rows of no range before `until`, by partition."""

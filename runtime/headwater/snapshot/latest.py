@@ -7,7 +7,6 @@ touch are written anew in one commit: a cut in the middle of a compacted log wou
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from headwater.clock import SYSTEM, Clock
@@ -30,6 +29,7 @@ from headwater.snapshot.fold import Fold, keyed
 from headwater.snapshot.freezing import Freezing
 from headwater.snapshot.multiset import to_text
 from headwater.snapshot.rows import LogRows, RowCodec
+from headwater.snapshot.scratch import scratch_directory
 from headwater.snapshot.writer import READ_RECORDS, Progress, Taken, unreadable
 
 MODE: Final = "latest"
@@ -69,11 +69,12 @@ class LatestSnapshotter:
         )  # behind the cut, which is refused if it aged
         version, rows = None, 0
         if found.cut.offsets:
-            with TemporaryDirectory(prefix="headwater-snapshot-") as scratch:
-                folds = self._folds(found, Path(scratch), progress)
+            with scratch_directory("snapshot") as directory:
+                folds = self._folds(found, directory, progress)
                 rows = sum(fold.records for fold in folds.values())
-                if rows:
-                    version = self._commit(found, folds, Path(scratch), evolving)
+                # a whole log without a record is that of a table whose every key was deleted
+                if rows or (found.whole is not None and found.last is not None):
+                    version = self._commit(found, folds, directory, evolving)
         return Taken(
             location=self.table.location,
             version=version,

@@ -21,6 +21,7 @@ FILE: Final = Path(__file__).with_name("notice.avsc")
 VERSION: Final = 1
 RECORDS_AT_ONCE: Final = 10_000
 MS: Final = 1000  # in a second
+_OF_ANNOUNCED: Final = ("topic_id", "version", "commit_id", "location")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Announced:
 
     topic_id: str
     version: int
+    commit_id: str
     location: str
 
 
@@ -62,7 +64,7 @@ def last_notice(
     found = None
     for records in reader.read(ranges, max_records=RECORDS_AT_ONCE):
         for row in decoder.decode(records.values).frame.filter(is_of).tail(1).to_dicts():
-            found = Announced(row["topic_id"], row["version"], row["location"])
+            found = Announced(*map(row.__getitem__, _OF_ANNOUNCED))
     return found
 
 

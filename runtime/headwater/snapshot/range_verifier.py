@@ -93,7 +93,7 @@ class Log:
         ends = [each.end for each in span.ranges]
         for records in self._read(span.partition, span.start, span.end):
             rows = codec.from_log(records)
-            sampled, otherwise = codec.recheck(records, rows.numbered, self.every)
+            sampled, otherwise = codec.recheck(records, rows, self.every)
             before = 0
             for each, end in zip(found, ends, strict=True):
                 before, first = bisect_left(sampled, end, before), before

@@ -3,11 +3,16 @@
 from headwater.errors import DamagedError, RetriableError, StartRefusedError
 
 
+def place_of(location: str) -> str:
+    """A location of tables in a sentence."""
+    return f"prefix {location}" if "://" in location else f"directory {location}"
+
+
 def not_ours(location: str, topic: str, reason: str) -> StartRefusedError:
     """The error for a place that holds something else."""
     return StartRefusedError(
-        f"The directory {location} is no snapshot of {topic}: {reason}; nothing was"
-        f" changed. Choose another directory with --to.",
+        f"The {place_of(location)} is no snapshot of {topic}: {reason}; nothing was"
+        f" changed. Choose another one with --to.",
         code="NOT_OUR_TABLE",
     )
 
@@ -22,7 +27,7 @@ def elsewhere(location: str, topic: str, found: str) -> StartRefusedError:
     """The error for a table that a shared catalogue knows in another place."""
     return StartRefusedError(
         f"The Iceberg catalogue has the snapshot of {topic} in {found}, not in {location}; nothing"
-        f" was changed. Take that directory with --to or the setting snapshots; or drop the table"
+        f" was changed. Take that place with --to or the setting snapshots; or drop the table"
         f" from the catalogue first, if a new one is to begin.",
         code="NOT_OUR_TABLE",
     )
@@ -40,8 +45,8 @@ def storage_refuses(location: str, doing: str, why: str) -> RetriableError:
 def damaged(location: str, why: str) -> DamagedError:
     """The error for a table that cannot be read again."""
     return DamagedError(
-        f"The snapshot in {location} is damaged: {why}; nothing was written. Restore the"
-        f" directory from a copy, or begin a new snapshot with --to."
+        f"The snapshot in {location} is damaged: {why}; nothing was written. Restore it"
+        f" from a copy, or begin a new snapshot with --to."
     )
 
 

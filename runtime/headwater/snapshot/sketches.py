@@ -19,6 +19,9 @@ LG_HASHES: Final = 12  # 4,096 hashes: 1.6 % of the estimate at one standard dev
 KLL_K: Final = 200  # 1.33 % of the rows at 99 %, 5 KB
 LG_FREQUENT: Final = 9  # 384 values: whatever has 0.7 % of the rows is among them, some 8 KB
 FREQUENT: Final = 384  # three quarters of the map, which is all that DataSketches fills
+EMPTY: Final = (
+    "\ufdd0"  # for the empty text, which DataSketches passes by; no character of Unicode's
+)
 LONGEST: Final = 128  # characters of a value that may be a heavy hitter: bounds the sketch
 DEVIATIONS: Final = 3  # standard deviations of a bound: 997 of 1,000 lie within
 
@@ -58,6 +61,8 @@ class Distinct:
 
     def add(self, values: pl.Series) -> None:
         """Take integers, floats or text without nulls; those that repeat cost time only."""
+        if values.dtype == pl.String:
+            values = values.replace("", EMPTY)
         deque(map(self._fed.update, values.to_list()), maxlen=0)
 
     def _whole(self) -> ds.theta_sketch:

@@ -7,6 +7,7 @@ from operator import mul
 from typing import Final
 
 from headwater.ports import CommitRecord, CutRange
+from headwater.snapshot.days import closed_before
 from headwater.snapshot.multiset import to_text, total
 from headwater.snapshot.rows import NumberedRows
 from headwater.snapshot.verdict import Difference
@@ -38,18 +39,23 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """A range of one commit, of one incarnation of the topic, under one schema."""
+    """A range of one commit, of one incarnation of the topic, under one schema.
+
+    Rows of days before `closed_before` came late; None where that is not said of a table.
+    """
 
     topic_id: str
     schema_id: int
     taken: CutRange
+    closed_before: str | None = None
 
 
 def booked(commits: Iterable[CommitRecord]) -> list[Booked]:
     """Every range of every commit, oldest first."""
+    records = list(commits)
     return [
-        Booked(record.topic_id, record.schema_id, taken)
-        for record in commits
+        Booked(record.topic_id, record.schema_id, taken, before)
+        for record, before in zip(records, closed_before(records), strict=True)
         for taken in record.ranges
     ]
 

@@ -1,4 +1,8 @@
-"""Statistics as bytes: one JSON document, sketches in base64, compressed with Zstandard."""
+"""Statistics as bytes: one JSON document, sketches in base64, compressed with Zstandard.
+
+Its first member is the digest of the document without it, because one cut is made of another: a bit
+that rots would be in the statistics of every cut behind it.
+"""
 
 import base64
 import json
@@ -6,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import pyarrow as pa
+import xxhash
 
 from headwater.errors import DamagedError
 from headwater.snapshot.column_statistics import ColumnStatistics, Kind
@@ -14,6 +19,10 @@ from headwater.snapshot.statistics import TableStatistics
 
 FORMAT: Final = 1
 """Of the document. What a later one adds is passed over; a greater number is not read."""
+
+_DIGEST: Final = b'{"digest":"%b",'
+_UNDIGESTED: Final = b'{"format":'  # as older releases began one, which wrote no digest
+_DIGITS: Final = 32  # of xxh3_128, in hex
 
 T = TypeVar("T")
 
@@ -32,7 +41,7 @@ def to_bytes(statistics: TableStatistics, parts: Parts | None = None) -> bytes:
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     with pa.BufferOutputStream() as buffer:
         with pa.CompressedOutputStream(buffer, "zstd") as stream:
-            stream.write(text.encode())
+            stream.write(_digested(text.encode()))
         return bytes(buffer.getvalue())
 
 
@@ -52,7 +61,10 @@ def parts_from_bytes(content: bytes) -> Parts:
 def _read(content: bytes, read: Callable[[Mapping[str, Any]], T]) -> T:
     try:
         with pa.CompressedInputStream(pa.BufferReader(content), "zstd") as stream:
-            document = json.loads(stream.read())
+            text = stream.read()
+        if not text.startswith(_UNDIGESTED):
+            _require_written(text)
+        document = json.loads(text)
         if document["format"] > FORMAT:
             raise DamagedError(
                 f"The statistics were written by a later release (format {document['format']},"
@@ -67,6 +79,17 @@ def _read(content: bytes, read: Callable[[Mapping[str, Any]], T]) -> T:
             " those of other cuts are files of their own.",
             code="STATISTICS_DAMAGED",
         ) from error
+
+
+def _digested(text: bytes) -> bytes:
+    return _DIGEST % xxhash.xxh3_128_hexdigest(text).encode() + text[1:]
+
+
+def _require_written(text: bytes) -> None:
+    """Raises ValueError unless the document is what its digest says."""
+    if text != _digested(b"{" + text[len(_DIGEST % b"") + _DIGITS :]):
+        message = "another digest"
+        raise ValueError(message)
 
 
 def _document(statistics: TableStatistics) -> dict[str, Any]:

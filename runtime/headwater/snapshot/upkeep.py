@@ -4,11 +4,10 @@ Planning is pure. A merge is a commit like any other and moves no cut, so whoeve
 loses nothing: one of the two goes behind the other, or begins again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import pyarrow as pa
@@ -17,6 +16,7 @@ from headwater.clock import SYSTEM, Clock
 from headwater.errors import OvertakenError
 from headwater.ports import Change, NewFile, Swept, Table, TableFile, UnreadableRecord
 from headwater.snapshot.file_names import part_name
+from headwater.snapshot.scratch import scratch_directory
 
 MERGED_FILES: Final = 8  # small files of one place that are worth a merge, however small
 TURNS: Final = 3  # against writers that are faster; the next upkeep finds the files again
@@ -39,13 +39,15 @@ class Upkeep:
     """Upkeep of one table.
 
     `target` is the size of a file in bytes, `keep_ms` how long a version stays readable after a
-    newer one came.
+    newer one came. `beat` is called while rows are read, several times a second; what it raises
+    ends the upkeep, and harms as little as any other interruption.
     """
 
     table: Table
     target: int
     keep_ms: int
     clock: Clock = SYSTEM
+    beat: Callable[[], object] = lambda: None
 
     def run_when_due(self) -> Upkept | None:
         """Do it if it was not done for long; None when there was nothing to do.
@@ -84,11 +86,11 @@ class Upkeep:
         )
 
     def _replace(self, groups: Sequence[Sequence[TableFile]]) -> None:
-        with TemporaryDirectory(prefix="headwater-upkeep-") as scratch:
+        with scratch_directory("upkeep") as directory:
             files = [
                 NewFile(
                     _name(group),
-                    self._rows(group, Path(scratch) / f"{place}.arrow"),
+                    self._rows(group, directory / f"{place}.arrow"),
                     value=group[0].value,
                 )
                 for place, group in enumerate(groups)
@@ -103,6 +105,7 @@ class Upkeep:
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, first.schema) as writer:
             writer.write_batch(first)
             for batch in batches:
+                self.beat()
                 writer.write_batch(batch)
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 

@@ -13,6 +13,8 @@ from headwater.clock import SYSTEM, Clock
 from headwater.errors import DamagedError
 from headwater.ports import LogReader, Table, Topics, UnreadableRecord
 from headwater.snapshot.codecs import Codecs
+from headwater.snapshot.corrections import wrong_corrections
+from headwater.snapshot.cut import is_own_id
 from headwater.snapshot.fold_verifier import FoldCut, FoldVerifier
 from headwater.snapshot.history import Kept, cut_at, every_cut, newest_cut
 from headwater.snapshot.inventory import Held, Inventory
@@ -122,6 +124,9 @@ def _look_at_records(proof: _Proof, table: Table) -> None:
         if isinstance(record, UnreadableRecord):
             detail = f"the record of version {version}: {record.reason}"
             findings.differs(Difference("damaged", None, None, detail))
+        elif not is_own_id(record):
+            detail = f"version {version} has another id than its product, ranges and days make"
+            findings.differs(Difference("recorded", None, None, detail))
     for gap in gaps(kept.records):
         findings.differs(gap)
     if kept.gone:
@@ -154,6 +159,8 @@ class _Whole:
             until = sum(len(record.ranges) for record in proof.kept.records)
             held = inventory.held(proof.kept.files, until, self._newest, proof.findings)
             compared.compare(held, proof.findings)
+            for difference in wrong_corrections(proof.kept.commits, held):
+                proof.findings.differs(difference)
 
     def compare_folds(self, proofs: Sequence[_Proof]) -> None:
         """Of mode "latest", under one schema: the table with the log folded up to each cut."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -29,12 +30,12 @@ from headwater.snapshot.evolving import Evolving
 from headwater.snapshot.file_names import part_name
 from headwater.snapshot.freezing import Freezing
 from headwater.snapshot.multiset import to_text, total
+from headwater.snapshot.pipeline import one_behind
 from headwater.snapshot.rows import LogRows, NumberedRows, RowCodec
-from headwater.snapshot.upkeep import Upkept
 
 READ_RECORDS: Final = 20_000  # per read: large enough for columns, small beside a commit
-COMMIT_ROWS: Final = 250_000  # a longer range becomes several commits, each a cut of its own
-COMMIT_BYTES: Final = 128 * 1024 * 1024  # of columns: bounds the memory of a commit of wide rows
+COMMIT_ROWS: Final = 200_000  # a longer range becomes several commits, each a cut of its own
+COMMIT_BYTES: Final = 64 * 1024 * 1024  # of columns; two are in memory, one written and one read
 
 DAILY: Final = "daily"  # the mode of tables that are taken when a day is over
 
@@ -47,7 +48,6 @@ class Taken:
     """What one run added. `version` is None when nothing was new, so nothing was committed.
 
     `days` are those that a run of mode "daily" closed and corrected, over all its commits.
-    `upkeep` is None when it was not due.
     """
 
     location: str
@@ -56,7 +56,6 @@ class Taken:
     rows: int
     rows_total: int
     cut: Mapping[int, int]
-    upkeep: Upkept | None = None
     days: DaysClosed | None = None
 
 
@@ -81,7 +80,8 @@ class Snapshotter:
         """Commit everything published up to the read_committed end of now.
 
         Each commit is a cut by itself, so an interruption leaves a whole snapshot that the next run
-        continues. A table of an older version of the contract gets its columns with the first rows.
+        continues; it is made while the rows of the next one are read. A table of an older version
+        of the contract gets its columns with the first rows.
         Raises StartRefusedError (SNAPSHOT_COLUMNS when the table cannot take the contract's
         columns, even with nothing new; SNAPSHOT_DIVISION when the table is divided by another
         column, or cannot be divided so; else see `cut`), OvertakenError when another process was
@@ -101,20 +101,16 @@ class Snapshotter:
     def _taken(self, found: Cut, parts: Iterable["_Part"]) -> Taken:
         # behind the cut, which is refused if the table aged; before the first record is read
         evolving = Evolving.of(self.table, self.codec)
-        versions, rows, days = [], 0, DaysClosed()
         freezing = Freezing(self.table, self.codec.contract, evolving.layout)
-        for part in parts:
-            versions.append(self._commit(found, part, freezing, evolving))
-            rows += part.rows
-            days = _joined(days, part.days)
+        commits = one_behind(partial(self._commit, found, freezing, evolving), parts)
         return Taken(
             location=self.table.location,
-            version=versions[-1] if versions else None,
-            commits=len(versions),
-            rows=rows,
+            version=commits[-1].version if commits else None,
+            commits=len(commits),
+            rows=sum(each.rows for each in commits),
             rows_total=self.table.rows(),
             cut=self.table.offsets(found.topic_id),
-            days=None if self.closing is None else days,
+            days=None if self.closing is None else _joined(each.days for each in commits),
         )
 
     def _closed_before(self) -> str | None:
@@ -136,12 +132,14 @@ class Snapshotter:
             days = corrected(part.days_of_rows(), before)
             part.days = replace(news if part.ends == found.ends else DaysClosed(), corrected=days)
             yield part
+            del part  # as `one_behind` does
 
     def _parts(
         self, found: Cut, progress: Progress, *, is_closing: bool = False
     ) -> Iterator["_Part"]:
-        done = 0
-        part = _Part(found.starts)
+        done, part = 0, _Part(found.starts)
+        # the table is asked now: behind the first part, a commit of it may be under way
+        is_told = is_closing and self.table.version() is not None
         for records in self.reader.read(found.ranges, max_records=READ_RECORDS):
             rows = self._readable(self.codec.from_log(records))
             ((partition, end),) = records.ends().items()
@@ -150,9 +148,9 @@ class Snapshotter:
             if part.is_full() and part.ends != found.ends:
                 yield part
                 done += part.passed()
-                part = _Part(part.ends)
+                part, is_told = _Part(part.ends), is_closing
         part.ends = dict(found.ends)
-        if part.rows or (is_closing and self.table.version() is not None):
+        if part.rows or is_told:
             yield part
         progress(found.offsets, found.offsets)
 
@@ -161,7 +159,9 @@ class Snapshotter:
             raise unreadable(self.topic, rows, self.codec, rows.refused[0])
         return rows
 
-    def _commit(self, found: Cut, part: "_Part", freezing: Freezing, evolving: Evolving) -> int:
+    def _commit(
+        self, found: Cut, freezing: Freezing, evolving: Evolving, part: "_Part"
+    ) -> "_Committed":
         require_same(self.topics, found)
         ranges = part.ranges()
         record = CommitRecord(
@@ -180,7 +180,16 @@ class Snapshotter:
         change = freezing.frozen(Change(files, record))
         version = self.table.commit(evolving.change(change))
         self.table.offsets(found.topic_id)  # this handle has now seen its own commit
-        return version
+        return _Committed(version, part.rows, part.days)
+
+
+@dataclass(frozen=True, slots=True)
+class _Committed:
+    """What one commit added."""
+
+    version: int
+    rows: int
+    days: DaysClosed | None
 
 
 def unreadable(
@@ -196,13 +205,14 @@ def unreadable(
     )
 
 
-def _joined(days: DaysClosed, later: DaysClosed | None) -> DaysClosed:
-    """What two commits of a run say of days."""
-    if later is None:
-        return days
-    counts = Counter(days.corrected)
-    counts.update(later.corrected)
-    return DaysClosed(later.before or days.before, later.is_assumed, counts)
+def _joined(commits: Iterable[DaysClosed | None]) -> DaysClosed:
+    """What the commits of a run say of days."""
+    whole = DaysClosed()
+    for each in filter(None, commits):
+        counts = Counter(whole.corrected)
+        counts.update(each.corrected)
+        whole = DaysClosed(each.before or whole.before, each.is_assumed, counts)
+    return whole
 
 
 class _Part:
