@@ -5,10 +5,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self, TypeVar
 
 import polars as pl
 from tests.engine.conftest import GROUP, INPUT, Process, World
+from tests.engine.counting import CountingWorld
 
 from headwater.adapters.memory import (
     MemoryRangeReader,
@@ -53,7 +54,7 @@ class Calls(World):
         found = self.registry.register("in-value", TEXT, compatibility="FULL_TRANSITIVE")
         self.schema_id = found.schema_id
         self.contract = parse_contract(TEXT, topic=INPUT, version=1, path=PATH)
-        self.storage = MemoryStorage()
+        self.rows = MemoryStorage()
         self.backfill: Backfill | None = None
         self._upstream = MemoryTransactionalLog(self.broker, transactional_id="upstream")
         self._upstream.initialise()
@@ -84,7 +85,7 @@ class Calls(World):
 
     def table(self) -> Table:
         """One more handle."""
-        return MemoryTable(self.storage)
+        return MemoryTable(self.rows)
 
     def take(self) -> None:
         """Take a snapshot."""
@@ -101,7 +102,7 @@ class Calls(World):
 
     def forget(self, chance: random.Random) -> None:
         """Retention: the log begins anywhere up to the cut."""
-        cut = MemoryTable(self.storage).offsets(self.topics.topic_id(INPUT))
+        cut = self.table().offsets(self.topics.topic_id(INPUT))
         self.topics.delete_before(
             {p: chance.randint(cut[p.index] // 2, cut[p.index]) for p in self.topics.ends(INPUT)}
         )
@@ -110,7 +111,7 @@ class Calls(World):
         """What the command opens."""
         return backfill_of(INPUT, GROUP, self.table(), self.topics, self._encoder)
 
-    def fill(self) -> "Calls":
+    def fill(self) -> Self:
         """Processes begin in the snapshot from here on."""
         self.backfill = self.open()
         self.start = replace(self.start, backfilled=self.backfill.starts)
@@ -149,15 +150,30 @@ class Calls(World):
         return Encoder(contract, schema_id)
 
 
+class CountedCalls(Calls, CountingWorld):
+    """Calls to a product with state, which counts those of each caller."""
+
+    def ended(self, process: Process) -> None:
+        Calls.ended(self, process)
+        CountingWorld.ended(self, process)
+
+
+C = TypeVar("C", bound=Calls)
+
+
 def cut_short(mode: Mode = "append", seed: int = 0) -> Calls:
     """Calls in several commits of a table, whose log begins somewhere below the cut."""
+    return shortened(Calls(mode), seed)
+
+
+def shortened(calls: C, seed: int = 0) -> C:
+    """Such calls to a product of any kind."""
     chance = random.Random(seed)
-    calls = Calls(mode)
     for _ in range(chance.randint(1, 3)):
         calls.call(chance.randint(1, 30))
         calls.call(chance.randint(1, 5), is_aborted=True)
         calls.call(chance.randint(1, 9))
-        if mode == "latest":
+        if calls.mode == "latest":
             calls.hang_up(f"k{chance.randrange(5)}")
         calls.take()
     calls.forget(chance)

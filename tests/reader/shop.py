@@ -70,7 +70,7 @@ class Shop:
     def product(self, contract: Contract | None = None) -> Product:
         """The product as a consumer opens it, under the newest contract."""
         return Product(
-            contract or self.contract,
+            lambda: contract or self.contract,
             Sources(
                 topics=MemoryTopics(self.broker),
                 registry=self.registry,

@@ -1,6 +1,7 @@
 """A product opened by its name, on a real broker and registry."""
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,18 +11,23 @@ from pathlib import Path
 import polars as pl
 import pytest
 from confluent_kafka import Producer
+from tests.reader.book import folded
 from tests.reader.shop import FIELDS, Place, contract, places
+from tests.snapshot.compaction import compact
 
 import headwater
 from headwater.adapters.delta.table import DeltaSnapshotTable
+from headwater.adapters.directory import DirectoryFiles
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
 from headwater.adapters.registry import SchemaRegistry
 from headwater.contract import Contract, Encoder
 from headwater.embedded import Addresses
+from headwater.embedded.process import wait_until
 from headwater.errors import ConfigurationError, ReadRefusedError
 from headwater.ports import TopicSettings
 from headwater.reader.product import Product
+from headwater.snapshot.latest import LatestSnapshotter
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.writer import Snapshotter
 
@@ -61,16 +67,32 @@ class Published:
             self._producer.commit_transaction(20)
             self.orders += orders
 
-    def take(self) -> None:
+    def delete(self, numbers: range) -> None:
+        """Tombstones of orders."""
+        self._producer.begin_transaction()
+        for number in numbers:
+            self._producer.produce(self.topic, None, f"order-{number}")
+        self._producer.commit_transaction(20)
+
+    def await_end(self) -> None:
+        """Until all that was committed can be read: a commit returns before its markers stand."""
+        topics = KafkaTopics(self.kafka)
+
+        def is_stable() -> bool:
+            return topics.ends(self.topic) == topics.high_watermarks(self.topic)
+
+        assert wait_until(is_stable, 60)
+
+    def take(self, mode: type[Snapshotter | LatestSnapshotter] = Snapshotter) -> None:
         """Take a snapshot."""
         with closing(KafkaLogReader(self.kafka)) as reader:
-            Snapshotter(
+            mode(
                 product=self.topic,
                 topic=self.topic,
                 topics=KafkaTopics(self.kafka),
                 reader=reader,
                 table=DeltaSnapshotTable(
-                    self.root / self.topic, product=self.topic, topic=self.topic
+                    DirectoryFiles(self.root / self.topic), product=self.topic, topic=self.topic
                 ),
                 codec=RowCodec(self.contract, self.schema_id, lookup=self.registry.schema),
             ).take()
@@ -129,6 +151,36 @@ def test_a_consumer_reads_each_event_once_while_others_write(
         whole = pl.concat(list(product.read("beginning", "now")))
         assert sorted(places(whole)) == sorted(read)
         assert product.snapshot().rows == 3_750
+
+
+def test_the_latest_rows_and_their_changes_are_read_while_the_broker_compacts(
+    orders: Published,
+) -> None:
+    """What it really drops in between is no gap: folded, what was read is what the log says."""
+    compact(orders.topic, orders.stack.kafka)
+    orders.publish(300)
+    orders.await_end()
+    orders.take(LatestSnapshotter)
+    with orders.open() as product:
+        reading = product.read()
+        state = folded([next(reading)])
+        orders.delete(range(250, 300))
+        written, deadline_s = 350, time.monotonic() + 60
+        while sum(frame.height for frame in product.events(end="now")) >= written:
+            assert time.monotonic() < deadline_s, "nothing was compacted"
+            orders.orders = 0
+            orders.publish(100)  # the newest segment stays, so others must follow
+            written += 100
+        orders.delete(range(10))
+        orders.await_end()
+        reading.close()
+        rest = product.read(reading.token, "now")
+        folded(rest, state)
+        held = list(product.events(end="now"))
+        assert state == folded(held)
+        assert sorted(order for _, order in state) == sorted(f"order-{n}" for n in range(10, 250))
+        assert list(product.read(rest.token, "now")) == []
+        assert product.snapshot().rows == 300
 
 
 def test_what_is_not_there_is_one_sentence_with_a_code(orders: Published) -> None:

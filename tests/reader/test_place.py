@@ -7,9 +7,10 @@ from tests.snapshot.lake import TOPIC as ORDERS
 from tests.snapshot.test_announcing import Office
 
 from headwater.adapters.delta.table import DeltaSnapshotTable
+from headwater.adapters.directory import DirectoryFiles
 from headwater.errors import ReadRefusedError, StartRefusedError
 from headwater.ports import TopicSettings
-from headwater.reader.place import table_directory
+from headwater.reader.place import table_place
 
 
 @pytest.fixture
@@ -24,18 +25,18 @@ def configured(tmp_path: Path) -> Path:
     return tmp_path / "near" / ORDERS
 
 
-def found(office: Office, configured: Path) -> Path:
+def found(office: Office, configured: Path | str) -> str:
     """Where a reader looks."""
     notices = (office.topics, office.registry, office.reader)
-    return table_directory(ORDERS, ORDERS, configured, notices=notices)
+    return table_place(ORDERS, ORDERS, str(configured), notices=notices)
 
 
 def test_a_table_is_found_where_its_last_notice_says(office: Office, configured: Path) -> None:
     """Before the first notice, where the settings say."""
     configured.mkdir(parents=True)
-    assert found(office, configured) == configured
+    assert found(office, configured) == str(configured)
     office.announce()
-    assert found(office, configured) == office.lake.directory
+    assert found(office, configured) == str(office.lake.directory)
 
 
 def test_a_place_on_another_machine_is_looked_for_where_the_settings_say(
@@ -49,10 +50,28 @@ def test_a_place_on_another_machine_is_looked_for_where_the_settings_say(
     assert caught.value.code == "NO_SNAPSHOT"
     assert str(configured) in str(caught.value)
     configured.mkdir(parents=True)
-    assert found(office, configured) == configured
+    assert found(office, configured) == str(configured)
 
 
-@pytest.mark.parametrize("place", ["s3://bucket/shop.orders", "here/shop.orders"])
+def test_a_place_in_a_bucket_is_believed_on_any_machine(
+    office: Office, configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a table stands there, the bucket says when it is opened."""
+    monkeypatch.setattr(DeltaSnapshotTable, "location", "s3://bucket/shop.orders")
+    office.announce()
+    assert found(office, configured) == "s3://bucket/shop.orders"
+
+
+def test_a_directory_of_another_machine_is_looked_for_in_the_configured_bucket(
+    office: Office,
+) -> None:
+    """Where nobody can look before the table is opened."""
+    office.announce()
+    office.lake.directory.rename(office.lake.directory.with_name("away"))
+    assert found(office, "s3://bucket/shop.orders") == "s3://bucket/shop.orders"
+
+
+@pytest.mark.parametrize("place", ["gs://bucket/shop.orders", "here/shop.orders"])
 def test_a_place_that_cannot_be_read_here_is_refused_by_name(
     office: Office, configured: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -69,7 +88,7 @@ def test_a_notice_of_a_deleted_topic_leads_nowhere(office: Office, configured: P
     """The topic of that name is another log, of which there is no snapshot yet."""
     office.announce()
     office.broker.create(TopicSettings(ORDERS, 3, "log", {"cleanup.policy": "delete"}))
-    assert found(office, configured) == configured
+    assert found(office, configured) == str(configured)
 
 
 def test_a_notice_that_leads_to_another_products_table_is_no_way_to_read_it(
@@ -77,7 +96,7 @@ def test_a_notice_that_leads_to_another_products_table_is_no_way_to_read_it(
 ) -> None:
     """The table names product and topic itself, whatever a notice says of it."""
     office.announce()
-    place = found(office, configured)
+    files = DirectoryFiles(Path(found(office, configured)))
     with pytest.raises(StartRefusedError) as caught:
-        DeltaSnapshotTable(place, product="shop.payments", topic="shop.payments")
+        DeltaSnapshotTable(files, product="shop.payments", topic="shop.payments")
     assert caught.value.code == "NOT_OUR_TABLE"

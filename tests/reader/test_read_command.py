@@ -7,12 +7,14 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import polars as pl
 import pytest
+from tests.reader.book import Book
 from tests.reader.shop import Shop
 
 from headwater.cli import read as command
 from headwater.cli.main import main
-from headwater.cli.rows import RowsOut
+from headwater.cli.rows import RowsFormat, RowsOut
 
 Said = tuple[int, str, str]
 
@@ -103,9 +105,34 @@ def test_an_interruption_tells_where_to_go_on(
     assert (code, ids) == (0, sorted(f"order-{n}" for n in range(57)))
 
 
+def test_deletions_are_printed_as_such(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the latest rows: the column is there, and can be asked for."""
+    book = Book()
+    book.publish({"order-1": 1.0})
+    book.take()
+    book.delete(["order-1"])
+    monkeypatch.setattr(command, "opened", lambda _name: book.product())
+    chosen = ("--until", "now", "--columns", "id,amount,_deleted", "--format", "csv")
+    code, out, _ = run(monkeypatch, capsys, *chosen)
+    assert (code, out.splitlines()[1:]) == (0, ["order-1,1.0,False", "order-1,,True"])
+
+
 @pytest.fixture(autouse=True)
 def _own_interrupts() -> Iterator[None]:
     """SIGINT raises KeyboardInterrupt, wherever the tests were started from."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+def test_times_are_printed_to_the_nanosecond(capsys: pytest.CaptureFixture[str]) -> None:
+    """At any depth; Python's own end with microseconds."""
+    at = pl.Series("at", [1_700_000_000_000_000_123, None]).cast(pl.Datetime("ns", "UTC"))
+    frame = at.to_frame().with_columns(each=pl.concat_list("at"), held=pl.struct("at"))
+    RowsOut(RowsFormat.JSON).write(frame)
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    text = "2023-11-14T22:13:20.000000123+00:00"
+    assert first == {"at": text, "each": [text], "held": {"at": text}}
+    assert second == {"at": None, "each": [None], "held": {"at": None}}

@@ -1,19 +1,22 @@
 """Snapshot, then log: each event once, whatever happens meanwhile."""
 
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from tests.reader.shop import FIELDS, NOTE, TOPIC, Place, Shop, assert_each_once, contract, places
 
 from headwater.adapters.delta.table import DeltaSnapshotTable
+from headwater.adapters.directory import DirectoryFiles
 from headwater.errors import FatalError, ReadRefusedError
 from headwater.model import Partition
 from headwater.ports import TopicSettings
 from headwater.reader import log as reader_log
 from headwater.reader.position import ReadPosition
+from headwater.reader.product import EPOCH
 from headwater.reader.reading import Reading
 
 HISTORIES = 60
@@ -35,7 +38,7 @@ def refusal(shop: Shop, from_: str = "snapshot") -> str:
 @pytest.fixture(params=["memory", "delta"])
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
     """A shop with two snapshots, and orders behind them."""
-    table = DeltaSnapshotTable(tmp_path / TOPIC, product=TOPIC, topic=TOPIC)
+    table = DeltaSnapshotTable(DirectoryFiles(tmp_path / TOPIC), product=TOPIC, topic=TOPIC)
     shop = Shop(table if request.param == "delta" else None)
     shop.publish(50)
     shop.take()
@@ -143,6 +146,36 @@ def test_retention_that_overtakes_a_reader_is_told(shop: Shop) -> None:
     assert refused.value.code == "CUT_LOST"
 
 
+def test_partitions_that_come_later_are_followed_from_their_first_record(shop: Shop) -> None:
+    """A reading that never ends asks for them now and then; its token holds them."""
+    reading = shop.product().read("end")
+    shop.publish(5)
+    read = places(next(reading))
+    shop.broker.grow(TOPIC, 5)
+    shop.publish(40)
+    while len(read) < 45:
+        read += places(next(reading))
+    assert {partition for partition, _ in read} == set(range(5))
+    assert reading.position.offsets.keys() == set(range(5))
+    assert all_of(shop.product().read(reading.token, "now")) == []
+
+
+def test_partitions_that_came_and_were_cut_short_are_no_silent_gap(shop: Shop) -> None:
+    """Neither snapshot nor token held them: what retention took of them was never read."""
+    token = shop.product().read("end").token
+    following = shop.product().read("end")
+    shop.publish(5)
+    next(following)
+    shop.broker.grow(TOPIC, 5)
+    shop.publish(40)
+    log = shop.broker.partition(Partition(TOPIC, 4))
+    log.truncate(log.end)
+    assert refusal(shop) == refusal(shop, token) == "CUT_LOST"
+    with pytest.raises(ReadRefusedError) as refused:
+        all_of(following)
+    assert refused.value.code == "CUT_LOST"
+
+
 def test_a_topic_made_again_is_another_log(shop: Shop) -> None:
     """Its offsets mean other events: neither snapshot nor token leads on to it."""
     token = shop.product().read("end").token
@@ -170,7 +203,7 @@ def test_tokens_of_others_and_nonsense_are_refused(shop: Shop) -> None:
 
 def test_a_version_that_was_cleaned_up_says_to_begin_again(tmp_path: Path) -> None:
     """A file that upkeep removed meanwhile is never silence."""
-    shop = Shop(DeltaSnapshotTable(tmp_path / TOPIC, product=TOPIC, topic=TOPIC))
+    shop = Shop(DeltaSnapshotTable(DirectoryFiles(tmp_path / TOPIC), product=TOPIC, topic=TOPIC))
     shop.publish(50)
     shop.take()
     reading = shop.product().read(until="now")
@@ -182,6 +215,29 @@ def test_a_version_that_was_cleaned_up_says_to_begin_again(tmp_path: Path) -> No
     assert refused.value.code == "SNAPSHOT_GONE"
 
 
+def test_what_ended_with_an_error_does_not_look_read_to_its_end(shop: Shop) -> None:
+    """Who tries again is told to begin at the token, as after a close."""
+    shop.broker.append(TOPIC, b"nonsense", key=b"x")
+    reading = shop.product().read(until="now")
+    with pytest.raises(FatalError):
+        all_of(reading)
+    for ended in (reading, shop.product().read(until="now")):
+        ended.close()
+    for each in (reading, ended):
+        with pytest.raises(ReadRefusedError, match="closed, interrupted or ended") as refused:
+            next(each)
+        assert refused.value.code == "READING_ENDED"
+
+
+def test_what_was_read_to_its_end_stays_so() -> None:
+    """Asked again it ends again."""
+    shop = Shop()
+    shop.publish(5)
+    reading = shop.product().read("beginning", "now")
+    assert len(all_of(reading)) == 5
+    assert all_of(reading) == []
+
+
 def test_a_record_that_is_no_row_is_named_by_its_place(shop: Shop) -> None:
     """Never skipped, and never shown."""
     shop.broker.append(TOPIC, b"secret", key=b"k")
@@ -189,12 +245,6 @@ def test_a_record_that_is_no_row_is_named_by_its_place(shop: Shop) -> None:
         all_of(shop.product().read(until="now"))
     assert refused.value.code == "UNREADABLE_RECORD"
     assert "secret" not in str(refused.value)
-
-
-def test_a_compacted_topic_is_no_log_to_read(shop: Shop) -> None:
-    """Events between its records may be gone."""
-    shop.broker.topics[TOPIC].settings.config["cleanup.policy"] = "compact"  # type: ignore[index]
-    assert refusal(shop) == "COMPACTED_TOPIC"
 
 
 def test_without_a_snapshot_there_is_still_the_log() -> None:
@@ -223,6 +273,36 @@ def test_events_since_a_time_are_those_published_then(shop: Shop) -> None:
     with pytest.raises(ReadRefusedError) as refused:
         shop.product().events(since.replace(tzinfo=None), "now")
     assert refused.value.code == "NO_ZONE"
+
+
+@pytest.mark.parametrize("start", ["now", "latest", 3])
+def test_what_is_no_place_of_a_log_is_told(shop: Shop, start: Any) -> None:
+    """With those that there are."""
+    until: Any = "end"
+    for misuse, arguments in (
+        (shop.product().events, (start,)),
+        (shop.product().events, ("beginning", until)),
+        (shop.product().read, ("snapshot", until)),
+    ):
+        with pytest.raises(ReadRefusedError, match="is no place of a log") as refused:
+            misuse(*arguments)
+        assert refused.value.code == "BAD_PLACE"
+
+
+def test_a_time_between_two_milliseconds_is_behind_the_first(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one before 1970 no number that means something else to a broker."""
+    asked: list[int] = []
+
+    def at_time(_log: reader_log.EventLog, timestamp_ms: int) -> dict[int, int]:
+        asked.append(timestamp_ms)
+        return {0: 0, 1: 0, 2: 0}
+
+    monkeypatch.setattr(reader_log.EventLog, "at_time", at_time)
+    for at in (EPOCH, EPOCH + timedelta(microseconds=1_001), EPOCH - timedelta(milliseconds=1)):
+        shop.product().events(at, "now")
+    assert asked == [0, 2, 0]
 
 
 def test_a_column_newer_than_the_snapshot_has_its_default(shop: Shop) -> None:

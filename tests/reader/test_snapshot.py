@@ -1,5 +1,6 @@
 """A table at a cut, as whatever computes with it."""
 
+import math
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -8,18 +9,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from tests.reader.shop import TOPIC, Shop, places
+from tests.reader.shop import FIELDS, TOPIC, Shop, contract, places
 
 from headwater.adapters.delta.reading import dataset
 from headwater.adapters.delta.table import DeltaSnapshotTable
+from headwater.adapters.directory import DirectoryFiles
+from headwater.contract import Encoder
 from headwater.errors import ConfigurationError, ReadRefusedError
+from headwater.reader.evolved import admitted, lazy_frame
 from headwater.reader.product import Product
 
 
 @pytest.fixture
 def product(tmp_path: Path) -> Product:
     """Orders in two snapshots, a minute apart."""
-    shop = Shop(DeltaSnapshotTable(tmp_path / TOPIC, product=TOPIC, topic=TOPIC))
+    shop = Shop(DeltaSnapshotTable(DirectoryFiles(tmp_path / TOPIC), product=TOPIC, topic=TOPIC))
     shop.publish(50)
     shop.take()
     shop.broker.clock.advance(60)
@@ -70,9 +74,34 @@ def test_a_lazy_frame_reads_what_is_asked_for(product: Product) -> None:
     assert wanted.collect().width == 2
 
 
+def test_a_frame_of_pandas_keeps_every_digit_beside_nulls() -> None:
+    """As floats, which pandas takes for integers with nulls, they would lose the last."""
+    number = {"name": "n", "type": ["null", "long"], "default": None, "doc": "A number."}
+    later = contract([*FIELDS, number])
+    shop = Shop()
+    shop.publish(3)
+    shop.take()
+    codec = shop.registry.register(f"{TOPIC}-value", later.text, compatibility="FULL_TRANSITIVE")
+    shop.contract, shop.schema_id = later, codec.schema_id
+    rows = pl.DataFrame(
+        {
+            "id": ["big"],
+            "amount": [0.0],
+            "placed_at": pl.Series([0]).cast(pl.Datetime("ms", "UTC")),
+            "n": [2**53 + 1],
+        }
+    )
+    encoded = Encoder(later, shop.schema_id).encode(rows.with_row_index("_row"))
+    shop.broker.append(TOPIC, encoded.values[0], key=encoded.keys[0])
+    shop.take()
+    frame = shop.product().snapshot().pandas()
+    assert frame["n"].max() == 2**53 + 1
+    assert frame["n"].isna().sum() == 3
+
+
 def test_a_pinned_snapshot_stays_what_it_was(tmp_path: Path) -> None:
     """Commits meanwhile do not change it."""
-    shop = Shop(DeltaSnapshotTable(tmp_path / TOPIC, product=TOPIC, topic=TOPIC))
+    shop = Shop(DeltaSnapshotTable(DirectoryFiles(tmp_path / TOPIC), product=TOPIC, topic=TOPIC))
     shop.publish(50)
     shop.take()
     snapshot = shop.product().snapshot()
@@ -114,8 +143,40 @@ def test_columns_that_divide_a_delta_table_are_in_its_rows(tmp_path: Path) -> No
     days = [date(2026, 1, 1), date(2026, 1, 2), None]
     rows = pa.table({"n": [1, 2, 3], "day": pa.array(days), "town": ["a b", "ü", "x"]})
     write_deltalake(tmp_path / "t", rows, partition_by=["day", "town"])
-    found = dataset(DeltaTable(tmp_path / "t"), tmp_path / "t")
+    found = dataset(DeltaTable(tmp_path / "t"), DirectoryFiles(tmp_path / "t"))
     assert (
         found.to_table().sort_by("n").select(["n", "day", "town"]).to_pylist() == rows.to_pylist()
     )
     assert found.count_rows(filter=pc.field("day") == date(2026, 1, 2)) == 1
+
+
+def test_polars_finds_the_rows_that_polars_would(tmp_path: Path) -> None:
+    """NaN is greater than every number, null is in no list and not in none; pyarrow differs."""
+    rows = pa.table({"day": [1, 1, 2, None], "x": [1.0, math.nan, None, 5.0], "n": [1, None, 3, 4]})
+    write_deltalake(tmp_path / "t", rows, partition_by=["day"])
+    found = dataset(DeltaTable(tmp_path / "t"), DirectoryFiles(tmp_path / "t"))
+    lazy = lazy_frame(found.schema, lambda names, _: found.to_batches(columns=list(names)))
+    everything = lazy.collect()
+    for wanted in (
+        pl.col("x") > 2,
+        pl.col("x") >= pl.lit(math.inf),
+        ~pl.col("n").is_in([1]),
+        ~(pl.col("n").is_in([1]) & (pl.col("x") > 2)),
+    ):
+        assert lazy.filter(wanted).collect().equals(everything.filter(wanted))
+    assert lazy.head(2).filter(pl.col("n") == 1).collect().height <= 1
+
+
+def test_only_files_that_may_hold_what_is_filtered_are_read() -> None:
+    """By the terms that must all hold and ask for the dividing column alone."""
+    days = pl.Series("day", [1, 2, 3, None])
+    day, other = pl.col("day"), pl.col("x")
+    for predicate, expected in (
+        (day == 1, [1]),
+        ((other > 5) & (day >= 2) & (other < 9), [2, 3]),
+        ((other > 5) | (day >= 2), [1, 2, 3, None]),
+        ((day == other) & day.is_null(), [None]),
+        (~((day == 1) | (day == 3)), [2]),
+        ((day == 1) & (day == 2), []),
+    ):
+        assert admitted(days, predicate).to_list() == expected

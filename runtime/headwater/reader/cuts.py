@@ -14,7 +14,8 @@ class SnapshotCut:
     """Where one commit of a snapshot ended: the next offset of the log, by partition.
 
     `version` is the table's that the commit made, `read_version` the newest with the same rows:
-    upkeep may have put them into other files. `time` is when it was committed.
+    upkeep may have put them into other files. `time` is when it was committed. `mode` is that of
+    the table: "append", "daily", or "latest", of which each key has one row.
     """
 
     topic: str
@@ -24,6 +25,7 @@ class SnapshotCut:
     time: datetime
     version: int
     read_version: int
+    mode: str = "append"
 
 
 At = int | str | datetime | SnapshotCut
@@ -110,4 +112,5 @@ def _cut(
         time=datetime.fromtimestamp(record.committed_at_ms / 1_000, UTC),
         version=version,
         read_version=read_version,
+        mode=record.mode,
     )

@@ -1,6 +1,6 @@
-"""Rows of a snapshot that older versions of the contract took, as engines read them."""
+"""Rows of a snapshot as engines read them, also those that older versions of the contract took."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import polars as pl
@@ -26,6 +26,10 @@ class Batches(Protocol):
         ...
 
 
+BatchesOf = Callable[[Sequence[str], pl.Expr | None], Iterator[pa.RecordBatch]]
+"""Rows with these columns at least; those that do not fulfil the predicate may be left out."""
+
+
 class RowStream:
     """The rows as a stream of Arrow that begins anew whenever it is read.
 
@@ -43,7 +47,20 @@ class RowStream:
 
 def evolved_lazy(rows: Batches) -> pl.LazyFrame:
     """A lazy frame of the rows, which makes only the columns that are asked for."""
-    schema = _frame(rows.schema.empty_table()).schema
+
+    def batches(names: Sequence[str], _predicate: pl.Expr | None) -> Iterator[pa.RecordBatch]:
+        return rows.batches([name for name in names if name not in {*PLACE.names, DATE}])
+
+    return lazy_frame(rows.schema, batches)
+
+
+def lazy_frame(schema: pa.Schema, batches: BatchesOf) -> pl.LazyFrame:
+    """A lazy frame whose rows Polars itself filters.
+
+    Given to pyarrow, a filter finds other rows: NaN is greater than nothing there, and null is not
+    in any list.
+    """
+    columns = _frame(schema.empty_table()).schema
 
     def source(
         with_columns: list[str] | None,
@@ -51,10 +68,9 @@ def evolved_lazy(rows: Batches) -> pl.LazyFrame:
         n_rows: int | None,
         _batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
-        asked = list(schema) if with_columns is None else with_columns
-        left = n_rows
-        of_contract = [name for name in asked if name not in {*PLACE.names, DATE}]
-        for batch in rows.batches(of_contract):
+        asked = list(columns) if with_columns is None else with_columns
+        left = n_rows  # counted before the filter, so that nothing may be passed by
+        for batch in batches(asked, predicate if left is None else None):
             frame = _frame(pa.Table.from_batches([batch])).select(asked)
             if left is not None:
                 frame = frame.head(left)
@@ -63,7 +79,29 @@ def evolved_lazy(rows: Batches) -> pl.LazyFrame:
             if left == 0:
                 return
 
-    return register_io_source(source, schema=schema)
+    return register_io_source(source, schema=columns)
+
+
+def admitted(values: pl.Series, predicate: pl.Expr) -> pl.Series:
+    """Those values of a column that may fulfil a predicate, null among them.
+
+    All but what one of its terms, of those that must all hold, refuses by this column alone.
+    """
+    rows = values.to_frame()
+    for term in _terms(predicate):
+        if set(term.meta.root_names()) == {values.name}:
+            rows = rows.filter(term)
+    return rows.to_series()
+
+
+def _terms(predicate: pl.Expr) -> list[pl.Expr]:
+    """What must all hold for a predicate to hold."""
+    inside = predicate.meta.pop()
+    if len(inside) == 2:  # noqa: PLR2004  # of an operator with two sides
+        for one, other in (inside, inside[::-1]):
+            if (one & other).meta.eq(predicate):
+                return [*_terms(one), *_terms(other)]
+    return [predicate]
 
 
 def in_table_types(frame: pl.DataFrame, layout: Layout, names: Sequence[str]) -> pa.Table:

@@ -1,26 +1,29 @@
 """The log of one topic as decoded frames: a range of it, or from a place on for ever."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-import polars as pl
-
 from headwater.clock import SYSTEM, Clock
-from headwater.contract import ROW, Contract, Decoder, schema_headers
-from headwater.errors import FatalError, HeadwaterError, ReadRefusedError, UnverifiableError
-from headwater.model import Partition, Positions, shown_id
+from headwater.contract import Contract
+from headwater.errors import HeadwaterError, ReadRefusedError, UnverifiableError
+from headwater.model import Partition, shown_id
 from headwater.ports import LogReader, Records, Registry, TopicFollower, Topics
+from headwater.reader.deletions import (
+    GOING_ON_SHARE,
+    Deletions,
+    End,
+    Offsets,
+    by_index,
+    read_committed_end,
+)
+from headwater.reader.frames import LogFrames
+from headwater.reader.position import ReadPosition
+from headwater.reader.reading import Steps
+from headwater.snapshot.cut import READING_SHARE, is_compacted
 
 READ_RECORDS: Final = 20_000  # of one frame at most: enough for columns, and little memory
 POLL_S: Final = 0.1  # seconds that a record waits at most for others of its frame
 IDENTITY_S: Final = 10.0  # seconds between questions whether broker and topic are still there
-
-Offsets = Mapping[int, int]
-"""The next offset, by partition of one topic."""
-
-Step = tuple[pl.DataFrame | None, Offsets]
-"""Decoded rows, and the place behind them; None where only the place moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,91 +41,125 @@ class EventLog:
         return self.contract.topic
 
     def topic_id(self) -> str:
-        """The incarnation of the topic. Raises ReadRefusedError: TOPIC_MISSING, COMPACTED_TOPIC."""
+        """The incarnation of the topic. Raises ReadRefusedError (TOPIC_MISSING)."""
         if self.topics.partitions(self.topic) is None:
             raise ReadRefusedError(
                 f"Topic {self.topic} does not exist on this broker; check the address, or run the"
                 f" product first.",
                 code="TOPIC_MISSING",
             )
-        if "compact" in self.topics.config(self.topic).get("cleanup.policy", "delete"):
-            raise ReadRefusedError(
-                f"Topic {self.topic} is compacted: it is a table, and no log of every event; read"
-                f" it as a table of a product, with `product.table(...)`.",
-                code="COMPACTED_TOPIC",
-            )
         return self.topics.topic_id(self.topic)
+
+    def require_same(self, topic_id: str) -> None:
+        """Raises ReadRefusedError (SOURCE_RECREATED) for another incarnation of the topic."""
+        if (found := self.topic_id()) != topic_id:
+            raise ReadRefusedError(
+                f"Topic {self.topic} was deleted and made again (it was {shown_id(topic_id)}, now"
+                f" {shown_id(found)}): what was read is of another log. Begin again.",
+                code="SOURCE_RECREATED",
+            )
+
+    def is_compacted(self) -> bool:
+        """Whether only the newest record of each key stays in it."""
+        return is_compacted(self.topics, self.topic)
 
     def beginning(self) -> Offsets:
         """The first offsets still in the log."""
-        return _by_index(self.topics.beginnings(self.topic))
+        return by_index(self.topics.beginnings(self.topic))
 
-    def end(self) -> Offsets:
-        """The read_committed ends of now."""
-        return _by_index(self.topics.ends(self.topic))
+    def end(self) -> End:
+        """The read_committed end of now."""
+        return read_committed_end(self.topics, self.topic, self.clock)
 
     def at_time(self, timestamp_ms: int) -> Offsets:
         """The first offsets published at or after a time; the end where there are none."""
-        return _by_index(self.topics.at_time(self.topic, timestamp_ms))
+        return by_index(self.topics.at_time(self.topic, timestamp_ms))
 
-    def require_held(self, topic_id: str, starts: Offsets) -> Offsets:
-        """These places, and the beginning of partitions that have none; all still in the log.
+    def require_held(self, start: ReadPosition) -> ReadPosition:
+        """The same place, and the first offset of partitions that it has none of: they came later.
 
-        Raises ReadRefusedError: SOURCE_RECREATED, CUT_LOST, or as `topic_id`.
+        All that follows is still in the log, of an upsert log every deletion too. Raises
+        ReadRefusedError: SOURCE_RECREATED, CUT_LOST, COMPACTED_TOPIC, or as `topic_id`.
         """
-        self._require_same(topic_id)
-        beginning, end = self.beginning(), self.end()
-        places = {index: starts.get(index, first) for index, first in beginning.items()}
+        self.require_same(start.topic_id)
+        self._require_kind(start)
+        beginning, end = self.beginning(), self.end().offsets
+        places = {index: start.offsets.get(index, 0) for index in beginning}
         lost = [
             f"{Partition(self.topic, index)}: next offset {place}, the log holds"
             f" [{beginning.get(index, 0)}, {end.get(index, 0)})"
-            for index, place in {**starts, **places}.items()
+            for index, place in {**start.offsets, **places}.items()
             if not beginning.get(index, 0) <= place <= end.get(index, 0)
         ]
         if lost:
             raise self._lost("; ".join(lost))
-        return places
+        deletions = self._deletions(start, READING_SHARE)
+        deletions.look(places)
+        deletions.require(places)
+        return replace(start, offsets=places, as_of_ms=deletions.as_of_ms)
 
-    def until(
-        self, topic_id: str, starts: Offsets, ends: Offsets, reader: LogReader
-    ) -> Iterator[Step]:
+    def until(self, start: ReadPosition, end: End, reader: LogReader) -> Steps:
         """Every row of `[start, end)` by partition. Raises as `follow` does."""
-        reached = dict(starts)
-        decoder = self._decoder()
+        reached = dict(start.offsets)
+        frames = self._frames(start)
+        deletions = self._deletions(start)
+        deletions.look(reached)
+        deletions.ahead = None if end.asked_ms is None else end
         ranges = {
-            Partition(self.topic, index): (start, ends.get(index, start))
-            for index, start in starts.items()
+            Partition(self.topic, index): (first, end.offsets.get(index, first))
+            for index, first in reached.items()
         }
         try:
             for records in reader.read(ranges, max_records=READ_RECORDS):
-                reached.update(_by_index(records.ends()))
-                yield self._frame(decoder, records), dict(reached)
+                reached.update(by_index(records.ends()))
+                deletions.require(reached)
+                yield frames.frame(records), _at(start, reached, deletions)
         except UnverifiableError as error:
             raise self._lost(str(error)) from error
-        self._require_same(topic_id)
-        yield None, {index: max(place, ends.get(index, place)) for index, place in reached.items()}
+        self.require_same(start.topic_id)
+        reached = {i: max(place, end.offsets.get(i, place)) for i, place in reached.items()}
+        deletions.require(reached)
+        yield None, _at(start, reached, deletions)
 
-    def follow(self, topic_id: str, starts: Offsets, follower: TopicFollower) -> Iterator[Step]:
+    def follow(self, start: ReadPosition, follower: TopicFollower) -> Steps:
         """Every row from here on, for ever.
 
-        Raises ReadRefusedError: CUT_LOST when the log was cut short ahead of this place,
-        SOURCE_RECREATED; FatalError (UNREADABLE_RECORD) for a record that is no row of the
-        contract, UnavailableError when broker or registry do not answer.
+        Raises ReadRefusedError: CUT_LOST when the log was cut short ahead of this place, or may
+        have dropped deletions there, SOURCE_RECREATED, COMPACTED_TOPIC; FatalError
+        (UNREADABLE_RECORD) for a record that is no row of the contract, UnavailableError when
+        broker or registry do not answer.
         """
-        reached = dict(starts)
-        decoder = self._decoder()
-        follower.assign({Partition(self.topic, index): start for index, start in starts.items()})
+        reached = dict(start.offsets)
+        frames = self._frames(start)
+        deletions = self._deletions(start)
+        deletions.look(reached)
+        follower.assign({Partition(self.topic, index): place for index, place in reached.items()})
         due_s = self.clock.monotonic() + IDENTITY_S
         while True:
-            for records in self._polled(follower):
-                reached.update(_by_index(records.ends()))
-                yield self._frame(decoder, records), dict(reached)
-            if (place := _by_index(follower.positions())) != reached:
-                reached.update(place)
-                yield None, dict(reached)
             if self.clock.monotonic() >= due_s:
-                self._require_same(topic_id)
+                self.require_same(start.topic_id)
+                self._require_kind(start)
+                self._take_in(reached, follower)
+                deletions.look(reached)
                 due_s = self.clock.monotonic() + IDENTITY_S
+            for records in self._polled(follower):
+                reached.update(by_index(records.ends()))
+                deletions.require(reached)
+                yield frames.frame(records), _at(start, reached, deletions)
+            if (place := by_index(follower.positions())) != reached:
+                reached.update(place)
+                deletions.require(reached)
+                yield None, _at(start, reached, deletions)
+
+    def _take_in(self, reached: dict[int, int], follower: TopicFollower) -> None:
+        """Follow the partitions that the topic was given since, too."""
+        beginning = self.beginning()
+        if not (new := beginning.keys() - reached.keys()):
+            return
+        if lost := [f"{Partition(self.topic, index)}" for index in new if beginning[index]]:
+            raise self._lost(f"{', '.join(sorted(lost))} came later, and was cut short since")
+        reached.update(dict.fromkeys(new, 0))
+        follower.assign({Partition(self.topic, index): place for index, place in reached.items()})
 
     def _polled(self, follower: TopicFollower) -> list[Records]:
         try:
@@ -132,35 +169,25 @@ class EventLog:
                 raise
             raise self._lost("it was cut short while it was read") from error
 
-    def _decoder(self) -> Decoder:
-        return Decoder(self.contract, self.registry.schema, clock=self.clock)
+    def _frames(self, start: ReadPosition) -> LogFrames:
+        return LogFrames(self.contract, self.registry, self.clock, is_upsert=start.is_upsert)
 
-    def _frame(self, decoder: Decoder, records: Records) -> pl.DataFrame:
-        """The rows with their place; a frame has the columns of a snapshot's rows."""
-        decoded = decoder.decode(records.values, schema_headers(records.headers()))
-        if decoded.quarantined:
-            first = decoded.quarantined[0]
-            place = Partition(self.topic, records.partitions()[first.row])
-            raise FatalError(
-                f"{place}@{records.offsets()[first.row]} is no row of the contract v"
-                f"{self.contract.version} ({first.code}: {first.message}); ask the product's owner"
-                f" who wrote it to the log.",
-                code="UNREADABLE_RECORD",
-            )
-        return decoded.frame.drop(ROW).with_columns(
-            pl.Series("_partition", records.partitions(), pl.Int32),
-            pl.Series("_offset", records.offsets(), pl.Int64),
-            pl.Series("_timestamp", records.timestamps_ms(), pl.Int64)
-            .cast(pl.Datetime("ms", "UTC"))
-            .cast(pl.Datetime("us", "UTC")),
-        )
+    def _deletions(self, start: ReadPosition, share: float = GOING_ON_SHARE) -> Deletions:
+        return Deletions(self.topics, self.topic, self.clock, start.as_of_ms, share)
 
-    def _require_same(self, topic_id: str) -> None:
-        if (found := self.topic_id()) != topic_id:
+    def _require_kind(self, start: ReadPosition) -> None:
+        if start.is_upsert and not self.contract.key:
             raise ReadRefusedError(
-                f"Topic {self.topic} was deleted and made again (it was {shown_id(topic_id)}, now"
-                f" {shown_id(found)}): what was read is of another log. Begin again.",
-                code="SOURCE_RECREATED",
+                f"Topic {self.topic} keeps the newest record of each key, and its contract"
+                f" v{self.contract.version} names no key: what a deletion deletes cannot be told."
+                f' Ask the product\'s owner for a "key" in the contract.',
+                code="COMPACTED_TOPIC",
+            )
+        if not start.is_upsert and self.is_compacted():
+            raise ReadRefusedError(
+                f"Topic {self.topic} is compacted since: this place is of a log of every event,"
+                f" and now older records of a key go, and deletions come. Begin again.",
+                code="COMPACTED_TOPIC",
             )
 
     def _lost(self, what: str) -> ReadRefusedError:
@@ -172,5 +199,6 @@ class EventLog:
         )
 
 
-def _by_index(positions: Positions) -> dict[int, int]:
-    return {partition.index: offset for partition, offset in positions.items()}
+def _at(start: ReadPosition, reached: Offsets, deletions: Deletions) -> ReadPosition:
+    """The place that was reached."""
+    return replace(start, offsets=dict(reached), as_of_ms=deletions.as_of_ms)

@@ -28,12 +28,17 @@ class ReadPosition:
 
     `offsets` are the next ones of the log, by partition, of the topic's incarnation `topic_id`;
     `snapshot` says that rows of a snapshot come first, and which.
+    `is_upsert`: a newer record of a key replaces the older, or deletes it, and frames tell which.
+    `as_of_ms` is a time, in milliseconds since the epoch, at which nothing behind this place was
+    published yet; None where no deletion behind it needs to be seen.
     """
 
     topic: str
     topic_id: str
     offsets: Mapping[int, int]
     snapshot: FilesRead | None = None
+    is_upsert: bool = False
+    as_of_ms: int | None = None
 
     def to_text(self) -> str:
         """One line of JSON that `from_text` reads, in this release and in later ones."""

@@ -1,27 +1,36 @@
-"""One output of a product, as its consumers see it."""
+"""One output of a product, as its consumers see it.
+
+To open one loads no Polars and no Arrow: what reads its data is imported when that is asked for.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import datetime
-from types import TracebackType
-from typing import Literal, Self
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from headwater.clock import SYSTEM, Clock
-from headwater.contract import Contract
 from headwater.errors import ReadRefusedError
 from headwater.ports import LogReader, Registry, Table, TopicFollower, Topics
 from headwater.reader.cuts import At, SnapshotCut, chosen, cuts, require_zone
-from headwater.reader.log import EventLog, Offsets
+from headwater.reader.deletions import End, Offsets
 from headwater.reader.position import FilesRead, ReadPosition
-from headwater.reader.reading import Reading, Steps
-from headwater.reader.snapshot import Snapshot
-from headwater.snapshot.days import ClosedDays, closed_days
-from headwater.snapshot.place import PLACE
-from headwater.snapshot.rows import contract_of
 
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from headwater.contract import Contract
+    from headwater.reader.log import EventLog
+    from headwater.reader.reading import Reading, Steps
+    from headwater.reader.snapshot import Snapshot
+    from headwater.snapshot.days import ClosedDays
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)  # publish times are not before it
 Start = Literal["beginning", "end"] | SnapshotCut | datetime
-End = Literal["now"] | SnapshotCut | datetime | None
+Until = Literal["now"] | SnapshotCut | datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +49,30 @@ class Sources:
 class Product:
     """One output of a product: its contract, its snapshots, its log; a context manager.
 
-    Whatever reads the log raises UnavailableError when broker or registry do not answer.
+    `read_contract` is asked once, when the first of them is. Whatever reads the log raises
+    UnavailableError when broker or registry do not answer.
     """
 
-    def __init__(self, contract: Contract, sources: Sources) -> None:
-        self.contract = contract
+    def __init__(self, read_contract: Callable[[], Contract], sources: Sources) -> None:
+        self._read_contract = read_contract
         self._sources = sources
-        self._log = EventLog(contract, sources.topics, sources.registry, sources.clock)
+
+    @cached_property
+    def contract(self) -> Contract:
+        """What its rows are. Raises DeclarationError where what is registered cannot be read."""
+        return self._read_contract()
+
+    @cached_property
+    def _log(self) -> EventLog:
+        from headwater.reader.log import EventLog  # noqa: PLC0415  # loads Polars
+
+        sources = self._sources
+        return EventLog(self.contract, sources.topics, sources.registry, sources.clock)
 
     @property
     def topic(self) -> str:
         """The topic of its log."""
         return self.contract.topic
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns of every frame: the contract's, then where and when a row was published."""
-        return [*self.contract.columns, *PLACE.names]
 
     def close(self) -> None:
         """Let go of the clients; what still reads has its own, but for that of the registry."""
@@ -82,9 +98,7 @@ class Product:
 
         Raises what `snapshot` does.
         """
-        table = self._sources.open_table()
-        version = chosen(cuts(table), at, table.location).version
-        return closed_days(record for each, record in table.commits() if each <= version)
+        return self.snapshot(at).days()
 
     def snapshot(self, at: At = "latest") -> Snapshot:
         """The table at a cut: the newest, by table version or commit id, or as of a time.
@@ -94,14 +108,14 @@ class Product:
         table = self._sources.open_table()
         return self._snapshot(table, chosen(cuts(table), at, table.location))
 
-    def events(self, start: Start = "beginning", end: End = None) -> Reading:
+    def events(self, start: Start = "beginning", end: Until = None) -> Reading:
         """The log as frames, from a cut or a publish time on, up to one, to now, or for ever.
 
-        Raises what `read` does.
+        Of a compacted topic what it still holds; `_deleted` tells of the rows that are deletions.
+        A time that is not reached yet is now. Raises what `read` does, and BAD_PLACE, NO_ZONE.
         """
-        topic_id = self._log.topic_id()
-        offsets = self._start(start)
-        return self._reading(ReadPosition(self.topic, topic_id, offsets), self._end(end))
+        place = self._log_position(start)
+        return self._reading(replace(place, as_of_ms=None), self._end(end))
 
     def read(self, from_: str = "snapshot", until: Literal["now"] | None = None) -> Reading:
         """Every event once: the rows of the newest snapshot, then the log from its very cut.
@@ -110,20 +124,28 @@ class Product:
         behind the frame it was told at, within a snapshot too. Goes on for ever, or until the
         read_committed end of now. The snapshot's version is fixed here, whatever is committed
         meanwhile.
+        Of a compacted topic, and from a snapshot of mode "latest", the newest row of a key replaces
+        those before it, and one that is `_deleted` deletes it: so folded, what was read up to an
+        end of the log is what was published up to there.
         Raises ReadRefusedError, here or while it is read: CUT_LOST when the log no longer reaches
-        back to where it is to go on, SOURCE_RECREATED, SNAPSHOT_GONE, NO_SNAPSHOT, TOPIC_MISSING,
-        COMPACTED_TOPIC, BAD_TOKEN, TOKEN_OF_ANOTHER; FatalError (UNREADABLE_RECORD), DamagedError.
+        back to where it is to go on, or may have dropped deletions behind it, SOURCE_RECREATED,
+        SNAPSHOT_GONE, NO_SNAPSHOT, TOPIC_MISSING, COMPACTED_TOPIC, BAD_TOKEN, TOKEN_OF_ANOTHER;
+        FatalError (UNREADABLE_RECORD), DamagedError.
         """
         return self._reading(self._place(from_), self._end(until))
+
+    def tail(self, snapshot: Snapshot) -> Reading:
+        """What was published since the cut of a snapshot, up to now. Raises what `read` does."""
+        return self._reading(self._behind(snapshot.cut), self._end("now"))
 
     def _place(self, from_: str) -> ReadPosition:
         match from_:
             case "snapshot":
                 cut = self.snapshot().cut
                 first = FilesRead(cut.read_version, cut.commit_id)
-                return ReadPosition(self.topic, cut.topic_id, cut.offsets, first)
+                return replace(self._behind(cut), snapshot=first)
             case "beginning" | "end":
-                return ReadPosition(self.topic, self._log.topic_id(), self._start(from_))
+                return self._log_position(from_)
             case _:
                 found = ReadPosition.from_text(from_)
         if found.topic != self.topic:
@@ -134,34 +156,61 @@ class Product:
             )
         return found
 
-    def _start(self, start: Start) -> Offsets:
-        match start:
-            case "beginning":
-                return self._log.beginning()
-            case "end":
-                return self._log.end()
-            case _:
-                return self._offsets(start)
+    def _behind(self, cut: SnapshotCut) -> ReadPosition:
+        """The place of the log at a cut."""
+        self._log.topic_id()  # a topic that is there has settings
+        if cut.mode != "latest" and not self._log.is_compacted():
+            return ReadPosition(self.topic, cut.topic_id, cut.offsets)
+        as_of_ms = int(cut.time.timestamp() * 1_000)
+        return ReadPosition(
+            self.topic, cut.topic_id, cut.offsets, is_upsert=True, as_of_ms=as_of_ms
+        )
 
-    def _end(self, end: End) -> Offsets | None:
+    def _log_position(self, start: Start) -> ReadPosition:
+        """A place of the log from which on it is read as it is."""
+        topic_id, is_upsert = self._log.topic_id(), self._log.is_compacted()
+        as_of_ms = self._sources.clock.wall_ms() if is_upsert else None  # before the end is asked
+        return ReadPosition(
+            self.topic, topic_id, self._start(start), is_upsert=is_upsert, as_of_ms=as_of_ms
+        )
+
+    def _start(self, start: Start) -> Offsets:
+        if start == "beginning":
+            return self._log.beginning()
+        if start == "end":
+            return self._log.end().offsets
+        return self._offsets(start)
+
+    def _end(self, end: Until) -> End | None:
         if end is None:
             return None
-        return self._log.end() if end == "now" else self._offsets(end)
+        return self._log.end() if end == "now" else End(self._offsets(end))
 
     def _offsets(self, at: SnapshotCut | datetime) -> Offsets:
         if isinstance(at, datetime):
-            return self._log.at_time(int(require_zone(at).timestamp() * 1_000))
+            since = max(require_zone(at) - EPOCH, timedelta())
+            return self._log.at_time(-(-since // timedelta(milliseconds=1)))  # none before it
+        if not isinstance(at, SnapshotCut):
+            raise ReadRefusedError(
+                f"{at!r} is no place of a log; give a cut, a time with its zone, or where it is to"
+                ' begin "beginning" or "end", and where it is to end "now" or None.',
+                code="BAD_PLACE",
+            )
         if at.topic != self.topic:
             raise ReadRefusedError(
                 f"This cut is of {at.topic}, not of {self.topic}.", code="TOKEN_OF_ANOTHER"
             )
-        self._log.require_held(at.topic_id, {})
+        self._log.require_same(at.topic_id)
         return at.offsets
 
-    def _reading(self, start: ReadPosition, ends: Offsets | None) -> Reading:
+    def _reading(self, start: ReadPosition, end: End | None) -> Reading:
+        from headwater.reader.frames import frame_columns  # noqa: PLC0415  # loads Polars
+        from headwater.reader.reading import Reading  # noqa: PLC0415  # likewise
+
         snapshot = None if start.snapshot is None else self._pinned(start.snapshot)
-        self._log.require_held(start.topic_id, start.offsets)
-        return Reading(start, self._steps(start, snapshot, ends))
+        start = replace(start, as_of_ms=self._log.require_held(start).as_of_ms)
+        columns = frame_columns(self.contract, is_upsert=start.is_upsert)
+        return Reading(start, columns, self._steps(start, snapshot, end))
 
     def _pinned(self, place: FilesRead) -> Snapshot:
         """The rows that a position is among, whatever was committed since."""
@@ -170,6 +219,9 @@ class Product:
         return self._snapshot(table, replace(cut, read_version=place.version))
 
     def _snapshot(self, table: Table, cut: SnapshotCut) -> Snapshot:
+        from headwater.reader.snapshot import Snapshot  # noqa: PLC0415  # loads Polars and Arrow
+        from headwater.snapshot.rows import contract_of  # noqa: PLC0415  # likewise
+
         registry = self._sources.registry
         return Snapshot(
             table,
@@ -178,22 +230,20 @@ class Product:
             lambda schema_id: contract_of(registry.schema(schema_id), schema_id, self.topic),
         )
 
-    def _steps(self, start: ReadPosition, snapshot: Snapshot | None, ends: Offsets | None) -> Steps:
+    def _steps(self, start: ReadPosition, snapshot: Snapshot | None, end: End | None) -> Steps:
+        from headwater.reader.frames import as_upserts  # noqa: PLC0415  # loads Polars
+
         if snapshot is not None and start.snapshot is not None:
             place = start.snapshot
             for frame, files, rows in snapshot.frames(place.files, place.rows):
                 place = replace(place, files=files, rows=rows)
-                yield frame, replace(start, snapshot=place)
-        starts = self._log.require_held(start.topic_id, start.offsets)
-        yield None, (behind := replace(start, offsets=starts, snapshot=None))
-        yield from self._of_log(behind, ends)
-
-    def _of_log(self, start: ReadPosition, ends: Offsets | None) -> Steps:
-        if ends is None:
+                found = as_upserts(frame) if start.is_upsert else frame
+                yield found, replace(start, snapshot=place)
+        behind = self._log.require_held(replace(start, snapshot=None))
+        yield None, behind
+        if end is None:
             with closing(self._sources.open_follower()) as follower:
-                for frame, offsets in self._log.follow(start.topic_id, start.offsets, follower):
-                    yield frame, replace(start, offsets=offsets)
-            return
-        with closing(self._sources.open_range_reader()) as reader:
-            for frame, offsets in self._log.until(start.topic_id, start.offsets, ends, reader):
-                yield frame, replace(start, offsets=offsets)
+                yield from self._log.follow(behind, follower)
+        else:
+            with closing(self._sources.open_range_reader()) as reader:
+                yield from self._log.until(behind, end, reader)

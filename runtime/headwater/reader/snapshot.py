@@ -2,19 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.contract import Contract
 from headwater.errors import ConfigurationError, DamagedError, Problem, ReadRefusedError
 from headwater.ports import CommitRecord, Table, TableFile
 from headwater.reader.cuts import SnapshotCut
-from headwater.reader.evolved import RowStream, evolved_lazy, in_table_types
+from headwater.reader.evolved import RowStream, admitted, evolved_lazy, in_table_types, lazy_frame
 from headwater.snapshot.contract_rows import ContractOf, ContractRows
-from headwater.snapshot.division import DATE
+from headwater.snapshot.days import ClosedDays, closed_days
+from headwater.snapshot.division import DATE, scalar_of
 from headwater.snapshot.layout import Layout
 from headwater.snapshot.place import PLACE
 
@@ -91,18 +95,42 @@ class Snapshot:
     def lazy(self) -> pl.LazyFrame:
         """A lazy frame of Polars, which reads only the columns that are asked for.
 
-        It reads only such rows, too, where `dataset` can be given.
+        Where `dataset` can be given, a filter on the column that divides the table passes by the
+        files of other values.
         """
-        if (found := self._as_stored()) is not None:
-            return pl.scan_pyarrow_dataset(found)
-        return evolved_lazy(self)
+        found = self._as_stored()
+        if found is None:
+            return evolved_lazy(self)
+
+        def batches(names: Sequence[str], predicate: pl.Expr | None) -> Iterator[pa.RecordBatch]:
+            wanted = None if predicate is None else self._files_with(predicate)
+            yield from found.to_batches(columns=list(names), filter=wanted)
+
+        return lazy_frame(found.schema, batches)
+
+    def _files_with(self, predicate: pl.Expr) -> "ds.Expression | None":
+        """What is true of all rows of the files that may hold what fulfils a predicate."""
+        by = self._table.divided_by
+        if by is None or by not in self.schema.names:
+            return None
+        kind = self.schema.field(by).type
+        values = {each.value: scalar_of(each.value, kind).as_py() for each in self.files()}
+        held = pl.DataFrame(pa.table({by: pa.array(values.values(), kind)}))[by]
+        wanted = admitted(held, predicate)
+        known = pc.field(by).isin(pa.array(wanted.drop_nulls().to_list(), kind))
+        return known | pc.field(by).is_null() if wanted.has_nulls() else known
 
     def pandas(self) -> Any:
-        """A frame of pandas, all rows in memory. Raises ConfigurationError (NOT_INSTALLED)."""
+        """A frame of pandas, all rows in memory. Raises ConfigurationError (NOT_INSTALLED).
+
+        Integers are of pandas' own types, which know null: as floats they would lose digits.
+        """
         with installed("pandas"):
-            found = self._as_stored()
-            rows = pa.table(RowStream(self)) if found is None else found.to_table()
-            return rows.to_pandas()
+            import pandas as pd  # type: ignore[import-untyped]  # noqa: PLC0415  # no stubs; only who asks needs it
+        found = self._as_stored()
+        rows = pa.table(RowStream(self)) if found is None else found.to_table()
+        integers = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
+        return rows.to_pandas(types_mapper=integers.get)
 
     def duckdb(self) -> "duckdb.DuckDBPyRelation":
         """A relation of DuckDB. Raises ConfigurationError (NOT_INSTALLED)."""
@@ -134,6 +162,19 @@ class Snapshot:
         commits = [each for version, each in self._table.commits() if version <= self.cut.version]
         records = [each for each in commits if isinstance(each, CommitRecord)]
         return ContractRows(self.layout, records, self._contract_of)
+
+    def days(self) -> ClosedDays:
+        """Which days of event time are closed; of mode "daily" only. Reads no rows."""
+        commits = self._table.commits()
+        found = closed_days(each for version, each in commits if version <= self.cut.version)
+        if self._table.divided_by != DATE:
+            return found
+        rows: dict[date | None, int | None] = {}
+        for file in self.files():
+            day = None if file.value is None else date.fromisoformat(file.value)
+            before = rows.get(day, 0)
+            rows[day] = None if before is None or file.rows is None else before + file.rows
+        return replace(found, rows=rows)
 
     def files(self) -> Sequence[TableFile]:
         """The files, in the order of the log as far as the table tells it."""
@@ -176,8 +217,8 @@ class Snapshot:
     def _pinned(self) -> Iterator[None]:
         try:
             yield
-        except DamagedError as error:
-            if error.code != "FILE_GONE":
+        except (DamagedError, FileNotFoundError) as error:  # of a dataset it is the system's own
+            if isinstance(error, DamagedError) and error.code != "FILE_GONE":
                 raise
             raise ReadRefusedError(
                 f"The snapshot in {self._table.location} does not keep its version"
