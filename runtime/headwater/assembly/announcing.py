@@ -118,9 +118,14 @@ def _behind(table: Table, last: Announced | None) -> list[tuple[int, CommitRecor
 
 def _is_of(table: Table, last: Announced) -> bool:
     """Whether a notice is of this table, and not of one that stood elsewhere or before it."""
-    _, newest = table.last_commit() or (0, None)
-    is_other = isinstance(newest, CommitRecord) and newest.topic_id != last.topic_id
-    return last.location == table.location and not is_other
+    if last.location != table.location:
+        return False
+    version, record = next(iter(table.commits(last.version - 1)), (0, None))
+    if isinstance(record, CommitRecord):
+        # where a table was begun anew, a version has other ranges, or other ends of them
+        found = (version, record.topic_id, record.commit_id)
+        return found == (last.version, last.topic_id, last.commit_id)
+    return version == last.version  # nobody knows what it took; the notice stands
 
 
 def _parts(

@@ -74,6 +74,7 @@ class Mark:
 class Resolution:
     """What became of the letter at a place. `at_ms` is when, milliseconds since the epoch.
 
+    `next_offset` is where a partition went on, of a mark that records were skipped from its place.
     Older marks have no id of the topic; their letter came from `source`.
     """
 
@@ -81,6 +82,7 @@ class Resolution:
     at_ms: int
     topic_id: str | None
     source: Place | None
+    next_offset: int | None = None
 
     def is_of(self, letter: StoredLetter, topic_id: str) -> bool:
         """Whether it is about this letter of the topic with this id."""
@@ -175,7 +177,7 @@ def _resolution(row: Mapping[str, Any]) -> Resolution:
     if row["source_topic"] is not None:
         source = Partition(row["source_topic"], row["source_partition"]), row["source_offset"]
     at_ms = round(row["at"].timestamp() * MS)
-    return Resolution(Action(row["action"]), at_ms, row["topic_id"], source)
+    return Resolution(Action(row["action"]), at_ms, row["topic_id"], source, row["next_offset"])
 
 
 def _fields(mark: Mark) -> Mapping[str, Any]:

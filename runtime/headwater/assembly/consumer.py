@@ -27,9 +27,10 @@ def open(  # noqa: A001  # as consumers write it: headwater.open(...)
     else the stack of `headwater dev up`. A plain string is `bootstrap.servers`, or the registry's
     `url`.
 
-    Raises ReadRefusedError (PRODUCT_UNKNOWN), ConfigurationError, UnavailableError.
+    Raises ReadRefusedError (PRODUCT_UNKNOWN), ConfigurationError, UnavailableError. A registered
+    schema that is no contract is told when the product's columns or data are first asked for.
     """
-    # All of the reader takes half a second to import; whoever only writes products never needs it.
+    # A third of a second of settings and clients; whoever only writes products never needs them.
     from headwater.assembly.reading import product_of  # noqa: PLC0415  # heavy
     from headwater.config import load_settings  # noqa: PLC0415  # heavy
 

@@ -1,7 +1,6 @@
 """Pins on the snapshots of a product: cuts that upkeep leaves alone. Needs no broker."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from headwater.assembly.project import LoadedProduct
 from headwater.assembly.table_formats import SnapshotTables
@@ -12,14 +11,14 @@ from headwater.snapshot.history import commit_at
 
 
 def tables_of(
-    loaded: LoadedProduct, settings: Settings, directory: Path | None = None
+    loaded: LoadedProduct, settings: Settings, location: str | None = None
 ) -> Iterator[tuple[str, Table]]:
     """The table of each output of a product, by topic, in whatever format it is.
 
-    `directory` holds the tables, by default that of the settings. Raises what `SnapshotTables.open`
+    `location` holds the tables, by default that of the settings. Raises what `SnapshotTables.open`
     does.
     """
-    tables = SnapshotTables.of(settings, loaded.name, directory)
+    tables = SnapshotTables.of(settings, loaded.name, location)
     for topic in loaded.outputs:
         yield topic, tables.open(topic)
 

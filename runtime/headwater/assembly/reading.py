@@ -1,8 +1,14 @@
-"""Products for their consumers: broker, registry and tables, found by notices and the settings."""
+"""Products for their consumers: broker, registry and tables, found by notices and the settings.
+
+What opens a product is loaded, and what reads its data when that is asked for.
+"""
+
+from __future__ import annotations
 
 from contextlib import closing
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headwater.adapters.kafka.follower import KafkaFollower
 from headwater.adapters.kafka.reader import KafkaLogReader
@@ -11,12 +17,13 @@ from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.addresses import resolve
 from headwater.assembly.subjects import value_subject
 from headwater.assembly.table_formats import SnapshotTables
-from headwater.config import Settings
-from headwater.contract import Contract, registered_contract
 from headwater.errors import ReadRefusedError
-from headwater.ports import Registry
-from headwater.reader.place import table_directory
 from headwater.reader.product import Product, Sources
+
+if TYPE_CHECKING:
+    from headwater.config import Settings
+    from headwater.contract import Contract
+    from headwater.ports import RegisteredSchema, Registry
 
 
 def product_of(
@@ -24,34 +31,36 @@ def product_of(
 ) -> Product:
     """The product whose log is `topic`, under the newest contract that is registered.
 
-    Its table is where the last notice says, else below the directory of the settings; there alone
-    unless `is_announced`. Addresses that are not set are those of the stack around here. Raises
-    what `open` does.
+    Its table is where the last notice says, else in the location of the settings; there alone
+    unless `is_announced`. Addresses that are not set are those of the stack around here. The
+    contract is fixed here and read when it is asked for. Raises what `open` does.
     """
     settings = resolve(settings)
     tables = SnapshotTables.of(settings, product)
     registry = SchemaRegistry(settings.registry)
     try:
-        contract = _contract(topic, registry)
+        registered = _registered(topic, registry)
     except BaseException:
         registry.close()
         raise
-    topics, configured = KafkaTopics(settings.kafka), (settings.snapshots / topic).absolute()
+    topics, configured = KafkaTopics(settings.kafka), tables.place(topic)
 
     @cache  # nobody is asked before the first table, and all tables of it are found at one place
-    def directory() -> Path:
+    def place() -> str:
         if not is_announced:
             return configured
+        from headwater.reader.place import table_place  # noqa: PLC0415  # loads Polars
+
         with closing(KafkaLogReader(settings.kafka)) as reader:
             notices = (topics, registry, reader)
-            return table_directory(product, topic, configured, notices=notices)
+            return table_place(product, topic, configured, notices=notices)
 
     return Product(
-        contract,
+        lambda: _contract(topic, registered),
         Sources(
             topics=topics,
             registry=registry,
-            open_table=lambda: tables.open_at(directory(), topic),
+            open_table=lambda: tables.open_at(place(), topic),
             open_range_reader=lambda: KafkaLogReader(settings.kafka),
             open_follower=lambda: KafkaFollower(settings.kafka),
             close=registry.close,
@@ -59,7 +68,7 @@ def product_of(
     )
 
 
-def _contract(topic: str, registry: Registry) -> Contract:
+def _registered(topic: str, registry: Registry) -> RegisteredSchema:
     subject = value_subject(topic)
     found = registry.latest(subject)
     if found is None:
@@ -68,5 +77,11 @@ def _contract(topic: str, registry: Registry) -> Contract:
             f" name, the output and the address of the registry.",
             code="PRODUCT_UNKNOWN",
         )
-    path = Path(f"version {found.version} of {subject} in the registry")
+    return found
+
+
+def _contract(topic: str, found: RegisteredSchema) -> Contract:
+    from headwater.contract import registered_contract  # noqa: PLC0415  # loads Polars and Arrow
+
+    path = Path(f"version {found.version} of {value_subject(topic)} in the registry")
     return registered_contract(found.schema, topic=topic, version=found.version or 0, path=path)

@@ -1,11 +1,13 @@
 """Proves the logs of a product against its inputs: what is declared today, run over them again.
 
 What stands in a log is compared as a multiset of key and value, whatever its offset: a record of
-the input is processed once, but which transaction its results are in is nobody's promise.
+the input is processed once, but which transaction its results are in is nobody's promise. Both are
+of one moment: what is committed of a log is what was made of the records below the positions that
+were committed with it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Final, Literal
 
@@ -14,8 +16,11 @@ import xxhash
 
 from headwater.assembly.diff.maps import maps_in_order
 from headwater.assembly.diff.side import Outside, Side
+from headwater.assembly.left_out import LeftOut
 from headwater.assembly.project import LoadedProduct
+from headwater.assembly.recomputability import why_not
 from headwater.assembly.registration import lookup_ids
+from headwater.assembly.state import depends_on_others
 from headwater.contract import ROW
 from headwater.errors import UnverifiableError
 from headwater.model import Partition
@@ -47,7 +52,7 @@ class SourceVerdict:
 
     `recomputed` and `logged` are rows. A difference is a sentence with its place and the hash of
     its key. So many rows are `unchecked`, because their other side is not retained; `undecided`
-    says why.
+    says why. So many records of all inputs are `left_out`: they were set aside or skipped.
     """
 
     topic: str
@@ -57,6 +62,7 @@ class SourceVerdict:
     difference_count: int
     unchecked: int
     undecided: Sequence[str]
+    left_out: int = 0
 
     @property
     def outcome(self) -> Literal["equal", "different", "unverifiable"]:
@@ -101,6 +107,13 @@ class _Port:
         places = _place(records), [offsets[row] for row in made_of]
         self.recomputed.append(_rows(found.keys, found.values, *places))
 
+    def add_results(self, frame: pl.DataFrame, records: Records) -> None:
+        """What no single record made, as windows that closed, by the end of these records."""
+        found = self.codec.encoded(frame)
+        place = f"what event time closed in {_place(records)} up to "
+        at = [records.offsets()[-1]] * len(found.values)
+        self.recomputed.append(_rows(found.keys, found.values, place, at))
+
     def add_logged(self, records: Records) -> None:
         """Records of the log, as they are read today."""
         rows = self.codec.from_log(records)
@@ -115,29 +128,31 @@ class Recomputation:
     """Compares every log of a product with what its inputs make today. Publishes nothing.
 
     `outside` is what is read from. Raises UnverifiableError (NOT_RECOMPUTABLE) for a product whose
-    results hang on more than its input records one by one.
+    results hang on more than the records of one input partition each.
     """
 
     def __init__(self, loaded: LoadedProduct, outside: Outside) -> None:
-        if reason := _why_not(loaded):
+        if reason := why_not(loaded, outside.topics):
             raise _refusal(loaded, reason)
         self._loaded = loaded
         self._outside = outside
-        self._side = Side(loaded, outside, {})
+        self._has_state = depends_on_others(loaded)
 
     def run(self, progress: Progress) -> list[SourceVerdict]:
         """Compare, up to the positions that the product has committed.
 
         Raises UnverifiableError: NOT_RECOMPUTABLE when neither all inputs nor all of a log are
-        retained, or the product never ran; PRODUCT_MOVED when it went on meanwhile. Else
-        DeclarationError (NOT_REGISTERED), UnavailableError.
+        retained, or the product never ran, or it has state and not all that made it is in the
+        inputs in its order; PRODUCT_MOVED when it went on meanwhile. Else DeclarationError
+        (NOT_REGISTERED), UnavailableError, and ResultRefusedError where it would stop.
         """
         topics, registry = self._outside.topics, self._outside.registry
         committed = self._committed()
         ends = {p: end for topic in self._loaded.outputs for p, end in topics.ends(topic).items()}
         inputs, logs = _Held.of(topics, committed), _Held.of(topics, ends)
-        if inputs.lost and logs.lost:
-            raise _refusal(self._loaded, f"{inputs.lost}, and {logs.lost}")
+        left_out = LeftOut.of(self._loaded, self._outside)
+        if reason := self._why_lost(inputs, logs, left_out):
+            raise _refusal(self._loaded, reason)
         ids = lookup_ids(self._loaded.outputs.values(), registry)
         ports = {
             topic: _Port(RowCodec(each, *ids[topic], lookup=registry.schema), maps_in_order(each))
@@ -145,10 +160,14 @@ class Recomputation:
         }
         total = sum(end - start for held in (inputs, logs) for start, end in held.ranges.values())
         names = {output.port: output.topic for output in self._loaded.product.outputs}
-        done = 0
-        for records, passed in self._read(inputs.ranges):
-            for name, frame in self._side.process(records).frames.items():
+        done = omitted = 0
+        for side, records, passed in self._made_by(inputs.ranges):
+            guilty = left_out.among(records)
+            for name, frame in side.process(records, guilty).frames.items():
                 ports[names[name]].add_made(frame, records)
+            for name, frames in side.take_results().items():
+                ports[names[name]].add_results(pl.concat(frames), records)
+            omitted += len(guilty)
             done += passed
             progress(done, total)
         for records, passed in self._read(logs.ranges):
@@ -162,7 +181,17 @@ class Recomputation:
                 code="PRODUCT_MOVED",
             )
         progress(total, total)
-        return [_verdict(topic, port, inputs, logs) for topic, port in ports.items()]
+        verdicts = [_verdict(topic, port, inputs, logs) for topic, port in ports.items()]
+        return [replace(each, left_out=omitted) for each in verdicts]
+
+    def _why_lost(self, inputs: _Held, logs: _Held, left_out: LeftOut) -> str:
+        """What is not there any more and nothing can be said without; empty when all is."""
+        if self._has_state and inputs.lost:
+            return f"it has state, and what made it is not all there: {inputs.lost}"
+        if self._has_state and left_out.replayed is not None:
+            partition, offset = left_out.replayed
+            return f"it has state, and {partition}@{offset} was set aside and came back out of turn"
+        return f"{inputs.lost}, and {logs.lost}" if inputs.lost and logs.lost else ""
 
     def _committed(self) -> dict[Partition, int]:
         """Where the product stands on each input partition; at 0 where it has not begun."""
@@ -176,6 +205,17 @@ class Recomputation:
             raise _refusal(self._loaded, "it has committed no position on its inputs yet")
         return found
 
+    def _made_by(self, ranges: Ranges) -> Iterator[tuple[Side, Records, int]]:
+        """The inputs, and who makes of them what; with state one for each partition.
+
+        What it keeps is let go of with it: no more than the state of one partition is in memory.
+        """
+        parts = [{place: each} for place, each in sorted(ranges.items())]
+        for part in parts if self._has_state else [ranges]:
+            side = Side(self._loaded, self._outside, {})
+            for records, passed in self._read(part):
+                yield side, records, passed
+
     def _read(self, ranges: Ranges) -> Iterator[tuple[Records, int]]:
         """Records, each with how many offsets they bring it on."""
         reached = {partition: start for partition, (start, _) in ranges.items()}
@@ -183,20 +223,6 @@ class Recomputation:
             ((partition, end),) = records.ends().items()
             yield records, end - reached[partition]
             reached[partition] = end
-
-
-def _why_not(loaded: LoadedProduct) -> str:
-    """What a product's results hang on besides its input records one by one, in words."""
-    if loaded.product.tables:
-        return "it joins a table, and what that held when a record came is kept nowhere"
-    if loaded.repartitions or loaded.joined:
-        return "it has steps behind a change of key, where the records of partitions interleave"
-    if any(section.plan.stateful for section in loaded.sections):
-        return "it has steps with state, whose results hang on what came together and on its time"
-    late = sorted(each.topic for each in loaded.product.inputs if each.start != "earliest")
-    if late:
-        return f"it reads {', '.join(late)} from another place than the beginning"
-    return ""
 
 
 def _refusal(loaded: LoadedProduct, reason: str) -> UnverifiableError:

@@ -1,9 +1,7 @@
-"""Snapshots of a product: its logs, its tables in a directory, and the registry between them."""
+"""Snapshots of a product: its logs, its tables in one location, and the registry between them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from headwater.adapters.kafka.producer import KafkaTransactionalLog
@@ -19,13 +17,13 @@ from headwater.assembly.subjects import key_schema_id, value_subject
 from headwater.assembly.table_formats import DEFAULT, SnapshotTables
 from headwater.config import Settings
 from headwater.contract import Contract
-from headwater.ports import Table
 from headwater.product import Snapshot
 from headwater.product.snapshot import KEEP_MS, TARGET_BYTES
+from headwater.snapshot.days import ClosedDays, closed_days
 from headwater.snapshot.latest import LatestSnapshotter
 from headwater.snapshot.rows import RowCodec, contract_of
 from headwater.snapshot.schema import snapshot_schema, snapshot_subject
-from headwater.snapshot.upkeep import Upkeep
+from headwater.snapshot.upkeep import Upkeep, Upkept
 from headwater.snapshot.verdict import Verdict
 from headwater.snapshot.verifier import Verifier
 from headwater.snapshot.writer import Progress, Snapshotter, Taken
@@ -36,20 +34,20 @@ QUIET: Final = {"log_level": "2"}  # critical: what fails here is told by an err
 class Snapshots:
     """Takes and verifies the snapshots of every output of a product, until `close`.
 
-    Each topic has a table of its own, `<directory>/<topic>`; the directory is that of the settings
+    Each topic has a table of its own, `<location>/<topic>`; the location is that of the settings
     unless one is given. Tables in another one are copies: they are announced to nobody.
     """
 
     def __init__(
-        self, loaded: LoadedProduct, settings: Settings, directory: Path | None = None
+        self, loaded: LoadedProduct, settings: Settings, location: str | None = None
     ) -> None:
         self._loaded = loaded
         self._settings = settings
-        self._tables = SnapshotTables.of(settings, loaded.name, directory)
+        self._tables = SnapshotTables.of(settings, loaded.name, location)
         self._registry = SchemaRegistry(settings.registry)
         self._topics = KafkaTopics(settings.kafka)
         self._reader = KafkaLogReader(settings.kafka)
-        self._is_copy = directory is not None
+        self._is_copy = location is not None
         self._announced: dict[str, int] = {}  # the version up to which each topic's table is
         self._letters = OpenLetters(loaded.name, self._topics, self._registry, self._reader)
 
@@ -66,9 +64,9 @@ class Snapshots:
     def take(self, topic: str, progress: Progress) -> Taken:
         """Take what a topic published since its last snapshot, in the declared mode.
 
-        Then upkeep, if it is due. See `Snapshotter.take`, `LatestSnapshotter.take` and `Upkeep`.
-        Also raises what `SnapshotTables.open_as` does, DeclarationError (NOT_REGISTERED),
-        RegistrationRefusedError, UnavailableError.
+        See `Snapshotter.take` and `LatestSnapshotter.take`. Also raises what
+        `SnapshotTables.open_as` does, DeclarationError (NOT_REGISTERED), RegistrationRefusedError,
+        UnavailableError.
         """
         table = self._tables.open_as(topic, self._form)
         contract = self.contracts[topic]
@@ -91,8 +89,7 @@ class Snapshots:
                 contract, *ids, lookup=self._registry.schema, divided_by=self._divided_by
             ),
         )
-        taken = snapshotter.take(progress)
-        return replace(taken, upkeep=self._upkeep(table).run_when_due())
+        return snapshotter.take(progress)
 
     def announce(self, topic: str) -> int:
         """Announce the commits of a topic's table that no notice tells of; how many they were.
@@ -114,6 +111,16 @@ class Snapshots:
         self._announced[topic] = version
         return notices
 
+    def keep_up(self, topic: str, beat: Callable[[], object]) -> Upkept | None:
+        """Merge small files and take away what nobody needs, if that is due; see `Upkeep`.
+
+        For behind the announcement: nobody waits for it to learn of a cut.
+        """
+        policy = self._loaded.product.snapshot
+        target = policy.target_bytes if policy else TARGET_BYTES
+        keep_ms = policy.keep_ms if policy else KEEP_MS
+        return Upkeep(self._tables.open(topic), target, keep_ms, beat=beat).run_when_due()
+
     def _notice_log(self) -> KafkaTransactionalLog:
         transactional_id = f"{self._loaded.name}.snapshots"
         return KafkaTransactionalLog(
@@ -125,6 +132,10 @@ class Snapshots:
         table = self._tables.open(topic)
         files = [] if table.version() is None else table.files()
         return len(files), sum(each.size or 0 for each in files)
+
+    def days(self, topic: str) -> ClosedDays:
+        """The days of a topic's newest snapshot; asks its whole history."""
+        return closed_days(record for _, record in self._tables.open(topic).commits())
 
     def open_letters(self, progress: Progress) -> int:
         """How many dead letters of the product are open, as of now. Raises UnavailableError."""
@@ -174,12 +185,6 @@ class Snapshots:
     def _divided_by(self) -> str | None:
         policy = self._loaded.product.snapshot
         return policy.divided_by if policy else None
-
-    def _upkeep(self, table: Table) -> Upkeep:
-        policy = self._loaded.product.snapshot
-        if policy is None:
-            return Upkeep(table, TARGET_BYTES, KEEP_MS)
-        return Upkeep(table, policy.target_bytes, policy.keep_ms)
 
     def _codec(self, topic: str, schema_id: int) -> RowCodec:
         """Under the contract as the registry holds it: the file may be newer than the snapshot."""

@@ -1,4 +1,4 @@
-"""Snapshot tables by their format: as a product declares it, and as it stands in a directory.
+"""Snapshot tables by their format: as a product declares it, and as it stands in a place.
 
 No library of a format is loaded before a table of it is opened.
 """
@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from headwater.config import Settings
+from headwater.adapters.directory import DirectoryFiles
+from headwater.adapters.tables.files import TableFiles
+from headwater.config import Settings, is_bucket, parse_location
 from headwater.errors import ConfigurationError, Problem, StartRefusedError
 from headwater.ports import Table
+from headwater.snapshot.refusals import place_of
 
 OWN_CATALOGUE: Final = "catalog.db"  # beside a table of Iceberg that no shared catalogue knows
 MARKS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -19,29 +22,37 @@ MARKS: Final[Mapping[str, tuple[str, ...]]] = {
     "iceberg": (OWN_CATALOGUE, "metadata"),
     "parquet": ("manifest",),
 }
-"""What stands in the directory of a table of each format, and of no other."""
+"""What stands in the place of a table of each format, and of no other."""
 
-DEFAULT: Final = "delta"  # what a directory without a table is opened as; as declarations have it
+DEFAULT: Final = "delta"  # what a place without a table is opened as; as declarations have it
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotTables:
-    """The snapshot tables of a product: `<directory>/<topic>` each.
+    """The snapshot tables of a product: `<location>/<topic>` each.
+
+    `location` is a directory or `s3://bucket/prefix`.
 
     `catalogue` is the URL of the Iceberg catalogue that tables are registered in; empty where each
     has one of its own.
     """
 
-    directory: Path
+    location: str
     product: str
     catalogue: str = field(default="", repr=False)  # may hold a password
 
     @classmethod
-    def of(
-        cls, settings: Settings, product: str, directory: Path | None = None
-    ) -> "SnapshotTables":
-        """Those of the settings; below another directory where one is given."""
-        place = settings.snapshots if directory is None else directory
+    def of(cls, settings: Settings, product: str, location: str | None = None) -> "SnapshotTables":
+        """Those of the settings; in another location where one is given.
+
+        Raises ConfigurationError (BAD_VALUE) for one that cannot be.
+        """
+        place = settings.snapshots if location is None else location
+        try:
+            parse_location(place)
+        except ValueError as error:
+            problem = Problem("BAD_VALUE", f"snapshots cannot be kept in {place}: {error}")
+            raise ConfigurationError([problem]) from error
         return cls(place, product, settings.iceberg_catalogue.get_secret_value())
 
     def open(self, topic: str) -> Table:
@@ -50,11 +61,12 @@ class SnapshotTables:
         Raises StartRefusedError (NOT_OUR_TABLE), ConfigurationError (NOT_INSTALLED, NO_CATALOGUE),
         and what the tables of its format raise.
         """
-        return self.open_at(self._place(topic), topic)
+        return self.open_at(self.place(topic), topic)
 
-    def open_at(self, place: Path, topic: str) -> Table:
-        """The table of a topic that stands in a directory of its own; raises as `open` does."""
-        return self._opened(place, topic, _standing(place, topic) or DEFAULT)
+    def open_at(self, place: str, topic: str) -> Table:
+        """The table of a topic that stands in a place of its own; raises as `open` does."""
+        files = _files(place)
+        return self._opened(files, topic, _standing(files, topic) or DEFAULT)
 
     def open_as(self, topic: str, form: str) -> Table:
         """The table of a topic to be written in a declared format.
@@ -62,85 +74,109 @@ class SnapshotTables:
         Also raises StartRefusedError: ANOTHER_FORMAT where one of another format stands, and
         ANOTHER_CATALOGUE where one stands whose catalogue is not the one that is set.
         """
-        place = self._place(topic)
-        found = _standing(place, topic)
+        files = _files(self.place(topic))
+        found = _standing(files, topic)
         if found not in {None, form}:
             raise StartRefusedError(
-                f"The snapshot of {topic} in {place} is of format {found}, and the product declares"
-                f" format={form!r}; nothing was written. Declare format={found!r}, or begin a new"
-                f" snapshot of the whole log in another directory with --to.",
+                f"The snapshot of {topic} in {files.location} is of format {found}, and the product"
+                f" declares format={form!r}; nothing was written. Declare format={found!r}, or"
+                f" begin a new snapshot of the whole log in another place with --to.",
                 code="ANOTHER_FORMAT",
             )
-        if form == "iceberg" and self.catalogue and (place / OWN_CATALOGUE).exists():
+        if form == "iceberg" and self.catalogue and files.holds(OWN_CATALOGUE):
             raise StartRefusedError(
-                f"The snapshot of {topic} in {place} has a catalogue of its own, {OWN_CATALOGUE},"
-                f" and the setting iceberg_catalogue names another; nothing was written. Take the"
-                f" setting out, or begin a new snapshot of the whole log in another directory with"
-                f" --to.",
+                f"The snapshot of {topic} in {files.location} has a catalogue of its own,"
+                f" {OWN_CATALOGUE}, and the setting iceberg_catalogue names another; nothing was"
+                f" written. Take the setting out, or begin a new snapshot of the whole log in"
+                f" another directory with --to.",
                 code="ANOTHER_CATALOGUE",
             )
-        return self._opened(place, topic, form)
+        return self._opened(files, topic, form)
 
-    def _place(self, topic: str) -> Path:
-        return (self.directory / topic).absolute()
+    def place(self, topic: str) -> str:
+        """Where the table of a topic is, if there is one."""
+        if is_bucket(self.location):
+            return f"{self.location.rstrip('/')}/{topic}"
+        return str((Path(self.location) / topic).absolute())
 
-    def _opened(self, place: Path, topic: str, form: str) -> Table:
-        openers: Mapping[str, Callable[[Path, str], Table]] = {
+    def _opened(self, files: TableFiles, topic: str, form: str) -> Table:
+        openers: Mapping[str, Callable[[TableFiles, str], Table]] = {
             "delta": self._delta,
             "iceberg": self._iceberg,
             "parquet": self._parquet,
         }
-        return openers[form](place, topic)
+        return openers[form](files, topic)
 
-    def _delta(self, place: Path, topic: str) -> Table:
+    def _delta(self, files: TableFiles, topic: str) -> Table:
         from headwater.adapters.delta.table import DeltaSnapshotTable  # noqa: PLC0415  # loads deltalake
 
-        return DeltaSnapshotTable(place, product=self.product, topic=topic)
+        return DeltaSnapshotTable(files, product=self.product, topic=topic)
 
-    def _iceberg(self, place: Path, topic: str) -> Table:
-        catalogue = self._catalogue(place, topic)
+    def _iceberg(self, files: TableFiles, topic: str) -> Table:
+        catalogue = self._catalogue(files, topic)
         with _extra("iceberg"):
             from headwater.adapters.iceberg.table import (  # noqa: PLC0415  # loads pyiceberg
                 IcebergSnapshotTable,
             )
 
             return IcebergSnapshotTable(
-                place, product=self.product, topic=topic, catalogue=catalogue
+                files, product=self.product, topic=topic, catalogue=catalogue
             )
 
-    def _catalogue(self, place: Path, topic: str) -> str:
+    def _catalogue(self, files: TableFiles, topic: str) -> str:
         """The one that knows the table: what stands beside it before what is set."""
-        if (place / OWN_CATALOGUE).exists():
+        if files.holds(OWN_CATALOGUE):
             return ""
-        if not self.catalogue and (place / "metadata").exists():
+        if not self.catalogue and files.holds("metadata"):
             text = (
-                f"the snapshot of {topic} in {place} is known to an Iceberg catalogue that is not"
-                f" set: set iceberg_catalogue, or HEADWATER_ICEBERG_CATALOGUE, as its writer has it"
+                f"the snapshot of {topic} in {files.location} is known to an Iceberg catalogue that"
+                f" is not set: set iceberg_catalogue, or HEADWATER_ICEBERG_CATALOGUE, as its"
+                f" writer has it"
+            )
+            if not is_bucket(files.location):
+                text += (
+                    f"; if that was {OWN_CATALOGUE} beside the files, it is gone: restore it from"
+                    f" a copy, or begin a new snapshot with --to"
+                )
+            raise ConfigurationError([Problem("NO_CATALOGUE", text)])
+        if not self.catalogue and is_bucket(files.location):
+            text = (
+                f"the snapshot of {topic} would be a table of Iceberg in {files.location}, where"
+                f" none can have a catalogue of its own: set iceberg_catalogue, or"
+                f' HEADWATER_ICEBERG_CATALOGUE, to one in Postgres, or declare format="delta"'
             )
             raise ConfigurationError([Problem("NO_CATALOGUE", text)])
         return self.catalogue
 
-    def _parquet(self, place: Path, topic: str) -> Table:
+    def _parquet(self, files: TableFiles, topic: str) -> Table:
         from headwater.adapters.parquet.table import (  # noqa: PLC0415  # loads pydantic
             ParquetSnapshotTable,
         )
 
-        return ParquetSnapshotTable(place, product=self.product, topic=topic)
+        return ParquetSnapshotTable(files, product=self.product, topic=topic)
 
 
-def _standing(place: Path, topic: str) -> str | None:
-    """The format of the table in a directory; None where there is none that we know.
+def _files(place: str) -> TableFiles:
+    """The files of a table. Raises StartRefusedError (SNAPSHOT_STORAGE)."""
+    if not is_bucket(place):
+        return DirectoryFiles(Path(place))
+    # it takes time and memory that a directory does not need
+    from headwater.adapters.objects.files import BucketFiles  # noqa: PLC0415  # see above
+
+    return BucketFiles(place)
+
+
+def _standing(files: TableFiles, topic: str) -> str | None:
+    """The format of the table in a place; None where there is none that we know.
 
     Raises StartRefusedError (NOT_OUR_TABLE) where there are several: whoever opened it would be
     right half of the time.
     """
-    found = [
-        form for form, marks in MARKS.items() if any((place / each).exists() for each in marks)
-    ]
+    found = [form for form, marks in MARKS.items() if any(map(files.holds, marks))]
     if len(found) > 1:
         raise StartRefusedError(
-            f"The directory {place} is no snapshot of {topic}: it holds tables of the formats"
-            f" {' and '.join(found)}; nothing was changed. Choose another directory with --to.",
+            f"The {place_of(files.location)} is no snapshot of {topic}: it holds tables of the"
+            f" formats {' and '.join(found)}; nothing was changed. Choose another one with --to.",
             code="NOT_OUR_TABLE",
         )
     return found[0] if found else None

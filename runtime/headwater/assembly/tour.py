@@ -1,6 +1,5 @@
 """The demo: real events through two products to logs and verified snapshots, on one machine."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
@@ -87,21 +86,19 @@ def _lag(topics: KafkaTopics, loaded: LoadedProduct) -> int:
 
 
 def ways_to_read(settings: Settings) -> Mapping[str, str]:
-    """How to read an output with what people already have, as commands to copy."""
-    snapshot = os.path.relpath(settings.snapshots / PRODUCTS[0])
+    """How to read an output, as commands to copy: whatever format its snapshot has."""
     return {
         "Snapshot with Polars": f"""\
 .venv/bin/python -c "
-import polars as pl
-delays = pl.read_delta('{snapshot}')
-print(delays.group_by('carrier').agg(pl.len(), pl.mean('delay_minutes')).sort('carrier'))
+import headwater, polars as pl
+delays = headwater.open('{PRODUCTS[0]}').snapshot().lazy()
+print(delays.group_by('carrier').agg(pl.len(), pl.mean('delay_minutes')).sort('carrier').collect())
 "\
 """,
-        "Snapshot with DuckDB": f"""\
-.venv/bin/pip install --quiet duckdb && .venv/bin/python -c "
-import duckdb, deltalake
-delays = deltalake.DeltaTable('{snapshot}').to_pyarrow_dataset()
-duckdb.sql('select carrier, count(*), avg(delay_minutes) from delays group by 1 order by 1').show()
+        "Snapshot with SQL": f"""\
+.venv/bin/pip install --quiet duckdb && .venv/bin/headwater sql "
+SELECT carrier, count(*), avg(delay_minutes) AS delay_minutes
+FROM '{PRODUCTS[0]}' GROUP BY carrier ORDER BY carrier
 "\
 """,  # noqa: S608  # a command to copy, run by nobody here
         "Live log with a plain Kafka client": f"""\

@@ -1,7 +1,6 @@
 """Arguments and options that several commands have: named, written and explained in one way."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
@@ -21,11 +20,12 @@ Products: TypeAlias = Annotated[
     list[str], typer.Argument(metavar="PRODUCT", help="Name, folder or file of a product.")
 ]
 Tables: TypeAlias = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--to",
-        metavar="DIRECTORY",
-        help="Of the tables, one per topic; by default the setting `snapshots`.",
+        metavar="LOCATION",
+        help="Of the tables, one per topic: a directory or s3://bucket/prefix; by default the"
+        " setting `snapshots`.",
     ),
 ]
 FormatOption: TypeAlias = Annotated[

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -48,7 +47,7 @@ def overlap(
                 _show(one, two, found)
 
 
-def _newest(product: str, settings: Settings, to: Path | None) -> list[StatisticsAt]:
+def _newest(product: str, settings: Settings, to: str | None) -> list[StatisticsAt]:
     loaded = load_product(product)
     tables = SnapshotTables.of(settings, loaded.name, to)
     return [reader.read() for _, reader in statistics_readers(loaded, tables)]

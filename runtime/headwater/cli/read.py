@@ -9,7 +9,6 @@ from headwater.assembly.consumer import open as opened
 from headwater.cli.interruption import Kept
 from headwater.cli.rows import RowsFormat, RowsOut, until_closed
 from headwater.errors import ConfigurationError, Problem
-from headwater.reader.product import Product
 from headwater.reader.reading import Reading
 
 app = typer.Typer(add_completion=False)
@@ -55,21 +54,24 @@ def read(  # noqa: PLR0913, PLR0917  # one parameter per option
 
     Needs the product's name, the registry, the broker and the tables, not its code. Beside the
     columns of the contract stand `_partition`, `_offset` and `_timestamp`, where and when it was
-    published. What needs a new beginning is told, never left out.
+    published; of a table of the latest rows also `_deleted`. What needs a new beginning is told,
+    never left out.
     """
-    with opened(name) as product:
-        wanted = _wanted(product, columns)
-        with product.read(from_, None if until is None else "now") as reading, until_closed():
-            _print(reading, RowsOut(form), wanted, limit)
+    with (
+        opened(name) as product,
+        product.read(from_, None if until is None else "now") as reading,
+        until_closed(),
+    ):
+        _print(reading, RowsOut(form), _wanted(reading, columns), limit)
 
 
-def _wanted(product: Product, columns: str | None) -> list[str]:
+def _wanted(reading: Reading, columns: str | None) -> list[str]:
     if columns is None:
-        return product.columns
+        return list(reading.columns)
     wanted = [name.strip() for name in columns.split(",")]
-    if unknown := [name for name in wanted if name not in product.columns]:
-        text = f"no column {', '.join(unknown)} in {product.topic}; it has"
-        raise ConfigurationError([Problem("NO_COLUMN", f"{text} {', '.join(product.columns)}")])
+    if unknown := [name for name in wanted if name not in reading.columns]:
+        text = f"no column {', '.join(unknown)} in {reading.position.topic}; it has"
+        raise ConfigurationError([Problem("NO_COLUMN", f"{text} {', '.join(reading.columns)}")])
     return wanted
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ class RowsOut:
 
     def write(self, frame: pl.DataFrame) -> None:
         """Write all rows; flushed behind them, so that whoever reads on does not wait."""
+        frame = frame.select(_exact(pl.col(name), kind) for name, kind in frame.schema.items())
         match self._form:
             case RowsFormat.TABLE:
                 if self._is_first or not frame.is_empty():
@@ -42,7 +44,7 @@ class RowsOut:
                         _show(part)
             case RowsFormat.JSON:
                 for row in frame.iter_rows(named=True):
-                    print(json.dumps(row, ensure_ascii=False, default=_plain))
+                    print(_json(row))
             case RowsFormat.CSV:
                 lines = csv.writer(sys.stdout, lineterminator="\n")
                 if self._is_first:
@@ -79,8 +81,42 @@ def _cell(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False, default=_plain)
+        return _json(value)
     return value if isinstance(value, str | int | float) else _plain(value)
+
+
+def _exact(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """Times in nanoseconds as text, at any depth: those of Python end with microseconds."""
+    match kind:
+        case pl.Datetime(time_unit="ns"):
+            return column.dt.to_string("iso:strict")
+        case pl.List(inner=pl.DataType() as inner):
+            return column.list.eval(_exact(pl.element(), inner))
+        case pl.Struct(fields=fields):
+            inside = [_exact(pl.field(each.name), each.dtype) for each in fields]  # type: ignore[arg-type]  # instances
+            return column.struct.with_fields(*inside)
+        case _:
+            return column
+
+
+def _json(value: Any) -> str:
+    """JSON that every reader takes: it has no NaN and no infinite numbers, which are text."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_plain, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False, default=_plain)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float() if not math.isfinite(value):
+            return json.dumps(value)
+        case list():
+            return [_finite(each) for each in value]
+        case dict():
+            return {name: _finite(each) for name, each in value.items()}
+        case _:
+            return value
 
 
 def _plain(value: Any) -> str:

@@ -1,7 +1,8 @@
 """`headwater snapshot`: cut columnar snapshots out of a product's logs."""
 
 import json
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Final
@@ -65,11 +66,12 @@ def snapshot(
     "latest" replaces the rows of keys that changed, in one commit; "daily" adds the rows when a day
     of event time is over on all partitions of the inputs, and tells which days it closed. An
     interruption leaves a whole snapshot, and the next run goes on from there. Nothing new, no
-    commit. Every 20 versions, or once a day, small files are merged, and what is older than the
-    product keeps is removed.
+    commit.
 
     Each commit is announced on the topic `_headwater.snapshots`, where readers find the table; a
-    table of --to is a copy, of which nobody is told.
+    table of --to is a copy, of which nobody is told. Every 20 versions, or once a day, small files
+    are merged then, and what is older than the product keeps is removed. A notice or an upkeep that
+    fails is told and changes no exit code: the snapshot stands, and the next run makes up for it.
     """
     if verify_every is not None and every is None:
         text = "--verify-every goes with --every; once is `headwater verify`"
@@ -81,17 +83,30 @@ def snapshot(
     limit_arenas()
     with rare_collections(), closing(Snapshots(loaded, settings, to)) as snapshots:
         if interval_s is not None:
-            told = Told(partial(_tell, form, loaded.name), report)
+            told = Told(
+                partial(_tell, form, loaded.name), partial(_tell_upkept, form, loaded.name), report
+            )
             Schedule(snapshots, interval_s, told, verify_every_s=verify_every_s).run(settings)
             return
         for topic in snapshots.contracts:
             with keeping(KEPT), progress_bar(topic) as progress:
                 taken = snapshots.take(topic, progress)
             _tell(form, loaded.name, topic, taken)
-            try:
+            with _only_told():
                 snapshots.announce(topic)
-            except HeadwaterError as error:  # the snapshot is whole; the next run announces it
-                report(error)
+        for topic in snapshots.contracts:
+            with _only_told(), keeping(KEPT):
+                if (done := snapshots.keep_up(topic, beat=lambda: None)) is not None:
+                    _tell_upkept(form, loaded.name, topic, done)
+
+
+@contextmanager
+def _only_told() -> Iterator[None]:
+    """What fails in this block is told and no more: the snapshot is whole, the next run does it."""
+    try:
+        yield
+    except HeadwaterError as error:
+        report(error)
 
 
 def _seconds(option: str, text: str) -> float:
@@ -115,25 +130,26 @@ def _tell(form: Format, product: str, topic: str, taken: Taken) -> None:
     if form is Format.JSON:
         print(json.dumps({"product": product, "topic": topic, **asdict(taken)}), flush=True)
     else:
-        print(_sentence(topic, taken), flush=True)
+        print(_taken(topic, taken), flush=True)
 
 
-def _sentence(topic: str, taken: Taken) -> str:
-    return f"{_taken(topic, taken)}{_upkept(taken.upkeep)}"
+def _tell_upkept(form: Format, product: str, topic: str, done: Upkept) -> None:
+    if form is Format.JSON:
+        found = {"product": product, "topic": topic, "upkeep": asdict(done)}
+        print(json.dumps(found), flush=True)
+    elif phrases := list(_upkept(done)):
+        print(f"{topic}: {'; '.join(phrases)}", flush=True)
 
 
-def _upkept(found: Upkept | None) -> str:
-    """What upkeep did, if it did something."""
-    if found is None:
-        return ""
-    merged = f"; {found.merged:,} files merged into {found.into:,}" if found.merged else ""
-    swept = found.swept
-    if swept is None:
-        return f"{merged}; another process is at upkeep"
-    size = f"{swept.bytes / 1_000_000:,.1f} MB"
-    return merged + (
-        f"; {swept.files:,} files that nobody needs removed, {size}" * bool(swept.files)
-    )
+def _upkept(done: Upkept) -> Iterator[str]:
+    """What upkeep did, as far as it did something."""
+    if done.merged:
+        yield f"{done.merged:,} files merged into {done.into:,}"
+    if (swept := done.swept) is None:
+        yield "another process is at upkeep"
+    elif swept.files:
+        size = f"{swept.bytes / 1_000_000:,.1f} MB"
+        yield f"{swept.files:,} files that nobody needs removed, {size}"
 
 
 def _taken(topic: str, taken: Taken) -> str:

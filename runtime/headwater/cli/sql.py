@@ -1,5 +1,6 @@
 """`headwater sql`: a query over the snapshots of products."""
 
+import os
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -58,7 +59,7 @@ def sql(
         raise ConfigurationError([Problem("USAGE", text)])
     rows = Query(query, opened, is_live=live).rows()
     if out is not None:
-        with keeping(f"{out} is not whole"):
+        with keeping(f"{out} was not written"):
             _write(rows, out)
         return
     printed = RowsOut(RowsFormat(form.value))
@@ -70,8 +71,15 @@ def sql(
 
 
 def _write(rows: Iterator[pa.RecordBatch], out: Path) -> None:
-    """Write batches, the first of which tells the columns."""
-    first = next(rows)
-    with pq.ParquetWriter(out, first.schema, compression="zstd") as file:
-        for batch in rows:
-            file.write_batch(batch)
+    """Write batches, the first of which tells the columns: the whole file, or none."""
+    first, part = next(rows), out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        with pq.ParquetWriter(part, first.schema, compression="zstd") as file:
+            for batch in rows:
+                file.write_batch(batch)
+        part.replace(out)
+    except OSError as error:
+        text = f"{out} cannot be written: {error.strerror or 'its file system refuses'}"
+        raise ConfigurationError([Problem("BAD_VALUE", text)]) from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from headwater.assembly.snapshots import Snapshots
 from headwater.cli.arguments import Format, FormatOption, Product, Tables
 from headwater.cli.interruption import keeping
 from headwater.cli.progress import progress_bar
+from headwater.cli.words import counted
 from headwater.config import load_settings
 from headwater.errors import ConfigurationError, DifferenceError, Problem, UnverifiableError
 from headwater.snapshot.verdict import Verdict
@@ -63,8 +64,8 @@ def verify(  # noqa: PLR0913, PLR0917  # one parameter per option
     the log does not hold any more are counted, and never taken for right.
 
     With --against-source, records of the inputs are processed again by today's definition, and what
-    comes out is compared with the logs; only where no step has state, no table is joined and no key
-    changes, because elsewhere the results hang on more than the records.
+    comes out is compared with the logs, of steps with state too; only where nothing is joined and
+    no key changes, because elsewhere the results hang on more than the order of a partition.
 
     It proves what the table holds, not that the table is the newest there was: one whose last
     commits were cut off is an older snapshot, and equal.
@@ -115,6 +116,9 @@ def _recompute(loaded: LoadedProduct, form: Format) -> None:
             f"{verdict.topic}: {verdict.outcome}; {verdict.recomputed:,} rows made of the inputs,"
             f" {verdict.logged:,} in the log"
         )
+        if verdict.left_out:
+            told = counted(verdict.left_out, "record")
+            print(f"  {told} of the inputs left out: set aside or skipped, and never taken since")
         for line in (*verdict.differences, *(f"cannot be decided: {r}" for r in verdict.undecided)):
             print(f"  {line}")
         if hidden := verdict.difference_count - len(verdict.differences):

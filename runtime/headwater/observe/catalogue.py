@@ -236,8 +236,7 @@ SNAPSHOT_CUT_AGE: Final = Metric(
 SNAPSHOT_DURATION: Final = Metric(
     "headwater_snapshot_duration_seconds",
     "gauge",
-    "How long the last cut took that committed something, with upkeep where that was due; absent "
-    "before one did.",
+    "How long the last cut took that committed something; absent before one did.",
     ("topic",),
 )
 # Every 20 versions or once a day, and since the start of the process; absent before the first time.
@@ -253,7 +252,23 @@ SNAPSHOT_REMOVED: Final = Metric(
     "Bytes of the files that upkeep removed: no version that is kept had them.",
     ("topic",),
 )
-# Counted before the cut, so that each letter's record lies below it; of all outputs together.
+# Cuts go on meanwhile, and each turn tries again: files and bytes only grow.
+SNAPSHOT_UPKEEP_FAILED: Final = Metric(
+    "headwater_snapshot_upkeep_failures_total",
+    "counter",
+    "Times that upkeep of the snapshot failed, by the code of the error.",
+    ("topic", "code"),
+)
+# Of mode "daily"; the greater of both is where the open days begin.
+SNAPSHOT_DAYS_CLOSED: Final = Metric(
+    "headwater_snapshot_days_closed_timestamp_seconds",
+    "gauge",
+    "End of the last day that was closed as complete, and of the last assumed one (an input "
+    "partition was idle), in seconds since 1970-01-01 UTC; absent before there is one.",
+    ("topic", "state"),
+)
+# Counted before the cut, so that each letter's record lies below it. A record is set aside for all
+# outputs or none, so there is no topic to tell it by: the sum over topics would count it twice.
 SNAPSHOT_OPEN_LETTERS: Final = Metric(
     "headwater_snapshot_open_letters",
     "gauge",
@@ -348,6 +363,8 @@ CATALOGUE: Final = (
     SNAPSHOT_DURATION,
     SNAPSHOT_MERGED,
     SNAPSHOT_REMOVED,
+    SNAPSHOT_UPKEEP_FAILED,
+    SNAPSHOT_DAYS_CLOSED,
     SNAPSHOT_OPEN_LETTERS,
     SNAPSHOT_CHECK_AGE,
     SNAPSHOT_CHECK_OUTCOME,

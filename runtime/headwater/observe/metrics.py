@@ -1,6 +1,7 @@
 """The instruments of one process. Counts per batch, never per record; one registry, passed on."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time
 from typing import Final, Literal
 
 from prometheus_client import (
@@ -101,7 +102,9 @@ class Metrics(Collector):
         self._snapshot_duration = self._gauge(catalogue.SNAPSHOT_DURATION)
         self._snapshot_merged = self._counter(catalogue.SNAPSHOT_MERGED)
         self._snapshot_removed = self._counter(catalogue.SNAPSHOT_REMOVED)
+        self._upkeep_failed = self._counter(catalogue.SNAPSHOT_UPKEEP_FAILED)
         self._snapshot_letters = self._gauge(catalogue.SNAPSHOT_OPEN_LETTERS)
+        self._snapshot_days = self._gauge(catalogue.SNAPSHOT_DAYS_CLOSED)
         self._check_outcome = self._gauge(catalogue.SNAPSHOT_CHECK_OUTCOME)
 
     def _counter(self, metric: Metric) -> Counter:
@@ -245,6 +248,16 @@ class Metrics(Collector):
         """Upkeep of a topic's snapshot merged so many files and removed so much."""
         self._snapshot_merged.labels(self._product, topic).inc(merged_files)
         self._snapshot_removed.labels(self._product, topic).inc(removed_bytes)
+
+    def snapshot_upkeep_failed(self, topic: str, code: str) -> None:
+        """Upkeep of a topic's snapshot failed with an error of this code."""
+        self._upkeep_failed.labels(self._product, topic, code).inc()
+
+    def snapshot_days(self, topic: str, reached: Mapping[str, date]) -> None:
+        """Behind which day, by their state, the days of a topic's snapshot are not closed so."""
+        for state, day in reached.items():
+            at = datetime.combine(day, time.min, UTC)
+            self._snapshot_days.labels(self._product, topic, state).set(at.timestamp())
 
     def snapshot_letters(self, letters: int) -> None:
         """So many dead letters of the product were open before the last cut."""

@@ -23,7 +23,7 @@ from headwater.assembly.tasks import TaskMaker
 from headwater.contract import ROW, ROW_TYPE, Contract, Decoder, Severity
 from headwater.engine import END_OF_TIME, LetterWriter, Publication, Standing, Task, Work
 from headwater.engine.dead_letters import OFFSET, PREFIX
-from headwater.model import Letter, Partition, RawRecord, RuleViolation
+from headwater.model import Letter, Partition, Quarantine, RawRecord, RuleViolation
 from headwater.ports import LogReader, Records, Registry, Topics
 
 CODE: Final = PREFIX + "code"
@@ -111,12 +111,20 @@ class Side:
             port: loaded.outputs[topic] for topic, port in self._ports.items()
         }
 
-    def process(self, records: Records) -> Made:
-        """What it makes of these records; nothing where it does not read their topic."""
+    def process(self, records: Records, guilty: Sequence[Quarantine] = ()) -> Made:
+        """What it makes of these records; nothing where it does not read their topic.
+
+        Those that are `guilty` are as if they had never come.
+        """
         if records.topic not in self._inputs:
             return Made({}, {})
         rows = pl.Series(range(len(records) + 1), dtype=ROW_TYPE)
-        return self._made(len(records), self._steps(records, rows))
+        return self._made(len(records), self._steps(records, rows, guilty))
+
+    def take_results(self) -> Mapping[str | None, Sequence[pl.DataFrame]]:
+        """The results since they were taken last, by port, which `end` does not tell any more."""
+        results, self._results = self._results, defaultdict(list)
+        return results
 
     def end(self) -> Made:
         """What the end of event time makes of what is held, with all results so far."""
@@ -125,9 +133,11 @@ class Side:
 
     # -- steps ---------------------------------------------------------------------------------
 
-    def _steps(self, records: Records, origins: pl.Series) -> Iterator[_Step]:
+    def _steps(
+        self, records: Records, origins: pl.Series, guilty: Sequence[Quarantine] = ()
+    ) -> Iterator[_Step]:
         """The work of a batch, then that of the sections behind it."""
-        yield from self._behind(_Step(self._tasks[records.topic].process(records), origins))
+        yield from self._behind(_Step(self._tasks[records.topic].process(records, guilty), origins))
 
     def _ends(self) -> Iterator[_Step]:
         no_row = pl.Series([0], dtype=ROW_TYPE)
