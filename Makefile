@@ -42,6 +42,7 @@ bench-snapshots: .venv/ready  ## Measure snapshots: taken, proved and read on, i
 
 faults: .venv/ready  ## Kill, pause and take over processes again and again; takes long
 	$(BIN)/python -m pytest -m "faults or slow" --timeout 1800
+	$(BIN)/python -m pytest -m "hypothesis and not faults and not slow" --hypothesis-profile thorough --timeout 1800
 
 docs: .venv/ready  ## Write the pages made from the code
 	$(BIN)/python -m headwater.config.reference > docs/settings.md

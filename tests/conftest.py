@@ -17,7 +17,9 @@ from headwater.embedded import Addresses
 if TYPE_CHECKING:
     from tests.adapters.postgres_server import PostgresServer
 
-settings.register_profile("headwater", deadline=None)  # a busy machine breaks no law
+# A busy machine breaks no law. `make faults` asks for more examples than `make test` waits for.
+settings.register_profile("headwater", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=1_000)
 settings.load_profile("headwater")
 
 pytest_plugins = ["headwater.testing.stack"]
@@ -90,11 +92,12 @@ def postgres_server() -> "Iterator[PostgresServer]":
 @pytest.fixture
 def catalogue_url(postgres_server: "PostgresServer", tmp_path: Path) -> Iterator[str]:
     """The URL of an Iceberg catalogue in a new database."""
+    from headwater.adapters.directory import DirectoryFiles  # noqa: PLC0415  # see below
     from headwater.adapters.iceberg.catalogue import open_catalogue  # noqa: PLC0415  # pyiceberg
 
     url = postgres_server.database()
     yield url
-    open_catalogue(tmp_path, url).engine.dispose()
+    open_catalogue(DirectoryFiles(tmp_path), url).engine.dispose()
 
 
 @pytest.fixture(scope="session")

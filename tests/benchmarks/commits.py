@@ -71,7 +71,7 @@ def _spent_ms(table: Table, place: int) -> tuple[float, float]:
 def _commit(table: Table, place: int, taken: Any) -> None:
     """What a run asks: where to go on, of which topic and mode, and the commit."""
     named = replace(record(place * ROWS, (place + 1) * ROWS), statistics=f"statistics-{place}")
-    table.differing_columns(taken.schema)
+    table.evolved(taken.schema)
     last = table.last_commit()
     table.offsets("one")
     if last is not None:

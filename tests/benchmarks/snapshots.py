@@ -24,18 +24,16 @@ from statistics import median
 from typing import Any, Final
 
 from headwater import embedded
-from headwater.adapters.delta.table import DeltaSnapshotTable
-from headwater.adapters.iceberg.table import IcebergSnapshotTable
 from headwater.adapters.kafka.bulk import BulkWriter
 from headwater.adapters.kafka.follower import KafkaFollower
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
-from headwater.adapters.parquet.table import ParquetSnapshotTable
 from headwater.adapters.registry import SchemaRegistry
 from headwater.assembly.arenas import limit_arenas
 from headwater.assembly.collection import rare_collections
 from headwater.assembly.flights import data_directory, departures
 from headwater.assembly.registration import lookup_ids, register
+from headwater.assembly.table_formats import MARKS, SnapshotTables
 from headwater.contract import Encoder, load_contract
 from headwater.ports import Table
 from headwater.reader.product import Product, Sources
@@ -45,11 +43,6 @@ from headwater.snapshot.writer import Snapshotter
 
 ROOT: Final = Path(__file__).parents[2]
 TOPIC: Final = "operations.departures"  # 79 bytes a value
-FORMATS: Final[Mapping[str, Callable[..., Table]]] = {
-    "delta": DeltaSnapshotTable,
-    "iceberg": IcebergSnapshotTable,
-    "parquet": ParquetSnapshotTable,
-}
 FEW: Final = 100  # rows of a commit whose rows cost next to nothing
 SMALL_COMMITS: Final = 10
 LIBRARIES: Final = ("headwater", "confluent-kafka", "deltalake", "pyiceberg", "polars", "pyarrow")
@@ -73,10 +66,12 @@ class World:
         self.codec = RowCodec(self.contract, *self.ids, lookup=self.registry.schema)
         self.topics = KafkaTopics(self.kafka)
         self.reader = KafkaLogReader(self.kafka)
+        self.table()  # loads the format, which no job is to be charged with
 
     def table(self) -> Table:
         """One more handle."""
-        return FORMATS[self.format](self.folder / self.format, product=TOPIC, topic=TOPIC)
+        place = str(self.folder / self.format)
+        return SnapshotTables(place, TOPIC).open_as(TOPIC, self.format)
 
     def take(self) -> int:
         """A snapshot; rows."""
@@ -118,7 +113,7 @@ class World:
     def product(self) -> Product:
         """As a consumer opens it."""
         return Product(
-            self.contract,
+            lambda: self.contract,
             Sources(
                 topics=self.topics,
                 registry=self.registry,
@@ -222,11 +217,11 @@ def measure(bench: Bench, runs: int) -> dict[str, list[dict[str, Any]]]:
     """Every job on every format; the tables of the last run are those that are proved and read."""
     results: dict[str, list[dict[str, Any]]] = {}
     for _ in range(runs):
-        for format_ in FORMATS:
+        for format_ in MARKS:
             shutil.rmtree(bench.folder / format_, ignore_errors=True)
             results.setdefault(f"take, {format_}", []).append(bench.job("take", format_))
     for name in list(JOBS)[1:]:
-        for format_ in FORMATS:
+        for format_ in MARKS:
             results[f"{name}, {format_}"] = [bench.job(name, format_)]
     return results
 
@@ -237,7 +232,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=6, help="years of flights (6: 2,020,656)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--job", choices=JOBS)
-    parser.add_argument("--format", choices=FORMATS)
+    parser.add_argument("--format", choices=MARKS)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     if options.job:

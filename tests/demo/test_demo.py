@@ -34,13 +34,17 @@ OTHERS = ("operations.route-punctuality", "experience.weather-delays", "fleet.ut
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
+def without_settings() -> dict[str, str]:
+    """The environment with no address set."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("HEADWATER_")}
+
+
 def headwater(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A command in a folder, with no address set."""
-    plain = {name: text for name, text in os.environ.items() if not name.startswith("HEADWATER_")}
     return subprocess.run(
         [sys.executable, "-m", "headwater", *arguments],
         cwd=folder,
-        env=plain,
+        env=without_settings(),
         capture_output=True,
         text=True,
         check=True,
@@ -89,14 +93,23 @@ def test_the_demo_can_be_run_again_and_changes_nothing(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("visited")
-@pytest.mark.parametrize("way", ["Snapshot with Polars", "Live log with a plain Kafka client"])
+@pytest.mark.parametrize(
+    "way", ["Snapshot with Polars", "Snapshot with SQL", "Live log with a plain Kafka client"]
+)
 def test_a_printed_way_to_read_works_as_printed(folder: Path, way: str) -> None:
-    """People copy these lines; DuckDB, which they install first, is tried by hand."""
-    settings = resolve(load_settings(folder, {}), folder)
-    settings = settings.model_copy(update={"snapshots": folder / settings.snapshots})
-    command = ways_to_read(settings)[way].replace(".venv/bin/python", sys.executable)
+    """People copy these lines; DuckDB is installed here already."""
+    printed = ways_to_read(resolve(load_settings(folder, {}), folder))[way]
+    command = printed.rpartition("pip install --quiet duckdb && ")[2]
+    for tool, ours in {"python": "", "headwater": " -m headwater"}.items():
+        command = command.replace(f".venv/bin/{tool}", f"{sys.executable}{ours}")
     done = subprocess.run(
-        ["bash", "-ec", command], capture_output=True, text=True, check=True, timeout=60
+        ["bash", "-ec", command],
+        cwd=folder,
+        env=without_settings(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert "delay_minutes" in done.stdout
 

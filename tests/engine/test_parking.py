@@ -12,7 +12,7 @@ from tests.engine.test_task import CONTRACT, encoded, stream, task
 
 from headwater.adapters.memory import MemoryStores
 from headwater.adapters.memory.reader import MemoryRecords
-from headwater.engine import ParkingTask, Watermarks, Work, parked_rows
+from headwater.engine import InputPolicy, ParkingTask, Watermarks, Work, parked_rows
 from headwater.engine.dead_letters import PREFIX
 from headwater.errors import RuleBrokenError
 from headwater.model import Code, Partition, Quarantine, RawRecord
@@ -33,7 +33,8 @@ class Parking:
             self.store.assign(partition)
         self.told: list[tuple[int, int]] = []
         output = CONTRACT if stopping is None else rules(stop=f"n <> {stopping}")
-        inner = task(stream(), skip_tombstones=skip_tombstones, output=output)
+        policy = InputPolicy(skip_tombstones=skip_tombstones)
+        inner = task(stream(), policy=policy, output=output)
         self.task = ParkingTask(inner, self.store, lambda keys, n: self.told.append((keys, n)))
 
     def process(self, rows: Sequence[RawRecord], guilty: Sequence[Quarantine] = ()) -> Work:

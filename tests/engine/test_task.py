@@ -15,6 +15,7 @@ from headwater.contract import Contract, Decoder, Encoder, KeyReader, TopicDecod
 from headwater.contract import expansion as expanding
 from headwater.engine import InputPolicy, LetterWriter, Route, Task, Work
 from headwater.engine.dead_letters import source_position
+from headwater.engine.task import BAD_RECORDS_ONLY
 from headwater.errors import DeclarationError, UnavailableError
 from headwater.flow import ROW, Plan
 from headwater.model import (
@@ -56,14 +57,15 @@ def stream() -> Flow:
     return DataProduct("shop.out", owner="me").stream("shop.orders", contract=1)
 
 
-def encoded(*numbers: int) -> list[bytes]:
-    """One framed order per number."""
+def encoded(*numbers: int, at_ms: Sequence[int] = ()) -> list[bytes]:
+    """One framed order per number, of 1970-01-01 unless told otherwise."""
+    times = at_ms or [0] * len(numbers)
     frame = pl.DataFrame(
         {
             ROW: pl.Series(range(len(numbers)), dtype=pl.UInt32),
             "id": [f"order-{n}" for n in numbers],
             "n": pl.Series(numbers, dtype=pl.Int32),
-            "at": pl.Series([0] * len(numbers), dtype=pl.Int64).cast(pl.Datetime("ms", "UTC")),
+            "at": pl.Series(times, dtype=pl.Int64).cast(pl.Datetime("ms", "UTC")),
         }
     )
     return Encoder(CONTRACT, SCHEMA_ID).encode(frame).values
@@ -78,7 +80,7 @@ def records(*values: bytes | None) -> MemoryRecords:
     return MemoryRecords("shop.orders", rows)
 
 
-def task(*flows: Flow, skip_tombstones: bool = False, output: Contract = CONTRACT) -> Task:
+def task(*flows: Flow, output: Contract = CONTRACT, policy: InputPolicy = BAD_RECORDS_ONLY) -> Task:
     """Each flow publishes on a topic of its own."""
     routes = [
         Route(
@@ -89,12 +91,7 @@ def task(*flows: Flow, skip_tombstones: bool = False, output: Contract = CONTRAC
         for place, flow in enumerate(flows)
     ]
     decoder = Decoder(CONTRACT, SCHEMAS.__getitem__)
-    return Task(
-        decoder,
-        routes,
-        dead_letters=LetterWriter("out.dead-letters"),
-        policy=InputPolicy(skip_tombstones),
-    )
+    return Task(decoder, routes, dead_letters=LetterWriter("out.dead-letters"), policy=policy)
 
 
 def codes(found: Sequence[Letter]) -> list[tuple[int, str]]:
@@ -109,6 +106,22 @@ def refuse_three(row: Mapping[str, Any]) -> Mapping[str, Any]:
     if row["n"] == 3:
         raise ValueError
     return row
+
+
+def test_event_time_is_kept_without_state_where_it_is_asked_for() -> None:
+    """The greatest of the records that were sound, in the note beside the position; else none."""
+    flow = stream().map_events(refuse_three)
+    given = records(*encoded(1, 2, 1, at_ms=[40, 90, 10]), b"broken")
+    assert task(flow).watermarks is None
+    keeping = task(flow, policy=InputPolicy(keeps_event_time=True))
+    assert keeping.watermarks is not None
+    work = keeping.process(given)
+    assert [len(each.values) for each in work.publications] == [3]
+    keeping.watermarks.keep()
+    assert keeping.watermarks.note(0) == {"watermark": 90}
+    keeping.process(records(*encoded(5, at_ms=[99])))  # a batch that is dropped
+    keeping.watermarks.drop()
+    assert keeping.watermarks.note(0) == {"watermark": 90}
 
 
 def test_outputs_carry_their_keys() -> None:
@@ -149,7 +162,7 @@ def test_a_letter_keeps_the_record_as_it_stood() -> None:
 def test_tombstones_of_a_compacted_input_are_counted_and_skipped() -> None:
     """They are no bad records, and the positions move past them."""
     values = [encoded(1)[0], None, encoded(2)[0], None, b""]
-    work = task(stream(), skip_tombstones=True).process(records(*values))
+    work = task(stream(), policy=InputPolicy(skip_tombstones=True)).process(records(*values))
     assert work.skipped == 2
     assert codes(work.letters) == [(4, "EMPTY_VALUE")]
     assert work.ends == {Partition("shop.orders", 0): 5}

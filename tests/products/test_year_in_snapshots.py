@@ -86,7 +86,7 @@ class Published:
     def log(self) -> pl.DataFrame:
         """Every row of the log with its place, as a consumer reads it, in order."""
         product = Product(
-            self.contract,
+            lambda: self.contract,
             Sources(
                 topics=MemoryTopics(self.broker),
                 registry=self.registry,

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from headwater.adapters.delta.table import DeltaSnapshotTable
+from headwater.adapters.directory import DirectoryFiles
 from headwater.adapters.memory import MemoryBroker, MemoryFollower, MemoryRangeReader, MemoryTopics
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.contract import Encoder, load_contract
@@ -80,7 +81,9 @@ class Upstream:
         text = self.contract.text
         registered = self.registry.register(f"{SALES}-value", text, compatibility="NONE")
         self.schema_id = registered.schema_id
-        self.table = DeltaSnapshotTable(root / "tables" / SALES, product=SALES, topic=SALES)
+        self.table = DeltaSnapshotTable(
+            DirectoryFiles(root / "tables" / SALES), product=SALES, topic=SALES
+        )
 
     def publish(self, sales: pl.DataFrame) -> None:
         """One sale a second."""
@@ -108,7 +111,7 @@ class Upstream:
             open_follower=lambda: MemoryFollower(self.broker),
             clock=self.broker.clock,
         )
-        return Product(self.contract, sources).snapshot().lazy()
+        return Product(lambda: self.contract, sources).snapshot().lazy()
 
 
 def some_sales() -> pl.DataFrame:
