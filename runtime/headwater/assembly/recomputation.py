@@ -8,11 +8,9 @@ were committed with it.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import repeat
 from typing import Final, Literal
 
 import polars as pl
-import xxhash
 
 from headwater.assembly.diff.maps import maps_in_order
 from headwater.assembly.diff.side import Outside, Side
@@ -25,16 +23,16 @@ from headwater.contract import ROW
 from headwater.errors import UnverifiableError
 from headwater.model import Partition
 from headwater.ports import Records, Topics
+from headwater.snapshot.column_hashes import xxh3_64
 from headwater.snapshot.cut import is_compacted
 from headwater.snapshot.multiset import digests
 from headwater.snapshot.rows import RowCodec
 
 READ_AT_ONCE: Final = 40_000  # records
 SHOWN: Final = 20  # differences told one by one; the rest are counted
-DIGEST_BYTES: Final = 16
 _NTH: Final = "nth"
 _ROWS: Final = {
-    "digest": pl.Binary,  # of key and value
+    "digest": pl.UInt128,  # of key and value
     "key": pl.UInt64,  # its hash
     "place": pl.String,  # topic and partition of the record it stands in, or was made of
     "offset": pl.Int64,
@@ -102,14 +100,14 @@ class _Port:
 
     def add_made(self, frame: pl.DataFrame, records: Records) -> None:
         """What is made of records of an input; `_row` leads back to them."""
-        found = self.codec.encoded(frame)
+        found = self.codec.bodies(frame)
         offsets, made_of = records.offsets(), found.rows.to_list()
         places = _place(records), [offsets[row] for row in made_of]
         self.recomputed.append(_rows(found.keys, found.values, *places))
 
     def add_results(self, frame: pl.DataFrame, records: Records) -> None:
         """What no single record made, as windows that closed, by the end of these records."""
-        found = self.codec.encoded(frame)
+        found = self.codec.bodies(frame)
         place = f"what event time closed in {_place(records)} up to "
         at = [records.offsets()[-1]] * len(found.values)
         self.recomputed.append(_rows(found.keys, found.values, place, at))
@@ -120,7 +118,7 @@ class _Port:
         place = _place(records)
         self.unreadable += [f"{place}@{at} is no row: {bad.code}" for at, bad in rows.refused]
         frame = rows.frame.drop(ROW).with_columns(self.maps)
-        found = self.codec.encoded(frame)
+        found = self.codec.bodies(frame)
         self.logged.append(_rows(rows.keys, found.values, place, rows.numbered.offsets))
 
 
@@ -238,13 +236,12 @@ def _place(records: Records) -> str:
 
 
 def _rows(
-    keys: Sequence[bytes | None], bodies: Sequence[bytes], place: str, offsets: Sequence[int]
+    keys: pl.Series, bodies: pl.Series, place: str, offsets: pl.Series | Sequence[int]
 ) -> pl.DataFrame:
-    # partition and offset are the same for all: they are not compared
-    numbers = digests(0, [0] * len(bodies), keys, bodies)
+    nowhere = pl.zeros(len(bodies), pl.Int64, eager=True)  # where they stand is not compared
     columns = {
-        "digest": list(map(int.to_bytes, numbers, repeat(DIGEST_BYTES))),
-        "key": [xxhash.xxh3_64_intdigest(key or b"") for key in keys],
+        "digest": digests(0, nowhere, keys, bodies),
+        "key": xxh3_64(keys.fill_null(b"")),
         "place": [place] * len(bodies),
         "offset": offsets,
     }

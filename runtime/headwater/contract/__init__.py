@@ -14,7 +14,7 @@ from headwater.contract.compatibility import (
 from headwater.contract.decoder import Decoded, Decoder, record_name
 from headwater.contract.detours import detours
 from headwater.contract.document import field_line
-from headwater.contract.encoder import Encoded, Encoder
+from headwater.contract.encoder import Bodies, Encoded, Encoder
 from headwater.contract.event_types import claimed_twice
 from headwater.contract.expansion import size_of
 from headwater.contract.fitting import always_null, misfits, required
@@ -48,6 +48,7 @@ __all__ = [
     "ROW",
     "ROW_TYPE",
     "UNDOCUMENTED",
+    "Bodies",
     "Broken",
     "Contract",
     "Decoded",

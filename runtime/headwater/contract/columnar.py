@@ -77,7 +77,7 @@ class ColumnarCodec:
             columns = self._read(self._raw_padded(values))
         if columns is None:
             return None
-        written = self._write(columns)
+        written = self.write(columns)
         doubtful = None
         if not written.equals(given):
             doubtful = pc.fill_null(pc.not_equal(written, given), True)  # noqa: FBT003 - Arrow's
@@ -124,10 +124,11 @@ class ColumnarCodec:
 
     def encode(self, columns: Sequence[Any]) -> list[bytes]:
         """One value per row, framed; `columns` physical, in the order of the fields."""
-        values: list[bytes] = self._write(columns).to_pylist()
+        values: list[bytes] = self.write(columns).to_pylist()
         return values
 
-    def _write(self, columns: Sequence[Any]) -> Any:
+    def write(self, columns: Sequence[Any]) -> Any:
+        """The same as an array."""
         rows = len(columns[0])
         frame = self._frame_columns(rows) if self._prefix else []
         batch = pa.RecordBatch.from_arrays([*frame, *columns], names=self._names)

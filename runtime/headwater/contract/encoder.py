@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from headwater.contract.arrays import Faults, Place
 from headwater.contract.columnar import ColumnarCodec
@@ -31,6 +32,26 @@ class Encoded:
     quarantined: list[Quarantine]
 
 
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """The same with `keys` and `values` as columns (Binary)."""
+
+    keys: pl.Series
+    values: pl.Series
+    rows: pl.Series
+    quarantined: list[Quarantine]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """Rows that fit: their columns as they are and as Avro has them, in the fields' order."""
+
+    logical: Sequence[pl.Series]
+    physical: Sequence[Any]
+    rows: pl.Series
+    quarantined: list[Quarantine]
+
+
 class Encoder:
     """Encodes frames as records of one contract.
 
@@ -45,7 +66,7 @@ class Encoder:
         self._fields = contract.record.fields
         self._framed = _codec(contract.record, schema_id)
         self._plain = _codec(contract.record, None)
-        self._fitting: pl.Schema | None = None
+        self._known: pl.Schema | None = None
         key = key_record(contract)
         self._key = _codec(key, key_schema_id) if key is not None else None
 
@@ -54,19 +75,28 @@ class Encoder:
 
         Raises DeclarationError when columns are missing, unknown or of another type.
         """
-        return self._encode(frame, self._framed, to_physical)
+        found = self._fitting(frame, to_physical)
+        values = self._framed(found.physical).to_pylist() if len(found.rows) else []
+        return Encoded(self._keys(found).to_pylist(), values, found.rows, found.quarantined)
 
-    def bodies(self, frame: pl.DataFrame) -> Encoded:
+    def bodies(self, frame: pl.DataFrame) -> Bodies:
         """The same without a frame, in the one encoding equal values share (for hashes).
 
         Every NaN is one NaN and -0.0 is 0.0. Raises DeclarationError as `encode` does.
         """
-        return self._encode(frame, self._plain, _to_canonical)
+        found = self._fitting(frame, _to_canonical)
+        values = self._plain(found.physical) if len(found.rows) else []
+        return Bodies(
+            pl.Series(self._keys(found), dtype=pl.Binary),
+            pl.Series(values, dtype=pl.Binary),
+            found.rows,
+            found.quarantined,
+        )
 
-    def keys(self, frame: pl.DataFrame) -> list[bytes | None]:
-        """The keys alone, of rows that `encode` takes; other columns than the key's may be absent.
+    def keys(self, frame: pl.DataFrame) -> pl.Series:
+        """The keys alone (Binary), of rows that `encode` takes; null where the columns make none.
 
-        None is the key of a row whose columns make none.
+        Other columns than the key's may be absent.
         """
         types = {each.name: each.type for each in self._fields}
         rebuild = Rebuild(to_physical, maps=True, strict=True)
@@ -75,17 +105,12 @@ class Encoder:
             rebuild.apply(exported(series), types[name], Place(name))
             for name, series in zip(self.contract.key, logical, strict=True)
         ]
-        keys = self._made_keys(logical, physical, frame.height)
-        for place in rebuild.faults.found:
-            keys[place] = None
+        keys = pl.Series(self._made_keys(logical, physical, frame.height), dtype=pl.Binary)
+        if bad := list(rebuild.faults.found):
+            keys = keys.zip_with(~_numbered(frame.height).is_in(bad), keys.clear(frame.height))
         return keys
 
-    def _encode(
-        self,
-        frame: pl.DataFrame,
-        codec: Callable[[Sequence[Any]], list[bytes]],
-        leaf: Callable[..., Any],
-    ) -> Encoded:
+    def _fitting(self, frame: pl.DataFrame, leaf: Callable[..., Any]) -> _Fitting:
         self._check(frame)
         rows = frame[ROW] if ROW in frame else _numbered(frame.height)
         rebuild = Rebuild(leaf, maps=True, strict=True)
@@ -104,51 +129,47 @@ class Encoder:
             rows, logical = rows.filter(sound), [each.filter(sound) for each in logical]
             mask = sound.to_arrow()
             physical = [each.filter(mask) for each in physical]
-        values = codec(physical) if len(rows) else []
-        return Encoded(self._keys(logical, physical, len(rows)), values, rows, quarantined)
+        return _Fitting(logical, physical, rows, quarantined)
 
     def _check(self, frame: pl.DataFrame) -> None:
         """Refuse columns that no row could fit; asked once per set of columns."""
-        if frame.schema == self._fitting:
+        if frame.schema == self._known:
             return
         if reasons := misfits(self.contract, frame.schema):
             about = f"{self.contract.topic} v{self.contract.version}"
             raise DeclarationError(
                 [Problem("CONTRACT_MISMATCH", f"{about}: {reason}") for reason in reasons]
             )
-        self._fitting = frame.schema
+        self._known = frame.schema
 
     def _column(self, frame: pl.DataFrame, name: str, faults: Faults) -> pl.Series:
         if name not in frame:
             return self.contract.defaults[name].new_from_index(0, frame.height)
         return fitted(frame[name], self.contract.columns[name], faults)
 
-    def _keys(
-        self, logical: Sequence[pl.Series], physical: Sequence[Any], rows: int
-    ) -> list[bytes | None]:
+    def _keys(self, found: _Fitting) -> Any:
         places = [list(self.contract.columns).index(name) for name in self.contract.key]
-        of_key = [logical[place] for place in places], [physical[place] for place in places]
-        return self._made_keys(*of_key, rows)
+        logical = [found.logical[place] for place in places]
+        return self._made_keys(logical, [found.physical[p] for p in places], len(found.rows))
 
-    def _made_keys(
-        self, logical: Sequence[pl.Series], physical: Sequence[Any], rows: int
-    ) -> list[bytes | None]:
+    def _made_keys(self, logical: Sequence[pl.Series], physical: Sequence[Any], rows: int) -> Any:
         """Keys of the key's columns, in its order."""
         if not physical or not rows:
-            return [None] * rows
+            return pa.nulls(rows, pa.large_binary())
         if self._key is not None:
-            return list(self._key(physical))
+            return self._key(physical)
         (name,) = self.contract.key
         (type_,) = (each.type for each in self._fields if each.name == name)
         return plain_keys(logical[0], physical[0], type_)  # type: ignore[arg-type]  # keys are leaves
 
 
-def _codec(record: Record, schema_id: int | None) -> Callable[[Sequence[Any]], list[bytes]]:
-    """The columnar codec where it can, else the row codec."""
+def _codec(record: Record, schema_id: int | None) -> Callable[[Sequence[Any]], Any]:
+    """The columnar codec where it can, else the row codec; gives an array."""
     if ColumnarCodec.takes(record):
-        return ColumnarCodec(record, schema_id).encode
+        return ColumnarCodec(record, schema_id).write
     prefix = b"" if schema_id is None else MAGIC + schema_id.to_bytes(ID_BYTES, "big")
-    return RowEncoder(record, prefix).encode
+    by_row = RowEncoder(record, prefix)
+    return lambda columns: pa.array(by_row.encode(columns), pa.large_binary())
 
 
 def _to_canonical(array: Any, type_: Leaf, place: Place, faults: Faults) -> Any:

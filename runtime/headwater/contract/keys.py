@@ -70,17 +70,15 @@ def _once(name: str, definition: Mapping[str, Any], written: set[str]) -> Any:
     return definition
 
 
-def plain_keys(series: pl.Series, physical: Any, type_: Leaf) -> list[bytes | None]:
-    """Keys of one field: UTF-8, or big-endian two's complement of 4 or 8 bytes.
+def plain_keys(series: pl.Series, physical: Any, type_: Leaf) -> Any:
+    """Keys of one field, as an array: UTF-8, or big-endian two's complement of 4 or 8 bytes.
 
     A text is taken from the column, a number from its physical form.
     """
     encoding = key_encoding(type_)
     if encoding in _FORMATS:
         return big_endian(physical, encoding)
-    texts = exported(series.cast(pl.String))
-    keys: list[bytes | None] = texts.cast(pa.large_binary()).to_pylist()
-    return keys
+    return exported(series.cast(pl.String)).cast(pa.large_binary())
 
 
 def is_lookup_key(contract: Contract) -> bool:
@@ -100,13 +98,11 @@ def lookup_keys(contract: Contract, keys: Sequence[bytes]) -> pl.Series:
     return series.bin.reinterpret(dtype=dtype, endianness="big")
 
 
-def big_endian(numbers: Any, encoding: KeyEncoding | None) -> list[bytes | None]:
-    """Keys of whole numbers, none of them null: two's complement of 4 or 8 bytes."""
+def big_endian(numbers: Any, encoding: KeyEncoding | None) -> Any:
+    """Keys of whole numbers, none of them null, as an array: two's complement of 4 or 8 bytes."""
     code, width = _FORMATS[encoding]
     held = array(code, numbers.buffers()[1].to_pybytes()[: len(numbers) * width])
     if sys.byteorder == "little":
         held.byteswap()
     buffer = pa.py_buffer(held.tobytes())
-    kind = pa.binary(width)
-    keys: list[bytes | None] = pa.Array.from_buffers(kind, len(numbers), [None, buffer]).to_pylist()
-    return keys
+    return pa.Array.from_buffers(pa.binary(width), len(numbers), [None, buffer])

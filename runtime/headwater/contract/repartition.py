@@ -94,7 +94,7 @@ def _plain(series: pl.Series) -> list[bytes | None] | None:
     """Keys as Kafka's own serializers write them; None for a type they have no plain form of."""
     if series.dtype in {pl.Int32(), pl.Int64()}:
         encoding: KeyEncoding = "int" if series.dtype == pl.Int32() else "long"
-        keys = big_endian(exported(series.fill_null(0)), encoding)
+        keys: list[bytes | None] = big_endian(exported(series.fill_null(0)), encoding).to_pylist()
         if not series.null_count():
             return keys
         return [None if null else key for null, key in zip(series.is_null(), keys, strict=True)]

@@ -20,7 +20,7 @@ from headwater.snapshot.division import together
 from headwater.snapshot.evolving import Evolving
 from headwater.snapshot.file_names import bucket_name
 from headwater.snapshot.fold import DELETED, KEY, MARKS, Fold, bucket_of, hashes, newest, on_disk
-from headwater.snapshot.multiset import total
+from headwater.snapshot.multiset import total, total_of
 from headwater.snapshot.rows import RowCodec
 
 BUCKET_BYTES: Final = (
@@ -73,13 +73,13 @@ class Counted:
         """Count rows in."""
         self.rows += rows.num_rows
         for part in _slices(rows):
-            self.hash = total((self.hash, *codec.from_table(part).digests))
+            self.hash = total((self.hash, total_of(codec.from_table(part).digests)))
 
     def take_out(self, rows: pa.Table, codec: RowCodec) -> None:
         """Count rows out that were counted in."""
         self.rows -= rows.num_rows
         for part in _slices(rows):
-            self.hash = total((self.hash, -total(codec.from_table(part).digests)))
+            self.hash = total((self.hash, -total_of(codec.from_table(part).digests)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ class Rewriting:
                 rows = pa.Table.from_batches([batch]).filter(pc.field("_partition") == partition)
                 rows = self.evolving.carried(rows)
                 if file.buckets != self.buckets:
-                    hashed = hashes(self._keys(rows).to_list())
+                    hashed = hashes(self._keys(rows))
                     rows = rows.filter(pc.equal(bucket_of(hashed, self.buckets), bucket))
                 parts.append(rows)
         return pa.concat_tables(parts) if parts else None
@@ -185,12 +185,12 @@ class Rewriting:
         found = pl.Series([], dtype=pl.Binary)
         for part in _slices(rows):
             keys = self.codec.keys(part)
-            if None in keys:
+            if keys.null_count():
                 raise DamagedError(
                     f"A row in {self.table.location} has no key; nothing was written. Restore it"
                     f" from a copy, or begin a new snapshot with --to."
                 )
-            found.append(pl.Series(keys, dtype=pl.Binary))
+            found.append(keys)
         return found.rechunk()
 
 

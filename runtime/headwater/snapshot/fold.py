@@ -12,9 +12,9 @@ from typing import Any, Final
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
 from headwater.ports import Records
+from headwater.snapshot.column_hashes import xxh3_64
 from headwater.snapshot.rows import LogRows, RowCodec
 
 KEY: Final = "_key"
@@ -40,15 +40,17 @@ def keyed(rows: LogRows, records: Records, codec: RowCodec) -> pa.Table:
     return pa.concat_tables(
         [
             _marked(stored.cast(columns), rows.keys, is_deleted=False),
-            _marked(gone, [keys[row] for row in places], is_deleted=True),
+            _marked(
+                gone, pl.Series([keys[row] for row in places], dtype=pl.Binary), is_deleted=True
+            ),
         ]
     )
 
 
-def _marked(table: pa.Table, keys: Sequence[bytes | None], *, is_deleted: bool) -> pa.Table:
+def _marked(table: pa.Table, keys: pl.Series, *, is_deleted: bool) -> pa.Table:
     deleted = pa.repeat(pa.scalar(is_deleted), len(keys))
     for name, column in (
-        (KEY, pa.array(keys, pa.large_binary())),
+        (KEY, keys.to_arrow().cast(pa.large_binary())),
         (HASH, hashes(keys)),
         (DELETED, deleted),
     ):
@@ -56,9 +58,9 @@ def _marked(table: pa.Table, keys: Sequence[bytes | None], *, is_deleted: bool) 
     return table
 
 
-def hashes(keys: Sequence[bytes | None]) -> Any:
-    """xxh3_64 of each key, as unsigned integers. No key is null."""
-    return pa.array(list(map(xxhash.xxh3_64_intdigest, keys)), pa.uint64())  # type: ignore[arg-type]  # none is null
+def hashes(keys: pl.Series) -> Any:
+    """xxh3_64 of each key, as an array of unsigned integers. No key is null."""
+    return xxh3_64(keys).to_arrow()
 
 
 def newest(keys: pl.Series, offsets: pl.Series) -> Any:

@@ -6,7 +6,6 @@ replaced, nothing can be decided where they disagree; that is counted and told.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Final
 
 import polars as pl
@@ -19,16 +18,14 @@ from headwater.ports import CommitRecord, LogReader, Records, Table, Topics
 from headwater.snapshot.cut import deletions_kept_ms, is_compacted
 from headwater.snapshot.fold import newest
 from headwater.snapshot.inventory import Held, Inventory
-from headwater.snapshot.rows import NumberedRows, RowCodec
+from headwater.snapshot.rows import NUMBERED, NumberedRows, RowCodec
 from headwater.snapshot.spans import Booked, Tally, booked_whole, is_recorded, other_record
 from headwater.snapshot.verdict import Difference, Findings, kind_of
 from headwater.snapshot.writer import READ_RECORDS
 
 FOLD_ROWS: Final = 500_000  # read of the log before what was replaced is dropped again
-DIGEST_BYTES: Final = 16
-_ROW: Final = {"offset": pl.Int64, "stamp": pl.Int64, "digest": pl.Binary}
 _KEYED: Final = {"key": pl.Binary, "offset": pl.Int64}
-_RECORD: Final = {"key": pl.Binary, **_ROW}  # without digest: a tombstone
+_RECORD: Final = {"key": pl.Binary(), **NUMBERED}  # without digest: a tombstone
 
 Keys = Mapping[int, bytes | None]
 """The keys of rows, by offset."""
@@ -160,7 +157,7 @@ class FoldVerifier:
             for offset, detail in wrong:
                 findings.differs(Difference("unreadable", partition, offset, detail))
         every = pl.DataFrame({"key": keys, "offset": offsets}, schema=_KEYED)
-        return every.join(_frame(rows.numbered), on="offset", how="left")
+        return every.join(rows.numbered.columns, on="offset", how="left")
 
     def _read(self, partition: Partition, start: int, end: int) -> Iterator[Records]:
         return self.reader.read({partition: (start, end)}, max_records=READ_RECORDS)
@@ -175,10 +172,10 @@ class FoldVerifier:
 
         Rows of which nothing can be decided are counted and told.
         """
-        rows = log.filter(pl.col("digest").is_not_null()).select(list(_ROW))
-        table = [_frame(part) for part in self.inventory.rows(place.each, place.held.files)]
+        rows = log.filter(pl.col("digest").is_not_null()).select(list(NUMBERED))
+        table = [part.columns for part in self.inventory.rows(place.each, place.held.files)]
         signs = [rows.with_columns(n=1), *(part.with_columns(n=-1) for part in table)]
-        other = pl.concat(signs).group_by(list(_ROW)).agg(pl.col("n").sum())
+        other = pl.concat(signs).group_by(list(NUMBERED)).agg(pl.col("n").sum())
         other = other.filter(pl.col("n") != 0)
         in_log = _counts(other.filter(pl.col("n") > 0))
         in_table = _counts(other.filter(pl.col("n") < 0))
@@ -244,15 +241,9 @@ def _newest(parts: list[pl.DataFrame]) -> pl.DataFrame:
 
 
 def _numbered(log: pl.DataFrame, partition: int) -> NumberedRows:
-    rows = log.filter(pl.col("digest").is_not_null())
-    numbers = [int.from_bytes(each, "big") for each in rows["digest"]]
-    return NumberedRows(partition, rows["offset"].to_list(), rows["stamp"].to_list(), numbers)
-
-
-def _frame(rows: NumberedRows) -> pl.DataFrame:
-    digests = list(map(int.to_bytes, rows.digests, repeat(DIGEST_BYTES)))
-    columns = {"offset": rows.offsets, "stamp": rows.timestamps_us, "digest": digests}
-    return pl.DataFrame(columns, schema=_ROW)
+    return NumberedRows(
+        partition, log.filter(pl.col("digest").is_not_null()).select(list(NUMBERED))
+    )
 
 
 def _counts(rows: pl.DataFrame) -> dict[int, int]:

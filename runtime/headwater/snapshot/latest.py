@@ -112,7 +112,7 @@ class LatestSnapshotter:
         for offset, bad in rows.refused:
             if offset not in tombstones:
                 raise unreadable(self.topic, rows, self.codec, (offset, bad))
-        if rows.keys != rows.contract_keys or None in keys:
+        if None in keys or not rows.keys.equals(rows.contract_keys):
             own = dict(zip(rows.numbered.offsets, rows.contract_keys, strict=True))
             for offset, key in zip(records.offsets(), keys, strict=True):
                 if key is None or own.get(offset, key) != key:

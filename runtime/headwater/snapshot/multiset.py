@@ -4,40 +4,51 @@ The hash is the sum modulo 2^128 of xxh3_128 over, per row: partition (int32), o
 the key's length (int32, -1 for no key), big-endian; the key; the row's Avro body.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import repeat
-from struct import Struct
+from collections.abc import Iterable
 from typing import Final
 
-import xxhash
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
-_HEAD: Final = Struct(">iqi")
+from headwater.snapshot.column_hashes import xxh3_128
+
+_HEAD: Final = np.dtype([("partition", ">i4"), ("offset", ">i8"), ("key", ">i4")])
 _MODULUS: Final = 1 << 128
 _NO_KEY: Final = -1  # an empty key is a key of length 0
+_NOTHING: Final = pa.scalar(b"", pa.large_binary())
 
 
-def digests(
-    partition: int,
-    offsets: Sequence[int],
-    keys: Sequence[bytes | None],
-    bodies: Sequence[bytes],
-) -> list[int]:
-    """One 128-bit number per row of one partition; the three columns are of one length."""
-    # C functions over columns: 0.3 µs a row, half of what a loop in Python costs.
-    if None in keys:
-        lengths: Iterable[int] = [_NO_KEY if key is None else len(key) for key in keys]
-        known = [key or b"" for key in keys]
-    else:
-        known = list(keys)  # type: ignore[arg-type]  # none is None: looked at above
-        lengths = map(len, known)
-    heads = map(_HEAD.pack, repeat(partition), offsets, lengths)
-    return list(
-        map(xxhash.xxh3_128_intdigest, map(b"".join, zip(heads, known, bodies, strict=True)))
+def digests(partition: int, offsets: pl.Series, keys: pl.Series, bodies: pl.Series) -> pl.Series:
+    """One number per row of one partition, as UInt128, of columns of one length.
+
+    `offsets` are Int64, `keys` and `bodies` Binary; only a key may be null.
+    """
+    heads = np.empty(len(offsets), _HEAD)
+    heads["partition"] = partition
+    heads["offset"] = offsets
+    heads["key"] = keys.bin.size().cast(pl.Int64).fill_null(_NO_KEY)
+    parts = [
+        pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(_HEAD.itemsize), len(heads), [None, pa.py_buffer(heads)]
+        ),
+        keys.fill_null(b"").to_arrow(),
+        bodies.to_arrow(),
+    ]
+    joined = pc.binary_join_element_wise(
+        *(each.cast(pa.large_binary()) for each in parts), _NOTHING
     )
+    return xxh3_128(pl.Series(joined))
+
+
+def total_of(numbers: pl.Series) -> int:
+    """The hash of rows, from their digests."""
+    return int(numbers.sum())  # of 128 bits: what is more is lost, as it is to be
 
 
 def total(numbers: Iterable[int]) -> int:
-    """The hash of a multiset, from its rows' digests or from hashes of its parts."""
+    """The hash of a multiset, from hashes of its parts."""
     return sum(numbers) % _MODULUS
 
 

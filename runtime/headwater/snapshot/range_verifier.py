@@ -215,8 +215,6 @@ def _by_offset(chunks: Iterable[NumberedRows]) -> dict[int, list[tuple[int, int]
     """Digest and publish time of every row, by offset; more than one where a row stands twice."""
     found: dict[int, list[tuple[int, int]]] = {}
     for chunk in chunks:
-        for offset, digest, stamp in zip(
-            chunk.offsets, chunk.digests, chunk.timestamps_us, strict=True
-        ):
+        for offset, stamp, digest in chunk.columns.iter_rows():
             found.setdefault(offset, []).append((digest, stamp))
     return found

@@ -1,20 +1,19 @@
 """Records of the log as rows of a snapshot, and rows as the numbers that are hashed."""
 
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import polars as pl
 import pyarrow as pa
 
 from headwater.contract import (
     ROW,
+    Bodies,
     Contract,
     Decoder,
-    Encoded,
     Encoder,
     from_arrow,
     registered_contract,
@@ -35,34 +34,47 @@ NO_TIME: Final = -1  # of a row without publish time: no row of the log is that 
 NO_BODY: Final = 0  # the digest of a row the contract cannot encode: it equals no row of the log
 
 
-T = TypeVar("T")
+NUMBERED: Final[Mapping[str, pl.DataType]] = {
+    "offset": pl.Int64(),
+    "stamp": pl.Int64(),
+    "digest": pl.UInt128(),
+}
+"""Columns of a row in numbers: where it stands, when it was published in µs, its digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class NumberedRows:
-    """Rows of one partition in offset order, each as a 128-bit digest."""
+    """Rows of one partition in offset order, in the columns of NUMBERED."""
 
     partition: int
-    offsets: Sequence[int]
-    timestamps_us: Sequence[int]
-    digests: Sequence[int]
+    columns: pl.DataFrame
 
     def __len__(self) -> int:
-        return len(self.offsets)
+        return self.columns.height
+
+    @property
+    def offsets(self) -> pl.Series:
+        """Where they stand."""
+        return self.columns["offset"]
+
+    @property
+    def digests(self) -> pl.Series:
+        """What is hashed of them."""
+        return self.columns["digest"]
 
 
 @dataclass(frozen=True, slots=True)
 class LogRows:
     """What records of one partition hold: rows, and records that are no rows with their offset.
 
-    `keys` are those the rows have in the log, `contract_keys` those their columns make.
+    `keys` are those the rows have in the log, `contract_keys` those their columns make: Binary.
     """
 
     numbered: NumberedRows
     frame: pl.DataFrame
     refused: Sequence[tuple[int, Quarantine]]
-    keys: Sequence[bytes | None]
-    contract_keys: Sequence[bytes | None]
+    keys: pl.Series
+    contract_keys: pl.Series
 
 
 class RowCodec:
@@ -112,22 +124,22 @@ class RowCodec:
     def from_log(self, records: Records) -> LogRows:
         """Decode records of one partition with the columnar codec."""
         decoded = self._decoder.decode(records.values, schema_headers(records.headers()))
-        encoded = self._encoder.bodies(decoded.frame)
-        offsets, keys = records.offsets(), records.keys()
-        stamps: Sequence[int] = [stamp * _US for stamp in records.timestamps_ms()]
-        bad = [*decoded.quarantined, *encoded.quarantined]
+        bodies = self._encoder.bodies(decoded.frame)
+        offsets, keys, stamps = _offsets(records), _keys(records), _stamps(records)
+        bad = [*decoded.quarantined, *bodies.quarantined]
         refused = [(offsets[each.row], each) for each in bad]
         frame = decoded.frame
         if bad:
-            kept = encoded.rows.to_list()
-            offsets, stamps, keys = _taken(offsets, kept), _taken(stamps, kept), _taken(keys, kept)
-            frame = frame.filter(frame[ROW].is_in(kept))
+            kept = bodies.rows
+            offsets, stamps, keys = offsets.gather(kept), stamps.gather(kept), keys.gather(kept)
+            frame = frame.filter(frame[ROW].is_in(kept.implode()))
         partition = records.raw(0).partition.index  # of all: they are of one
-        numbers = digests(partition, offsets, keys, encoded.values)
-        numbered = NumberedRows(partition, offsets, stamps, numbers)
-        return LogRows(numbered, frame, refused, keys, encoded.keys)
+        numbered = _numbered(
+            partition, offsets, stamps, digests(partition, offsets, keys, bodies.values)
+        )
+        return LogRows(numbered, frame, refused, keys, bodies.keys)
 
-    def encoded(self, frame: pl.DataFrame) -> Encoded:
+    def bodies(self, frame: pl.DataFrame) -> Bodies:
         """Rows in the contract's columns as keys and canonical bodies."""
         return self._encoder.bodies(frame)
 
@@ -136,48 +148,48 @@ class RowCodec:
 
         A row whose values the contract cannot take gets a number that equals no row of the log.
         """
-        offsets = _integers(table["_offset"])
-        stamps = _integers(
-            table["_timestamp"].cast(MICROSECONDS).cast(pa.int64()).fill_null(NO_TIME)
-        )
+        offsets = pl.Series(table["_offset"], dtype=pl.Int64)
+        stamps = table["_timestamp"].cast(MICROSECONDS).cast(pa.int64()).fill_null(NO_TIME)
         partition = table["_partition"][0].as_py()
-        return NumberedRows(partition, offsets, stamps, self._numbers(table, partition, offsets))
+        numbers = self._numbers(table, partition, offsets)
+        return _numbered(partition, offsets, pl.Series(stamps), numbers)
 
-    def keys(self, table: pa.Table) -> list[bytes | None]:
-        """The keys of rows as a table holds them; None where the columns make none.
+    def keys(self, table: pa.Table) -> pl.Series:
+        """The keys of rows as a table holds them (Binary); null where the columns make none.
 
-        All are None where a value is one that the contract's key does not take.
+        All are null where a value is one that the contract's key does not take.
         """
         try:
             rows = self.layout.from_stored(table)
             frame = from_arrow(rows.select(list(self.contract.key)), self.contract)
         except pa.ArrowInvalid:
-            return [None] * table.num_rows
+            return pl.Series([None] * table.num_rows, dtype=pl.Binary)
         return self._encoder.keys(frame)
 
-    def _numbers(self, table: pa.Table, partition: int, offsets: Sequence[int]) -> list[int]:
-        numbers = [NO_BODY] * len(offsets)
+    def _numbers(self, table: pa.Table, partition: int, offsets: pl.Series) -> pl.Series:
+        none = pl.repeat(NO_BODY, len(offsets), dtype=NUMBERED["digest"], eager=True)
         try:
             rows = self.layout.from_stored(table)
             frame = from_arrow(rows.select(list(self.contract.columns)), self.contract)
         except pa.ArrowInvalid:  # a value finer or larger than the contract's type
             if len(offsets) == 1:
-                return numbers
+                return none
             half = len(offsets) // 2  # down to the rows that hold one
-            return [
-                *self._numbers(table.slice(0, half), partition, offsets[:half]),
-                *self._numbers(table.slice(half), partition, offsets[half:]),
-            ]
-        encoded = self._encoder.bodies(frame)
-        kept = encoded.rows.to_list()
-        found = digests(partition, _taken(offsets, kept), encoded.keys, encoded.values)
-        for row, number in zip(kept, found, strict=True):
-            numbers[row] = number
+            return pl.concat(
+                [
+                    self._numbers(table.slice(0, half), partition, offsets[:half]),
+                    self._numbers(table.slice(half), partition, offsets[half:]),
+                ]
+            )
+        bodies = self._encoder.bodies(frame)
+        kept = bodies.rows
+        numbers = digests(partition, offsets.gather(kept), bodies.keys, bodies.values)
+        if len(kept) < len(offsets):
+            numbers = none.scatter(kept, numbers)
         if self.divided_by == DATE:
             # It is no part of the log: a row with another day than its event time is not ours.
             is_right = event_dates(frame, self.contract).eq_missing(pl.Series(table[DATE]))
-            for row in (~is_right).arg_true().to_list():
-                numbers[row] = NO_BODY
+            numbers = numbers.zip_with(is_right, none)
         return numbers
 
     def recheck(
@@ -187,24 +199,31 @@ class RowCodec:
 
         Returns their offsets, and the offsets of those that come out otherwise than in `rows`.
         """
-        offsets = records.offsets()
-        sample = [row for row, offset in enumerate(offsets) if offset % every == 0]
-        if not sample:
+        offsets = _offsets(records)
+        sample = (offsets % every == 0).arg_true()
+        if not len(sample):
             return (), ()
-        values, headers = _taken(records.values, sample), schema_headers(records.headers())
-        of_sample = {place: headers[row] for place, row in enumerate(sample) if row in headers}
+        places = sample.to_list()
+        values, headers = [records.values[row] for row in places], schema_headers(records.headers())
+        of_sample = {at: headers[row] for at, row in enumerate(places) if row in headers}
         by_row = self._decoder.decode_by_row(values, of_sample).frame
+        asked = offsets.gather(sample)
         if len(sample) == len(records) and by_row.equals(rows.frame):
-            return offsets, ()  # equal columns have equal digests
-        encoded = self._encoder.bodies(by_row)
-        kept = _taken(sample, encoded.rows.to_list())
-        places, keys = _taken(offsets, kept), _taken(records.keys(), kept)
-        numbered = rows.numbered
-        again = dict(
-            zip(places, digests(numbered.partition, places, keys, encoded.values), strict=True)
+            return asked.to_list(), ()  # equal columns have equal digests
+        bodies = self._encoder.bodies(by_row)
+        kept = sample.gather(bodies.rows)
+        found, keys = offsets.gather(kept), _keys(records).gather(kept)
+        again = pl.DataFrame(
+            {
+                "offset": found,
+                "again": digests(rows.numbered.partition, found, keys, bodies.values),
+            }
         )
-        places = _taken(offsets, sample)
-        return places, [each for each in places if again.get(each) != _digest_at(numbered, each)]
+        both = asked.alias("offset").to_frame()
+        for each in (again, rows.numbered.columns.select("offset", "digest")):
+            both = both.join(each, on="offset", how="left", maintain_order="left")
+        other = both.filter(pl.col("again").ne_missing(pl.col("digest")))
+        return asked.to_list(), other["offset"].to_list()
 
     def to_table(self, rows: LogRows) -> pa.Table:
         """The rows with their place, as a snapshot stores them."""
@@ -212,8 +231,8 @@ class RowCodec:
         numbered = rows.numbered
         place = (
             pa.repeat(pa.scalar(numbered.partition, pa.int32()), len(numbered)),
-            pa.array(numbered.offsets, pa.int64()),
-            pa.array(numbered.timestamps_us, pa.int64()).cast(MICROSECONDS),
+            numbered.offsets.to_arrow(),
+            numbered.columns["stamp"].to_arrow().cast(MICROSECONDS),
         )
         for each, column in zip(PLACE, place, strict=True):
             table = table.append_column(each, column)
@@ -223,22 +242,26 @@ class RowCodec:
         return table
 
 
-def _digest_at(rows: NumberedRows, offset: int) -> int | None:
-    """The digest of the row at an offset; None where there is no row."""
-    place = bisect_left(rows.offsets, offset)
-    is_there = place < len(rows) and rows.offsets[place] == offset
-    return rows.digests[place] if is_there else None
-
-
 def contract_of(schema: str, schema_id: int, topic: str) -> Contract:
     """The contract in a schema of the registry. Raises DeclarationError when it is none."""
     path = Path(f"schema {schema_id} of the registry")
     return registered_contract(schema, topic=topic, version=UNVERSIONED, path=path)
 
 
-def _taken(column: Sequence[T], rows: Sequence[int]) -> list[T]:
-    return [column[row] for row in rows]
+def _numbered(
+    partition: int, offsets: pl.Series, stamps: pl.Series, numbers: pl.Series
+) -> NumberedRows:
+    columns = zip(NUMBERED, (offsets, stamps, numbers), strict=True)
+    return NumberedRows(partition, pl.DataFrame(dict(columns)))
 
 
-def _integers(column: pa.ChunkedArray) -> list[int]:
-    return pl.Series(column).to_list()  # several times faster than pyarrow's own
+def _offsets(records: Records) -> pl.Series:
+    return pl.Series(records.offsets(), dtype=pl.Int64)
+
+
+def _keys(records: Records) -> pl.Series:
+    return pl.Series(records.keys(), dtype=pl.Binary)
+
+
+def _stamps(records: Records) -> pl.Series:
+    return pl.Series(records.timestamps_ms(), dtype=pl.Int64) * _US

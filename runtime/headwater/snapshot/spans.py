@@ -1,16 +1,18 @@
 """A table's commits as stretches of one partition, short enough to be held in memory."""
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from operator import mul
 from typing import Final
+
+import polars as pl
 
 from headwater.ports import CommitRecord, CutRange
 from headwater.snapshot.days import closed_before
-from headwater.snapshot.multiset import to_text, total
+from headwater.snapshot.multiset import to_text, total, total_of
 from headwater.snapshot.rows import NumberedRows
 from headwater.snapshot.verdict import Difference
+
+_STAMPS: Final = ((pl.col("offset").cast(pl.Int128) + 1) * pl.col("stamp")).sum()
 
 SPAN_ROWS: Final = 500_000  # rows of one stretch; one commit is never divided
 
@@ -25,10 +27,10 @@ class Tally:
 
     def add(self, rows: NumberedRows, first: int, last: int) -> None:
         """Count the rows at `[first, last)`."""
-        offsets, stamps = rows.offsets[first:last], rows.timestamps_us[first:last]
+        columns = rows.columns.slice(first, last - first)
         self.rows += last - first
-        self.hash = total((self.hash, *rows.digests[first:last]))
-        self.stamps += sum(map(mul, offsets, stamps)) + sum(stamps)
+        self.hash = total((self.hash, total_of(columns["digest"])))
+        self.stamps += int(columns.select(_STAMPS).item())
 
     def merge(self, other: "Tally") -> None:
         """Count the rows of another tally."""
@@ -168,8 +170,9 @@ def tally(ranges: Sequence[CutRange], chunks: Iterable[NumberedRows]) -> list[Ta
     tallies = [Tally() for _ in ranges]
     for chunk in chunks:
         for taken, found in zip(ranges, tallies, strict=True):
-            first = bisect_left(chunk.offsets, taken.start)
-            last = bisect_left(chunk.offsets, taken.end, first)
+            first, last = (
+                int(chunk.offsets.search_sorted(each)) for each in (taken.start, taken.end)
+            )
             if first < last:
                 found.add(chunk, first, last)
     return tallies

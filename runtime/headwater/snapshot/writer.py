@@ -29,7 +29,7 @@ from headwater.snapshot.division import DATE, require_few, runs, text_of, togeth
 from headwater.snapshot.evolving import Evolving
 from headwater.snapshot.file_names import part_name
 from headwater.snapshot.freezing import Freezing
-from headwater.snapshot.multiset import to_text, total
+from headwater.snapshot.multiset import to_text, total, total_of
 from headwater.snapshot.pipeline import one_behind
 from headwater.snapshot.rows import LogRows, NumberedRows, RowCodec
 
@@ -233,7 +233,7 @@ class _Part:
         partition = until.partition
         self.ends[partition] = until.next_offset
         self._tables[partition].append(table)
-        self._hashes[partition] = total((self._hashes[partition], *numbered.digests))
+        self._hashes[partition] = total((self._hashes[partition], total_of(numbered.digests)))
         self._counts[partition] += len(numbered)
         self.rows += len(numbered)
         self._bytes += table.nbytes
