@@ -18,7 +18,7 @@ from headwater.contract.encoder import Bodies, Encoded, Encoder
 from headwater.contract.event_types import claimed_twice
 from headwater.contract.expansion import size_of
 from headwater.contract.fitting import always_null, misfits, required
-from headwater.contract.framing import guid_header, named_schema, schema_headers
+from headwater.contract.framing import frame_of, guid_header, named_schema, schema_headers
 from headwater.contract.key_reader import KeyReader
 from headwater.contract.keys import is_lookup_key, key_schema, lookup_keys
 from headwater.contract.masking import masked_event, masked_fields, touches
@@ -78,6 +78,7 @@ __all__ = [
     "fields_of",
     "former_name",
     "former_names",
+    "frame_of",
     "from_arrow",
     "guid_header",
     "incompatibilities",

@@ -117,6 +117,17 @@ class Decoder:
         self._decode_groups(batch, groups, _Writer.decode_sifted)
         return self._finish(batch)
 
+    def decode_unproved(
+        self, values: Sequence[bytes | None], schema_id: int
+    ) -> pl.DataFrame | None:
+        """All of values that are framed under one id, if the columnar codec makes columns of them.
+
+        Nothing says that they are right: whoever asks must find that they encode to these values.
+        Raises RetriableError as `decode` does.
+        """
+        writer = self._writer(schema_id)
+        return writer.decode_unproved(values) if isinstance(writer, _Writer) else None
+
     def decode_by_row(
         self, values: Sequence[bytes | None], headers: Mapping[int, bytes] = NO_HEADERS
     ) -> Decoded:
@@ -257,6 +268,15 @@ class _Writer:
         is_sound = sound.to_pylist()
         self._resolve(batch, arrays, list(compress(rows, is_sound)))
         return [row for row, held in zip(rows, is_sound, strict=True) if not held]
+
+    def decode_unproved(self, values: Sequence[bytes | None]) -> pl.DataFrame | None:
+        """All rows by column, right or not; None where one is not even made."""
+        arrays = None if self._columnar is None else self._columnar.decode_unproved(values)
+        if arrays is None:
+            return None
+        batch = _Batch(values, NO_HEADERS)
+        self._resolve(batch, arrays, range(len(values)))
+        return None if batch.quarantined else batch.frames[0]
 
     def decode_sifted(self, batch: _Batch, rows: Sequence[int]) -> None:
         """Decode rows of this schema by column, but for those the strict walk refuses."""

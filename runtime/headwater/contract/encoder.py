@@ -10,7 +10,7 @@ import pyarrow as pa
 from headwater.contract.arrays import Faults, Place
 from headwater.contract.columnar import ColumnarCodec
 from headwater.contract.fitting import fitted, misfits
-from headwater.contract.framing import ID_BYTES, MAGIC
+from headwater.contract.framing import frame_of
 from headwater.contract.keys import key_record, plain_keys
 from headwater.contract.leaves import to_canonical, to_physical
 from headwater.contract.rows import RowEncoder
@@ -167,7 +167,7 @@ def _codec(record: Record, schema_id: int | None) -> Callable[[Sequence[Any]], A
     """The columnar codec where it can, else the row codec; gives an array."""
     if ColumnarCodec.takes(record):
         return ColumnarCodec(record, schema_id).write
-    prefix = b"" if schema_id is None else MAGIC + schema_id.to_bytes(ID_BYTES, "big")
+    prefix = b"" if schema_id is None else frame_of(schema_id)
     by_row = RowEncoder(record, prefix)
     return lambda columns: pa.array(by_row.encode(columns), pa.large_binary())
 

@@ -75,6 +75,11 @@ def named_schema(value: bytes | None, headers: Headers) -> SchemaRef | None:
         return None
 
 
+def frame_of(schema_id: int) -> bytes:
+    """What stands before a body written under the registry's id."""
+    return MAGIC + schema_id.to_bytes(ID_BYTES, "big")
+
+
 def framed_id(value: bytes | None) -> int | None:
     """The schema id of a well-framed value."""
     if value is None or len(value) < FRAME_BYTES or value[:1] != MAGIC:

@@ -150,7 +150,7 @@ class FoldVerifier:
         wrong = [
             (offset, str(bad.code)) for offset, bad in rows.refused if values[offset] is not None
         ]
-        sampled, otherwise = self.codec.recheck(records, rows, self.every)
+        sampled, otherwise = self.codec.recheck(records, rows.numbered, self.every)
         wrong += [(offset, "the row codec reads it otherwise") for offset in otherwise]
         for findings in told:
             findings.sampled += len(sampled)

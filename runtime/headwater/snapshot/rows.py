@@ -15,6 +15,7 @@ from headwater.contract import (
     Contract,
     Decoder,
     Encoder,
+    frame_of,
     from_arrow,
     registered_contract,
     schema_headers,
@@ -100,6 +101,8 @@ class RowCodec:
         self._lookup = lookup
         self._decoder = Decoder(contract, lookup)
         self._encoder = Encoder(contract, schema_id, key_schema_id=key_schema_id)
+        self._frame = frame_of(schema_id)
+        self._is_plain = True  # as far as is known, all bodies are what our own encoder makes
 
     def laid_out(self, names: Names) -> "RowCodec":
         """The same for a table that has fields under these names."""
@@ -123,6 +126,46 @@ class RowCodec:
 
     def from_log(self, records: Records) -> LogRows:
         """Decode records of one partition with the columnar codec."""
+        return self._proved_by_bodies(records) or self._decoded(records)
+
+    def as_written(self, records: Records) -> NumberedRows | None:
+        """Records of one partition as rows, numbered by the very bytes of their bodies.
+
+        The digests are those of `from_log` where each body is the encoding that equal values share.
+        Others are no rows, or hold a -0.0, a NaN of another kind, a list in several blocks. None
+        where a record is not framed under our schema's id.
+        """
+        bodies = self._bodies(records)
+        return None if bodies is None else _hashed(records, bodies)
+
+    def _bodies(self, records: Records) -> pl.Series | None:
+        """The bodies of records that are all framed under our schema's id."""
+        if schema_headers(records.headers()):
+            return None
+        values = pl.Series(records.values, dtype=pl.Binary)
+        if values.null_count() or not values.bin.starts_with(self._frame).all():
+            return None
+        return values.bin.slice(len(self._frame))
+
+    def _proved_by_bodies(self, records: Records) -> LogRows | None:
+        """Rows whose columns encode to the very bodies of the records; None where one does not.
+
+        Nearly all do. So rows are encoded once, which proves what was decoded and gives what is
+        hashed.
+        """
+        written = self._bodies(records) if self._is_plain else None
+        if written is None:
+            return None
+        frame = self._decoder.decode_unproved(records.values, self.schema_id)
+        if frame is not None:
+            bodies = self._encoder.bodies(frame)
+            if bodies.values.equals(written):
+                return LogRows(_hashed(records, written), frame, (), _keys(records), bodies.keys)
+        self._is_plain = False  # who wrote one such record writes more: none is decoded twice
+        return None
+
+    def _decoded(self, records: Records) -> LogRows:
+        """The same of any records, whatever is wrong with some."""
         decoded = self._decoder.decode(records.values, schema_headers(records.headers()))
         bodies = self._encoder.bodies(decoded.frame)
         offsets, keys, stamps = _offsets(records), _keys(records), _stamps(records)
@@ -193,7 +236,7 @@ class RowCodec:
         return numbers
 
     def recheck(
-        self, records: Records, rows: LogRows, every: int
+        self, records: Records, rows: NumberedRows, every: int
     ) -> tuple[Sequence[int], Sequence[int]]:
         """Read records again with the row codec: those whose offset `every` divides.
 
@@ -208,19 +251,17 @@ class RowCodec:
         of_sample = {at: headers[row] for at, row in enumerate(places) if row in headers}
         by_row = self._decoder.decode_by_row(values, of_sample).frame
         asked = offsets.gather(sample)
-        if len(sample) == len(records) and by_row.equals(rows.frame):
-            return asked.to_list(), ()  # equal columns have equal digests
         bodies = self._encoder.bodies(by_row)
         kept = sample.gather(bodies.rows)
         found, keys = offsets.gather(kept), _keys(records).gather(kept)
         again = pl.DataFrame(
             {
                 "offset": found,
-                "again": digests(rows.numbered.partition, found, keys, bodies.values),
+                "again": digests(rows.partition, found, keys, bodies.values),
             }
         )
         both = asked.alias("offset").to_frame()
-        for each in (again, rows.numbered.columns.select("offset", "digest")):
+        for each in (again, rows.columns.select("offset", "digest")):
             both = both.join(each, on="offset", how="left", maintain_order="left")
         other = both.filter(pl.col("again").ne_missing(pl.col("digest")))
         return asked.to_list(), other["offset"].to_list()
@@ -253,6 +294,14 @@ def _numbered(
 ) -> NumberedRows:
     columns = zip(NUMBERED, (offsets, stamps, numbers), strict=True)
     return NumberedRows(partition, pl.DataFrame(dict(columns)))
+
+
+def _hashed(records: Records, bodies: pl.Series) -> NumberedRows:
+    """Records of which each is a row."""
+    partition = records.raw(0).partition.index  # of all: they are of one
+    offsets = _offsets(records)
+    numbers = digests(partition, offsets, _keys(records), bodies)
+    return _numbered(partition, offsets, _stamps(records), numbers)
 
 
 def _offsets(records: Records) -> pl.Series:
