@@ -4,6 +4,7 @@ import struct
 from random import Random
 
 import polars as pl
+import pyarrow as pa
 import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,8 +21,10 @@ rows_of = st.lists(
 
 def numbers(rows: Rows, partition: int = 3) -> pl.Series:
     """The digests of rows of one partition."""
-    kinds = {"offset": pl.Int64, "key": pl.Binary, "body": pl.Binary}
-    return digests(partition, *pl.DataFrame(rows, schema=kinds, orient="row"))
+    offsets, keys, bodies = zip(*rows, strict=True) if rows else ((),) * 3
+    kind = pa.large_binary()
+    places = pl.Series(offsets, dtype=pl.Int64)
+    return digests(partition, places, pa.array(keys, kind), pa.array(bodies, kind))
 
 
 @given(rows_of)

@@ -8,7 +8,7 @@ were committed with it.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import polars as pl
 
@@ -235,13 +235,11 @@ def _place(records: Records) -> str:
     return str(records.raw(0).partition)
 
 
-def _rows(
-    keys: pl.Series, bodies: pl.Series, place: str, offsets: pl.Series | Sequence[int]
-) -> pl.DataFrame:
+def _rows(keys: Any, bodies: Any, place: str, offsets: pl.Series | Sequence[int]) -> pl.DataFrame:
     nowhere = pl.zeros(len(bodies), pl.Int64, eager=True)  # where they stand is not compared
     columns = {
         "digest": digests(0, nowhere, keys, bodies),
-        "key": xxh3_64(keys.fill_null(b"")),
+        "key": xxh3_64(pl.Series(keys.fill_null(b""))),
         "place": [place] * len(bodies),
         "offset": offsets,
     }

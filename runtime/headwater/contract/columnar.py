@@ -67,8 +67,10 @@ class ColumnarCodec:
 
     def decode(self, values: Sequence[bytes | None]) -> Columns | None:
         """The columns; None when a value cannot be decoded, or when they might be too large."""
-        given = self._taken(values)
-        if given is None:
+        given = pa.array(values, pa.binary())
+        if not isinstance(given, pa.BinaryArray):
+            return None
+        if not self._expansion.bounds(len(values), given.total_values_length):
             return None
         columns = None if given.null_count else self._read(self._raw(values))
         if columns is None:
@@ -81,24 +83,15 @@ class ColumnarCodec:
             doubtful = pc.fill_null(pc.not_equal(written, given), True)  # noqa: FBT003 - Arrow's
         return Columns(self._named(columns), doubtful)
 
-    def decode_unproved(self, values: Sequence[bytes | None]) -> dict[str, Any] | None:
+    def decode_unproved(self, values: Sequence[bytes]) -> dict[str, Any] | None:
         """The columns by name, which may be garbage: whoever asks looks what they encode to.
 
         None where `decode` would have to look for the value that cannot be decoded.
         """
-        given = self._taken(values)
-        if given is None or given.null_count:
+        if not self._expansion.bounds(len(values), size_of(values)):
             return None
         columns = self._read(self._raw(values))
         return None if columns is None else self._named(columns)
-
-    def _taken(self, values: Sequence[bytes | None]) -> Any | None:
-        """The values as an array; None when their columns might be too large."""
-        given = pa.array(values, pa.binary())
-        if not isinstance(given, pa.BinaryArray):
-            return None
-        is_bounded = self._expansion.bounds(len(values), given.total_values_length)
-        return given if is_bounded else None
 
     def _named(self, columns: Sequence[Any]) -> dict[str, Any]:
         return dict(zip(self._names[len(self._prefix) :], columns, strict=True))

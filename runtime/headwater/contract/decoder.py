@@ -117,9 +117,7 @@ class Decoder:
         self._decode_groups(batch, groups, _Writer.decode_sifted)
         return self._finish(batch)
 
-    def decode_unproved(
-        self, values: Sequence[bytes | None], schema_id: int
-    ) -> pl.DataFrame | None:
+    def decode_unproved(self, values: Sequence[bytes], schema_id: int) -> pl.DataFrame | None:
         """All of values that are framed under one id, if the columnar codec makes columns of them.
 
         Nothing says that they are right: whoever asks must find that they encode to these values.
@@ -269,7 +267,7 @@ class _Writer:
         self._resolve(batch, arrays, list(compress(rows, is_sound)))
         return [row for row, held in zip(rows, is_sound, strict=True) if not held]
 
-    def decode_unproved(self, values: Sequence[bytes | None]) -> pl.DataFrame | None:
+    def decode_unproved(self, values: Sequence[bytes]) -> pl.DataFrame | None:
         """All rows by column, right or not; None where one is not even made."""
         arrays = None if self._columnar is None else self._columnar.decode_unproved(values)
         if arrays is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.contract.arrays import Faults, Place
 from headwater.contract.columnar import ColumnarCodec
@@ -34,10 +35,10 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Bodies:
-    """The same with `keys` and `values` as columns (Binary)."""
+    """The same with `keys` and `values` as arrays of Arrow (large_binary)."""
 
-    keys: pl.Series
-    values: pl.Series
+    keys: Any
+    values: Any
     rows: pl.Series
     quarantined: list[Quarantine]
 
@@ -85,16 +86,13 @@ class Encoder:
         Every NaN is one NaN and -0.0 is 0.0. Raises DeclarationError as `encode` does.
         """
         found = self._fitting(frame, _to_canonical)
-        values = self._plain(found.physical) if len(found.rows) else []
-        return Bodies(
-            pl.Series(self._keys(found), dtype=pl.Binary),
-            pl.Series(values, dtype=pl.Binary),
-            found.rows,
-            found.quarantined,
-        )
+        values = self._plain(found.physical) if len(found.rows) else pa.nulls(0)
+        kind = pa.large_binary()
+        keys = self._keys(found).cast(kind)
+        return Bodies(keys, values.cast(kind), found.rows, found.quarantined)
 
-    def keys(self, frame: pl.DataFrame) -> pl.Series:
-        """The keys alone (Binary), of rows that `encode` takes; null where the columns make none.
+    def keys(self, frame: pl.DataFrame) -> Any:
+        """The keys alone (large_binary), of rows that `encode` takes; null where there is none.
 
         Other columns than the key's may be absent.
         """
@@ -105,9 +103,10 @@ class Encoder:
             rebuild.apply(exported(series), types[name], Place(name))
             for name, series in zip(self.contract.key, logical, strict=True)
         ]
-        keys = pl.Series(self._made_keys(logical, physical, frame.height), dtype=pl.Binary)
+        keys = self._made_keys(logical, physical, frame.height).cast(pa.large_binary())
         if bad := list(rebuild.faults.found):
-            keys = keys.zip_with(~_numbered(frame.height).is_in(bad), keys.clear(frame.height))
+            sound = ~_numbered(frame.height).is_in(bad)
+            keys = pc.if_else(sound.to_arrow(), keys, None)
         return keys
 
     def _fitting(self, frame: pl.DataFrame, leaf: Callable[..., Any]) -> _Fitting:

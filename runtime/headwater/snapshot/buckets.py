@@ -185,12 +185,12 @@ class Rewriting:
         found = pl.Series([], dtype=pl.Binary)
         for part in _slices(rows):
             keys = self.codec.keys(part)
-            if keys.null_count():
+            if keys.null_count:
                 raise DamagedError(
                     f"A row in {self.table.location} has no key; nothing was written. Restore it"
                     f" from a copy, or begin a new snapshot with --to."
                 )
-            found.append(keys)
+            found.append(pl.Series(keys))
         return found.rechunk()
 
 

@@ -41,17 +41,17 @@ def keyed(rows: LogRows, records: Records, codec: RowCodec) -> pa.Table:
         [
             _marked(stored.cast(columns), rows.keys, is_deleted=False),
             _marked(
-                gone, pl.Series([keys[row] for row in places], dtype=pl.Binary), is_deleted=True
+                gone, pa.array([keys[row] for row in places], pa.large_binary()), is_deleted=True
             ),
         ]
     )
 
 
-def _marked(table: pa.Table, keys: pl.Series, *, is_deleted: bool) -> pa.Table:
+def _marked(table: pa.Table, keys: Any, *, is_deleted: bool) -> pa.Table:
     deleted = pa.repeat(pa.scalar(is_deleted), len(keys))
     for name, column in (
-        (KEY, keys.to_arrow().cast(pa.large_binary())),
-        (HASH, hashes(keys)),
+        (KEY, keys),
+        (HASH, hashes(pl.Series(keys))),
         (DELETED, deleted),
     ):
         table = table.append_column(name, column)

@@ -218,7 +218,7 @@ class FoldVerifier:
             for batch in self.table.scan(name):
                 rows = pa.Table.from_batches([batch]).filter(wanted)
                 if rows.num_rows:
-                    keys = self.codec.keys(rows)
+                    keys = self.codec.keys(rows).to_pylist()
                     found.update(zip(rows["_offset"].to_pylist(), keys, strict=True))
         return found
 

@@ -113,7 +113,7 @@ class LatestSnapshotter:
             if offset not in tombstones:
                 raise unreadable(self.topic, rows, self.codec, (offset, bad))
         if None in keys or not rows.keys.equals(rows.contract_keys):
-            own = dict(zip(rows.numbered.offsets, rows.contract_keys, strict=True))
+            own = dict(zip(rows.numbered.offsets, rows.contract_keys.to_pylist(), strict=True))
             for offset, key in zip(records.offsets(), keys, strict=True):
                 if key is None or own.get(offset, key) != key:
                     bad = Quarantine(0, Code.BAD_KEY, "the key is not that of a row")

@@ -5,7 +5,7 @@ the key's length (int32, -1 for no key), big-endian; the key; the row's Avro bod
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -20,26 +20,21 @@ _NO_KEY: Final = -1  # an empty key is a key of length 0
 _NOTHING: Final = pa.scalar(b"", pa.large_binary())
 
 
-def digests(partition: int, offsets: pl.Series, keys: pl.Series, bodies: pl.Series) -> pl.Series:
+def digests(partition: int, offsets: pl.Series, keys: Any, bodies: Any) -> pl.Series:
     """One number per row of one partition, as UInt128, of columns of one length.
 
-    `offsets` are Int64, `keys` and `bodies` Binary; only a key may be null.
+    `offsets` are Int64, `keys` and `bodies` arrays of large_binary; only a key may be null.
     """
     heads = np.empty(len(offsets), _HEAD)
     heads["partition"] = partition
     heads["offset"] = offsets
-    heads["key"] = keys.bin.size().cast(pl.Int64).fill_null(_NO_KEY)
-    parts = [
-        pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(_HEAD.itemsize), len(heads), [None, pa.py_buffer(heads)]
-        ),
-        keys.fill_null(b"").to_arrow(),
-        bodies.to_arrow(),
-    ]
-    joined = pc.binary_join_element_wise(
-        *(each.cast(pa.large_binary()) for each in parts), _NOTHING
+    heads["key"] = pc.fill_null(pc.binary_length(keys), _NO_KEY)
+    head = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(_HEAD.itemsize), len(heads), [None, pa.py_buffer(heads)]
     )
-    return xxh3_128(pl.Series(joined))
+    known = pc.fill_null(keys, b"") if keys.null_count else keys
+    parts = (head.cast(pa.large_binary()), known, bodies)
+    return xxh3_128(pl.Series(pc.binary_join_element_wise(*parts, _NOTHING)))
 
 
 def total_of(numbers: pl.Series) -> int:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headwater.contract import (
     ROW,
@@ -68,14 +69,15 @@ class NumberedRows:
 class LogRows:
     """What records of one partition hold: rows, and records that are no rows with their offset.
 
-    `keys` are those the rows have in the log, `contract_keys` those their columns make: Binary.
+    `keys` are those the rows have in the log, `contract_keys` those their columns make:
+    arrays of large_binary.
     """
 
     numbered: NumberedRows
     frame: pl.DataFrame
     refused: Sequence[tuple[int, Quarantine]]
-    keys: pl.Series
-    contract_keys: pl.Series
+    keys: Any
+    contract_keys: Any
 
 
 class RowCodec:
@@ -136,16 +138,17 @@ class RowCodec:
         where a record is not framed under our schema's id.
         """
         bodies = self._bodies(records)
-        return None if bodies is None else _hashed(records, bodies)
+        return None if bodies is None else _hashed(records, _keys(records), bodies)
 
-    def _bodies(self, records: Records) -> pl.Series | None:
+    def _bodies(self, records: Records) -> Any | None:
         """The bodies of records that are all framed under our schema's id."""
         if schema_headers(records.headers()):
             return None
-        values = pl.Series(records.values, dtype=pl.Binary)
-        if values.null_count() or not values.bin.starts_with(self._frame).all():
+        values = pa.array(records.values, pa.large_binary())
+        if values.null_count or not pc.all(pc.starts_with(values, self._frame)).as_py():
             return None
-        return values.bin.slice(len(self._frame))
+        # binary_slice fails where it takes a few bytes away from many values (Arrow 26)
+        return pc.binary_replace_slice(values, 0, len(self._frame), b"")
 
     def _proved_by_bodies(self, records: Records) -> LogRows | None:
         """Rows whose columns encode to the very bodies of the records; None where one does not.
@@ -156,11 +159,12 @@ class RowCodec:
         written = self._bodies(records) if self._is_plain else None
         if written is None:
             return None
-        frame = self._decoder.decode_unproved(records.values, self.schema_id)
+        frame = self._decoder.decode_unproved(records.values, self.schema_id)  # type: ignore[arg-type]  # none is null
         if frame is not None:
             bodies = self._encoder.bodies(frame)
             if bodies.values.equals(written):
-                return LogRows(_hashed(records, written), frame, (), _keys(records), bodies.keys)
+                keys = _keys(records)
+                return LogRows(_hashed(records, keys, written), frame, (), keys, bodies.keys)
         self._is_plain = False  # who wrote one such record writes more: none is decoded twice
         return None
 
@@ -174,7 +178,7 @@ class RowCodec:
         frame = decoded.frame
         if bad:
             kept = bodies.rows
-            offsets, stamps, keys = offsets.gather(kept), stamps.gather(kept), keys.gather(kept)
+            offsets, stamps, keys = offsets.gather(kept), stamps.gather(kept), _taken(keys, kept)
             frame = frame.filter(frame[ROW].is_in(kept.implode()))
         partition = records.raw(0).partition.index  # of all: they are of one
         numbered = _numbered(
@@ -197,8 +201,8 @@ class RowCodec:
         numbers = self._numbers(table, partition, offsets)
         return _numbered(partition, offsets, pl.Series(stamps), numbers)
 
-    def keys(self, table: pa.Table) -> pl.Series:
-        """The keys of rows as a table holds them (Binary); null where the columns make none.
+    def keys(self, table: pa.Table) -> Any:
+        """The keys of rows as a table holds them (large_binary); null where the columns make none.
 
         All are null where a value is one that the contract's key does not take.
         """
@@ -206,7 +210,7 @@ class RowCodec:
             rows = self.layout.from_stored(table)
             frame = from_arrow(rows.select(list(self.contract.key)), self.contract)
         except pa.ArrowInvalid:
-            return pl.Series([None] * table.num_rows, dtype=pl.Binary)
+            return pa.nulls(table.num_rows, pa.large_binary())
         return self._encoder.keys(frame)
 
     def _numbers(self, table: pa.Table, partition: int, offsets: pl.Series) -> pl.Series:
@@ -253,7 +257,7 @@ class RowCodec:
         asked = offsets.gather(sample)
         bodies = self._encoder.bodies(by_row)
         kept = sample.gather(bodies.rows)
-        found, keys = offsets.gather(kept), _keys(records).gather(kept)
+        found, keys = offsets.gather(kept), _taken(_keys(records), kept)
         again = pl.DataFrame(
             {
                 "offset": found,
@@ -296,11 +300,11 @@ def _numbered(
     return NumberedRows(partition, pl.DataFrame(dict(columns)))
 
 
-def _hashed(records: Records, bodies: pl.Series) -> NumberedRows:
+def _hashed(records: Records, keys: Any, bodies: Any) -> NumberedRows:
     """Records of which each is a row."""
     partition = records.raw(0).partition.index  # of all: they are of one
     offsets = _offsets(records)
-    numbers = digests(partition, offsets, _keys(records), bodies)
+    numbers = digests(partition, offsets, keys, bodies)
     return _numbered(partition, offsets, _stamps(records), numbers)
 
 
@@ -308,8 +312,12 @@ def _offsets(records: Records) -> pl.Series:
     return pl.Series(records.offsets(), dtype=pl.Int64)
 
 
-def _keys(records: Records) -> pl.Series:
-    return pl.Series(records.keys(), dtype=pl.Binary)
+def _keys(records: Records) -> Any:
+    return pa.array(records.keys(), pa.large_binary())
+
+
+def _taken(values: Any, rows: pl.Series) -> Any:
+    return values.take(rows.to_arrow())
 
 
 def _stamps(records: Records) -> pl.Series:
