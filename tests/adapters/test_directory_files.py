@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from headwater.adapters.directory import DirectoryFiles
+from headwater.adapters.tables.files import StoredFile, numbered
 
 
 def test_a_settled_file_is_durable_with_every_folder_that_leads_to_it(
@@ -48,3 +49,18 @@ def test_a_file_where_a_directory_was_asked_for_tells_its_own_name(tmp_path: Pat
     """So the refusal names what stands there."""
     (tmp_path / "notes.txt").write_text("mine")
     assert DirectoryFiles(tmp_path / "notes.txt").children() == {"notes.txt"}
+
+
+def test_a_numbered_file_is_json_in_the_folder_itself() -> None:
+    """A pin may be named by a number, and a checkpoint is: neither is a version of the table."""
+    version = StoredFile(f"_delta_log/{7:020d}.json", 1, 0.0)
+    others = (
+        "_pins/8.json",
+        "_delta_log/old/9.json",
+        "_delta_log/10",
+        "_delta_log/11.checkpoint.parquet",
+        "_delta_log/12.tmp.json",
+        "13.json",
+    )
+    listed = [version, *(StoredFile(name, 1, 0.0) for name in others)]
+    assert list(numbered(listed, "_delta_log")) == [(7, version)]
