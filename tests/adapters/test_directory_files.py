@@ -7,6 +7,7 @@ import pytest
 
 from headwater.adapters.directory import DirectoryFiles
 from headwater.adapters.tables.files import StoredFile, numbered
+from headwater.adapters.tables.upkeep import is_beside
 
 
 def test_a_settled_file_is_durable_with_every_folder_that_leads_to_it(
@@ -64,3 +65,19 @@ def test_a_numbered_file_is_json_in_the_folder_itself() -> None:
     )
     listed = [version, *(StoredFile(name, 1, 0.0) for name in others)]
     assert list(numbered(listed, "_delta_log")) == [(7, version)]
+
+
+def test_what_a_crash_leaves_of_a_file_is_known_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upkeep takes it away, whichever way the file was written."""
+    files = DirectoryFiles(tmp_path)
+    left: list[StoredFile] = []
+    with files.writing("", lambda: "part-0.parquet"):
+        left += files.listed()
+    files.delete("part-0.parquet")
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: left.extend(files.listed()))
+    files.put("note", b"x")
+    drafts = [each for each in left if each.name != "note"]
+    assert len(drafts) == 2
+    assert all(map(is_beside, drafts))
