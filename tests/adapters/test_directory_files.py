@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.adapters.durability import watched_syncs
 
 from headwater.adapters.directory import DirectoryFiles
 from headwater.adapters.tables.files import StoredFile, numbered
@@ -14,14 +15,7 @@ def test_a_settled_file_is_durable_with_every_folder_that_leads_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A power cut must not take a new folder away, with what a commit names in it."""
-    synced: set[int] = set()
-    real = os.fsync
-
-    def watched(descriptor: int) -> None:
-        synced.add(os.fstat(descriptor).st_ino)
-        real(descriptor)
-
-    monkeypatch.setattr(os, "fsync", watched)
+    synced = watched_syncs(monkeypatch)
     files, name = DirectoryFiles(tmp_path), "data/airport=CPH/part-0.parquet"
     with files.writing(str(Path(name).parent), lambda: name) as sink:
         sink.write(b"rows")
