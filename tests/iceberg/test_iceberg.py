@@ -1,7 +1,6 @@
 """What is of Iceberg alone: its metadata, its catalogue, and other readers and writers of it."""
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +15,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.update.schema import UpdateSchema
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import StringType
+from tests.adapters.durability import watched_syncs
 from tests.snapshot.changes import change, columns_of
 from tests.snapshot.storage import TOPIC, parquet_files, record, rows
 
@@ -329,14 +329,7 @@ def test_what_is_committed_survives_a_power_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every file of a commit was made durable before the catalogue named it."""
-    synced: set[int] = set()
-    real = os.fsync
-
-    def watched(descriptor: int) -> None:
-        synced.add(os.fstat(descriptor).st_ino)
-        real(descriptor)
-
-    monkeypatch.setattr(os, "fsync", watched)
+    synced = watched_syncs(monkeypatch)
     commits(tmp_path, 1)
     files = {path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".db"}
     assert len(files) == 5  # two descriptions of the table, a list of manifests, one, a data file

@@ -5,27 +5,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
+from tests.reader.opened import KnownSchemas, opened
 from tests.snapshot.lake import SCHEMA_ID, SCHEMAS, TOPIC, lookup
 from tests.snapshot.ledger import PARTITIONS, Ledger
 
-from headwater.adapters.memory import MemoryFollower, MemoryRangeReader, MemoryTopics
-from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.contract import Contract
-from headwater.model import Partition, SchemaRef
+from headwater.model import Partition
 from headwater.ports import TopicSettings
-from headwater.reader.product import Product, Sources
+from headwater.reader.product import Product
 
 RETENTION_S = 1_000.0  # of deletions
 State = dict[tuple[int, str], tuple[int, float]]
 """Offset and amount, by partition and order."""
-
-
-class _Schemas(MemoryRegistry):
-    """Those that the records are written with."""
-
-    def schema(self, reference: SchemaRef) -> str:
-        """The Avro JSON text of an id."""
-        return lookup(reference)
 
 
 @dataclass
@@ -44,17 +35,7 @@ class Book(Ledger):
 
     def product(self, contract: Contract = SCHEMAS[SCHEMA_ID]) -> Product:
         """The product as a consumer opens it."""
-        return Product(
-            lambda: contract,
-            Sources(
-                topics=MemoryTopics(self.broker),
-                registry=_Schemas(),
-                open_table=self.table,
-                open_range_reader=lambda: MemoryRangeReader(self.broker),
-                open_follower=lambda: MemoryFollower(self.broker),
-                clock=self.clock,
-            ),
-        )
+        return opened(self, lambda: contract, KnownSchemas(lookup), self.clock)
 
     def clean(self) -> None:
         """What a broker's cleaner drops: replaced records, and tombstones that were kept enough."""

@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
+from tests.reader.opened import KnownSchemas, opened
 from tests.reader.shop import Place, assert_each_once, places
 from tests.snapshot.keepers import TARGET
 from tests.snapshot.lake import SCHEMA_ID, SCHEMAS, lookup
 from tests.snapshot.writers import CONTEXT, Orders, take_in_short_commits
 
 from headwater.adapters.iceberg import upkeep as iceberg_upkeep
-from headwater.adapters.memory import MemoryFollower, MemoryRangeReader, MemoryTopics
-from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.adapters.parquet import reading as parquet_reading
 from headwater.errors import ReadRefusedError
-from headwater.model import SchemaRef
 from headwater.ports import Table
-from headwater.reader.product import Product, Sources
+from headwater.reader.product import Product
 from headwater.snapshot.upkeep import Upkeep
 
 KEEP_MS: Final = 50  # after that a version may go while somebody reads it
@@ -34,25 +32,9 @@ ENDS_S: Final = 300.0  # on a machine with ten times the work it can do
 CONTEXT.set_forkserver_preload([__name__])
 
 
-class Registry(MemoryRegistry):
-    """The schema of the orders, under the id that their log has."""
-
-    def schema(self, ref: SchemaRef) -> str:
-        return lookup(ref)
-
-
 def product(orders: Orders) -> Product:
     """As a consumer opens it; its log is whole from the beginning."""
-    return Product(
-        lambda: SCHEMAS[SCHEMA_ID],
-        Sources(
-            topics=MemoryTopics(orders.broker),
-            registry=Registry(),
-            open_table=orders.table,
-            open_range_reader=lambda: MemoryRangeReader(orders.broker),
-            open_follower=lambda: MemoryFollower(orders.broker),
-        ),
-    )
+    return opened(orders, lambda: SCHEMAS[SCHEMA_ID], KnownSchemas(lookup))
 
 
 def _write(directory: Path, format_: str, snapshots: int) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+from tests.reader.opened import opened
 
 from headwater.adapters.memory import (
     MemoryBroker,
-    MemoryFollower,
     MemoryRangeReader,
     MemoryTopics,
     MemoryTransactionalLog,
@@ -19,7 +19,7 @@ from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.adapters.memory.table import MemoryStorage, MemoryTable
 from headwater.contract import Contract, Encoder, parse_contract
 from headwater.ports import Change, NewFile, Table, TopicSettings
-from headwater.reader.product import Product, Sources
+from headwater.reader.product import Product
 from headwater.snapshot.file_names import part_name
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.writer import Snapshotter, Taken
@@ -69,17 +69,7 @@ class Shop:
 
     def product(self, contract: Contract | None = None) -> Product:
         """The product as a consumer opens it, under the newest contract."""
-        return Product(
-            lambda: contract or self.contract,
-            Sources(
-                topics=MemoryTopics(self.broker),
-                registry=self.registry,
-                open_table=self.table,
-                open_range_reader=lambda: MemoryRangeReader(self.broker),
-                open_follower=lambda: MemoryFollower(self.broker),
-                clock=self.broker.clock,
-            ),
-        )
+        return opened(self, lambda: contract or self.contract, self.registry, self.broker.clock)
 
     def publish(self, orders: int, *, is_aborted: bool = False) -> None:
         """Orders in one transaction, which leaves a control record behind."""

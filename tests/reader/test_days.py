@@ -4,39 +4,20 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+from tests.reader.opened import KnownSchemas, opened
 from tests.snapshot.test_daily import DAY, FIRST, HOUR, Daily, mark, sale
 from tests.snapshot.test_divided import SALES
 
-from headwater.adapters.memory import MemoryFollower, MemoryRangeReader, MemoryTopics
-from headwater.adapters.memory.registry import MemoryRegistry
-from headwater.model import SchemaRef
-from headwater.reader.product import Product, Sources
+from headwater.reader.product import Product
 from headwater.reader.sql import Query
 
 SECOND, THIRD = FIRST + timedelta(days=1), FIRST + timedelta(days=2)
 HOURS = DAY // HOUR
 
 
-class _Schemas(MemoryRegistry):
-    """That of the sales alone."""
-
-    def schema(self, reference: SchemaRef) -> str:
-        """The Avro JSON text, whatever the id."""
-        return SALES.text
-
-
 def product(daily: Daily) -> Product:
     """The sales as a consumer opens them."""
-    return Product(
-        lambda: SALES,
-        Sources(
-            topics=MemoryTopics(daily.broker),
-            registry=_Schemas(),
-            open_table=daily.table,
-            open_range_reader=lambda: MemoryRangeReader(daily.broker),
-            open_follower=lambda: MemoryFollower(daily.broker),
-        ),
-    )
+    return opened(daily, lambda: SALES, KnownSchemas(lambda _reference: SALES.text))
 
 
 def sold(tmp_path: Path) -> Daily:

@@ -292,7 +292,7 @@ def test_a_topic_that_is_compacted_since_ends_a_reading_of_every_event(book: Boo
     plain.publish({"order-1": 1.0})
     token = plain.product().read("beginning", "now").token
     following = plain.product().read("end")
-    plain.broker.topics[TOPIC].settings.config["cleanup.policy"] = "compact"  # type: ignore[index]
+    plain.broker.topics[TOPIC].settings.config["cleanup.policy"] = "compact"  # type: ignore[index]  # a dict
     assert refusal(book=plain, from_=token) == "COMPACTED_TOPIC"
     assert refusal(following) == "COMPACTED_TOPIC"
 

@@ -187,11 +187,11 @@ class Office:
 
     def days(self, topic: str) -> ClosedDays:
         """Of no mode that closes them."""
-        raise NotImplementedError
+        raise NotImplementedError  # no commit here closes days
 
     def verify(self, topic: str, progress: Progress, *, full: bool) -> Any:
         """Not by the role here."""
-        raise NotImplementedError
+        raise NotImplementedError  # no schedule here verifies
 
     def announced(self) -> list[int]:
         """The table version of each notice, oldest first."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,17 +16,18 @@ from deltalake import DeltaTable
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from tests.reader.opened import opened
 from tests.snapshot import processes
 from tests.snapshot.formats import FORMATS
 from tests.snapshot.versions import TOPIC, Versions
 
-from headwater.adapters.memory import MemoryBroker, MemoryFollower, MemoryRangeReader, MemoryTopics
+from headwater.adapters.memory import MemoryBroker
 from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.adapters.memory.table import MemoryStorage, MemoryTable
 from headwater.contract import Contract, parse_contract
 from headwater.errors import ReadRefusedError
 from headwater.ports import Change, CommitRecord, Table, TopicSettings
-from headwater.reader.product import Product, Sources
+from headwater.reader.product import Product
 from headwater.snapshot.evolution import Format
 from headwater.snapshot.rows import RowCodec, contract_of
 from headwater.snapshot.statistics_text import from_bytes
@@ -95,15 +97,8 @@ class World:
 
     def product(self, contract: Contract) -> Product:
         """As a consumer opens it, under the newest version."""
-        sources = Sources(
-            topics=MemoryTopics(self.broker),
-            registry=self.registry,
-            open_table=self.table,
-            open_range_reader=lambda: MemoryRangeReader(self.broker),
-            open_follower=lambda: MemoryFollower(self.broker),
-            clock=self.broker.clock,
-        )
-        return Product(lambda: contract_of(contract.text, 0, TOPIC), sources)
+        newest = partial(contract_of, contract.text, 0, TOPIC)
+        return opened(self, newest, self.registry, self.broker.clock)
 
     def expected(self, contract: Contract) -> pl.DataFrame:
         """The rows there should be, as the log gives them under a version."""

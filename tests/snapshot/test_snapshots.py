@@ -276,7 +276,7 @@ def test_a_compacted_log_is_refused(shop: Shop) -> None:
     """Append mode on a log that forgets would have gaps."""
     shop.publish(range(5))
     shop.take()
-    shop.broker.topics[TOPIC].settings.config["cleanup.policy"] = "compact,delete"  # type: ignore[index]
+    shop.broker.topics[TOPIC].settings.config["cleanup.policy"] = "compact,delete"  # type: ignore[index]  # a dict
     with pytest.raises(StartRefusedError) as refused:
         shop.take()
     assert refused.value.code == "COMPACTED_TOPIC"

@@ -60,8 +60,10 @@ def test_a_table_that_begins_between_two_looks_is_found(
         return look(*given)
 
     monkeypatch.setattr(owner, name, begun)
-    assert opened().version() is not None
+    table = opened()
     assert list(tmp_path.rglob("part-*.parquet"))
+    assert table.rows() == 3
+    assert table.version() is not None
 
 
 def test_opening_a_table_changes_nothing(opened: Opener, tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.snapshot.formats import FORMATS
-from tests.snapshot.storage import TOPIC
 from tests.snapshot.test_upkeep import (
     Opener,
     commit,
@@ -21,7 +19,7 @@ from tests.snapshot.test_upkeep import (
 
 from headwater.adapters.directory import files
 from headwater.errors import DamagedError
-from headwater.ports import Swept, Table
+from headwater.ports import Swept
 
 __all__ = ["opened", "stored"]
 
@@ -82,26 +80,3 @@ def test_an_upkeep_that_is_to_stop_leaves_the_table_as_it_was(opened: Opener) ->
     assert opened().version() == before
     assert kept(opened()).run().merged == 10
     require_whole(opened(), 10)
-
-
-@pytest.mark.parametrize("format_", ["delta", "parquet"])
-def test_a_table_that_is_made_while_it_is_opened_is_no_strangers(
-    format_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its files come between the look for a version and the look for other files."""
-
-    def opening() -> Table:
-        return FORMATS[format_](tmp_path / "snapshot", product=TOPIC, topic=TOPIC)
-
-    made: list[int] = []
-    exists = Path.exists
-
-    def making(path: Path) -> bool:
-        if path == tmp_path / "snapshot" and not made:
-            made.append(0)
-            commit(opening, 0)
-        return exists(path)
-
-    monkeypatch.setattr(Path, "exists", making)
-    assert opening().rows() == 2
-    assert made

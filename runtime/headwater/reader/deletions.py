@@ -13,7 +13,7 @@ from headwater.clock import Clock
 from headwater.errors import ReadRefusedError
 from headwater.model import Positions
 from headwater.ports import Topics
-from headwater.snapshot.cut import deletions_held_ms
+from headwater.snapshot.cut import age_ms, deletions_held_ms
 
 GOING_ON_SHARE: Final = 0.75  # of the time they are kept: clocks differ, and a cut's is that of its
 # commit, which comes some time behind the end that it was taken up to
@@ -79,12 +79,11 @@ class Deletions:
         """
         if self.as_of_ms is None:
             return
-        # a place of the future is by a clock that ran ahead: as old as that clock was wrong
-        age_ms = abs(self.clock.wall_ms() - self.as_of_ms)
-        if age_ms >= self._held_ms:
+        old_ms = age_ms(self.as_of_ms, self.clock.wall_ms())
+        if old_ms >= self._held_ms:
             raise ReadRefusedError(
                 f"The log of {self.topic} may have dropped deletions that follow: what was read is"
-                f" as of {age_ms // 1_000} s ago, and after {self._held_ms / 1_000:.0f} s they"
+                f" as of {old_ms // 1_000} s ago, and after {self._held_ms / 1_000:.0f} s they"
                 f" cannot be relied on; rows that are gone would stay. Begin again from a newer"
                 f" snapshot, and ask the product's owner for a delete.retention.ms much longer than"
                 f" the time between snapshots.",

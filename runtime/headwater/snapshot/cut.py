@@ -108,14 +108,20 @@ def latest_cut(topics: Topics, table: Table, topic: str, now_ms: int) -> LatestC
     lost = _lost(starts, beginnings, ends)
     if last is None:
         return LatestCut(found, None, whole)
-    # a cut of the future is by a clock that ran ahead: it is as old as that clock was wrong
-    age_ms = abs(now_ms - last.committed_at_ms)
-    if not lost and age_ms < deletions_held_ms(topics, topic):
+    if not lost and age_ms(last.committed_at_ms, now_ms) < deletions_held_ms(topics, topic):
         return LatestCut(found, last, None)
     is_recut = any(starts[p] > ends[p] for p in starts)
     if is_recut or _policies(topics.config(topic)) != {"compact"}:
         raise _range_lost(table, lost or ["deletions since then may have been dropped"])
     return LatestCut(found, last, whole)
+
+
+def age_ms(then_ms: int, now_ms: int) -> int:
+    """How long ago a time was, for who relies on deletions since then.
+
+    A time of the future is by a clock that ran ahead: it is as old as that clock was wrong.
+    """
+    return abs(now_ms - then_ms)
 
 
 def deletions_held_ms(topics: Topics, topic: str, share: float = READING_SHARE) -> float:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from headwater.errors import UnverifiableError
 from headwater.model import Partition
 from headwater.ports import CommitRecord, LogReader, Records, Table, Topics
-from headwater.snapshot.cut import deletions_kept_ms, is_compacted
+from headwater.snapshot.cut import age_ms, deletions_kept_ms, is_compacted
 from headwater.snapshot.fold import newest
 from headwater.snapshot.inventory import Held, Inventory
 from headwater.snapshot.rows import NUMBERED, NumberedRows, RowCodec
@@ -203,7 +203,7 @@ class FoldVerifier:
         keys = self._keys(place, log, offsets)
         gone = self._newer_keys(partition, place.each.taken.end, frozenset(keys.values()))
         kept = self.topics.config(partition.topic).get("delete.retention.ms")
-        if abs(self.now_ms - record.committed_at_ms) >= deletions_kept_ms(kept):
+        if age_ms(record.committed_at_ms, self.now_ms) >= deletions_kept_ms(kept):
             # Deleted since, and the tombstone is gone too: the log knows nothing of such a key.
             gone |= set(keys.values()) - set(log["key"])
         return found | {offset for offset, key in keys.items() if key in gone}

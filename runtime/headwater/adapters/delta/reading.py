@@ -14,7 +14,7 @@ from deltalake.exceptions import DeltaProtocolError
 from headwater.adapters.delta.log import LOG, commit_told
 from headwater.adapters.parquet.reading import dataset as of_files
 from headwater.adapters.parquet.reading import placed, valued
-from headwater.adapters.tables.files import StoredFile, TableFiles
+from headwater.adapters.tables.files import StoredFile, TableFiles, numbered
 from headwater.errors import UnverifiableError
 from headwater.ports import CommitRecord, TableFile, UnreadableRecord
 from headwater.snapshot.division import text_of
@@ -131,15 +131,6 @@ def reason(cause: Exception, storage: TableFiles) -> str:
     return lines[-1].split("Error: ")[-1].strip(" ↳\x1b[]031m") if lines else type(cause).__name__
 
 
-def entries(listed: Iterable[StoredFile]) -> Iterator[tuple[int, StoredFile]]:
-    """The versions that have an entry among listed files."""
-    for each in listed:
-        folder, _, name = each.name.rpartition("/")
-        number = name.removesuffix(".json")
-        if folder == LOG and number != name and number.isdigit():
-            yield int(number), each
-
-
 def checkpoints(listed: Iterable[StoredFile]) -> Iterator[tuple[int, StoredFile]]:
     """The versions that have a checkpoint among listed files, with each part of it."""
     for each in listed:
@@ -155,7 +146,7 @@ def lack(storage: TableFiles) -> str:
     OSError.
     """
     listed = list(storage.listed(LOG))
-    found = {version for version, _ in entries(listed)}
+    found = {version for version, _ in numbered(listed, LOG)}
     if found and (missing := sorted(set(range(min(found), max(found))) - found)):
         return f"its log lacks version {', '.join(map(str, missing))}"
     names = sorted(each.name for _, each in checkpoints(listed))

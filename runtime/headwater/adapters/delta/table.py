@@ -282,9 +282,8 @@ class DeltaSnapshotTable(KeptTable):
 
     def _columns(self, table: DeltaTable, change: Change) -> pa.Schema:
         """The columns that the table has from this change on, in its own types."""
-        stored = pa.schema(table.schema().to_arrow())
         if change.columns is None:
-            return stored
+            return pa.schema(table.schema().to_arrow())
         wanted = in_delta(change.columns)
         if phrase := differing(wanted, self.evolved(wanted)):
             raise refused(self.location, phrase)

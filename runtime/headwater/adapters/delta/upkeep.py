@@ -13,8 +13,8 @@ from deltalake import DeltaTable
 from pydantic import TypeAdapter, ValidationError
 
 from headwater.adapters.delta.log import LOG, entry
-from headwater.adapters.delta.reading import checkpoints, entries, load, paths
-from headwater.adapters.tables.files import StoredFile, TableFiles
+from headwater.adapters.delta.reading import checkpoints, load, paths
+from headwater.adapters.tables.files import StoredFile, TableFiles, numbered
 from headwater.adapters.tables.upkeep import (
     Commits,
     is_beside,
@@ -105,7 +105,7 @@ def sweep(
 ) -> Swept:
     """Remove what no version needs. Raises OSError and DeltaError."""
     listed = list(files.listed())
-    written = {version: each.modified_ms for version, each in entries(listed)}
+    written = {version: each.modified_ms for version, each in numbered(listed, LOG)}
     since = needed_since(written, now_ms - keep_ms)
     pinned = set(pins(files).values())
     kept = statistics_of(commits, lambda version: version >= since or version in pinned)

@@ -32,7 +32,7 @@ def put(target: Path, content: bytes) -> None:
 @contextmanager
 def _draft(target: Path, content: bytes) -> Iterator[Path]:
     """A durable file beside another, for as long as it takes to give it that one's name."""
-    draft = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    draft = draft_in(target.parent)
     try:
         with draft.open("xb") as file:
             file.write(content)
@@ -41,6 +41,11 @@ def _draft(target: Path, content: bytes) -> Iterator[Path]:
         yield draft
     finally:
         draft.unlink(missing_ok=True)
+
+
+def draft_in(folder: Path) -> Path:
+    """A free name for what is not whole yet; upkeep knows by it what a crash left of a file."""
+    return folder / f".{uuid.uuid4().hex}.tmp"
 
 
 def sync(path: Path) -> None:

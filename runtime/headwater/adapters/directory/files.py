@@ -2,13 +2,12 @@
 
 import fcntl
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from headwater.adapters.directory.durable import put, put_if_absent, sync
+from headwater.adapters.directory.durable import draft_in, put, put_if_absent, sync
 from headwater.adapters.tables.files import StoredFile
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class DirectoryFiles:
         place = self._directory / folder
         if not place.is_dir():
             place.mkdir(parents=True, exist_ok=True)
-        draft = place / f".{uuid.uuid4().hex}.tmp"
+        draft = draft_in(place)
         try:
             with draft.open("xb") as file:
                 yield file

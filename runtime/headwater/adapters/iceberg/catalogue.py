@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from headwater.adapters.iceberg.remembering import RememberingCatalog
-from headwater.adapters.iceberg.storage import TableFileIO, root_of
+from headwater.adapters.iceberg.storage import TableFileIO, is_url, root_of
 from headwater.adapters.tables.files import TableFiles
 
 FILE: Final = "catalog.db"
@@ -35,7 +35,7 @@ def open_catalogue(files: TableFiles, url: str = "") -> RememberingCatalog:
     """
     if url:
         return _shared(url).of(files)
-    if "://" in files.location:
+    if is_url(files.location):
         message = "a table in a bucket has no catalogue of its own"
         raise ValueError(message)
     directory = Path(root_of(files))

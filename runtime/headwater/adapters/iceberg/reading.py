@@ -20,7 +20,7 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DateType, IntegerType, LongType, PrimitiveType
 
-from headwater.adapters.iceberg.storage import below
+from headwater.adapters.iceberg.storage import below, is_url
 from headwater.errors import StartRefusedError, UnverifiableError
 from headwater.ports import CommitRecord, TableFile, UnreadableRecord
 from headwater.snapshot.division import text_of
@@ -207,7 +207,7 @@ def name_of(table: Table, file: DataFile) -> str:
     Raises UnverifiableError for one in a bucket that is not below the table's prefix.
     """
     name = below(table.location(), file.file_path)
-    if "://" in name:
+    if is_url(name):
         raise UnverifiableError(
             f"The table in {table.location()} uses a feature of Iceberg that is not read here:"
             f" files in other places than its own"

@@ -8,7 +8,7 @@ from pyiceberg.io import FileIO
 from pyiceberg.table import Table
 from pyiceberg.typedef import EMPTY_DICT, Properties
 
-from headwater.adapters.iceberg.storage import FILES, TableFileIO, below, root_of
+from headwater.adapters.iceberg.storage import FILES, TableFileIO, below, is_url, root_of
 from headwater.adapters.tables.files import TableFiles
 
 
@@ -50,5 +50,5 @@ class RememberingCatalog(SqlCatalog):
     def _require_reachable(self, location: str) -> None:
         """One directory's files can be read from another's, but not from a bucket's."""
         root = root_of(self.properties[FILES])
-        if below(root, location) == location and "://" in location + root:
+        if below(root, location) == location and (is_url(location) or is_url(root)):
             raise ElsewhereError(location.rpartition("/metadata/")[0] or location)

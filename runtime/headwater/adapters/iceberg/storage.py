@@ -16,7 +16,12 @@ FILES: Final = "headwater.files"  # the catalogue's property with the files of i
 def root_of(files: TableFiles) -> str:
     """The location of a table, as its metadata has it: absolute."""
     place = files.location
-    return place.rstrip("/") if "://" in place else str(Path(place).absolute())
+    return place.rstrip("/") if is_url(place) else str(Path(place).absolute())
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is in a bucket, of any kind of store; else it is in a directory."""
+    return "://" in place
 
 
 def below(root: str, location: str) -> str:

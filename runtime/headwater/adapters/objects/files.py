@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
-from headwater.adapters.objects.opening import open_store, options
+from headwater.adapters.objects.opening import PART_BYTES, PARTS_AT_ONCE, open_store, options
 from headwater.adapters.objects.ranges import RangeReader, RangesHandler
 from headwater.adapters.objects.refusals import refusal
 from headwater.adapters.tables.files import Sink, StoredFile
@@ -22,8 +22,6 @@ from headwater.errors import StartRefusedError
 if TYPE_CHECKING:
     from pyarrow import fs
 
-PART_BYTES: Final = 8 << 20  # of a request: S3 takes 5 MiB or more, and 10,000 parts
-PARTS_AT_ONCE: Final = 2  # so much of a file is in memory while it is written
 LEASE_S: Final = 3_600.0  # a lock that is older belongs to a process that died
 HELD_S: Final = LEASE_S / 2  # who holds it so long stops: clocks that S3 takes differ by 15 minutes
 _MS: Final = 1_000.0  # in a second

@@ -19,6 +19,8 @@ CONNECT_S: Final = 5.0
 REQUEST_S: Final = 15.0  # a part at 0.5 MB/s; the end of a process waits for no more than this
 RETRY_S: Final = 10.0  # from the first request to the last attempt: a store that asks to slow down
 RETRIES: Final = 5  # after 0.1 s, each twice as long as the one before
+PART_BYTES: Final = 8 << 20  # of a request: S3 takes 5 MiB or more, and 10,000 parts
+PARTS_AT_ONCE: Final = 2  # one is read while one is on its way: so much is in memory
 ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 

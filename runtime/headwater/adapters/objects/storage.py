@@ -11,12 +11,9 @@ from typing import BinaryIO, Final, cast
 import obstore
 from obstore.exceptions import BaseError
 
-from headwater.adapters.objects.opening import open_store
+from headwater.adapters.objects.opening import PART_BYTES, PARTS_AT_ONCE, open_store
 from headwater.adapters.objects.refusals import refusal
 from headwater.errors import RetriableError, StartRefusedError
-
-PART_BYTES: Final = 8 << 20  # of a request: S3 takes 5 MiB or more, and 10,000 parts
-PARTS_AT_ONCE: Final = 2  # one is read while one is on its way: so much is in memory
 
 
 class ObjectStorage:

@@ -8,7 +8,7 @@ reads the lists of old ones.
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ import xxhash
 from pydantic import TypeAdapter
 
 from headwater.adapters.parquet.files import DataFile
-from headwater.adapters.tables.files import StoredFile, TableFiles
+from headwater.adapters.tables.files import TableFiles, numbered
 from headwater.ports import CommitRecord
 from headwater.snapshot.record import KEY, to_text
 
@@ -84,16 +84,7 @@ def expire(files: TableFiles, version: int) -> None:
 
 def versions(files: TableFiles) -> list[int]:
     """The versions that there are, ascending."""
-    return sorted(number for number, _ in stored(files.listed(FOLDER)))
-
-
-def stored(listed: Iterable[StoredFile]) -> Iterator[tuple[int, StoredFile]]:
-    """The versions among listed files."""
-    for each in listed:
-        folder, _, name = each.name.rpartition("/")
-        number = name.removesuffix(".json")
-        if folder == FOLDER and number != name and number.isdigit():
-            yield int(number), each
+    return sorted(number for number, _ in numbered(files.listed(FOLDER), FOLDER))
 
 
 def read(files: TableFiles, version: int) -> Manifest:

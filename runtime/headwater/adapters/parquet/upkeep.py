@@ -1,7 +1,7 @@
 """Upkeep of a table of Parquet files: manifests that only keep their record, and files gone."""
 
 from headwater.adapters.parquet import manifest
-from headwater.adapters.tables.files import TableFiles
+from headwater.adapters.tables.files import TableFiles, numbered
 from headwater.adapters.tables.upkeep import (
     Commits,
     is_beside,
@@ -17,7 +17,7 @@ from headwater.ports import Swept
 def sweep(files: TableFiles, commits: Commits, now_ms: int, keep_ms: int) -> Swept:
     """Let go of versions that nobody needs, and of what only they have. Raises OSError."""
     listed = list(files.listed())
-    written = {version: each.modified_ms for version, each in manifest.stored(listed)}
+    written = {version: each.modified_ms for version, each in numbered(listed, manifest.FOLDER)}
     since = needed_since(written, now_ms - keep_ms)
     needed = {each for each in written if each >= since} | set(pins(files).values())
     for version in sorted(written):

@@ -122,3 +122,12 @@ class TableFiles(Protocol):
     def sole(self, name: str) -> "AbstractContextManager[Callable[[bytes], None] | None]":
         """Hold the lock of a file; None when another process has it, else how to write the file."""
         ...
+
+
+def numbered(listed: Iterable[StoredFile], folder: str) -> Iterator[tuple[int, StoredFile]]:
+    """Those of listed files that are `<folder>/<number>.json`, with their numbers."""
+    for each in listed:
+        place, _, name = each.name.rpartition("/")
+        number = name.removesuffix(".json")
+        if place == folder and number != name and number.isdigit():
+            yield int(number), each
