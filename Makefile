@@ -8,17 +8,21 @@ BIN := .venv/bin
 .PHONY: help demo test check format bench bench-state bench-snapshots faults docs lock
 
 help:  ## Show what can be made
-	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
 demo: .venv/ready  ## Start Kafka and a registry, feed real flights, run two products, prove a snapshot
 	$(BIN)/headwater demo
 
 # Side by side: those on the broker mostly wait for it. The others are told behind them.
+TABLES := tests/delta tests/iceberg tests/parquet tests/reader tests/snapshot
+OTHERS := -m "not kafka and not slow and not faults"
 test: .venv/ready  ## Run the tests, those on the real broker and registry included
-	@others=$$(mktemp); \
-	$(BIN)/python -m pytest -m "not kafka and not slow and not faults" > $$others 2>&1 & pid=$$!; \
-	$(BIN)/python -m pytest -m "kafka and not slow and not faults"; broker=$$?; \
-	wait $$pid; code=$$?; cat $$others; rm -f $$others; exit $$((broker | code))
+	@told=$$(mktemp -d); \
+	$(BIN)/python -m pytest $(OTHERS) $(TABLES) > $$told/tables 2>&1 & tables=$$!; \
+	$(BIN)/python -m pytest $(OTHERS) $(TABLES:%=--ignore=%) > $$told/others 2>&1 & others=$$!; \
+	$(BIN)/python -m pytest -m "kafka and not slow and not faults"; code=$$?; \
+	for each in $$tables $$others; do wait $$each || code=1; done; \
+	cat $$told/tables $$told/others; rm -r $$told; exit $$code
 
 check: .venv/ready  ## Run the gates: format, lint, types, room borders, spelling
 	$(BIN)/ruff format --check .
