@@ -11,6 +11,7 @@ from tests.contract.writing import FRAME, contract, decoder, written
 
 from headwater.clock import ManualClock
 from headwater.contract import Contract, Decoder
+from headwater.contract.expansion import MAX_SLOTS
 from headwater.errors import UnavailableError, UnknownSchemaError
 from headwater.model import Code, SchemaRef
 
@@ -151,6 +152,17 @@ def test_one_bad_record_among_many_costs_only_itself() -> None:
     decoded = decoder(tried).decode(values)
     assert [each.row for each in decoded.quarantined] == [617]
     assert decoded.frame["_row"].to_list() == [row for row in range(1000) if row != 617]
+
+
+def test_one_bad_record_costs_only_itself_where_all_are_near_the_bound_of_memory() -> None:
+    """With zeros behind each to find it they would be beyond; none of the others may be lost."""
+    tried = contract("string")
+    values = [FRAME + b"\x80\2" + b"a" * 128] * 20_000
+    assert len(values) * len(values[0]) > MAX_SLOTS / 2
+    values[617] = values[617][:-1]
+    decoded = decoder(tried).decode(values)
+    assert [each.row for each in decoded.quarantined] == [617]
+    assert decoded.frame.height == len(values) - 1
 
 
 def test_a_legal_encoding_that_nobody_writes_is_taken() -> None:

@@ -282,7 +282,9 @@ class _Writer:
         if left is None and self._columnar is not None:
             near = self._unreadable(self._columnar, batch, rows)
             others = sorted(set(rows).difference(near))
-            left = [*near, *(self.decode_columns(batch, others) or ())] if others else near
+            found = self.decode_columns(batch, others) if others else ()
+            # None again where they are too large with zeros behind each: the walk finds the bad one
+            left = [*near, *(others if found is None else found)]
         self.decode_strictly(batch, rows if left is None else left)
 
     def _unreadable(
