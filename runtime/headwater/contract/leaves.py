@@ -197,16 +197,34 @@ def to_stored(array: Any, type_: Leaf, _place: Place, _faults: Faults) -> Any:
 
 
 def from_stored(array: Any, type_: Leaf, _place: Place, _faults: Faults) -> Any:
-    """The inverse of `to_stored`."""
+    """The inverse of `to_stored`. Raises ArrowInvalid for what it makes of no value."""
     match type_:
+        case Fixed(logical="uuid"):
+            return _lower_case(array)
         case Primitive(_, str() as logical) if logical.startswith("time-"):
-            return array.view(pa.time64("us"))
+            return _within_a_day(array).view(pa.time64("us"))
         case Primitive(_, str() as logical) if logical.endswith("-nanos"):
             return array.view(temporal_type(logical))
         case Primitive(_, str() as logical) if "timestamp" in logical:
             return array.cast(temporal_type(logical))
         case _:
             return array
+
+
+def _within_a_day(micros: Any) -> Any:
+    """Times of day; Polars would have null for those of no day."""
+    if outside(micros, *_range("time-micros")) is None:
+        return micros
+    message = "a time of day is beyond the day"
+    raise pa.ArrowInvalid(message)
+
+
+def _lower_case(uuids: Any) -> Any:
+    """Texts of bytes, as they were made: in capitals they would be of the same bytes."""
+    if uuids.equals(pc.utf8_lower(uuids)):
+        return uuids
+    message = "a uuid is written in capitals"
+    raise pa.ArrowInvalid(message)
 
 
 def to_canonical(array: Any) -> Any:

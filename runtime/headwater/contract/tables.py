@@ -122,7 +122,10 @@ def to_arrow(frame: pl.DataFrame, contract: Contract, names: Sequence[str] | Non
 
 
 def from_arrow(table: Any, contract: Contract) -> pl.DataFrame:
-    """The inverse of `to_arrow`; columns that are not the contract's are kept as they are."""
+    """The inverse of `to_arrow`; columns that are not the contract's are kept as they are.
+
+    Raises ArrowInvalid for a value that no row of the contract is stored as.
+    """
     types = {each.name: each.type for each in contract.record.fields}
     rebuild = Rebuild(from_stored, maps=False, strict=False)
     arrays = [
@@ -131,7 +134,11 @@ def from_arrow(table: Any, contract: Contract) -> pl.DataFrame:
         else table[name]
         for name in table.column_names
     ]
-    return as_frame(pa.Table.from_arrays(arrays, names=table.column_names), contract.columns)
+    try:
+        return as_frame(pa.Table.from_arrays(arrays, names=table.column_names), contract.columns)
+    except pl.exceptions.InvalidOperationError:  # its message quotes the text
+        message = "a text is no symbol of an enum"
+        raise pa.ArrowInvalid(message) from None
 
 
 def as_frame(table: Any, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
