@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 from tests.snapshot.lake import SCHEMA_ID, SCHEMAS, TOPIC, Lake, codec
 
-from headwater.adapters.memory import MemoryRangeReader
+from headwater.adapters.memory import MemoryBroker, MemoryRangeReader
 from headwater.contract import Decoder, Encoder
+from headwater.contract.expansion import MAX_SLOTS
 from headwater.model import Partition
-from headwater.ports import Records
+from headwater.ports import Records, TopicSettings
 
 
 def test_a_log_that_we_wrote_is_proved_without_decoding_it(
@@ -53,6 +54,26 @@ def test_what_is_hashed_is_the_same_from_bytes_and_from_values(tmp_path: Path) -
     written = codec(SCHEMA_ID).as_written(records)
     assert written is not None
     assert written.columns.equals(codec(SCHEMA_ID)._decoded(records).numbered.columns)
+
+
+def test_rows_beyond_the_bound_of_memory_are_proved_in_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not all are decoded again because they are many or large."""
+    rows = pl.DataFrame({"id": [f"{n}" * 1_000_000 for n in range(9)], "amount": 1.0})
+    encoded = Encoder(SCHEMAS[SCHEMA_ID], SCHEMA_ID).encode(rows.with_row_index("_row"))
+    assert sum(map(len, encoded.values)) > 2 * MAX_SLOTS
+    broker = MemoryBroker()
+    broker.create(TopicSettings(TOPIC, 1, "log"))
+    for value in encoded.values:
+        broker.append(TOPIC, value, key=b"large")
+    place = {Partition(TOPIC, 0): (0, 9)}
+    (records,) = MemoryRangeReader(broker).read(place, max_records=9)
+    decoded = codec(SCHEMA_ID)._decoded(records)
+    monkeypatch.setattr(Decoder, "decode", None)
+    taken = codec(SCHEMA_ID).from_log(records)
+    assert taken.frame.equals(decoded.frame)
+    assert taken.numbered.columns.equals(decoded.numbered.columns)
 
 
 def parts(lake: Lake) -> list[Records]:

@@ -83,7 +83,7 @@ class ColumnarCodec:
             doubtful = pc.fill_null(pc.not_equal(written, given), True)  # noqa: FBT003 - Arrow's
         return Columns(self._named(columns), doubtful)
 
-    def decode_unproved(self, values: Sequence[bytes]) -> dict[str, Any] | None:
+    def decode_unproved(self, values: Sequence[bytes | None]) -> dict[str, Any] | None:
         """The columns by name, which may be garbage: whoever asks looks what they encode to.
 
         None where `decode` would have to look for the value that cannot be decoded.

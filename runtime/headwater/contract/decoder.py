@@ -7,7 +7,6 @@ codec decides about each that stays so.
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
@@ -21,14 +20,8 @@ from headwater.clock import SYSTEM, Clock
 from headwater.contract.arrays import Faults
 from headwater.contract.columnar import ColumnarCodec
 from headwater.contract.expansion import expansion
-from headwater.contract.framing import (
-    FRAME_BYTES,
-    BadFrameError,
-    Key,
-    frame_fault,
-    framed_id,
-    reference,
-)
+from headwater.contract.framing import FRAME_BYTES, BadFrameError, Key, reference
+from headwater.contract.naming import common_key, rows_by_key
 from headwater.contract.parser import parse
 from headwater.contract.resolve import Resolution
 from headwater.contract.rows import RowDecoder
@@ -70,6 +63,10 @@ class _Batch:
     quarantined: list[Quarantine] = field(default_factory=list)
     unreadable: list[int] = field(default_factory=list)
 
+    def of(self, rows: Sequence[int]) -> Sequence[bytes | None]:
+        """The values of these rows."""
+        return self.values if len(rows) == len(self.values) else [self.values[r] for r in rows]
+
     def refuse(self, row: int, code: Code, message: str) -> None:
         self.quarantined.append(Quarantine(row, code, message))
 
@@ -106,7 +103,7 @@ class Decoder:
         """
         batch = _Batch(values, headers)
         every, left = range(len(values)), None
-        if (first := _common_key(values, headers)) is not None:
+        if (first := common_key(values, headers)) is not None:
             writer = self._writer(first)
             if isinstance(writer, _Writer):
                 left = writer.decode_columns(batch, every)
@@ -124,7 +121,13 @@ class Decoder:
         Raises RetriableError as `decode` does.
         """
         writer = self._writer(schema_id)
-        return writer.decode_unproved(values) if isinstance(writer, _Writer) else None
+        if not isinstance(writer, _Writer):
+            return None
+        batch = _Batch(values, NO_HEADERS)
+        pieces = writer.expansion.pieces(values)
+        if not all(writer.decode_unproved(batch, piece) for piece in pieces):
+            return None
+        return self._finish(batch).frame
 
     def decode_by_row(
         self, values: Sequence[bytes | None], headers: Mapping[int, bytes] = NO_HEADERS
@@ -254,8 +257,7 @@ class _Writer:
         """Decode these rows by column; the rows left in doubt, None for all of them."""
         if self._columnar is None:
             return None
-        values = batch.values if len(rows) == len(batch.values) else [batch.values[r] for r in rows]
-        columns = self._columnar.decode(values)
+        columns = self._columnar.decode(batch.of(rows))
         if columns is None:
             return None
         if columns.doubtful is None:
@@ -267,14 +269,13 @@ class _Writer:
         self._resolve(batch, arrays, list(compress(rows, is_sound)))
         return [row for row, held in zip(rows, is_sound, strict=True) if not held]
 
-    def decode_unproved(self, values: Sequence[bytes]) -> pl.DataFrame | None:
-        """All rows by column, right or not; None where one is not even made."""
+    def decode_unproved(self, batch: _Batch, rows: Sequence[int]) -> bool:
+        """Decode these rows by column, right or not; whether each is made."""
+        values = batch.of(rows)
         arrays = None if self._columnar is None else self._columnar.decode_unproved(values)
-        if arrays is None:
-            return None
-        batch = _Batch(values, NO_HEADERS)
-        self._resolve(batch, arrays, range(len(values)))
-        return None if batch.quarantined else batch.frames[0]
+        if arrays is not None:
+            self._resolve(batch, arrays, rows)
+        return arrays is not None and not batch.quarantined
 
     def decode_sifted(self, batch: _Batch, rows: Sequence[int]) -> None:
         """Decode rows of this schema by column, but for those the strict walk refuses."""
@@ -331,51 +332,15 @@ class _Writer:
         arrays = self._resolution.resolve(columns, len(rows), faults)
         for place, (code, message) in faults.found.items():
             batch.refuse(rows[place], code, message)
-        places = pl.int_range(len(rows), dtype=ROW_TYPE, eager=True)
-        if not isinstance(rows, range):
+        if isinstance(rows, range):
+            places = pl.int_range(rows.start, rows.stop, dtype=ROW_TYPE, eager=True)
+        else:
             places = pl.Series(rows, dtype=ROW_TYPE)
         table = pa.Table.from_arrays(arrays, names=list(self._columns))
         frame = as_frame(table, self._columns).with_columns(places.alias(ROW))
         if faults.found:
             frame = frame.filter(~frame[ROW].is_in([rows[place] for place in faults.found]))
         batch.frames.append(frame)
-
-
-def _common_key(values: Sequence[bytes | None], headers: Mapping[int, bytes]) -> Key | None:
-    """What the records are tried with all at once: the first's schema; None when that is unsafe.
-
-    A frame is compared with the schema's id whatever is read. A body without a frame could be read
-    under another schema than its own: then every header must be the same.
-    """
-    if not values:
-        return None
-    if not headers:
-        return framed_id(values[0])
-    distinct = set(headers.values()) if len(headers) == len(values) else ()
-    return next(iter(distinct)) if len(distinct) == 1 and all(values) else None
-
-
-def rows_by_key(
-    values: Sequence[bytes | None],
-    headers: Mapping[int, bytes],
-    quarantined: list[Quarantine],
-    rows: Sequence[int] | None = None,
-) -> dict[Key, list[int]]:
-    """The rows of each schema; those with a bad frame join `quarantined`. None: of all rows."""
-    groups: defaultdict[Key, list[int]] = defaultdict(list)
-    starts: defaultdict[bytes | None, list[int]] = defaultdict(list)
-    for row in range(len(values)) if rows is None else rows:
-        value = values[row]
-        if value and row in headers:
-            groups[headers[row]].append(row)
-        else:  # a frame is looked into once for all that begin alike
-            starts[value and value[:FRAME_BYTES]].append(row)
-    for start, found in starts.items():
-        if (key := framed_id(start)) is not None:
-            groups[key] = found
-        else:
-            quarantined += [Quarantine(row, *frame_fault(start)) for row in found]
-    return groups
 
 
 def record_name(text: str) -> str | None:
