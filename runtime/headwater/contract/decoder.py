@@ -23,6 +23,7 @@ from headwater.contract.expansion import expansion
 from headwater.contract.framing import FRAME_BYTES, BadFrameError, Key, reference
 from headwater.contract.naming import common_key, rows_by_key
 from headwater.contract.parser import parse
+from headwater.contract.physical import physical_schema
 from headwater.contract.resolve import Resolution
 from headwater.contract.rows import RowDecoder
 from headwater.contract.schema import Contract
@@ -238,6 +239,7 @@ class _Writer:
         self._start = start
         self._columnar: ColumnarCodec | None = None
         self._rows: RowDecoder | None = None
+        self._is_as_read = False  # whether its bytes are those that the contract's encoder makes
         schema, self.reasons = _parsed(text)
         self.name = schema.name if isinstance(schema, Record) else None
         self.expansion = expansion(schema)
@@ -248,6 +250,7 @@ class _Writer:
         used = self._resolution.used
         if not self.reasons and isinstance(schema, Record) and isinstance(used, Record):
             self._rows = RowDecoder(schema, used)
+            self._is_as_read = physical_schema(schema) == physical_schema(contract.record)
             if ColumnarCodec.takes(schema):
                 self._columnar = ColumnarCodec(
                     schema, named if isinstance(named, int) and start else None
@@ -270,9 +273,13 @@ class _Writer:
         return [row for row, held in zip(rows, is_sound, strict=True) if not held]
 
     def decode_unproved(self, batch: _Batch, rows: Sequence[int]) -> bool:
-        """Decode these rows by column, right or not; whether each is made."""
-        values = batch.of(rows)
-        arrays = None if self._columnar is None else self._columnar.decode_unproved(values)
+        """Decode these rows by column, right or not; whether each is made.
+
+        Of another writer none is: the contract's own bytes could be none that it writes.
+        """
+        if self._columnar is None or not self._is_as_read:
+            return False
+        arrays = self._columnar.decode_unproved(batch.of(rows))
         if arrays is not None:
             self._resolve(batch, arrays, rows)
         return arrays is not None and not batch.quarantined
