@@ -283,12 +283,23 @@ def test_a_compacted_log_is_refused(shop: Shop) -> None:
     assert shop.verify().outcome == "unverifiable"
 
 
-def test_a_record_that_is_no_row_stops_the_snapshot_and_is_named(shop: Shop) -> None:
-    """What cannot be read is neither skipped nor guessed."""
-    shop.publish(range(3))
+@pytest.mark.parametrize(
+    ("value", "key", "code"),
+    [
+        (b"not avro", b"order-3", "BAD_MAGIC"),
+        (None, None, "BAD_KEY"),
+        (None, b"order-2", "BAD_KEY"),
+    ],
+)
+def test_a_record_that_is_no_row_stops_the_snapshot_and_is_named(
+    shop: Shop, value: bytes | None, key: bytes | None, code: str
+) -> None:
+    """What cannot be read is not skipped; a table has no keys but those its columns make."""
+    shop.publish(range(2))
     shop.take()
-    shop.broker.append(TOPIC, b"not avro", key=b"order-3")
-    with pytest.raises(FatalError, match=r"shop\.orders\[\d\]@\d+ .*BAD_MAGIC") as stopped:
+    sound = next(iter(shop.broker.visible(TOPIC))).value
+    shop.broker.append(TOPIC, value or sound, key=key)
+    with pytest.raises(FatalError, match=rf"shop\.orders\[\d\]@\d+ .*{code}") as stopped:
         shop.take()
     assert stopped.value.code == "UNREADABLE_RECORD"
     assert shop.verify().outcome == "equal"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from headwater.clock import SYSTEM, Clock
-from headwater.model import Code, Partition, Quarantine
+from headwater.model import Partition
 from headwater.ports import (
     Change,
     CommitRecord,
@@ -30,7 +30,7 @@ from headwater.snapshot.freezing import Freezing
 from headwater.snapshot.multiset import to_text
 from headwater.snapshot.rows import LogRows, RowCodec
 from headwater.snapshot.scratch import scratch_directory
-from headwater.snapshot.writer import READ_RECORDS, Progress, Taken, unreadable
+from headwater.snapshot.writer import OTHER_KEY, READ_RECORDS, Progress, Taken, unreadable
 
 MODE: Final = "latest"
 FOLD_BYTES: Final = 64 * 1024 * 1024  # of columns, over all partitions: what is more goes to disk
@@ -112,12 +112,11 @@ class LatestSnapshotter:
         for offset, bad in rows.refused:
             if offset not in tombstones:
                 raise unreadable(self.topic, rows, self.codec, (offset, bad))
-        if None in keys or not rows.keys.equals(rows.contract_keys):
-            own = dict(zip(rows.numbered.offsets, rows.contract_keys.to_pylist(), strict=True))
-            for offset, key in zip(records.offsets(), keys, strict=True):
-                if key is None or own.get(offset, key) != key:
-                    bad = Quarantine(0, Code.BAD_KEY, "the key is not that of a row")
-                    raise unreadable(self.topic, rows, self.codec, (offset, bad))
+        other = rows.under_another_key()
+        if other is None and None in keys:  # a tombstone's
+            other = records.offsets()[keys.index(None)]
+        if other is not None:
+            raise unreadable(self.topic, rows, self.codec, (other, OTHER_KEY))
         return rows
 
     def _commit(

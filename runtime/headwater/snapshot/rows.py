@@ -79,6 +79,14 @@ class LogRows:
     keys: Any
     contract_keys: Any
 
+    def under_another_key(self) -> int | None:
+        """The first offset of a row under another key than its columns make; None without one."""
+        if self.keys.equals(self.contract_keys):
+            return None
+        both = zip(self.keys.to_pylist(), self.contract_keys.to_pylist(), strict=True)
+        is_other = pl.Series([key != own for key, own in both])
+        return int(self.numbered.offsets.filter(is_other)[0])
+
 
 class RowCodec:
     """Reads rows under one contract; the ids are the registry's, that of keys for composite ones.

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from headwater.clock import SYSTEM, Clock
 from headwater.errors import FatalError
-from headwater.model import Partition, Position, Quarantine
+from headwater.model import Code, Partition, Position, Quarantine
 from headwater.ports import (
     Change,
     CommitRecord,
@@ -36,6 +36,8 @@ from headwater.snapshot.rows import LogRows, NumberedRows, RowCodec
 READ_RECORDS: Final = 20_000  # per read: large enough for columns, small beside a commit
 COMMIT_ROWS: Final = 200_000  # a longer range becomes several commits, each a cut of its own
 COMMIT_BYTES: Final = 64 * 1024 * 1024  # of columns; two are in memory, one written and one read
+
+OTHER_KEY: Final = Quarantine(0, Code.BAD_KEY, "the key is not that of a row")
 
 DAILY: Final = "daily"  # the mode of tables that are taken when a day is over
 
@@ -157,6 +159,8 @@ class Snapshotter:
     def _readable(self, rows: LogRows) -> LogRows:
         if rows.refused:
             raise unreadable(self.topic, rows, self.codec, rows.refused[0])
+        if (other := rows.under_another_key()) is not None:  # no table could prove it
+            raise unreadable(self.topic, rows, self.codec, (other, OTHER_KEY))
         return rows
 
     def _commit(
