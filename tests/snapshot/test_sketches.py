@@ -1,10 +1,12 @@
 """Sketches that are fed with columns are those that DataSketches makes value by value."""
 
 import math
+import random
 import struct
 from typing import Any
 
 import datasketches as ds
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 from headwater.snapshot.sketches import (
     EMPTY,
     LG_HASHES,
+    SAMPLE,
     Distinct,
+    Quantiles,
     theta_hashes,
 )
 
@@ -76,3 +80,32 @@ def test_sketches_are_the_same_to_the_last_bit(size: int, kind: type[pl.DataType
         parts.add(series(typed[start : start + 12_000], kind))
         parts = Distinct.from_bytes(parts.to_bytes())
     assert whole.to_bytes() == parts.to_bytes() == wanted
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, SAMPLE, 2 * SAMPLE - 1, 2 * SAMPLE, 70_001])
+def test_quantiles_count_every_row(rows: int) -> None:
+    """Also those that are not fed; the least and the greatest always are."""
+    found = Quantiles()
+    for part in range(3):
+        values = series([float(part * rows + n) for n in range(rows)], pl.Float64)
+        found.add(values, np.ones(rows, np.uint32))
+    sketch = ds.kll_doubles_sketch.deserialize(found.to_bytes())
+    assert sketch.n == 3 * rows
+    assert (sketch.get_min_value(), sketch.get_max_value()) == (0.0, 3 * rows - 1.0)
+
+
+@pytest.mark.parametrize("rows", [300, 5_000, 200_000])
+def test_quantiles_of_uneven_counts_lie_within_their_bounds(rows: int) -> None:
+    """Of many batches, with a value that has half of the rows and many that have one."""
+    coin = random.Random(rows)
+    found, everything = Quantiles(), []
+    for _ in range(8):
+        numbers = sorted({coin.gauss(0, 1) for _ in range(rows // 16)} | {0.5})
+        counts = [rows // 16 if each == 0.5 else 1 for each in numbers]
+        found.add(series(numbers, pl.Float64), np.array(counts, np.uint32))
+        everything.append(np.repeat(numbers, counts))
+    whole = np.sort(np.concatenate(everything))
+    points = [-1.5, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0]
+    parts = np.searchsorted(whole, points, side="right") / len(whole)
+    for told, part in zip(found.parts_up_to(points), parts, strict=True):
+        assert abs(told - part) <= 2 * Quantiles.ERROR

@@ -6,6 +6,7 @@ so Python makes objects of a batch's 384 most frequent values only.
 All of them merge: https://datasketches.apache.org.
 """
 
+import copy
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from headwater.snapshot.column_hashes import murmur3_128
 LG_HASHES: Final = 12  # 4,096 hashes: 1.6 % of the estimate at one standard deviation, 32 KiB
 SEED: Final = 9001  # of every sketch's hashes, unless somebody says otherwise
 KLL_K: Final = 200  # 1.33 % of the rows at 99 %, 5 KB
+SAMPLE: Final = 1_024  # of a batch's numbers KLL is fed so many: moves a rank by 0.05 % at most
 LG_FREQUENT: Final = 9  # 384 values: whatever has 0.7 % of the rows is among them, some 8 KB
 FREQUENT: Final = 384  # three quarters of the map, which is all that DataSketches fills
 EMPTY: Final = (
@@ -167,11 +169,23 @@ class Quantiles:
         self._sketch = ds.kll_doubles_sketch(KLL_K) if sketch is None else sketch
 
     def add(self, values: pl.Series, counts: Counts) -> None:
-        """Take floats without NaN and null, each so many times as is counted."""
-        # in order: the sketch sorts what it takes, and has half the work with what is sorted
-        numbers = values.to_numpy()
-        order = np.argsort(numbers)
-        self._sketch.update(np.repeat(numbers[order], counts[order]))
+        """Take rising floats without NaN and null, each so many times as is counted."""
+        numbers, ends = values.to_numpy(), np.cumsum(counts, dtype=np.int64)
+        rows = int(ends[-1])
+        doublings = max(rows // SAMPLE, 1).bit_length() - 1
+        step = 1 << doublings
+        end = 1 + max(rows - 2, 0) // step * step
+
+        def at(ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+            return numbers[np.searchsorted(ends, ranks, side="right")]
+
+        sample = ds.kll_doubles_sketch(KLL_K)  # of `step` neighbours the middle one stands for all
+        sample.update(at(np.arange(1 + step // 2, end, step)))
+        for _ in range(doublings):
+            sample.merge(copy.copy(sample))
+        self._sketch.merge(sample)
+        # the least, and the last ones up to the greatest, stand for themselves
+        self._sketch.update(at(np.concatenate(([0], np.arange(end, rows)))))
 
     def merge(self, other: "Quantiles") -> "Quantiles":
         """The distribution of both together."""
