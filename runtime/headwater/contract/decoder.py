@@ -7,7 +7,6 @@ codec decides about each that stays so.
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
@@ -25,9 +24,9 @@ from headwater.contract.framing import (
     FRAME_BYTES,
     BadFrameError,
     Key,
-    frame_fault,
-    framed_id,
+    common_key,
     reference,
+    rows_by_key,
 )
 from headwater.contract.parser import parse
 from headwater.contract.resolve import Resolution
@@ -106,7 +105,7 @@ class Decoder:
         """
         batch = _Batch(values, headers)
         every, left = range(len(values)), None
-        if (first := _common_key(values, headers)) is not None:
+        if (first := common_key(values, headers)) is not None:
             writer = self._writer(first)
             if isinstance(writer, _Writer):
                 left = writer.decode_columns(batch, every)
@@ -337,43 +336,6 @@ class _Writer:
         if faults.found:
             frame = frame.filter(~frame[ROW].is_in([rows[place] for place in faults.found]))
         batch.frames.append(frame)
-
-
-def _common_key(values: Sequence[bytes | None], headers: Mapping[int, bytes]) -> Key | None:
-    """What the records are tried with all at once: the first's schema; None when that is unsafe.
-
-    A frame is compared with the schema's id whatever is read. A body without a frame could be read
-    under another schema than its own: then every header must be the same.
-    """
-    if not values:
-        return None
-    if not headers:
-        return framed_id(values[0])
-    distinct = set(headers.values()) if len(headers) == len(values) else ()
-    return next(iter(distinct)) if len(distinct) == 1 and all(values) else None
-
-
-def rows_by_key(
-    values: Sequence[bytes | None],
-    headers: Mapping[int, bytes],
-    quarantined: list[Quarantine],
-    rows: Sequence[int] | None = None,
-) -> dict[Key, list[int]]:
-    """The rows of each schema; those with a bad frame join `quarantined`. None: of all rows."""
-    groups: defaultdict[Key, list[int]] = defaultdict(list)
-    starts: defaultdict[bytes | None, list[int]] = defaultdict(list)
-    for row in range(len(values)) if rows is None else rows:
-        value = values[row]
-        if value and row in headers:
-            groups[headers[row]].append(row)
-        else:  # a frame is looked into once for all that begin alike
-            starts[value and value[:FRAME_BYTES]].append(row)
-    for start, found in starts.items():
-        if (key := framed_id(start)) is not None:
-            groups[key] = found
-        else:
-            quarantined += [Quarantine(row, *frame_fault(start)) for row in found]
-    return groups
 
 
 def record_name(text: str) -> str | None:
