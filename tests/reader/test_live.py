@@ -131,7 +131,8 @@ def framed(*rows: dict[str, Any]) -> pl.DataFrame:
 def answered(product: Product, text: str, *, is_live: bool) -> list[dict[str, Any]]:
     """The rows of an answer."""
     batches = Query(text, lambda _name: product, is_live=is_live).rows()
-    return pa.Table.from_batches(batches).to_pylist()
+    rows: list[dict[str, Any]] = pa.Table.from_batches(batches).to_pylist()
+    return rows
 
 
 def sold(product: Product, *, is_live: bool = True) -> list[dict[str, Any]]:

@@ -196,7 +196,9 @@ def test_partitions_that_come_while_a_reader_follows_are_read_from_their_first_r
         orders.grow(5)
         orders.publish(200)
         read += of_count(reading, 200)
-        assert {partition for partition, _ in read} == reading.position.offsets.keys() == {*range(5)}
+        assert (
+            {partition for partition, _ in read} == reading.position.offsets.keys() == {*range(5)}
+        )
         reading.close()
         orders.publish(50, is_aborted=True)
         orders.publish(100)

@@ -257,13 +257,14 @@ def test_a_deletion_in_a_log_of_every_event_is_no_row(shop: Shop) -> None:
         for each in shop.broker.visible(TOPIC)
         if each.value is None
     ]
-    for ask in (
-        lambda: shop.product().events(end="now"),
-        lambda: shop.product().read(until="now"),
-        lambda: shop.product().read("beginning", "now"),
+    product = shop.product()
+    for reading in (
+        product.events(end="now"),
+        product.read(until="now"),
+        product.read("beginning", "now"),
     ):
         with pytest.raises(FatalError) as refused:
-            all_of(ask())
+            all_of(reading)
         assert refused.value.code == "UNREADABLE_RECORD"
         found, _, why = str(refused.value).partition(" ")
         assert found == place
