@@ -11,6 +11,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported unmarked
+    AdminClient,
+    NewPartitions,
+)
 from tests.reader.book import folded
 from tests.reader.shop import FIELDS, Place, contract, places
 from tests.snapshot.compaction import compact
@@ -26,7 +30,9 @@ from headwater.embedded import Addresses
 from headwater.embedded.process import wait_until
 from headwater.errors import ConfigurationError, ReadRefusedError
 from headwater.ports import TopicSettings
+from headwater.reader import log as reader_log
 from headwater.reader.product import Product
+from headwater.reader.reading import Reading
 from headwater.snapshot.latest import LatestSnapshotter
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.writer import Snapshotter
@@ -47,8 +53,13 @@ class Published:
         self.schema_id = self.registry.register(
             f"{self.topic}-value", self.contract.text, compatibility="FULL_TRANSITIVE"
         ).schema_id
-        self._producer = Producer({**self.kafka, "transactional.id": self.topic, "log_level": 2})
-        self._producer.init_transactions(20)
+        self._producer = self._begun()
+
+    def _begun(self) -> Producer:
+        """One that knows the partitions of now."""
+        producer = Producer({**self.kafka, "transactional.id": self.topic, "log_level": 2})
+        producer.init_transactions(20)
+        return producer
 
     def publish(self, orders: int, *, is_aborted: bool = False) -> None:
         """Orders in one transaction."""
@@ -73,6 +84,14 @@ class Published:
         for number in numbers:
             self._producer.produce(self.topic, None, f"order-{number}")
         self._producer.commit_transaction(20)
+
+    def grow(self, partitions: int) -> None:
+        """Give the topic more partitions, and publish into them too from now on."""
+        admin = AdminClient({**self.kafka})
+        admin.create_partitions([NewPartitions(self.topic, partitions)])[self.topic].result(20)
+        topics = KafkaTopics(self.kafka)
+        assert wait_until(lambda: topics.partitions(self.topic) == partitions, 60)
+        self._producer = self._begun()
 
     def await_end(self) -> None:
         """Until all that was committed can be read: a commit returns before its markers stand."""
@@ -105,6 +124,15 @@ class Published:
             registry=self.stack.registry,
             snapshots=self.root,
         )
+
+
+def of_count(reading: Reading, count: int) -> list[Place]:
+    """The next so many rows of a reading without end, in whole frames."""
+    read: list[Place] = []
+    while len(read) < count:
+        read += places(next(reading))
+    assert len(read) == count
+    return read
 
 
 @pytest.fixture
@@ -151,6 +179,39 @@ def test_a_consumer_reads_each_event_once_while_others_write(
         whole = pl.concat(list(product.read("beginning", "now")))
         assert sorted(places(whole)) == sorted(read)
         assert product.snapshot().rows == 3_750
+
+
+def test_partitions_that_come_while_a_reader_follows_are_read_from_their_first_record(
+    orders: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each event once; tokens of before, of between and of behind go on where they were told."""
+    monkeypatch.setattr(reader_log, "IDENTITY_S", 0.5)
+    orders.publish(200)
+    orders.take()
+    orders.publish(100)
+    with orders.open() as product:
+        reading = product.read()
+        read = of_count(reading, 300)  # beyond the snapshot: it follows the log
+        before = reading.token
+        orders.grow(5)
+        orders.publish(200)
+        read += of_count(reading, 200)
+        assert (
+            {partition for partition, _ in read} == reading.position.offsets.keys() == {*range(5)}
+        )
+        reading.close()
+        orders.publish(50, is_aborted=True)
+        orders.publish(100)
+        orders.await_end()
+        for token, seen in (("snapshot", 0), (before, 300), (reading.token, 500)):
+            again = product.read(token, "now")
+            rest = [place for frame in again for place in places(frame)]
+            assert sorted(read[:seen] + rest) == sorted(set(read[:seen] + rest))
+            assert len(rest) == 600 - seen
+            assert list(product.read(again.token, "now")) == []
+        following = product.read(before)
+        assert sorted(of_count(following, 300)) == sorted(read[300:] + rest)
+        following.close()
 
 
 def test_the_latest_rows_and_their_changes_are_read_while_the_broker_compacts(

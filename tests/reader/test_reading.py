@@ -19,6 +19,7 @@ from headwater.reader.position import ReadPosition
 from headwater.reader.product import EPOCH
 from headwater.reader.reading import Reading
 
+REPOSITORY = Path(__file__).parents[2]
 HISTORIES = 60
 STEPS = 25
 
@@ -245,6 +246,36 @@ def test_a_record_that_is_no_row_is_named_by_its_place(shop: Shop) -> None:
         all_of(shop.product().read(until="now"))
     assert refused.value.code == "UNREADABLE_RECORD"
     assert "secret" not in str(refused.value)
+
+
+def test_a_deletion_in_a_log_of_every_event_is_no_row(shop: Shop) -> None:
+    """No product writes one there; refused by the sentence of the page, and nothing is skipped."""
+    page = (REPOSITORY / "docs/reading.md").read_text()
+    shop.broker.append(TOPIC, None, key=b"order-1")
+    (place,) = [
+        f"{each.partition}@{each.offset}"
+        for each in shop.broker.visible(TOPIC)
+        if each.value is None
+    ]
+    product = shop.product()
+    for reading in (
+        product.events(end="now"),
+        product.read(until="now"),
+        product.read("beginning", "now"),
+    ):
+        with pytest.raises(FatalError) as refused:
+            all_of(reading)
+        assert refused.value.code == "UNREADABLE_RECORD"
+        found, _, why = str(refused.value).partition(" ")
+        assert found == place
+        assert f" {why}\n" in page
+    with pytest.raises(FatalError, match="EMPTY_VALUE") as refused:
+        shop.take()
+    assert refused.value.code == "UNREADABLE_RECORD"
+    shop.broker.clock.advance(60)
+    behind = datetime.fromtimestamp(shop.broker.clock.wall_ms() / 1000, UTC)
+    shop.publish(4)
+    assert len(all_of(shop.product().events(behind, "now"))) == 4
 
 
 def test_without_a_snapshot_there_is_still_the_log() -> None:

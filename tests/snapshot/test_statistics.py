@@ -15,7 +15,7 @@ import pytest
 from headwater.contract import Contract, parse_contract, to_arrow
 from headwater.errors import DamagedError
 from headwater.snapshot import statistics as module
-from headwater.snapshot.column_statistics import ColumnStatistics
+from headwater.snapshot.column_statistics import FIRST, ColumnStatistics
 from headwater.snapshot.drift import drift
 from headwater.snapshot.shown import quantiles, shown
 from headwater.snapshot.sketches import FREQUENT, LONGEST, Quantiles
@@ -240,6 +240,26 @@ def test_heavy_hitters_that_are_not_fed_widen_the_bounds() -> None:
     assert most(long) == {}
     assert long.frequent is not None
     assert long.frequent.of("x" * (LONGEST + 1)).high == 5
+
+
+def test_twins_are_found_behind_many_that_differ() -> None:
+    """That the first ones all differ says only that it is worth asking of the others."""
+    many = [f"v{n}" for n in range(FIRST + 50)]
+    found = column("string", [*many, *["top"] * 5, many[0]])
+    assert count(found) == len(many) + 1
+    told = most(found)
+    assert (told["top"], told["v0"]) == ((5, 5), (2, 2))
+
+
+def test_numbers_are_counted_wherever_they_stand() -> None:
+    """Far apart from their twins too; many others beside them do not hide one."""
+    numbers = [each for n in range(1_000) for each in (7, n * 10)]
+    found = column("long", numbers)
+    assert count(found) == 1_001
+    low, high = most(found)["7"]
+    assert low <= 1_000 <= high
+    assert found.frequent is not None
+    assert found.frequent.of("10").high >= 1
 
 
 def test_merging_parts_tells_what_the_whole_does() -> None:

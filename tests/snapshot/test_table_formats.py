@@ -9,16 +9,19 @@ from tests.snapshot.changes import change
 from tests.snapshot.formats import FORMATS
 from tests.snapshot.storage import TOPIC, record, rows
 
+from headwater.adapters.objects import opening
 from headwater.assembly.table_formats import DEFAULT, MARKS, SnapshotTables
 from headwater.config import Settings
-from headwater.errors import ConfigurationError, StartRefusedError
+from headwater.errors import ConfigurationError, RetriableError, StartRefusedError
 from headwater.product import Snapshot
 from headwater.product.snapshot import FORMATS as DECLARED
 
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 POSTGRES = "postgresql://me:canary@127.0.0.1:9/db"
 PROGRAM = """
 import sys
 from pathlib import Path
+from headwater.adapters.objects import opening
 from headwater.assembly.table_formats import SnapshotTables
 table = SnapshotTables({0!r}, {1!r}).open({1!r})
 print(table.rows(), *sorted(each for each in ("deltalake", "pyiceberg", "sqlalchemy", "psycopg")
@@ -183,3 +186,54 @@ def test_a_reader_looks_at_what_stands_in_a_bucket(
     assert table.location == f"{bucket}/{TOPIC}"
     assert type(table).__module__ == f"headwater.adapters.{form}.table"
     assert table.rows() == 1
+
+
+# -- a bucket that cannot be looked into -----------------------------------------------------------
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> SnapshotTables:
+    """In a bucket to which nothing leads, neither a server nor the machine's own role."""
+    monkeypatch.setattr(opening, "RETRIES", 0)
+    for name in ("AWS_ENDPOINT_URL", "AWS_METADATA_ENDPOINT"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in KEYS:
+        monkeypatch.delenv(name, raising=False)
+    return SnapshotTables("s3://bucket/here", TOPIC)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_missing_credentials_are_told_by_the_settings_to_set(
+    nowhere: SnapshotTables, form: str
+) -> None:
+    """At the first look, by readers and writers; it may pass, as the role of a machine may come."""
+    for ask in (nowhere.open, lambda topic: nowhere.open_as(topic, form)):
+        with pytest.raises(
+            RetriableError, match=rf"no credentials: set {' and '.join(KEYS)},"
+        ) as told:
+            ask(TOPIC)
+        assert told.value.code == "SNAPSHOT_STORAGE"
+        assert f"s3://bucket/here/{TOPIC}" in str(told.value)
+
+
+@pytest.mark.parametrize("alone", KEYS)
+def test_half_of_the_credentials_is_told(
+    nowhere: SnapshotTables, monkeypatch: pytest.MonkeyPatch, alone: str
+) -> None:
+    """An id without its secret, or the other way round: no role of the machine is meant then."""
+    monkeypatch.setenv(alone, "canary")
+    with pytest.raises(StartRefusedError, match="set both") as told:
+        nowhere.open(TOPIC)
+    assert told.value.code == "SNAPSHOT_STORAGE"
+    assert "canary" not in str(told.value)
+
+
+def test_a_store_that_is_away_is_told_at_the_first_look(
+    nowhere: SnapshotTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As what it is: trouble that passes, and no defect."""
+    for name in KEYS:
+        monkeypatch.setenv(name, "canary")
+    with pytest.raises(RetriableError, match="the store cannot be reached") as told:
+        nowhere.open(TOPIC)
+    assert told.value.code == "SNAPSHOT_STORAGE"

@@ -14,7 +14,7 @@ from headwater.adapters.tables.files import TableFiles
 from headwater.config import Settings, is_bucket, parse_location
 from headwater.errors import ConfigurationError, Problem, StartRefusedError
 from headwater.ports import Table
-from headwater.snapshot.refusals import place_of
+from headwater.snapshot.refusals import place_of, storage_refuses
 
 OWN_CATALOGUE: Final = "catalog.db"  # beside a table of Iceberg that no shared catalogue knows
 MARKS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -59,7 +59,8 @@ class SnapshotTables:
         """The table of a topic in whatever format it is; one without versions where there is none.
 
         Raises StartRefusedError (NOT_OUR_TABLE), ConfigurationError (NOT_INSTALLED, NO_CATALOGUE),
-        and what the tables of its format raise.
+        RetriableError (SNAPSHOT_STORAGE) when the storage refuses, without credentials too, and
+        what the tables of its format raise.
         """
         return self.open_at(self.place(topic), topic)
 
@@ -83,7 +84,7 @@ class SnapshotTables:
                 f" begin a new snapshot of the whole log in another place with --to.",
                 code="ANOTHER_FORMAT",
             )
-        if form == "iceberg" and self.catalogue and files.holds(OWN_CATALOGUE):
+        if form == "iceberg" and self.catalogue and _holds(files, OWN_CATALOGUE):
             raise StartRefusedError(
                 f"The snapshot of {topic} in {files.location} has a catalogue of its own,"
                 f" {OWN_CATALOGUE}, and the setting iceberg_catalogue names another; nothing was"
@@ -125,9 +126,9 @@ class SnapshotTables:
 
     def _catalogue(self, files: TableFiles, topic: str) -> str:
         """The one that knows the table: what stands beside it before what is set."""
-        if files.holds(OWN_CATALOGUE):
+        if _holds(files, OWN_CATALOGUE):
             return ""
-        if not self.catalogue and files.holds("metadata"):
+        if not self.catalogue and _holds(files, "metadata"):
             text = (
                 f"the snapshot of {topic} in {files.location} is known to an Iceberg catalogue that"
                 f" is not set: set iceberg_catalogue, or HEADWATER_ICEBERG_CATALOGUE, as its"
@@ -172,7 +173,7 @@ def _standing(files: TableFiles, topic: str) -> str | None:
     Raises StartRefusedError (NOT_OUR_TABLE) where there are several: whoever opened it would be
     right half of the time.
     """
-    found = [form for form, marks in MARKS.items() if any(map(files.holds, marks))]
+    found = [form for form, marks in MARKS.items() if any(_holds(files, mark) for mark in marks)]
     if len(found) > 1:
         raise StartRefusedError(
             f"The {place_of(files.location)} is no snapshot of {topic}: it holds tables of the"
@@ -180,6 +181,15 @@ def _standing(files: TableFiles, topic: str) -> str | None:
             code="NOT_OUR_TABLE",
         )
     return found[0] if found else None
+
+
+def _holds(files: TableFiles, mark: str) -> bool:
+    """Whether a mark stands in a place. Raises RetriableError (SNAPSHOT_STORAGE)."""
+    try:
+        return files.holds(mark)
+    except OSError as error:
+        why = files.reason(error) or type(error).__name__
+        raise storage_refuses(files.location, "read", why) from error
 
 
 @contextmanager

@@ -20,8 +20,14 @@ from headwater.clock import SYSTEM, Clock
 from headwater.contract.arrays import Faults
 from headwater.contract.columnar import ColumnarCodec
 from headwater.contract.expansion import expansion
-from headwater.contract.framing import FRAME_BYTES, BadFrameError, Key, reference
-from headwater.contract.naming import common_key, rows_by_key
+from headwater.contract.framing import (
+    FRAME_BYTES,
+    BadFrameError,
+    Key,
+    common_key,
+    reference,
+    rows_by_key,
+)
 from headwater.contract.parser import parse
 from headwater.contract.physical import physical_schema
 from headwater.contract.resolve import Resolution

@@ -12,8 +12,7 @@ import polars as pl
 from headwater.contract.decoder import NO_HEADERS, Decoder, in_order
 from headwater.contract.event_types import EventTypes
 from headwater.contract.expansion import Expansion, largest
-from headwater.contract.framing import Key
-from headwater.contract.naming import rows_by_key
+from headwater.contract.framing import Key, rows_by_key
 from headwater.contract.schema import Contract
 from headwater.model import Code, Quarantine
 

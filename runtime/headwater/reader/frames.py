@@ -14,6 +14,11 @@ from headwater.snapshot.place import PLACE
 DELETED: Final = "_deleted"
 """Whether a row says that its key was deleted: of logs whose newer records replace older ones."""
 
+_DELETION: Final = (
+    "it has no value, which deletes a key only on a compacted topic, or for .read() from a table of"
+    " the latest rows"
+)
+
 
 def frame_columns(contract: Contract, *, is_upsert: bool) -> list[str]:
     """The columns of every frame: the contract's, then where and when a row was published."""
@@ -54,7 +59,8 @@ class LogFrames:
         """What all records hold, with `_row`."""
         decoded = self._decoder.decode(records.values, schema_headers(records.headers()))
         for bad in decoded.quarantined:
-            raise self._refused(records, bad.row, f"{bad.code}: {bad.message}")
+            why = _DELETION if records.values[bad.row] is None else bad.message
+            raise self._refused(records, bad.row, f"{bad.code}: {why}")
         return decoded.frame
 
     def _present(self, records: Records, is_deleted: pl.Series) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from headwater.reader.deletions import (
     read_committed_end,
 )
 from headwater.reader.frames import LogFrames
-from headwater.reader.position import ReadPosition
+from headwater.reader.position import ReadPosition, bad_token
 from headwater.reader.reading import Steps
 from headwater.snapshot.cut import READING_SHARE, is_compacted
 
@@ -79,17 +79,21 @@ class EventLog:
         """The same place, and the first offset of partitions that it has none of: they came later.
 
         All that follows is still in the log, of an upsert log every deletion too. Raises
-        ReadRefusedError: SOURCE_RECREATED, CUT_LOST, COMPACTED_TOPIC, or as `topic_id`.
+        ReadRefusedError: SOURCE_RECREATED, CUT_LOST, COMPACTED_TOPIC, BAD_TOKEN for a partition
+        that the topic does not have, or as `topic_id`.
         """
         self.require_same(start.topic_id)
         self._require_kind(start)
         beginning, end = self.beginning(), self.end().offsets
+        if unknown := start.offsets.keys() - beginning.keys():
+            named = ", ".join(f"{Partition(self.topic, index)}" for index in sorted(unknown))
+            raise bad_token(f"This token tells of {named}, which the topic does not have")
         places = {index: start.offsets.get(index, 0) for index in beginning}
         lost = [
             f"{Partition(self.topic, index)}: next offset {place}, the log holds"
-            f" [{beginning.get(index, 0)}, {end.get(index, 0)})"
-            for index, place in {**start.offsets, **places}.items()
-            if not beginning.get(index, 0) <= place <= end.get(index, 0)
+            f" [{beginning[index]}, {end.get(index, 0)})"
+            for index, place in places.items()
+            if not beginning[index] <= place <= end.get(index, 0)
         ]
         if lost:
             raise self._lost("; ".join(lost))

@@ -16,6 +16,7 @@ from headwater.errors import ConfigurationError, DamagedError, Problem, ReadRefu
 from headwater.ports import CommitRecord, Table, TableFile
 from headwater.reader.cuts import SnapshotCut
 from headwater.reader.evolved import RowStream, admitted, evolved_lazy, in_table_types, lazy_frame
+from headwater.reader.position import bad_token
 from headwater.snapshot.contract_rows import ContractOf, ContractRows
 from headwater.snapshot.days import ClosedDays, closed_days
 from headwater.snapshot.division import DATE, scalar_of
@@ -185,9 +186,13 @@ class Snapshot:
     def frames(self, files: int = 0, rows: int = 0) -> Iterator[tuple[pl.DataFrame, int, int]]:
         """The rows in the contract's types, in parts, but for so many files and rows of the next.
 
-        With each part, how many files and rows of the next one were read then.
+        With each part, how many files and rows of the next one were read then. Raises
+        ReadRefusedError (BAD_TOKEN) where there are not so many: rows would be passed over.
         """
-        for place, file in enumerate(self.files()[files:], files):
+        found = self.files()
+        if files > len(found) or (rows and files == len(found)):
+            raise _behind_all()
+        for place, file in enumerate(found[files:], files):
             done, skipped = 0, rows if place == files else 0
             with self._pinned():
                 for batch in self._table.scan(file.name):
@@ -196,6 +201,8 @@ class Snapshot:
                     if news.num_rows:
                         rows = pa.Table.from_batches([news])
                         yield self._frame(rows), place, done
+            if done < skipped:
+                raise _behind_all()
 
     def of_file(self, file: TableFile) -> Iterator[pl.DataFrame]:
         """The rows of one file in the contract's types, in parts, as they stand in it.
@@ -226,6 +233,10 @@ class Snapshot:
                 f" up. Begin again from the newest snapshot.",
                 code="SNAPSHOT_GONE",
             ) from error
+
+
+def _behind_all() -> ReadRefusedError:
+    return bad_token("This token is behind more rows than its snapshot has")
 
 
 def _place(file: TableFile) -> tuple[Any, Any, str]:

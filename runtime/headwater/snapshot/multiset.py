@@ -17,7 +17,6 @@ from headwater.snapshot.column_hashes import xxh3_128
 _HEAD: Final = np.dtype([("partition", ">i4"), ("offset", ">i8"), ("key", ">i4")])
 _MODULUS: Final = 1 << 128
 _NO_KEY: Final = -1  # an empty key is a key of length 0
-_NOTHING: Final = pa.scalar(b"", pa.large_binary())
 
 
 def digests(partition: int, offsets: pl.Series, keys: Any, bodies: Any) -> pl.Series:
@@ -33,8 +32,9 @@ def digests(partition: int, offsets: pl.Series, keys: Any, bodies: Any) -> pl.Se
         pa.binary(_HEAD.itemsize), len(heads), [None, pa.py_buffer(heads)]
     )
     known = pc.fill_null(keys, b"") if keys.null_count else keys
-    parts = (head.cast(pa.large_binary()), known, bodies)
-    return xxh3_128(pl.Series(pc.binary_join_element_wise(*parts, _NOTHING)))
+    between = pa.scalar(b"", pa.large_binary())  # made here: it looks for pandas
+    joined = pc.binary_join_element_wise(head.cast(pa.large_binary()), known, bodies, between)
+    return xxh3_128(pl.Series(joined))
 
 
 def total_of(numbers: pl.Series) -> int:

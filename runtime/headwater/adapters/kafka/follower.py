@@ -40,7 +40,7 @@ class KafkaFollower:
         for partition, run in by_partition(messages).items():
             records = [message for message in run if self._is_record(partition, message)]
             if records:
-                found.append(KafkaRecords(partition.topic, records))
+                found.append(KafkaRecords(partition.topic, records, partition))
                 self._next[partition] = max(self._next[partition], offset_of(records[-1]) + 1)
         return found
 

@@ -114,7 +114,7 @@ class KafkaLogReader:
         if last and offset_of(last[0]) >= end:
             records = [message for message in records if offset_of(message) < end]
         if records:
-            yield KafkaRecords(partition.topic, records)
+            yield KafkaRecords(partition.topic, records, partition)
 
     def _consume(self, max_records: int) -> list[Message]:
         try:

@@ -13,11 +13,17 @@ _TIME: Final = itemgetter(1)  # of what a message tells of its time: the kind co
 
 
 class KafkaRecords:
-    """Consecutive messages of one topic (the port `Records`). Holds no error messages."""
+    """Consecutive messages of one topic (the port `Records`). Holds no error messages.
 
-    def __init__(self, topic: str, messages: Sequence[Message]) -> None:
+    `of` is their partition where all are of one: then none is asked for it.
+    """
+
+    def __init__(
+        self, topic: str, messages: Sequence[Message], of: Partition | None = None
+    ) -> None:
         self.topic = topic
         self._messages = messages
+        self._of = of
         # map over the C method: a third cheaper than a comprehension, and this runs per event
         self.values: Sequence[bytes | None] = list(map(Message.value, messages))
 
@@ -27,6 +33,8 @@ class KafkaRecords:
     @cached_property
     def last_messages(self) -> dict[Partition, Message]:
         """The last message per partition."""
+        if self._of is not None:
+            return {self._of: self._messages[-1]}
         last = dict(zip(map(Message.partition, self._messages), self._messages, strict=True))
         return {Partition(self.topic, partition_of(each)): each for each in last.values()}
 

@@ -30,6 +30,13 @@ _MEANINGS: Final = (
         ),
     ),
     (
+        re.compile("Missing (?:AccessKeyId|SecretAccessKey)"),
+        Refusal(
+            "only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set: set both",
+            is_definite=True,
+        ),
+    ),
+    (
         re.compile("incorrectly configured region"),
         Refusal("the bucket is in another region: set AWS_REGION", is_definite=True),
     ),
