@@ -196,3 +196,15 @@ def test_parts_have_the_columns_that_are_asked_for(product: Product) -> None:
     with pytest.raises(ReadRefusedError, match=r"none in shop\.orders; it has id,") as told:
         list(snapshot.batches(["id", "none"]))
     assert told.value.code == "NO_COLUMN"
+
+
+def test_a_forked_process_is_told_that_it_has_no_product(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call of Kafka's client would not come back there."""
+    product.snapshot()
+    monkeypatch.setattr("headwater.reader.product.os.getpid", lambda: -1)
+    for use in (product.snapshot, product.cuts, product.events, product.read):
+        with pytest.raises(ReadRefusedError, match="do not survive a fork") as told:
+            use()
+        assert told.value.code == "FORKED"
