@@ -136,3 +136,20 @@ def test_times_are_printed_to_the_nanosecond(capsys: pytest.CaptureFixture[str])
     text = "2023-11-14T22:13:20.000000123+00:00"
     assert first == {"at": text, "each": [text], "held": {"at": text}}
     assert second == {"at": None, "each": [None], "held": {"at": None}}
+
+
+def test_a_column_that_is_named_twice_is_printed_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No frame has two of one name."""
+    chosen = ("--columns", "id,amount,id", "--limit", "1", "--format", "csv")
+    code, out, _ = run(monkeypatch, capsys, *chosen)
+    assert (code, out.splitlines()[0]) == (0, "id,amount")
+
+
+def test_csv_without_rows_has_its_head(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file without a line is no CSV to most who read it."""
+    asked = ("--from", "end", "--until", "now", "--format", "csv", "--columns", "id,_offset")
+    assert run(monkeypatch, capsys, *asked) == (0, "id,_offset\n", "")

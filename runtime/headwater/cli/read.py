@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
+import polars as pl
 import typer
 
 from headwater.assembly.consumer import open as opened
@@ -68,7 +69,7 @@ def read(  # noqa: PLR0913, PLR0917  # one parameter per option
 def _wanted(reading: Reading, columns: str | None) -> list[str]:
     if columns is None:
         return list(reading.columns)
-    wanted = [name.strip() for name in columns.split(",")]
+    wanted = list(dict.fromkeys(name.strip() for name in columns.split(",")))
     if unknown := [name for name in wanted if name not in reading.columns]:
         text = f"no column {', '.join(unknown)} in {reading.position.topic}; it has"
         raise ConfigurationError([Problem("NO_COLUMN", f"{text} {', '.join(reading.columns)}")])
@@ -78,6 +79,7 @@ def _wanted(reading: Reading, columns: str | None) -> list[str]:
 def _print(reading: Reading, out: RowsOut, wanted: list[str], limit: int | None) -> None:
     left, behind = limit, reading.token
     try:
+        out.write(pl.DataFrame(schema=wanted))  # the head, which CSV without rows has too
         for frame in reading:
             rows = frame if left is None else frame.head(left)
             out.write(rows.select(wanted))
