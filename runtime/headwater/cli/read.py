@@ -1,5 +1,6 @@
 """`headwater read`: the events of a product, for people at a terminal."""
 
+import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 from headwater.assembly.consumer import open as opened
 from headwater.cli.interruption import Kept
 from headwater.cli.rows import RowsFormat, RowsOut, until_closed
-from headwater.errors import ConfigurationError, Problem
+from headwater.errors import ConfigurationError, Problem, UnavailableError
 from headwater.reader.reading import Reading
 
 app = typer.Typer(add_completion=False)
@@ -86,5 +87,8 @@ def _print(reading: Reading, out: RowsOut, wanted: list[str], limit: int | None)
             behind = reading.token  # of what was printed, not of what was only read
             if left is not None and (left := left - rows.height) <= 0:
                 return
+    except UnavailableError:  # what else ends it asks for a new beginning
+        print(f"Go on behind the rows printed with --from '{behind}'.", file=sys.stderr)
+        raise
     except KeyboardInterrupt as error:
         raise Kept(f"go on behind the rows printed with --from '{behind}'") from error
