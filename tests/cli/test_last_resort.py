@@ -1,5 +1,6 @@
 """What no part of Headwater expects ends a command with its type and place, and no more."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,28 @@ def test_a_product_that_panics_is_a_mistake_of_its_file(project: Project) -> Non
     code, _, err = run(project.root, "check", "shop.a")
     assert (code, "Traceback" in err) == (78, False)
     assert f"{file.name}:5: PRODUCT_RAISED: PanicException: no" in err
+
+
+def test_an_output_that_takes_no_more_is_told(project: Project) -> None:
+    """A full disk is a sentence; whoever read and went away gets the exit of a broken pipe."""
+
+    def run_into(output: int) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "headwater", "describe", "shop.a"],
+            cwd=project.root,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return done.returncode, done.stderr
+
+    full = os.open("/dev/full", os.O_WRONLY)
+    told = "BAD_VALUE: standard output cannot be written: No space left on device\n"
+    assert run_into(full) == (78, told)
+    read, write = os.pipe()
+    os.close(read)
+    assert run_into(write) == (141, "")
+    os.close(full)
+    os.close(write)

@@ -249,6 +249,10 @@ def test_what_is_not_there_is_one_sentence_with_a_code(orders: Published) -> Non
     with pytest.raises(ReadRefusedError, match=r"knows no product shop\.nobody") as refused:
         headwater.open("shop.nobody", kafka=orders.stack.kafka, registry=orders.stack.registry)
     assert refused.value.code == "PRODUCT_UNKNOWN"
+    for name in ("", "shop.no\nbody", "shop.nobody/days", "n" * 3_000):  # no registry is asked
+        with pytest.raises(ReadRefusedError, match="is no name of a product") as refused:
+            headwater.open(name, kafka=orders.stack.kafka, registry=orders.stack.registry)
+        assert refused.value.code == "PRODUCT_UNKNOWN"
     with orders.open() as product, pytest.raises(ReadRefusedError) as refused:
         product.read()
     assert refused.value.code == "NO_SNAPSHOT"

@@ -15,6 +15,8 @@ from tests.reader.shop import Shop
 from headwater.cli import read as command
 from headwater.cli.main import main
 from headwater.cli.rows import RowsFormat, RowsOut
+from headwater.errors import UnavailableError
+from headwater.reader.reading import Reading
 
 Said = tuple[int, str, str]
 
@@ -136,3 +138,43 @@ def test_times_are_printed_to_the_nanosecond(capsys: pytest.CaptureFixture[str])
     text = "2023-11-14T22:13:20.000000123+00:00"
     assert first == {"at": text, "each": [text], "held": {"at": text}}
     assert second == {"at": None, "each": [None], "held": {"at": None}}
+
+
+def test_a_column_that_is_named_twice_is_printed_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No frame has two of one name."""
+    chosen = ("--columns", "id,amount,id", "--limit", "1", "--format", "csv")
+    code, out, _ = run(monkeypatch, capsys, *chosen)
+    assert (code, out.splitlines()[0]) == (0, "id,amount")
+
+
+def test_csv_without_rows_has_its_head(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file without a line is no CSV to most who read it."""
+    asked = ("--from", "end", "--until", "now", "--format", "csv", "--columns", "id,_offset")
+    assert run(monkeypatch, capsys, *asked) == (0, "id,_offset\n", "")
+
+
+def test_a_broker_that_goes_away_leaves_where_to_go_on(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Behind the rows that were printed, as an interruption does."""
+    given = Reading.__next__
+    frames: list[Any] = []
+
+    def cut_off(reading: Reading) -> Any:
+        if frames:
+            raise UnavailableError("no answer from the broker")
+        frames.append(given(reading))
+        return frames[0]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Reading, "__next__", cut_off)
+        code, first, err = run(monkeypatch, capsys, "--format", "json")
+    assert (code, err.splitlines()[1]) == (69, "UNAVAILABLE: no answer from the broker")
+    token = err.split("--from '")[1].split("'")[0]
+    code, rest, _ = run(monkeypatch, capsys, "--from", token, "--until", "now", "--format", "json")
+    ids = sorted(json.loads(line)["id"] for line in (first + rest).splitlines())
+    assert (code, ids) == (0, sorted(f"order-{n}" for n in range(57)))

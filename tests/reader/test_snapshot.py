@@ -180,3 +180,31 @@ def test_only_files_that_may_hold_what_is_filtered_are_read() -> None:
         ((day == 1) & (day == 2), []),
     ):
         assert admitted(days, predicate).to_list() == expected
+
+
+def test_parts_have_the_columns_that_are_asked_for(product: Product) -> None:
+    """Those beside the contract's always, alone too; one that is not there is told."""
+    snapshot = product.snapshot()
+    beside = ["_partition", "_offset", "_timestamp"]
+    for asked, given in (
+        ([], beside),
+        (["_offset"], beside),
+        (["amount", "id", "amount"], ["amount", "id", *beside]),
+    ):
+        found = pa.Table.from_batches(snapshot.batches(asked))
+        assert (found.schema.names, found.num_rows) == (given, 80)
+    with pytest.raises(ReadRefusedError, match=r"none in shop\.orders; it has id,") as told:
+        list(snapshot.batches(["id", "none"]))
+    assert told.value.code == "NO_COLUMN"
+
+
+def test_a_forked_process_is_told_that_it_has_no_product(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call of Kafka's client would not come back there."""
+    product.snapshot()
+    monkeypatch.setattr("headwater.reader.product.os.getpid", lambda: -1)
+    for use in (product.snapshot, product.cuts, product.events, product.read):
+        with pytest.raises(ReadRefusedError, match="do not survive a fork") as told:
+            use()
+        assert told.value.code == "FORKED"

@@ -223,3 +223,43 @@ def test_a_query_at_work_is_interrupted_with_one_line(tmp_path: Path) -> None:
         process.kill()  # one that goes on would never end
         process.wait(timeout=10)
     assert (process.returncode, out, err) == (130, "", "Interrupted.\n")
+
+
+@pytest.mark.parametrize(
+    "name", [".", "", "folder", "pipe", "file/a.parquet", "a" * 250, "a" * 300]
+)
+def test_a_place_that_takes_no_file_is_told_and_left(
+    shop: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    """A pipe or a device above all: a file in its place would be missed by others."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.iterdir())
+    code = run(monkeypatch, shop, "SELECT 1 AS n", "--format", "parquet", "--out", name)
+    if len(name) == 250:  # as long as a file's name may be, nearly
+        assert code == 0
+        return
+    assert (code, "cannot be written" in capsys.readouterr().err) == (78, True)
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_value_that_arrow_does_not_hold_is_told(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a text of more than 2 GB, of which Arrow says it as a system does of a file."""
+
+    def told() -> pa.RecordBatch:
+        raise OSError("Invalid Input Error: Arrow Appender: the offset of 3000000000 exceeds this")
+
+    parts = (told() for _ in range(1))
+    reader = pa.RecordBatchReader.from_batches(pa.schema([("a", pa.string())]), parts)
+    monkeypatch.setattr(Query, "_answer", lambda *_: reader)
+    with pytest.raises(ConfigurationError, match="too large"):
+        answer(shop, "SELECT repeat('a', 3000000000) AS a")

@@ -45,8 +45,19 @@ def test_a_cut_is_pinned_listed_and_let_go(
         (["../up"], (78, "BAD_VALUE")),
         (["audit", "--cut", "yesterday"], (78, "BAD_CUT")),
         (["--remove"], (78, "BAD_VALUE")),
+        (["audit", "--cut", "1", "--remove"], (78, "USAGE")),
+        (["--cut", "1"], (78, "USAGE")),
+        (["--to", "elsewhere"], (2, "NO_SNAPSHOT")),
     ],
-    ids=["no such pin", "no name of a file", "no cut", "no name"],
+    ids=[
+        "no such pin",
+        "no name of a file",
+        "no cut",
+        "no name",
+        "cut of what is let go",
+        "cut without a name",
+        "no table to list pins of",
+    ],
 )
 def test_what_cannot_be_pinned_is_told(
     shop: Shop,

@@ -5,6 +5,7 @@ import json
 from tests.snapshot.lake import FIELDS, contract
 
 from headwater.adapters.memory.registry import MemoryRegistry
+from headwater.snapshot.division import DATE
 from headwater.snapshot.schema import snapshot_schema
 
 
@@ -23,3 +24,13 @@ def test_what_a_schema_is_a_snapshot_of_makes_it_no_other_schema() -> None:
     for schema in (json.dumps(bare), text):
         registered = registry.register("a-snapshot", schema, compatibility="FULL_TRANSITIVE")
     assert registered.version == 2
+
+
+def test_a_table_that_is_divided_by_day_may_follow_one_that_is_not() -> None:
+    """A registry would refuse the column without a default, and so the new table of --to."""
+    registry = MemoryRegistry()
+    for divided_by in (None, DATE, None):
+        schema = snapshot_schema(
+            contract(FIELDS), log_subject="shop.orders-value", divided_by=divided_by
+        )
+        registry.register("a-snapshot", schema, compatibility="FULL_TRANSITIVE")

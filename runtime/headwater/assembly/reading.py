@@ -5,10 +5,11 @@ What opens a product is loaded, and what reads its data when that is asked for.
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from headwater.adapters.kafka.follower import KafkaFollower
 from headwater.adapters.kafka.reader import KafkaLogReader
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from headwater.config import Settings
     from headwater.contract import Contract
     from headwater.ports import RegisteredSchema, Registry
+
+
+TOPIC_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")  # what Kafka allows
+SHOWN: Final = 80  # letters of a name in a message
 
 
 def product_of(
@@ -69,6 +74,12 @@ def product_of(
 
 
 def _registered(topic: str, registry: Registry) -> RegisteredSchema:
+    if not TOPIC_NAME.fullmatch(topic):
+        raise ReadRefusedError(
+            f"{topic[:SHOWN]!r} is no name of a product: letters, digits, dots, dashes and"
+            f" underscores.",
+            code="PRODUCT_UNKNOWN",
+        )
     subject = value_subject(topic)
     found = registry.latest(subject)
     if found is None:

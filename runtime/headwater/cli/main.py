@@ -1,11 +1,13 @@
 """The command `headwater`: finds commands, prints errors as one sentence, exits by their code."""
 
+import errno
 import importlib
 import json
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from inspect import cleandoc
 from itertools import pairwise
@@ -46,6 +48,10 @@ Each is a module of this room of that name (a dash becomes an underscore), impor
 """
 
 
+LOST_OUTPUT: Final = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+CLOSED_OUTPUT: Final = 141  # 128 + SIGPIPE, as shells expect
+
+
 class LazyGroup(TyperGroup):
     """Imports a command's module when the command is used."""
 
@@ -83,15 +89,33 @@ class LazyGroup(TyperGroup):
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Ctrl-C, of which typer would not say a word, and wrong usage, which it would exit 2 for."""
+    """Ctrl-C, of which typer would not say a word, and wrong usage, which it would exit 2 for.
+
+    And an output that takes no more: a full disk, or who read it and has gone.
+    """
     try:
         yield
+        sys.stdout.flush()  # here, where what goes wrong can be told
     except KeyboardInterrupt as error:
         raise Interrupted(str(error) if isinstance(error, Kept) else "") from error
+    except OSError as error:
+        if error.filename is not None or error.errno not in LOST_OUTPUT:
+            raise
+        _let_go_of_output()
+        if error.errno == errno.EPIPE:  # typer's exit would be that of a check that failed
+            raise typer.Exit(CLOSED_OUTPUT) from error
+        text = f"standard output cannot be written: {os.strerror(error.errno)}"
+        raise ConfigurationError([Problem("BAD_VALUE", text)]) from error
     except typer.TyperException as error:
         if not error.message:  # no arguments at all: the help page has been printed
             raise typer.Exit(ConfigurationError.exit_code) from error
         raise _usage(error) from error
+
+
+def _let_go_of_output() -> None:
+    """What is left of it goes nowhere: the interpreter flushes at its end, and would complain."""
+    with suppress(OSError):  # a stream of a test has no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: typer.TyperException) -> ConfigurationError:

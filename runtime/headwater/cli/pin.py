@@ -11,6 +11,7 @@ from headwater.assembly.project import load_product
 from headwater.cli.arguments import Product, Tables
 from headwater.config import load_settings
 from headwater.errors import ConfigurationError, Problem
+from headwater.snapshot.history import commit_at
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # what is a file name anywhere
 
@@ -50,6 +51,9 @@ def pin(
     if (remove and name is None) or (name is not None and not NAME.fullmatch(name)):
         message = f"{name or ''} is no name of a pin: letters, digits, dots, dashes, underscores."
         raise ConfigurationError([Problem("BAD_VALUE", message)])
+    if cut is not None and (remove or name is None):
+        message = "--cut goes with the name of a pin to set"
+        raise ConfigurationError([Problem("USAGE", message)])
     loaded = load_product(product)
     for topic, table in tables_of(loaded, load_settings(), to):
         if name is not None and remove:
@@ -57,4 +61,6 @@ def pin(
         elif name is not None:
             keep(table, name, cut)
         pins = [f"{each} at version {version}" for each, version in table.pins().items()]
+        if not pins:
+            commit_at(table, None)  # so that a wrong place is not taken for one without pins
         print(f"{topic}: {', '.join(pins) or 'nothing is pinned'}")

@@ -1,14 +1,16 @@
 """`headwater read`: the events of a product, for people at a terminal."""
 
+import sys
 from enum import StrEnum
 from typing import Annotated
 
+import polars as pl
 import typer
 
 from headwater.assembly.consumer import open as opened
 from headwater.cli.interruption import Kept
 from headwater.cli.rows import RowsFormat, RowsOut, until_closed
-from headwater.errors import ConfigurationError, Problem
+from headwater.errors import ConfigurationError, Problem, UnavailableError
 from headwater.reader.reading import Reading
 
 app = typer.Typer(add_completion=False)
@@ -68,7 +70,7 @@ def read(  # noqa: PLR0913, PLR0917  # one parameter per option
 def _wanted(reading: Reading, columns: str | None) -> list[str]:
     if columns is None:
         return list(reading.columns)
-    wanted = [name.strip() for name in columns.split(",")]
+    wanted = list(dict.fromkeys(name.strip() for name in columns.split(",")))
     if unknown := [name for name in wanted if name not in reading.columns]:
         text = f"no column {', '.join(unknown)} in {reading.position.topic}; it has"
         raise ConfigurationError([Problem("NO_COLUMN", f"{text} {', '.join(reading.columns)}")])
@@ -78,11 +80,15 @@ def _wanted(reading: Reading, columns: str | None) -> list[str]:
 def _print(reading: Reading, out: RowsOut, wanted: list[str], limit: int | None) -> None:
     left, behind = limit, reading.token
     try:
+        out.write(pl.DataFrame(schema=wanted))  # the head, which CSV without rows has too
         for frame in reading:
             rows = frame if left is None else frame.head(left)
             out.write(rows.select(wanted))
             behind = reading.token  # of what was printed, not of what was only read
             if left is not None and (left := left - rows.height) <= 0:
                 return
+    except UnavailableError:  # what else ends it asks for a new beginning
+        print(f"Go on behind the rows printed with --from '{behind}'.", file=sys.stderr)
+        raise
     except KeyboardInterrupt as error:
         raise Kept(f"go on behind the rows printed with --from '{behind}'") from error

@@ -1,7 +1,9 @@
 """`headwater sql`: a query over the snapshots of products."""
 
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -70,16 +72,30 @@ def sql(
                 printed.write(frame)
 
 
+def _is_taken(out: Path) -> bool:
+    """Whether something stands there that is no file; what cannot be asked is told by writing."""
+    try:
+        return not stat.S_ISREG(out.stat().st_mode)
+    except OSError:
+        return False
+
+
 def _write(rows: Iterator[pa.RecordBatch], out: Path) -> None:
     """Write batches, the first of which tells the columns: the whole file, or none."""
-    first, part = next(rows), out.with_name(f".{out.name}.{os.getpid()}")
+    if _is_taken(out):  # renaming would put a file in the place of a device
+        text = f"{out} cannot be written: it is there, and no file"
+        raise ConfigurationError([Problem("BAD_VALUE", text)])
+    first, part = next(rows), out.with_name(f".headwater-{os.getpid()}.parquet")
     try:
         with pq.ParquetWriter(part, first.schema, compression="zstd") as file:
             for batch in rows:
                 file.write_batch(batch)
         part.replace(out)
     except OSError as error:
-        text = f"{out} cannot be written: {error.strerror or 'its file system refuses'}"
-        raise ConfigurationError([Problem("BAD_VALUE", text)]) from error
+        why = os.strerror(error.errno) if error.errno else "its file system refuses"
+        raise ConfigurationError(
+            [Problem("BAD_VALUE", f"{out} cannot be written: {why}")]
+        ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made there may be no directory either
+            part.unlink()

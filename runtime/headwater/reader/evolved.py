@@ -107,9 +107,9 @@ def _terms(predicate: pl.Expr) -> list[pl.Expr]:
 def in_table_types(frame: pl.DataFrame, layout: Layout, names: Sequence[str]) -> pa.Table:
     """These columns of a frame in the contract's types, and all beside it, in those of a table."""
     rows = to_arrow(frame, layout.contract, names)
-    for each in layout.beside:
-        rows = rows.append_column(each, frame[each.name].to_arrow().cast(each.type))
-    return rows
+    beside = [frame[each.name].to_arrow().cast(each.type) for each in layout.beside]
+    columns = pa.schema([*rows.schema, *layout.beside])
+    return pa.Table.from_arrays([*rows.columns, *beside], schema=columns)
 
 
 def _frame(rows: pa.Table) -> pl.DataFrame:

@@ -5,6 +5,7 @@ To open one loads no Polars and no Arrow: what reads its data is imported when t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -55,14 +56,26 @@ class Product:
 
     def __init__(self, read_contract: Callable[[], Contract], sources: Sources) -> None:
         self._read_contract = read_contract
-        self._sources = sources
+        self._opened = sources
+        self._process = os.getpid()
 
     @cached_property
     def contract(self) -> Contract:
         """What its rows are. Raises DeclarationError where what is registered cannot be read."""
         return self._read_contract()
 
-    @cached_property
+    @property
+    def _sources(self) -> Sources:
+        if os.getpid() != self._process:  # a call of Kafka's client would not come back
+            raise ReadRefusedError(
+                "This product was opened by the process that this one was forked from, and its"
+                ' clients do not survive a fork: start processes by multiprocessing\'s "spawn", and'
+                " open products there.",
+                code="FORKED",
+            )
+        return self._opened
+
+    @property
     def _log(self) -> EventLog:
         from headwater.reader.log import EventLog  # noqa: PLC0415  # loads Polars
 
@@ -129,7 +142,8 @@ class Product:
         end of the log is what was published up to there.
         Raises ReadRefusedError, here or while it is read: CUT_LOST when the log no longer reaches
         back to where it is to go on, or may have dropped deletions behind it, SOURCE_RECREATED,
-        SNAPSHOT_GONE, NO_SNAPSHOT, TOPIC_MISSING, COMPACTED_TOPIC, BAD_TOKEN, TOKEN_OF_ANOTHER;
+        SNAPSHOT_GONE, NO_SNAPSHOT, TOPIC_MISSING, COMPACTED_TOPIC, BAD_TOKEN, TOKEN_OF_ANOTHER,
+        FORKED;
         FatalError (UNREADABLE_RECORD), DamagedError.
         """
         return self._reading(self._place(from_), self._end(until))

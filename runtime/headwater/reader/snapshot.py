@@ -83,8 +83,19 @@ class Snapshot:
         return found
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows in parts: these columns of the contract or all, and always those beside it."""
-        names = list(self._contract.columns if columns is None else columns)
+        """The rows in parts: these columns of the contract or all, and always those beside it.
+
+        Raises ReadRefusedError (NO_COLUMN) for one that is neither.
+        """
+        asked = self._contract.columns if columns is None else dict.fromkeys(columns)
+        known = self.schema.names
+        if unknown := [name for name in asked if name not in known]:
+            raise ReadRefusedError(
+                f"No column {', '.join(map(str, unknown))} in {self._contract.topic}; it has"
+                f" {', '.join(known)}.",
+                code="NO_COLUMN",
+            )
+        names = [name for name in asked if name in self._contract.columns]
         with self._pinned():
             found, rows = self._table.dataset(self.cut.read_version), self._rows
             stored = rows.stored_columns(names, found.schema)

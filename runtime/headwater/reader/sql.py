@@ -83,7 +83,7 @@ class Query:
             named = zip(reader.schema, names, strict=True)
             columns = pa.schema([each.with_name(name) for each, name in named])
             yield pa.RecordBatch.from_pylist([], schema=columns)
-            while (batch := _awaited(worker.submit(next, reader, None), connection)) is not None:
+            while (batch := _awaited(worker.submit(_next, reader), connection)) is not None:
                 yield batch.rename_columns(names)
 
     def _answer(self, connection: "duckdb.DuckDBPyConnection") -> pa.RecordBatchReader:
@@ -142,6 +142,14 @@ class Query:
             raise _bad(str(error).split("\n", maxsplit=1)[0]) from error
         except known.Error as error:
             raise _bad(f"it failed on the data ({type(error).__name__})") from error
+
+
+def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+    """The next part of an answer; Arrow tells what DuckDB cannot give it, as a text beyond 2 GB."""
+    try:
+        return next(reader, None)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _bad("it has a value that is too large, or it failed on the data") from error
 
 
 def _awaited(asked: Future[_T], connection: "duckdb.DuckDBPyConnection") -> _T:

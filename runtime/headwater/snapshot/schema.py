@@ -18,6 +18,7 @@ _PLACE: Final[list[dict[str, Any]]] = [
 _DATE: Final[dict[str, Any]] = {
     "name": DATE,
     "type": ["null", {"type": "int", "logicalType": "date"}],
+    "default": None,  # so that a table may be divided by it from some day on
     "doc": "The UTC day of its event time.",
 }
 
