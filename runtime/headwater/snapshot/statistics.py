@@ -86,9 +86,8 @@ def statistics(rows: Iterable[pa.Table], contract: Contract) -> TableStatistics:
     is_secret = any(columns[name].sensitivity == "secret" for name in contract.key)
     composite = Distinct() if len(contract.key) > 1 and not is_secret else None
     count = 0
-    for part in _slices(rows):
-        count += part.num_rows
-        stored = _columns(part, schema)
+    for stored in _batches(rows, schema):
+        count += stored.num_rows
         for name, column in columns.items():
             columns[name] = add(column, stored[name])
         if composite is not None:
@@ -114,11 +113,18 @@ def _columns(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=wanted)
 
 
-def _slices(rows: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows, no more than SLICE_ROWS at once."""
+def _batches(rows: Iterable[pa.Table], wanted: pa.Schema) -> Iterator[pa.Table]:
+    """The same rows in the types of a contract, small tables together, up to SLICE_ROWS at once."""
+    held: list[pa.Table] = []
     for table in rows:
         for start in range(0, table.num_rows, SLICE_ROWS):
-            yield table.slice(start, SLICE_ROWS)
+            part = _columns(table.slice(start, SLICE_ROWS), wanted)
+            if held and sum(each.num_rows for each in held) + part.num_rows > SLICE_ROWS:
+                yield pa.concat_tables(held)
+                held = []
+            held.append(part)
+    if held:
+        yield pa.concat_tables(held)
 
 
 def _together(key: pa.Table, columns: Mapping[str, ColumnStatistics]) -> pl.Series:
