@@ -5,11 +5,12 @@ The format is that of the Delta Transaction Log Protocol, "Actions"; deltalake r
 """
 
 import json
+import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 
 from headwater.adapters.tables.files import TableFiles
@@ -17,7 +18,9 @@ from headwater.errors import StartRefusedError
 
 LOG: Final = "_delta_log"
 ENGINE: Final = "headwater"
+READER_VERSION: Final = 1
 WRITER_VERSION: Final = 2  # of the protocol: what lies above are features we do not keep
+FEATURES_READER_VERSION: Final = 3
 FEATURES_VERSION: Final = 7  # above, a table names its features one by one
 LOCAL_TIMES: Final = "timestampNtz"
 FEATURES_KEPT: Final = frozenset({LOCAL_TIMES, "appendOnly", "invariants"})
@@ -42,9 +45,9 @@ def require_known(table: DeltaTable, location: str) -> None:
         )
 
 
-def commit_info(timestamp_ms: int, metadata: Mapping[str, str]) -> Action:
+def commit_info(timestamp_ms: int, metadata: Mapping[str, str], operation: str = "WRITE") -> Action:
     """Who wrote an entry, and our record in it."""
-    told = {"timestamp": timestamp_ms, "operation": "WRITE", "engineInfo": ENGINE}
+    told = {"timestamp": timestamp_ms, "operation": operation, "engineInfo": ENGINE}
     return {"commitInfo": {**told, **metadata}}
 
 
@@ -56,6 +59,28 @@ def transaction(app_id: str, version: int, timestamp_ms: int) -> Action:
 def removal(path: str, timestamp_ms: int, *, changes_data: bool) -> Action:
     """A file that newer versions do not have."""
     return {"remove": {"path": path, "deletionTimestamp": timestamp_ms, "dataChange": changes_data}}
+
+
+def new_metadata(
+    name: str,
+    columns: pa.Schema,
+    divided_by: str | None,
+    configuration: Mapping[str, str],
+    created_ms: int,
+) -> Action:
+    """The description of a table that begins, under an id of its own."""
+    return {
+        "metaData": {
+            "id": str(uuid.uuid4()),
+            "name": name,
+            "description": None,
+            "format": {"provider": "parquet", "options": {}},
+            "schemaString": Schema.from_arrow(columns).to_json(),
+            "partitionColumns": [] if divided_by is None else [divided_by],
+            "createdTime": created_ms,
+            "configuration": configuration,
+        }
+    }
 
 
 def metadata(table: DeltaTable, schema: str) -> Action:
@@ -86,6 +111,13 @@ def local_times(columns: pa.Schema) -> bool:
     return False
 
 
+def new_protocol(columns: pa.Schema) -> Action:
+    """What a table that begins with these columns asks of its readers and writers."""
+    if local_times(columns):
+        return _by_features({LOCAL_TIMES}, {LOCAL_TIMES})
+    return {"protocol": {"minReaderVersion": READER_VERSION, "minWriterVersion": WRITER_VERSION}}
+
+
 def with_local_times(table: DeltaTable) -> Action | None:
     """The protocol that a table needs for times without a zone; None when it has that."""
     protocol = table.protocol()
@@ -95,9 +127,13 @@ def with_local_times(table: DeltaTable) -> Action | None:
     # a table that names its features has none of the older ones unless it names them
     older = () if protocol.min_writer_version == FEATURES_VERSION else ("appendOnly", "invariants")
     writers = {*(protocol.writer_features or ()), *older, LOCAL_TIMES}
+    return _by_features(readers, writers)
+
+
+def _by_features(readers: Iterable[str], writers: Iterable[str]) -> Action:
     return {
         "protocol": {
-            "minReaderVersion": 3,
+            "minReaderVersion": FEATURES_READER_VERSION,
             "minWriterVersion": FEATURES_VERSION,
             "readerFeatures": sorted(readers),
             "writerFeatures": sorted(writers),

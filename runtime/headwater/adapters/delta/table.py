@@ -29,7 +29,7 @@ from headwater.adapters.delta.log import (
     transaction,
     with_local_times,
 )
-from headwater.adapters.delta.opening import PRODUCT, TOPIC, open_table
+from headwater.adapters.delta.opening import begin, open_table
 from headwater.adapters.delta.reading import (
     Commit,
     dataset,
@@ -65,10 +65,6 @@ from headwater.snapshot.refusals import (
 )
 
 _ATTEMPT: Final = "headwater.attempt"  # the writer's own name for an entry
-_PROPERTIES: Final = {
-    # The log is the record of every cut: its entries must outlive Delta's 30 days.
-    "delta.enableExpiredLogCleanup": "false",
-}
 
 
 class DeltaSnapshotTable(KeptTable):
@@ -247,22 +243,8 @@ class DeltaSnapshotTable(KeptTable):
         return older
 
     def _create(self, change: Change) -> DeltaTable:
-        columns = change.columns or change.files[0].rows.schema
-        configuration = {**_PROPERTIES, PRODUCT: self._product, TOPIC: self._topic}
-        try:
-            self._table = DeltaTable.create(
-                self.location,
-                schema=columns,
-                name=self._topic,
-                configuration=configuration,
-                partition_by=change.divided_by,
-                raise_if_key_not_exists=False,  # Delta knows no names of ours
-                storage_options=dict(self._files.options),
-            )
-        except DeltaError as cause:
-            if DeltaTable.is_deltatable(self.location, dict(self._files.options)):
-                raise overtaken(self.location) from cause
-            raise
+        now_ms = self._clock.wall_ms()
+        self._table = begin(self._files, change, self._product, self._topic, now_ms)
         return self._table
 
     # -- writing ---------------------------------------------------------------------------------
