@@ -86,9 +86,10 @@ class ColumnarCodec:
     def decode_unproved(self, values: Sequence[bytes | None]) -> dict[str, Any] | None:
         """The columns by name, which may be garbage: whoever asks looks what they encode to.
 
-        None where `decode` would have to look for the value that cannot be decoded.
+        Of values in pieces as `Expansion` makes them. None where `decode` would have to look for
+        the value that cannot be decoded.
         """
-        if not self._expansion.bounds(len(values), size_of(values)):
+        if len(values) == 1 and not self._expansion.bounds(1, size_of(values)):
             return None
         columns = self._read(self._raw(values))
         return None if columns is None else self._named(columns)
