@@ -265,7 +265,8 @@ class RowCodec:
         asked = offsets.gather(sample)
         bodies = self._encoder.bodies(by_row)
         kept = sample.gather(bodies.rows)
-        found, keys = offsets.gather(kept), _taken(_keys(records), kept)
+        found, known = offsets.gather(kept), records.keys()
+        keys = pa.array([known[row] for row in kept.to_list()], pa.large_binary())
         again = pl.DataFrame(
             {
                 "offset": found,

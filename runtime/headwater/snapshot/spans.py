@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from headwater.ports import CommitRecord, CutRange
@@ -168,11 +169,10 @@ def gaps(commits: Iterable[CommitRecord]) -> Iterator[Difference]:
 def tally(ranges: Sequence[CutRange], chunks: Iterable[NumberedRows]) -> list[Tally]:
     """One tally per range, over rows in offset order."""
     tallies = [Tally() for _ in ranges]
+    bounds = [[each.start for each in ranges], [each.end for each in ranges]]
     for chunk in chunks:
-        for taken, found in zip(ranges, tallies, strict=True):
-            first, last = (
-                int(chunk.offsets.search_sorted(each)) for each in (taken.start, taken.end)
-            )
+        firsts, lasts = np.searchsorted(chunk.offsets.to_numpy(), bounds).tolist()
+        for found, first, last in zip(tallies, firsts, lasts, strict=True):
             if first < last:
                 found.add(chunk, first, last)
     return tallies

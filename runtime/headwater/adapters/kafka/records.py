@@ -56,6 +56,10 @@ class KafkaRecords:
 
     def keys(self) -> Sequence[bytes | None]:
         """The keys."""
+        return self._keys
+
+    @cached_property
+    def _keys(self) -> Sequence[bytes | None]:
         return list(map(Message.key, self._messages))
 
     def headers(self) -> Mapping[int, Headers]:
@@ -83,6 +87,10 @@ class KafkaRecords:
 
     def offsets(self) -> Sequence[int]:
         """The offset of each record."""
+        return self._offsets
+
+    @cached_property
+    def _offsets(self) -> Sequence[int]:
         return cast("list[int]", list(map(Message.offset, self._messages)))
 
     def timestamps_ms(self) -> Sequence[int]:
