@@ -86,3 +86,15 @@ def test_files_that_go_under_a_dataset_are_told_the_same(
     with pytest.raises(ReadRefusedError) as refused:
         list(product(orders).snapshot().batches())
     assert refused.value.code == "SNAPSHOT_GONE"
+
+
+def test_files_that_go_under_a_lazy_frame_are_told_the_same(format_: str, tmp_path: Path) -> None:
+    """Between the frame and its rows, which Polars reads when they are asked for."""
+    orders = Orders(tmp_path / "table", format_, 300)
+    take_in_short_commits(orders)
+    frame = product(orders).snapshot().lazy()
+    for path in tmp_path.rglob("part-*.parquet"):
+        path.unlink()
+    with pytest.raises(ReadRefusedError) as refused:
+        frame.collect()
+    assert refused.value.code == "SNAPSHOT_GONE"

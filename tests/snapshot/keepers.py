@@ -54,7 +54,7 @@ from headwater.snapshot.writer import Progress, Taken
 DAY_MS: Final = 86_400_000
 DAYS_LATER: Final = 3  # by the clock of an upkeep: whatever is not needed is old enough to go
 ENDS_S: Final = 300.0  # of one turn, on a machine with ten times the work it can do
-TARGET: Final = 12_000  # bytes: the files of a round are merged, those of some rounds no more
+TARGET: Final = 10_600  # bytes: the files of a round are merged, those of some rounds no more
 
 IN_TIME: Final = "at any time"
 ADDING: Final = (

@@ -116,7 +116,8 @@ class Snapshot:
 
         def batches(names: Sequence[str], predicate: pl.Expr | None) -> Iterator[pa.RecordBatch]:
             wanted = None if predicate is None else self._files_with(predicate)
-            yield from found.to_batches(columns=list(names), filter=wanted)
+            with self._pinned():
+                yield from found.to_batches(columns=list(names), filter=wanted)
 
         return lazy_frame(found.schema, batches)
 
