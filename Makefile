@@ -13,13 +13,14 @@ help:  ## Show what can be made
 demo: .venv/ready  ## Start Kafka and a registry, feed real flights, run two products, prove a snapshot
 	$(BIN)/headwater demo
 
-# Side by side: those on the broker mostly wait for it. The others are told behind them.
+# Side by side: those on the broker mostly wait for it, so they go first and the others take what
+# is left (nice). What these found is told behind them.
 TABLES := tests/delta tests/iceberg tests/parquet tests/reader tests/snapshot
 OTHERS := -m "not kafka and not slow and not faults"
 test: .venv/ready  ## Run the tests, those on the real broker and registry included
 	@told=$$(mktemp -d); \
-	$(BIN)/python -m pytest $(OTHERS) $(TABLES) > $$told/tables 2>&1 & tables=$$!; \
-	$(BIN)/python -m pytest $(OTHERS) $(TABLES:%=--ignore=%) > $$told/others 2>&1 & others=$$!; \
+	nice -n 5 $(BIN)/python -m pytest $(OTHERS) $(TABLES) > $$told/tables 2>&1 & tables=$$!; \
+	nice -n 5 $(BIN)/python -m pytest $(OTHERS) $(TABLES:%=--ignore=%) > $$told/others 2>&1 & others=$$!; \
 	$(BIN)/python -m pytest -m "kafka and not slow and not faults"; code=$$?; \
 	for each in $$tables $$others; do wait $$each || code=1; done; \
 	cat $$told/tables $$told/others; rm -r $$told; exit $$code

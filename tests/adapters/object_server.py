@@ -8,7 +8,23 @@ from urllib.request import Request, urlopen
 
 PROGRAM: Final = """
 import signal
+from functools import wraps
+from threading import Lock
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
+
+# S3 keeps a condition and its put together; moto looks first and puts then, in many threads.
+one_at_a_time = Lock()
+
+def alone(answer):
+    @wraps(answer)
+    def locked(*given, **named):
+        with one_at_a_time:
+            return answer(*given, **named)
+    return locked
+
+for name in ("put_object", "delete_object", "_key_response_post"):
+    setattr(S3Response, name, alone(getattr(S3Response, name)))
 server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
 server.start()
 print("http://%s:%d" % server.get_host_and_port(), flush=True)

@@ -23,7 +23,7 @@ from tests.snapshot.test_schema_evolution import (
 from tests.snapshot.versions import TOPIC
 
 from headwater.contract import Contract, Decoder, parse_contract
-from headwater.errors import StartRefusedError
+from headwater.errors import ReadRefusedError, StartRefusedError
 from headwater.model import Partition, Position
 from headwater.ports import CommitRecord, DaysClosed
 from headwater.reader.log_order import in_log_order
@@ -153,7 +153,7 @@ def test_a_lazy_frame_opens_only_the_files_of_a_value(tmp_path: Path, format_: s
         file.unlink()
     wanted = (pl.col("town") == "Ulm") & (pl.col("_offset") >= 0)
     assert lazy.filter(wanted).collect()["id"].to_list() == ["a"]
-    with pytest.raises(Exception, match="No such file"):
+    with pytest.raises(ReadRefusedError, match="Begin again"):
         lazy.filter(pl.col("town") != "Ulm").collect()
 
 
