@@ -107,14 +107,19 @@ def sell(shop: Project, sales: list[tuple[str, datetime]]) -> None:
         processor.loop.run(processor.targets())
 
 
-def test_days_are_closed_by_what_the_inputs_brought(
-    shop: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a product without state, with a partition that is always empty; late rows are listed."""
+def enter(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in the shop's directory, on its stack."""
     monkeypatch.chdir(shop.root)
     monkeypatch.setenv("HEADWATER_KAFKA", shop.stack.kafka)
     monkeypatch.setenv("HEADWATER_REGISTRY", shop.stack.registry)
     monkeypatch.setenv("HEADWATER_ENVIRONMENT", "dev")
+
+
+def test_days_are_closed_by_what_the_inputs_brought(
+    shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a product without state, with a partition that is always empty; late rows are listed."""
+    enter(shop, monkeypatch)
 
     def at(day: int, hour: int) -> datetime:
         return datetime(2026, 1, day, hour, tzinfo=UTC)
@@ -146,10 +151,7 @@ def test_the_log_of_a_product_with_state_is_what_its_inputs_make(
     shop: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over two runs: the second goes on with the state of the first, the proof begins anew."""
-    monkeypatch.chdir(shop.root)
-    monkeypatch.setenv("HEADWATER_KAFKA", shop.stack.kafka)
-    monkeypatch.setenv("HEADWATER_REGISTRY", shop.stack.registry)
-    monkeypatch.setenv("HEADWATER_ENVIRONMENT", "dev")
+    enter(shop, monkeypatch)
     (file,) = shop.root.rglob("product.py")
     file.write_text(
         file.read_text().replace(
