@@ -6,7 +6,7 @@ The format is that of the Delta Transaction Log Protocol, "Actions"; deltalake r
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
@@ -160,6 +160,23 @@ def commit_told(files: TableFiles, version: int) -> Action | None:
     except ValueError as cause:
         raise DeltaError(f"its entry {version} is not JSON") from cause
     return next((each["commitInfo"] for each in told if "commitInfo" in each), {})
+
+
+def commits_told(files: TableFiles, versions: Iterable[int]) -> Iterator[tuple[int, Action]]:
+    """What the entries of ascending versions say of their own commits, each with its version.
+
+    The oldest may be gone, since other writers clean the log. Versions are those of the entries'
+    names: deltalake's history counts down from a newest version that it asks for apart from the
+    entries, so one that lands in between would move the numbers of all.
+    Raises DeltaError where one in the middle is gone, and OSError.
+    """
+    is_behind_cleaned = False
+    for version in versions:
+        if (told := commit_told(files, version)) is not None:
+            is_behind_cleaned = True
+            yield version, told
+        elif is_behind_cleaned:
+            raise DeltaError(f"its log lacks version {version}")
 
 
 def is_newest(files: TableFiles, version: int) -> bool:

@@ -20,6 +20,7 @@ from headwater.adapters.delta.files import additions, stored
 from headwater.adapters.delta.log import (
     Action,
     commit_info,
+    commits_told,
     is_newest,
     local_times,
     metadata,
@@ -141,12 +142,12 @@ class DeltaSnapshotTable(KeptTable):
     def commits(self, after: int = 0) -> Sequence[tuple[int, CommitRecord | UnreadableRecord]]:
         """Our commits behind a version, oldest first, with theirs."""
         self._reload()
-        if self._table is None or (newer := self._table.version() - after) <= 0:
+        if self._table is None:
             return []
         with self._reading():
-            history = self._table.history(newer if after else None)
-        entries = [(entry["version"], from_text(entry.get(KEY))) for entry in history]
-        return [(version, record) for version, record in reversed(entries) if record is not None]
+            told = list(commits_told(self._files, range(after + 1, self._table.version() + 1)))
+        read = ((version, from_text(each.get(KEY))) for version, each in told)
+        return [(version, record) for version, record in read if record is not None]
 
     def last_commit(self) -> tuple[int, CommitRecord | UnreadableRecord] | None:
         """The newest of our commits."""
@@ -302,14 +303,14 @@ class DeltaSnapshotTable(KeptTable):
         except BaseException:
             # Whether it happened only the log can tell.
             table.update_incremental()
-            between = table.history(table.version() - before) if table.version() > before else []
-            landed = [each["version"] for each in between if each.get(_ATTEMPT) == attempt]
+            between = commits_told(self._files, range(before + 1, table.version() + 1))
+            landed = [version for version, each in between if each.get(_ATTEMPT) == attempt]
             if not landed:
                 if self._files.is_settled:
                     files.discard()
                     discard_statistics(self._files, change)
                 raise
-            return int(landed[0])
+            return landed[0]
         return table.version() + 1
 
     def _entry(
