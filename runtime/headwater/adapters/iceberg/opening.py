@@ -16,6 +16,7 @@ from headwater.snapshot.refusals import another_table, damaged, elsewhere, not_o
 
 DATA: Final = "data"  # the folder of data files, where Iceberg's writers have theirs
 METADATA: Final = "metadata"  # likewise, of all else
+JOURNAL: Final = f"{FILE}-journal"  # SQLite's, while somebody writes the catalogue
 
 
 def open_table(files: TableFiles, topic: str, url: str) -> Table | None:
@@ -56,7 +57,7 @@ def _found(files: TableFiles, topic: str, url: str) -> Table | None:
 
 def _require_unused(files: TableFiles, topic: str) -> None:
     """What a crash or a full disk leaves of a creation is no table yet; all else is another's."""
-    if not files.children() <= {FILE, DATA, METADATA} or _has_rows(files):
+    if not files.children() <= {FILE, JOURNAL, DATA, METADATA} or _has_rows(files):
         raise not_ours(files.location, topic, "it holds other files")
 
 

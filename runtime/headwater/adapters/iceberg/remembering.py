@@ -3,10 +3,11 @@
 from copy import copy
 from typing import Any, Self
 
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog.sql import SqlCatalog, SqlCatalogBaseTable
 from pyiceberg.io import FileIO
 from pyiceberg.table import Table
 from pyiceberg.typedef import EMPTY_DICT, Properties
+from sqlalchemy.schema import CreateTable
 
 from headwater.adapters.iceberg.storage import FILES, TableFileIO, below, is_url, root_of
 from headwater.adapters.tables.files import TableFiles
@@ -30,6 +31,15 @@ class RememberingCatalog(SqlCatalog):
         found = copy(self)
         found.properties = {**self.properties, FILES: files}
         return found
+
+    def create_tables(self) -> None:
+        """Make the catalogue's own tables, those that are not there yet.
+
+        pyiceberg looks first: of two processes that begin one at the same moment, it would fail.
+        """
+        with self.engine.begin() as connection:
+            for table in SqlCatalogBaseTable.metadata.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
 
     def _load_file_io(
         self,
