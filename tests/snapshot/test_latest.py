@@ -178,6 +178,35 @@ def test_the_loser_of_a_race_writes_nothing(ledger: Ledger) -> None:
     assert ledger.rows() == ledger.expected()
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["the first", "a later one"])
+@pytest.mark.parametrize("look", ["beginnings", "offsets"])
+def test_a_commit_between_two_looks_is_not_taken_for_the_one_before(
+    ledger: Ledger, look: str, *, begun: bool
+) -> None:
+    """Whoever goes on from offsets goes on from their record: else neither rows nor hash are so."""
+    if begun:
+        ledger.publish(numbered(0, 10))
+        ledger.take()
+    slow, wins = ledger.snapshotter(), [ledger.snapshotter()]
+    asked = slow.table if look == "offsets" else slow.topics
+    original = getattr(asked, look)
+
+    def overtaken(name: str) -> object:
+        while wins:
+            ledger.publish(numbered(5, 15, 50.0))
+            wins.pop().take()
+            ledger.publish(numbered(12, 20, 90.0))
+        return original(name)
+
+    setattr(asked, look, overtaken)
+    with pytest.raises(AbortableError) as lost:
+        slow.take()
+    assert lost.value.code == "SNAPSHOT_TAKEN"
+    ledger.take()
+    assert ledger.rows() == ledger.expected()
+    assert ledger.verify().outcome == "equal"
+
+
 # -- what the log no longer holds ------------------------------------------------------------------
 
 

@@ -201,12 +201,19 @@ def _starts(
     beginnings: Positions,
     ends: Positions,
 ) -> dict[Partition, int]:
-    """Where the next cut begins. Raises DamagedError where the table tells it in two ways."""
+    """Where the next cut begins.
+
+    Raises DamagedError where the table tells it in two ways, OvertakenError where another process
+    committed since `last` was asked: what follows that is not what follows the offsets.
+    """
     done = table.offsets(topic_id)
     told = {taken.partition: taken.end for taken in last.ranges} if last else {}
     is_other = any(done.get(partition) != end for partition, end in told.items())
-    if is_other and last_record(table) == last:  # else another process was at it this moment
-        raise damaged(table.location, "its last record ends elsewhere than its offsets")
+    if is_other or (last is None and done):
+        if last_record(table) != last:
+            raise overtaken(table.location)
+        if is_other:
+            raise damaged(table.location, "its last record ends elsewhere than its offsets")
     # each commit tells of every partition: one that none tells of was made since, and began at 0
     return {p: done.get(p.index, 0 if done else beginnings[p]) for p in sorted(ends)}
 
