@@ -93,9 +93,9 @@ class Snapshotter:
         if self.closing is None:
             found = cut(self.topics, self.table, self.topic)
             return self._taken(found, self._parts(found, progress))
-        before = self._closed_before()
         news = self.closing()  # asked before the log's end: all that was made before is in the cut
         found = cut(self.topics, self.table, self.topic, DAILY)
+        before = self._closed_before()  # behind the cut: who closes more meanwhile moves its start
         if news is None or (before is not None and (news.before or "") <= before):
             return self._taken(found, ())
         return self._taken(found, self._days(found, before, news, progress))
