@@ -1,15 +1,15 @@
 """What a Delta log says of its files, and what stands in the way of reading it."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 from deltalake import DeltaTable, Schema
-from deltalake.exceptions import DeltaProtocolError
+from deltalake.exceptions import DeltaError, DeltaProtocolError, TableNotFoundError
 
 from headwater.adapters.delta.log import LOG, commit_told
 from headwater.adapters.parquet.reading import dataset as of_files
@@ -24,6 +24,9 @@ from headwater.snapshot.record import KEY, from_text
 _BACKTRACE: Final = re.compile(r"^\s*(\d+: |at )")
 
 _PARQUET_END: Final = b"PAR1"
+LOOKS: Final = 3  # at a log that others write meanwhile
+
+_T = TypeVar("_T")
 
 Commit = tuple[int, CommitRecord | UnreadableRecord]
 """A commit with its table version."""
@@ -31,7 +34,29 @@ Commit = tuple[int, CommitRecord | UnreadableRecord]
 
 def load(storage: TableFiles, version: int | None = None) -> DeltaTable:
     """The table, or what it was in a version. Raises DeltaError, OSError."""
-    return DeltaTable(storage.location, version=version, storage_options=dict(storage.options))
+    options = dict(storage.options)
+    return _listed(lambda: DeltaTable(storage.location, version=version, storage_options=options))
+
+
+def follow(table: DeltaTable) -> None:
+    """Make a table what it is by now. Raises DeltaError, OSError."""
+    _listed(table.update_incremental)
+
+
+def _listed(look: Callable[[], _T]) -> _T:
+    """What deltalake finds in the log, which it lists.
+
+    A long directory is listed in steps: of two entries that land meanwhile the second may be found
+    without the first, which deltalake takes for a gap. A gap that is there is there at each look.
+    """
+    for _ in range(LOOKS - 1):
+        try:
+            return look()
+        except TableNotFoundError:
+            raise
+        except DeltaError:
+            continue
+    return look()
 
 
 def newest_commit(storage: TableFiles, version: int) -> Commit | None:

@@ -36,6 +36,7 @@ from headwater.adapters.delta.reading import (
     dataset,
     divided_by,
     files,
+    follow,
     in_delta,
     lack,
     load,
@@ -227,7 +228,7 @@ class DeltaSnapshotTable(KeptTable):
             if self._table is None:
                 self._table = open_table(self._files, self._topic)
             elif not is_newest(self._files, self._table.version()):
-                self._table.update_incremental()
+                follow(self._table)
 
     def _at(self, table: DeltaTable, version: int | None) -> DeltaTable:
         """The table as it was in a version. Raises DamagedError (FILE_GONE)."""
@@ -297,12 +298,12 @@ class DeltaSnapshotTable(KeptTable):
             while not put_entry(
                 self._files, table.version() + 1, self._entry(table, files, change, attempt)
             ):
-                table.update_incremental()
+                follow(table)
                 self._require_next(table, change)
                 require_known(table, self.location)
         except BaseException:
             # Whether it happened only the log can tell.
-            table.update_incremental()
+            follow(table)
             between = commits_told(self._files, range(before + 1, table.version() + 1))
             landed = [version for version, each in between if each.get(_ATTEMPT) == attempt]
             if not landed:
