@@ -1,5 +1,7 @@
 """What deltalake finds in a log that others write, or clean, while it looks."""
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from tests.snapshot.storage import TOPIC, record, rows
 from headwater.adapters.delta.table import DeltaSnapshotTable
 from headwater.adapters.directory import DirectoryFiles
 from headwater.errors import DamagedError
+
+DAY_S = 86_400
 
 
 def opened(directory: Path) -> DeltaSnapshotTable:
@@ -71,3 +75,22 @@ def test_a_gap_in_the_log_that_stays_is_damage(tmp_path: Path) -> None:
     entry(tmp_path, 2).unlink()
     with pytest.raises(DamagedError, match="its log lacks version 2"):
         opened(tmp_path)
+
+
+def test_a_checkpoint_stays_for_a_day_behind_the_one_that_replaced_it(tmp_path: Path) -> None:
+    """However old: until then it was the newest, and a reader may just have begun with it."""
+
+    def upkeep() -> list[int]:
+        opened(tmp_path).tidy(int(time.time() * 1_000), 30 * DAY_S * 1_000)
+        found = sorted((tmp_path / "_delta_log").glob("*.checkpoint.parquet"))
+        return [int(path.name.partition(".")[0]) for path in found]
+
+    commit(tmp_path, 0)
+    assert upkeep() == [1]
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (time.time() - 3 * DAY_S,) * 2)
+    commit(tmp_path, 1)
+    assert upkeep() == [1, 2]
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (time.time() - DAY_S,) * 2)
+    assert upkeep() == [2]

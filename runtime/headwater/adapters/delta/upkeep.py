@@ -16,6 +16,7 @@ from headwater.adapters.delta.log import LOG, entry
 from headwater.adapters.delta.reading import checkpoints, load, paths
 from headwater.adapters.tables.files import StoredFile, TableFiles, numbered
 from headwater.adapters.tables.upkeep import (
+    ORPHAN_MS,
     Commits,
     is_beside,
     is_data,
@@ -109,7 +110,7 @@ def sweep(
     since = needed_since(written, now_ms - keep_ms)
     pinned = set(pins(files).values())
     kept = statistics_of(commits, lambda version: version >= since or version in pinned)
-    found = [*filter(is_beside, listed), *_replaced(files, listed)]
+    found = [*filter(is_beside, listed), *_replaced(files, listed, now_ms)]
     news = range(since + 1, table.version() + 1)
     if written.keys() >= set(news):  # else another writer cleaned the log: nobody knows what went
         found += filter(is_data, listed)
@@ -128,9 +129,11 @@ def _removed(content: bytes) -> Iterator[str]:
             yield unquote(found["path"])
 
 
-def _replaced(files: TableFiles, listed: Iterable[StoredFile]) -> Iterator[StoredFile]:
-    """The checkpoints that newer ones have replaced: whoever began with one is done after a day."""
-    last = _last_checkpoint(files)
-    for version, each in checkpoints(listed):
-        if last is not None and version < last.version:
+def _replaced(files: TableFiles, listed: Iterable[StoredFile], now_ms: int) -> Iterator[StoredFile]:
+    """The checkpoints that newer ones replaced a day ago: who began with one is done by then."""
+    found, last = list(checkpoints(listed)), _last_checkpoint(files)
+    old = (version for version, each in found if now_ms - each.modified_ms >= ORPHAN_MS)
+    before = min(max(old, default=0), 0 if last is None else last.version)
+    for version, each in found:
+        if version < before:
             yield each
