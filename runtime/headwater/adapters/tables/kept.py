@@ -30,6 +30,7 @@ class KeptTable(ABC):
         with self._writing(), self._files.sole(LOCK) as write:
             if write is None:
                 return None
+            self.version()  # a pin may be of one that came before the lock was held
             self._require_pinned()
             swept = self._sweep(now_ms, keep_ms)
             write(mark(version, now_ms))
@@ -42,8 +43,13 @@ class KeptTable(ABC):
 
     def pin(self, name: str, version: int) -> None:
         """Keep a version until `unpin`."""
+
+        def require(version: int) -> None:
+            self.version()  # upkeep may have let go of it before the lock was held
+            self.files(version)
+
         with self._writing():
-            pin(self._files, name, version, self.files)
+            pin(self._files, name, version, require)
 
     def unpin(self, name: str) -> bool:
         """Give a pinned version to upkeep."""

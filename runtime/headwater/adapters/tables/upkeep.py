@@ -44,11 +44,15 @@ def mark(version: int, at_ms: int) -> bytes:
 def pins(files: TableFiles) -> Mapping[str, int]:
     """The pinned versions by name. Raises OSError, and DamagedError for a pin that is none."""
     names = sorted(each.name for each in files.listed(PINS) if each.name.endswith(".json"))
-    return {PurePath(name).stem: _pinned(files, name) for name in names}
+    found = {PurePath(name).stem: _pinned(files, name) for name in names}
+    return {name: version for name, version in found.items() if version is not None}
 
 
-def _pinned(files: TableFiles, name: str) -> int:
-    content = files.read(name)
+def _pinned(files: TableFiles, name: str) -> int | None:
+    try:
+        content = files.read(name)
+    except FileNotFoundError:  # let go of since it was listed
+        return None
     try:
         return _PIN.validate_json(content)
     except ValidationError as error:
