@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from tests.snapshot import processes
 from tests.snapshot.formats import FORMATS
 from tests.snapshot.lake import TOPIC, Lake, codec
 from tests.snapshot.ledger import Ledger
+from tests.snapshot.test_upkeep import later
 
 from headwater.adapters.memory import MemoryRangeReader, MemoryTopics
 from headwater.clock import ManualClock
@@ -130,6 +132,30 @@ def test_files_that_upkeep_took_make_an_older_cut_one_that_is_not_kept(tmp_path:
     assert outcomes(lake) == [(200, "not kept"), (300, "not kept"), (301, "equal")]
     verdict = verifier(lake).verify(at="1")
     assert "does not keep its version" in verdict.undecided[0]
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_what_is_committed_while_cuts_are_looked_for_is_of_none_of_them(
+    format_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where upkeep lets go of an older one meanwhile, so that the table is asked again."""
+    lake = Lake(tmp_path / "orders", format_)
+    table = lake.table()
+    table.pin("audit", table.version() or 0)
+    asked = table.commits
+
+    def meanwhile() -> object:
+        monkeypatch.setattr(table, "commits", asked)
+        found = asked()
+        lake.publish(300, 310)
+        lake.take()
+        lake.table().tidy(later(2).wall_ms(), 0)
+        return found
+
+    monkeypatch.setattr(table, "commits", meanwhile)
+    verdicts = replace(verifier(lake), open_table=lambda: table).verify_all()
+    assert [(each.rows, each.outcome) for each in verdicts][-1] == (300, "equal")
+    assert outcomes(lake)[-1] == (310, "equal")
 
 
 def test_a_file_that_is_lost_is_damage_of_every_cut_that_has_it(any_lake: Lake) -> None:

@@ -210,8 +210,10 @@ class IcebergSnapshotTable(KeptTable):
         return self._table
 
     def _is_expired(self, version: int) -> bool:
-        self._reload()
-        return reading.snapshot_at(self._required(), version) is None
+        # by a look of its own: this handle's must not move while somebody goes by it
+        with self._reading():
+            newest = open_table(self._files, self._topic, self._catalogue)
+        return newest is None or reading.snapshot_at(newest, version) is None
 
     def _snapshot(self, table: Table, version: int) -> Snapshot:
         if (found := reading.snapshot_at(table, version)) is None:
