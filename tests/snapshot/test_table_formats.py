@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.snapshot.changes import change
@@ -10,6 +11,7 @@ from tests.snapshot.formats import FORMATS
 from tests.snapshot.storage import TOPIC, record, rows
 
 from headwater.adapters.objects import opening
+from headwater.assembly import table_formats
 from headwater.assembly.table_formats import DEFAULT, MARKS, SnapshotTables
 from headwater.config import Settings
 from headwater.errors import ConfigurationError, RetriableError, StartRefusedError
@@ -44,6 +46,45 @@ def test_what_can_be_declared_can_be_opened() -> None:
     """And what is not declared is the same for both."""
     assert set(MARKS) == set(DECLARED) == set(FORMATS)
     assert Snapshot(every="1h").format == DEFAULT
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_reader_finds_a_table_that_begins_while_it_looks(
+    tables: SnapshotTables, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where none stood there is one of any format before it is opened."""
+    look = table_formats._standing
+
+    def begun_behind(*given: Any) -> str | None:
+        monkeypatch.setattr(table_formats, "_standing", look)
+        found = look(*given)
+        begun(tables, form)
+        return found
+
+    monkeypatch.setattr(table_formats, "_standing", begun_behind)
+    assert tables.open(TOPIC).rows() == 10
+
+
+def test_a_writer_finds_the_catalogue_of_a_table_that_begins_while_it_looks(
+    tables: SnapshotTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Metadata stand behind the catalogue that knows them: none without it is seen."""
+    look, standing = table_formats._holds, table_formats._standing
+
+    def begun_behind(*given: Any) -> bool:
+        monkeypatch.setattr(table_formats, "_holds", look)
+        found = look(*given)
+        begun(tables, "iceberg")
+        return found
+
+    def armed(*given: Any) -> str | None:
+        monkeypatch.setattr(table_formats, "_standing", standing)
+        found = standing(*given)
+        monkeypatch.setattr(table_formats, "_holds", begun_behind)
+        return found
+
+    monkeypatch.setattr(table_formats, "_standing", armed)
+    assert tables.open_as(TOPIC, "iceberg").rows() == 10
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -67,7 +67,13 @@ class SnapshotTables:
     def open_at(self, place: str, topic: str) -> Table:
         """The table of a topic that stands in a place of its own; raises as `open` does."""
         files = _files(place)
-        return self._opened(files, topic, _standing(files, topic) or DEFAULT)
+        found = _standing(files, topic)
+        try:
+            return self._opened(files, topic, found or DEFAULT)
+        except StartRefusedError:
+            if found or (begun := _standing(files, topic)) is None:
+                raise
+            return self._opened(files, topic, begun)  # one was begun since
 
     def open_as(self, topic: str, form: str) -> Table:
         """The table of a topic to be written in a declared format.
@@ -126,9 +132,10 @@ class SnapshotTables:
 
     def _catalogue(self, files: TableFiles, topic: str) -> str:
         """The one that knows the table: what stands beside it before what is set."""
+        is_begun = _holds(files, "metadata")  # asked first: its own catalogue stands before that
         if _holds(files, OWN_CATALOGUE):
             return ""
-        if not self.catalogue and _holds(files, "metadata"):
+        if not self.catalogue and is_begun:
             text = (
                 f"the snapshot of {topic} in {files.location} is known to an Iceberg catalogue that"
                 f" is not set: set iceberg_catalogue, or HEADWATER_ICEBERG_CATALOGUE, as its"
