@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deltalake import DeltaTable
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from tests.snapshot.lake import SCHEMA_ID, SCHEMAS, TOPIC, Lake, told
 from tests.snapshot.ledger import Ledger
 
-from headwater.adapters.memory import MemoryBroker
+from headwater.adapters.memory import MemoryBroker, MemoryRangeReader
 from headwater.assembly.snapshot_modes import mode_mistakes
 from headwater.errors import AbortableError, DamagedError, FatalError, StartRefusedError
 from headwater.model import Partition
@@ -413,6 +414,23 @@ def test_a_key_that_left_the_log_with_its_tombstone_is_undecided_when_that_can_b
     proved.compact(with_tombstones=True)
     assert {d.kind for d in proved.verify().differences} == {"extra"}
     proved.clock.advance(DAY_S)
+    assert proved.verify().outcome == "unverifiable"
+
+
+def test_a_tombstone_that_may_go_while_the_log_is_read_leaves_its_key_undecided(
+    proved: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How old a cut is, is asked behind the log and not before it."""
+    asked = MemoryRangeReader.read
+
+    def slowly(*given: Any, **named: Any) -> Any:
+        monkeypatch.setattr(MemoryRangeReader, "read", asked)
+        proved.delete(["order-3"])
+        proved.compact(with_tombstones=True)
+        proved.clock.advance(DAY_S)
+        return asked(*given, **named)
+
+    monkeypatch.setattr(MemoryRangeReader, "read", slowly)
     assert proved.verify().outcome == "unverifiable"
 
 

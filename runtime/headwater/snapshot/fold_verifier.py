@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headwater.clock import Clock
 from headwater.errors import UnverifiableError
 from headwater.model import Partition
 from headwater.ports import CommitRecord, LogReader, Records, Table, Topics
@@ -66,7 +67,7 @@ class FoldVerifier:
     codec: RowCodec
     inventory: Inventory
     every: int
-    now_ms: int
+    clock: Clock
 
     def compare(self, cuts: Sequence[FoldCut]) -> None:
         """Tell how each cut differs, oldest first; the log is read once."""
@@ -203,7 +204,8 @@ class FoldVerifier:
         keys = self._keys(place, log, offsets)
         gone = self._newer_keys(partition, place.each.taken.end, frozenset(keys.values()))
         kept = self.topics.config(partition.topic).get("delete.retention.ms")
-        if age_ms(record.committed_at_ms, self.now_ms) >= deletions_kept_ms(kept):
+        # asked behind the log: reading it takes its time, in which a tombstone may go
+        if age_ms(record.committed_at_ms, self.clock.wall_ms()) >= deletions_kept_ms(kept):
             # Deleted since, and the tombstone is gone too: the log knows nothing of such a key.
             gone |= set(keys.values()) - set(log["key"])
         return found | {offset for offset, key in keys.items() if key in gone}

@@ -191,7 +191,7 @@ class _Whole:
             codec=codec,
             inventory=inventory,
             every=self._every,
-            now_ms=self._verifier.clock.wall_ms(),
+            clock=self._verifier.clock,
         ).compare(cuts)
         self._progress(read + rows, read + rows)
 
