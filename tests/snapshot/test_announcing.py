@@ -14,7 +14,7 @@ from headwater.adapters.memory.registry import MemoryRegistry
 from headwater.assembly.announcing import Announcer
 from headwater.contract import Decoder
 from headwater.errors import FencedError, StartRefusedError, UnavailableError
-from headwater.model import Partition
+from headwater.model import Partition, Positions
 from headwater.ports import CommitRecord, TopicSettings
 from headwater.snapshot.multiset import to_text, total
 from headwater.snapshot.notices import TOPIC, Announced, last_notice, notice_contract
@@ -96,6 +96,22 @@ def test_a_notice_that_was_not_written_is_written_by_whoever_comes_next(office: 
     office.lake.take()
     assert office.announce() == 2
     assert [each["version"] for each in office.notices()] == [1, 2, 3, 4]
+
+
+def test_notices_are_read_while_their_topic_is_given_partitions(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that comes between two looks nothing is known, and nothing fails."""
+    office.announce()
+    before, asked = office.last(), MemoryTopics.beginnings
+
+    def grown(topics: MemoryTopics, topic: str) -> Positions:
+        found = asked(topics, topic)
+        office.lake.broker.grow(TOPIC, 3)
+        return found
+
+    monkeypatch.setattr(MemoryTopics, "beginnings", grown)
+    assert office.last() == before
 
 
 def test_a_reader_finds_the_last_notice_of_its_product_among_all(office: Office) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from tests.snapshot.lake import TOPIC, Lake
 
+from headwater.adapters.memory import MemoryTopics
 from headwater.errors import StartRefusedError
-from headwater.model import Partition
+from headwater.model import Partition, Positions
 
 
 def test_rows_of_a_new_partition_are_taken_from_its_first(tmp_path: Path) -> None:
@@ -15,6 +16,26 @@ def test_rows_of_a_new_partition_are_taken_from_its_first(tmp_path: Path) -> Non
     lake.broker.grow(TOPIC, 5)
     lake.publish(300, 400)
     assert lake.take().rows == 100
+    assert lake.verify().outcome == "equal"
+
+
+def test_a_partition_that_is_added_between_two_looks_is_the_next_cuts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is told, and its beginning was not yet."""
+    lake = Lake(tmp_path / "orders")
+    asked = MemoryTopics.ends
+
+    def grown(topics: MemoryTopics, topic: str) -> Positions:
+        lake.broker.grow(TOPIC, 5)
+        lake.publish(300, 400)
+        monkeypatch.setattr(MemoryTopics, "ends", asked)
+        return asked(topics, topic)
+
+    monkeypatch.setattr(MemoryTopics, "ends", grown)
+    first = lake.take().rows
+    assert 0 < first < 100
+    assert lake.take().rows == 100 - first
     assert lake.verify().outcome == "equal"
 
 

@@ -84,7 +84,7 @@ def cut(topics: Topics, table: Table, topic: str, mode: str = "append") -> Cut:
         )
     topic_id = _required_id(topics, table, topic)
     last = _last_commit(table, mode)
-    beginnings, ends = topics.beginnings(topic), topics.ends(topic)
+    beginnings, ends = _bounds(topics, topic)
     starts = _starts(table, last, topic_id, beginnings, ends)
     if lost := _lost(starts, beginnings, ends):
         raise _range_lost(table, lost)
@@ -101,7 +101,7 @@ def latest_cut(topics: Topics, table: Table, topic: str, now_ms: int) -> LatestC
     _require_topic(topics, topic)
     topic_id = _required_id(topics, table, topic)
     last = _last_commit(table, "latest")
-    beginnings, ends = topics.beginnings(topic), topics.ends(topic)
+    beginnings, ends = _bounds(topics, topic)
     starts = _starts(table, last, topic_id, beginnings, ends)
     found = Cut(topic, topic_id, {p: (start, ends[p]) for p, start in starts.items()})
     whole = {p: (beginnings[p], ends[p]) for p in starts}
@@ -216,6 +216,15 @@ def _starts(
             raise damaged(table.location, "its last record ends elsewhere than its offsets")
     # each commit tells of every partition: one that none tells of was made since, and began at 0
     return {p: done.get(p.index, 0 if done else beginnings[p]) for p in sorted(ends)}
+
+
+def _bounds(topics: Topics, topic: str) -> tuple[Positions, Positions]:
+    """The first offsets of the log and its read_committed ends, of the same partitions.
+
+    One that is added between the two looks is the next cut's.
+    """
+    beginnings = topics.beginnings(topic)
+    return beginnings, {p: end for p, end in topics.ends(topic).items() if p in beginnings}
 
 
 def _lost(starts: Positions, beginnings: Positions, ends: Positions) -> list[str]:

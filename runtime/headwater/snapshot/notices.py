@@ -57,7 +57,8 @@ def last_notice(
     """
     if topics.partitions(TOPIC) is None:
         return None
-    beginnings, ends = topics.beginnings(TOPIC), topics.ends(TOPIC)
+    ends = topics.ends(TOPIC)
+    beginnings = topics.beginnings(TOPIC)  # behind the ends: of each partition that has one
     decoder = Decoder(notice_contract(), registry.schema)
     ranges = {partition: (beginnings[partition], end) for partition, end in ends.items()}
     is_of = (pl.col("product") == product) & (pl.col("topic") == topic)
