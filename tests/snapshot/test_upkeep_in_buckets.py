@@ -1,6 +1,7 @@
 """Upkeep, its lock and pins, and the latest of each key, where tables are in a bucket."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +76,25 @@ def test_nothing_is_pinned_while_upkeep_is_under_way(
     assert told == [None, "SNAPSHOT_BUSY"]
     other.pin("audit", 1)
     assert opened().pins() == {"audit": 1}
+
+
+def test_a_lock_that_is_let_go_of_while_it_is_looked_at_was_held(
+    place: BucketFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever came too late for it is told so, and not that the store refuses."""
+    look = BucketFiles.read
+    with ExitStack() as holding:
+        holding.enter_context(BucketFiles(place.location).sole(LOCK))
+
+        def late(*given: Any) -> bytes:
+            holding.close()
+            return look(*given)
+
+        monkeypatch.setattr(BucketFiles, "read", late)
+        with place.sole(LOCK) as held:
+            assert held is None
+    with place.sole(LOCK) as held:
+        assert held is not None
 
 
 def test_the_lock_of_a_process_that_died_is_taken_over_by_one(

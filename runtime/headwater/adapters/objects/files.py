@@ -189,10 +189,10 @@ class BucketFiles:
 
     def _is_taken(self, lock: str) -> bool:
         content = uuid.uuid4().hex.encode()
-        if self.put_if_absent(lock, content):
-            return True
         with self._translated():
             try:
+                if self.put_if_absent(lock, content):
+                    return True
                 found = obstore.head(self._store, lock)
                 age_s = (datetime.now(UTC) - found["last_modified"]).total_seconds()
                 if age_s < LEASE_S:
