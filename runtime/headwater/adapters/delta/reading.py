@@ -24,7 +24,7 @@ from headwater.snapshot.record import KEY, from_text
 _BACKTRACE: Final = re.compile(r"^\s*(\d+: |at )")
 
 _PARQUET_END: Final = b"PAR1"
-LOOKS: Final = 3  # at a log that others write meanwhile
+LOOKS: Final = 6  # at a log that others write meanwhile
 
 _T = TypeVar("_T")
 
