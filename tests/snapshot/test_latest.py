@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from deltalake import DeltaTable
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from tests.snapshot.lake import SCHEMA_ID, SCHEMAS, TOPIC, Lake, told
 from tests.snapshot.ledger import Ledger
 
-from headwater.adapters.memory import MemoryBroker, MemoryRangeReader
+from headwater.adapters.memory import MemoryBroker
 from headwater.assembly.snapshot_modes import mode_mistakes
 from headwater.errors import AbortableError, DamagedError, FatalError, StartRefusedError
 from headwater.model import Partition
@@ -177,35 +176,6 @@ def test_the_loser_of_a_race_writes_nothing(ledger: Ledger) -> None:
     assert lost.value.code == "SNAPSHOT_TAKEN"
     assert ledger.take().version is None
     assert ledger.rows() == ledger.expected()
-
-
-@pytest.mark.parametrize("begun", [False, True], ids=["the first", "a later one"])
-@pytest.mark.parametrize("look", ["beginnings", "offsets"])
-def test_a_commit_between_two_looks_is_not_taken_for_the_one_before(
-    ledger: Ledger, look: str, *, begun: bool
-) -> None:
-    """Whoever goes on from offsets goes on from their record: else neither rows nor hash are so."""
-    if begun:
-        ledger.publish(numbered(0, 10))
-        ledger.take()
-    slow, wins = ledger.snapshotter(), [ledger.snapshotter()]
-    asked = slow.table if look == "offsets" else slow.topics
-    original = getattr(asked, look)
-
-    def overtaken(name: str) -> object:
-        while wins:
-            ledger.publish(numbered(5, 15, 50.0))
-            wins.pop().take()
-            ledger.publish(numbered(12, 20, 90.0))
-        return original(name)
-
-    setattr(asked, look, overtaken)
-    with pytest.raises(AbortableError) as lost:
-        slow.take()
-    assert lost.value.code == "SNAPSHOT_TAKEN"
-    ledger.take()
-    assert ledger.rows() == ledger.expected()
-    assert ledger.verify().outcome == "equal"
 
 
 # -- what the log no longer holds ------------------------------------------------------------------
@@ -414,23 +384,6 @@ def test_a_key_that_left_the_log_with_its_tombstone_is_undecided_when_that_can_b
     proved.compact(with_tombstones=True)
     assert {d.kind for d in proved.verify().differences} == {"extra"}
     proved.clock.advance(DAY_S)
-    assert proved.verify().outcome == "unverifiable"
-
-
-def test_a_tombstone_that_may_go_while_the_log_is_read_leaves_its_key_undecided(
-    proved: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """How old a cut is, is asked behind the log and not before it."""
-    asked = MemoryRangeReader.read
-
-    def slowly(*given: Any, **named: Any) -> Any:
-        monkeypatch.setattr(MemoryRangeReader, "read", asked)
-        proved.delete(["order-3"])
-        proved.compact(with_tombstones=True)
-        proved.clock.advance(DAY_S)
-        return asked(*given, **named)
-
-    monkeypatch.setattr(MemoryRangeReader, "read", slowly)
     assert proved.verify().outcome == "unverifiable"
 
 
