@@ -214,6 +214,31 @@ def test_partitions_that_come_while_a_reader_follows_are_read_from_their_first_r
         following.close()
 
 
+def test_a_reader_that_waits_for_ever_is_closed_by_another_thread(orders: Published) -> None:
+    """It is told so while it polls the broker, and its token goes on."""
+    orders.publish(30)
+    orders.take()
+    read, codes = threading.Event(), []
+    with orders.open() as product:
+        reading = product.read()
+
+        def follow() -> None:
+            of_count(reading, 30)
+            read.set()
+            with pytest.raises(ReadRefusedError) as refused:
+                next(reading)
+            codes.append(refused.value.code)
+
+        reader = threading.Thread(target=follow)
+        reader.start()
+        assert read.wait(60)
+        reading.close()
+        reader.join(60)
+        assert codes == ["READING_ENDED"]
+        orders.publish(20)
+        assert len(of_count(product.read(reading.token), 20)) == 20
+
+
 def test_the_latest_rows_and_their_changes_are_read_while_the_broker_compacts(
     orders: Published,
 ) -> None:

@@ -1,16 +1,18 @@
-"""A part is committed while the next is read: one at a time, in order, and never left half-done."""
+"""What is done in a thread beside the one that reads: in order, and never left half-done."""
 
 import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 from tests.snapshot.writers import COMMIT_ROWS, READ_RECORDS, Orders
 
 from headwater.adapters.parquet.table import ParquetSnapshotTable
+from headwater.embedded.process import wait_until
 from headwater.ports import Change
 from headwater.snapshot import writer
-from headwater.snapshot.pipeline import one_behind
+from headwater.snapshot.pipeline import beside, one_behind
 
 LONGEST_S = 60.0  # of a wait that ends at once unless the promise is broken
 
@@ -132,3 +134,54 @@ def test_an_interrupted_snapshot_is_whole_and_goes_on(
     assert orders.verify().outcome == "equal"
     assert orders.take() > 1
     assert orders.taken() == orders.published()
+
+
+def test_parts_are_made_while_the_block_runs() -> None:
+    """Each waits for the other: one after the other would wait for ever."""
+    begun, asked = threading.Event(), threading.Event()
+    made: list[int] = []
+
+    def parts() -> Iterator[None]:
+        begun.set()
+        assert asked.wait(LONGEST_S)
+        made.append(1)
+        yield
+
+    with beside(parts()):
+        assert begun.wait(LONGEST_S)
+        asked.set()
+    assert made == [1]
+
+
+def test_an_error_of_making_is_raised_in_the_block_that_asks_and_at_its_end() -> None:
+    """So a long block need not go on for nothing."""
+
+    def parts() -> Iterator[None]:
+        yield
+        raise OSError("no such disk")
+
+    with pytest.raises(OSError, match="disk"), beside(parts()):
+        pass
+    with pytest.raises(OSError, match="disk"), beside(parts()) as require_sound:
+        wait_until(lambda: bool(require_sound()), LONGEST_S)
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_error_of_the_block_ends_the_making(error: type[BaseException]) -> None:
+    """Behind the part under way; endless ones would keep a Ctrl-C waiting for ever."""
+    begun = threading.Event()
+    made = count()
+
+    def parts() -> Iterator[int]:
+        for part in made:
+            begun.set()
+            yield part
+
+    def interrupted() -> None:
+        with beside(parts()):
+            assert begun.wait(LONGEST_S)
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert not any(each.name.startswith("snapshot") for each in threading.enumerate())

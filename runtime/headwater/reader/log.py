@@ -153,7 +153,7 @@ class EventLog:
             if (place := by_index(follower.positions())) != reached:
                 reached.update(place)
                 deletions.require(reached)
-                yield None, _at(start, reached, deletions)
+            yield None, _at(start, reached, deletions)  # at each poll: so a `close` is seen
 
     def _take_in(self, reached: dict[int, int], follower: TopicFollower) -> None:
         """Follow the partitions that the topic was given since, too."""

@@ -1,6 +1,7 @@
 """Frames one after the other, and the place behind the last one."""
 
 from collections.abc import Generator, Sequence
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -17,8 +18,9 @@ class Reading:
     """An iterator of frames; `token` always tells the place behind the last one it gave.
 
     `columns` are those of every frame. Ends when what was asked for is read, or never. A context
-    manager: `close` lets go of the clients. One thread at a time. After an error, an interruption
-    or `close` it does not go on: that must not look like the end.
+    manager: `close` lets go of the clients. One thread reads; `close` may be called by any, and by
+    a handler of signals. After an error, an interruption or `close` it does not go on: that must
+    not look like the end.
     """
 
     def __init__(self, start: ReadPosition, columns: Sequence[str], steps: Steps) -> None:
@@ -26,6 +28,8 @@ class Reading:
         self._position = start
         self._steps = steps
         self._is_broken = False
+        self._is_closed = False
+        self._stepping = Lock()  # never waited for: a handler of signals would wait for itself
 
     @property
     def position(self) -> ReadPosition:
@@ -43,28 +47,53 @@ class Reading:
     def __next__(self) -> pl.DataFrame:
         """The next frame, waiting for it if need be.
 
-        Raises as `Product.read` tells, and ReadRefusedError (READING_ENDED) when it was closed, or
+        Raises as `Product.read` tells, and ReadRefusedError (READING_ENDED) when it is closed, or
         ended with an error before.
         """
-        if self._is_broken:
-            raise ReadRefusedError(
-                f"This reading of {self._position.topic} was closed, interrupted or ended with an"
-                f" error before; go on with .read(reading.token).",
-                code="READING_ENDED",
-            )
-        self._is_broken = True  # until this step is done, whatever interrupts it
-        for frame, position in self._steps:
-            if frame is not None:
-                self._position, self._is_broken = position, False
-                return frame
-            self._position = position
-        self._is_broken = False
-        raise StopIteration
+        if not self._stepping.acquire(blocking=False):
+            raise self._ended("is read by another thread", "give each its own .read()")
+        try:
+            return self._next()
+        finally:
+            self._stepping.release()
+            if self._is_closed:
+                self.close()  # by whoever could not, because of this step
+
+    def _next(self) -> pl.DataFrame:
+        if not self._is_broken:
+            self._is_broken = True  # until this step is done, whatever interrupts it
+            for frame, position in self._steps:
+                if self._is_closed:
+                    break
+                self._position = position
+                if frame is not None:
+                    self._is_broken = False
+                    return frame
+            else:
+                if not self._is_closed:
+                    self._is_broken = False
+                    raise StopIteration
+        raise self._ended(
+            "was closed, interrupted or ended with an error before",
+            "go on with .read(reading.token)",
+        )
 
     def close(self) -> None:
-        """Stop reading; `token` stays."""
-        self._is_broken = True
-        self._steps.close()
+        """Stop reading; `token` stays.
+
+        While another thread waits for a frame, that one is told so within a poll, 0.1 s.
+        """
+        self._is_closed = True
+        if self._stepping.acquire(blocking=False):
+            try:
+                self._steps.close()
+            finally:
+                self._stepping.release()
+
+    def _ended(self, how: str, what_next: str) -> ReadRefusedError:
+        return ReadRefusedError(
+            f"This reading of {self._position.topic} {how}; {what_next}.", code="READING_ENDED"
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -28,6 +28,15 @@ class Codecs:
         found = self._found[schema_id]
         return found if isinstance(found, RowCodec) else None
 
+    def again(self) -> "Codecs":
+        """The same for another thread: a codec serves one. All of both are asked for by then."""
+        other = Codecs(self._make, self._table, ())
+        other._names = self._names
+        for schema_id in self._names:
+            self.find(schema_id)
+            other.find(schema_id)
+        return other
+
     def tell(self, schema_id: int, findings: Findings) -> None:
         """Why there is none, where there is none."""
         self.find(schema_id)

@@ -1,22 +1,26 @@
-"""Work on one part in a thread while the next one is made, as double buffering does."""
+"""Work in a thread beside the one that reads: much of both is done without the interpreter."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import contextmanager
+from threading import Event
+from typing import Final, TypeVar
 
 Part = TypeVar("Part")
 Done = TypeVar("Done")
 
+_NAME: Final = "snapshot"  # of the thread
+
 
 def one_behind(work: Callable[[Part], Done], parts: Iterable[Part]) -> list[Done]:
-    """Work on parts in their order, in a thread, each while the next one is made.
+    """Work on parts in their order, each while the next one is made, as double buffering does.
 
     Work on one alone is under way, so no more than two parts are held. Whatever ends this waits for
     it: a Ctrl-C leaves it whole, and its error comes before that of the part made meanwhile.
     Raises what `work` and `parts` raise; no part behind an error is worked on.
     """
     begun: list[Future[Done]] = []
-    with ThreadPoolExecutor(1, thread_name_prefix="snapshot") as thread:
+    with ThreadPoolExecutor(1, thread_name_prefix=_NAME) as thread:
         try:
             for part in parts:
                 if begun:
@@ -27,3 +31,31 @@ def one_behind(work: Callable[[Part], Done], parts: Iterable[Part]) -> list[Done
             if begun:
                 begun[-1].result()
     return [each.result() for each in begun]
+
+
+@contextmanager
+def beside(parts: Iterable[object]) -> Iterator[Callable[[], None]]:
+    """Make parts while the block runs, which ends when all are made.
+
+    The block is given what raises there what making them raised. An error of the block ends it once
+    the part under way is made. Raises what `parts` raise.
+    """
+    is_over = Event()
+
+    def make() -> None:
+        for _ in parts:
+            if is_over.is_set():
+                return
+
+    with ThreadPoolExecutor(1, thread_name_prefix=_NAME) as thread:
+        made = thread.submit(make)
+
+        def require_sound() -> None:
+            if made.done():
+                made.result()
+
+        try:
+            yield require_sound
+            made.result()
+        finally:
+            is_over.set()

@@ -5,19 +5,21 @@ commit recorded; and the rows of the table, encoded again. Only where they disag
 at one by one. What cannot be read is a difference too: nobody else could read it either.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Final
 
 from headwater.clock import SYSTEM, Clock
 from headwater.errors import DamagedError
-from headwater.ports import LogReader, Table, Topics, UnreadableRecord
+from headwater.ports import LogReader, Table, TableFile, Topics, UnreadableRecord
 from headwater.snapshot.codecs import Codecs
 from headwater.snapshot.corrections import wrong_corrections
 from headwater.snapshot.cut import is_own_id
 from headwater.snapshot.fold_verifier import FoldCut, FoldVerifier
 from headwater.snapshot.history import Kept, cut_at, every_cut, newest_cut
 from headwater.snapshot.inventory import Held, Inventory
+from headwater.snapshot.pipeline import beside
 from headwater.snapshot.range_verifier import Log, RangeVerifier
 from headwater.snapshot.rows import RowCodec
 from headwater.snapshot.spans import booked, booked_whole, gaps, other_record, stretches
@@ -146,14 +148,19 @@ class _Whole:
         self._newest = frozenset(file.name for file in table.files())
 
     def compare_ranges(self, proofs: Sequence[_Proof]) -> None:
-        """Of mode "append": every range with its stretch of the log."""
+        """Of mode "append": every range with its stretch of the log, which is read beside it."""
         verifier, codecs = self._verifier, self._codecs
         ranges = booked(proofs[-1].kept.records)
-        in_log = sum(each.taken.rows for each in ranges)
-        inventory = Inventory(self._table, ranges, codecs)
-        read = self._read(proofs, inventory, in_log)
+        inventory = Inventory(self._table, ranges, codecs.again())
         log = Log(verifier.topic, verifier.topics, verifier.reader, self._every)
-        found = log.tallies(ranges, codecs, lambda done: self._progress(read + done, read + in_log))
+        counted = self._counted(proofs, sum(each.taken.rows for each in ranges))
+        with beside(map(counted, self._read(proofs, inventory))) as require_sound:
+
+            def told(rows: int) -> None:
+                require_sound()
+                counted(rows)
+
+            found = log.tallies(ranges, codecs, told)
         compared = RangeVerifier(log, ranges, found, inventory, codecs)
         for proof in proofs:
             until = sum(len(record.ranges) for record in proof.kept.records)
@@ -169,7 +176,9 @@ class _Whole:
         between = stretches(records, schema_id)
         inventory = Inventory(self._table, between, self._codecs)
         rows = sum(taken.rows for taken in records[-1].ranges)
-        read = self._read(proofs, inventory, rows)
+        counted = self._counted(proofs, rows)
+        for read in self._read(proofs, inventory):
+            counted(read)
         cuts = []
         for proof in proofs:
             until = sum(len(record.ranges) for record in proof.kept.records)
@@ -193,21 +202,33 @@ class _Whole:
             every=self._every,
             clock=self._verifier.clock,
         ).compare(cuts)
-        self._progress(read + rows, read + rows)
+        counted(rows)
 
     @property
     def _every(self) -> int:
         return 1 if self._verifier.full else SAMPLE
 
-    def _read(self, proofs: Sequence[_Proof], inventory: Inventory, others: int) -> int:
-        """Read every file once; how many rows there were."""
-        files = {file.name: file for proof in proofs for file in proof.kept.files}
-        told = sum(file.rows or 0 for file in files.values())
-        done = 0
-        for rows in inventory.read(files.values()):
-            done += rows
-            self._progress(done, max(done, told) + others)
-        return done
+    def _read(self, proofs: Sequence[_Proof], inventory: Inventory) -> Iterator[int]:
+        """Read every file once; the rows of each part."""
+        return inventory.read(_files(proofs).values())
+
+    def _counted(self, proofs: Sequence[_Proof], others: int) -> Callable[[int], None]:
+        """Counts what was read, of all files and so many other rows; any thread may call it."""
+        told = sum(file.rows or 0 for file in _files(proofs).values()) + others
+        done, counting = 0, Lock()
+
+        def count(rows: int) -> None:
+            nonlocal done
+            with counting:
+                done += rows
+                self._progress(done, max(done, told))
+
+        return count
+
+
+def _files(proofs: Sequence[_Proof]) -> dict[str, TableFile]:
+    """Every file of any of the cuts."""
+    return {file.name: file for proof in proofs for file in proof.kept.files}
 
 
 def _compare_numbers(cut: FoldCut) -> None:
