@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
 import pytest
+from tests.topics.settled import settled
 
 from headwater.adapters.memory import (
     MemoryTransactionalLog,
@@ -117,9 +118,8 @@ class Outside:
         assert log.commit() is CommitOutcome.COMMITTED
 
     def settled(self, topic: str) -> Positions:
-        """The ends once the markers are written: a commit is answered before they are."""
-        until(lambda: self.topics.ends(topic) == self.topics.high_watermarks(topic))
-        return self.topics.ends(topic)
+        """The ends once no transaction is open."""
+        return settled(self.topics, topic)
 
     def visible(self, topic: str) -> list[RawRecord]:
         """What a new read_committed reader sees, up to the end of now."""
