@@ -1,9 +1,10 @@
 """The laws of topics that are followed, which Kafka and the broker in memory obey alike."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.adapters.outside import POLL_S, Outside
+from tests.adapters.outside import LONGEST_S, POLL_S, Outside
 
 from headwater.adapters.kafka.follower import KafkaFollower
 from headwater.adapters.memory import MemoryFollower, MemoryTopics
@@ -29,11 +30,11 @@ class Reader:
         return sorted(int(record.value or b"") for record in self.records)
 
     def until(self, condition: Callable[[], bool]) -> None:
-        for _ in range(200):  # twenty seconds of the real broker
-            if condition():
-                return
+        deadline_s = time.monotonic() + LONGEST_S
+        while not condition():
+            if time.monotonic() > deadline_s:
+                pytest.fail("the condition did not come true")
             self.poll()
-        pytest.fail("the condition did not come true")
 
 
 @pytest.fixture

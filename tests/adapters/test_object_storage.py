@@ -18,9 +18,11 @@ from tests.adapters.object_server import ObjectServer
 
 from headwater.adapters.directory import DirectoryStorage
 from headwater.adapters.objects import ObjectStorage, opening, storage
+from headwater.embedded.process import wait_until
 from headwater.errors import RetriableError, StartRefusedError
 from headwater.ports import CheckpointStorage
 
+LONGEST_S = 60.0  # of a store on a crowded machine
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
@@ -167,11 +169,10 @@ def answering(status: int | None) -> Iterator[str]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few and short attempts, with credentials."""
+    """Few attempts, with credentials."""
     for name in KEYS:
         monkeypatch.setenv(name, "canary-4711")
     monkeypatch.setattr(opening, "RETRIES", 1)
-    monkeypatch.setattr(opening, "REQUEST_S", 0.2)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -195,6 +196,8 @@ def test_what_is_definite_is_refused_at_the_start_and_what_may_pass_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A call says why in either case; what the store writes beside its code is not repeated."""
+    if status is None:
+        monkeypatch.setattr(opening, "REQUEST_S", 0.2)
     with answering(status) as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         refusing = ObjectStorage("s3://some-bucket", tmp_path)
@@ -253,10 +256,19 @@ def test_an_endpoint_that_is_no_address_is_refused(
     assert refused.value.code == "CHECKPOINT_STORE"
 
 
+def names(storage: ObjectStorage) -> list[str] | None:
+    """All of them; None when the store did not answer in its short time, as a crowded one may."""
+    try:
+        return storage.names("")
+    except RetriableError:
+        return None
+
+
 def test_a_store_that_hangs_is_given_up_in_time(
     bucket: str, object_server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes connections and says nothing; when it goes on, so do we."""
+    usual_s = opening.REQUEST_S
     monkeypatch.setattr(opening, "REQUEST_S", 0.3)
     monkeypatch.setattr(opening, "RETRY_S", 0.3)
     hanging = ObjectStorage(bucket, tmp_path)
@@ -267,8 +279,8 @@ def test_a_store_that_hangs_is_given_up_in_time(
             hanging.names("")
     finally:
         object_server.process.send_signal(signal.SIGCONT)
-    assert time.monotonic() - began_s < 5
-    assert hanging.names("") == []
+    assert time.monotonic() - began_s < usual_s  # which one attempt alone would take
+    assert wait_until(lambda: names(hanging) == [], LONGEST_S)
 
 
 def test_a_directory_needs_no_library_of_object_stores() -> None:

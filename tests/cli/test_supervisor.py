@@ -23,7 +23,7 @@ case $3 in
   killed) kill -KILL $$ ;;
   until) while ! [ -s "$4" ]; do sleep 0.02; done ;;
   nice) until [ "$(nice)" -gt 0 ]; do sleep 0.02; done; nice > "$HEARD"; exec sleep 60 ;;
-  told) echo $$ > "$4.new"; mv "$4.new" "$4"; trap "exit 0" TERM; while true; do sleep 0.02; done ;;
+  told) trap "exit 0" TERM; echo $$ > "$4.new"; mv "$4.new" "$4"; while true; do sleep 0.02; done ;;
   stops)
     while ! [ -s "$4" ]; do sleep 0.02; done
     echo run >> "$HEARD"

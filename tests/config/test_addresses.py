@@ -34,9 +34,9 @@ def half_down(tmp_path: Path) -> Iterator[None]:
     home.root.mkdir()
     record = home.record_path("registry")
     process.spawn(
-        ["/bin/sleep", "60"], record=record, port=2, log=home.root / "log", env=dict(os.environ)
+        ["/bin/sleep", "600"], record=record, port=2, log=home.root / "log", env=dict(os.environ)
     )
-    assert process.wait_until(lambda: home.running("registry") is not None, 5)
+    assert process.wait_until(lambda: home.running("registry") is not None, 60)
     yield
     embedded.down(tmp_path)
 

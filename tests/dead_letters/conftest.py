@@ -14,6 +14,7 @@ from tests.cli import inside
 from tests.dead_letters.counted import PASSING
 from tests.dead_letters.world import World
 from tests.faults.harness import Bench
+from tests.topics.settled import settled
 
 from headwater.adapters.kafka.bulk import BulkWriter
 from headwater.assembly.flights import data_directory, departures
@@ -149,9 +150,14 @@ class SetAside:
         statuses = [each["status"] for each in self.answer("list", "--all")["letters"]]
         return {status: statuses.count(status) for status in set(statuses)}
 
+    def published(self) -> pl.DataFrame:
+        """What was published so far, in the order of each partition."""
+        settled(self.bench.topics, self.product)
+        return self.bench.visible(self.product)
+
     def outputs(self) -> list[str]:
         """The flights published so far, sorted."""
-        found = self.bench.visible(self.product)
+        found = self.published()
         return sorted(found["flight_id"]) if found.height else []
 
 

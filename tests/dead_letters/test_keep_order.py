@@ -293,7 +293,7 @@ def in_order(release: str) -> str:
 
 def delays(world: SetAside) -> dict[str, list[float]]:
     """What was published of each flight, in the order of the log."""
-    found = world.bench.visible(world.product)
+    found = world.published()
     return dict(found.group_by("flight_id", maintain_order=True).agg("delay_minutes").iter_rows())
 
 

@@ -8,6 +8,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from tests.dead_letters.conftest import DEADLY, FIRST, SECOND, SetAside
 from tests.faults.harness import START_S, until
+from tests.topics.settled import settled
 
 pytestmark = pytest.mark.kafka
 
@@ -123,6 +124,7 @@ def test_discarded_letters_stay_discarded_and_the_audit_log_says_why(
     world.release(SECOND)
     assert world.answer("replay")["replayed"] == 2
     assert world.statuses() == {"replayed": 2, "discarded": 1}
+    settled(world.bench.topics, "_headwater.audit")
     marks = [
         record
         for record in world.bench.records("_headwater.audit")

@@ -15,6 +15,7 @@ from tests.dead_letters.conftest import SetAside
 from tests.faults.damaging import damage, write_batch
 from tests.faults.harness import START_S, Bench, until
 from tests.registry.confluent import registry_client
+from tests.topics.settled import settled
 
 from headwater.errors import HaltedError
 from headwater.model import Partition
@@ -115,6 +116,7 @@ def test_a_stopped_product_is_moved_on_from_where_it_stands(
     assert "outputs" in note(world, partition)
     world.run()
     assert len(world.outputs()) == published + 3
+    settled(bench.topics, "_headwater.audit")
     (mark,) = (
         record
         for record in bench.records("_headwater.audit")

@@ -43,9 +43,9 @@ def registry(home: Home) -> Iterator[process.Record]:
     """A process that runs in the place of the registry."""
     path = home.record_path("registry")
     process.spawn(
-        ["/bin/sleep", "60"], record=path, port=2, log=home.root / "log", env=dict(os.environ)
+        ["/bin/sleep", "600"], record=path, port=2, log=home.root / "log", env=dict(os.environ)
     )
-    assert process.wait_until(lambda: home.running("registry") is not None, 5)
+    assert process.wait_until(lambda: home.running("registry") is not None, 60)
     record = home.running("registry")
     assert record is not None
     yield record

@@ -33,6 +33,6 @@ def test_a_killed_session_leaves_no_stack_behind(tmp_path: Path) -> None:
         session.send_signal(signal.SIGKILL)
     started = [record for record in records if record is not None]
     assert len(started) == 2
-    assert process.wait_until(lambda: not any(map(process.is_running, started)), 20)
-    assert process.wait_until(lambda: not home.data("registry").exists(), 5)
+    assert process.wait_until(lambda: not any(map(process.is_running, started)), 60)
+    assert process.wait_until(lambda: not home.data("registry").exists(), 60)
     assert home.log("kafka").exists()

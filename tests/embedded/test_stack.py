@@ -76,7 +76,7 @@ def test_events_and_schemas_survive_a_restart_by_two_at_once(
         first, second = pool.map(up, [directory, directory])
     assert first == second == running, "they did not start one stack at its old address"
     assert read_one(running) == b"kept"
-    with urllib.request.urlopen(f"{running.registry}/subjects", timeout=5) as reply:  # noqa: S310 - loopback
+    with urllib.request.urlopen(f"{running.registry}/subjects", timeout=20) as reply:  # noqa: S310 - loopback
         assert "events-value" in json.load(reply)
 
 
@@ -121,7 +121,7 @@ def test_a_service_that_died_is_started_again(directory: Path, running: Addresse
     kafka, registry = pids(directory)
     assert kafka is not None
     os.kill(kafka, signal.SIGKILL)
-    assert process.wait_until(lambda: not status(directory).kafka.running, 5)
+    assert process.wait_until(lambda: not status(directory).kafka.running, 60)
     assert up(directory) == running
     replaced, untouched = pids(directory)
     assert replaced != kafka
@@ -134,7 +134,7 @@ def test_down_finds_what_a_killed_command_started(tmp_path: Path) -> None:
     command = subprocess.Popen([*COMMAND, "up"], cwd=tmp_path, stderr=subprocess.DEVNULL)
     with command:
         assert process.wait_until(
-            lambda: all(home.running(name) for name in ("kafka", "registry")), 30
+            lambda: all(home.running(name) for name in ("kafka", "registry")), 60
         )
         command.kill()
     records = [home.running(name) for name in ("kafka", "registry")]

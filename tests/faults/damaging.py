@@ -11,6 +11,7 @@ from headwater.model import Partition
 
 HEADER: Final = struct.Struct(">qiibIhi")  # base, length, epoch, magic, crc, attributes, last delta
 CRC_FROM: Final = 21  # the checksum covers what follows it
+LINGER_MS: Final = 10_000  # so that all until a flush, which waits for nothing, are one batch
 TAIL: Final[dict[str, str | bytes | None]] = {"tail": b"\xff" * 16_384}
 """Headers of the last record of a batch whose checksum is going to be wrong.
 
@@ -26,7 +27,7 @@ def write_batch(
 ) -> None:
     """Write `values` with the key "k" as one batch; one that is not compressed ends in TAIL."""
     compression = "gzip" if is_gzip else "none"
-    producer = Producer({**config, "linger.ms": 100, "compression.type": compression})
+    producer = Producer({**config, "linger.ms": LINGER_MS, "compression.type": compression})
     for row, value in enumerate(values, 1):
         tail = None if is_gzip or row < len(values) else TAIL
         producer.produce(partition.topic, value, key=b"k", partition=partition.index, headers=tail)

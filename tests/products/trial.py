@@ -10,6 +10,7 @@ from uuid import uuid4
 import polars as pl
 import pytest
 from structlog.contextvars import clear_contextvars
+from tests.topics.settled import settled
 
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
@@ -82,7 +83,7 @@ class Trial:
     def published(self) -> pl.DataFrame:
         """What a read_committed reader sees."""
         contract = load_contract(self.root / "schemas", self.product, 1)
-        ends = KafkaTopics(self.settings.kafka).ends(self.product)
+        ends = settled(KafkaTopics(self.settings.kafka), self.product)
         with (
             closing(SchemaRegistry(self.settings.registry)) as registry,
             closing(KafkaLogReader(self.settings.kafka)) as reader,

@@ -18,6 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 from tests.reader.book import folded
 from tests.reader.shop import FIELDS, Place, contract, places
 from tests.snapshot.compaction import compact
+from tests.topics.settled import settled
 
 import headwater
 from headwater.adapters.delta.table import DeltaSnapshotTable
@@ -94,16 +95,12 @@ class Published:
         self._producer = self._begun()
 
     def await_end(self) -> None:
-        """Until all that was committed can be read: a commit returns before its markers stand."""
-        topics = KafkaTopics(self.kafka)
-
-        def is_stable() -> bool:
-            return topics.ends(self.topic) == topics.high_watermarks(self.topic)
-
-        assert wait_until(is_stable, 60)
+        """Until all that was committed can be read."""
+        settled(KafkaTopics(self.kafka), self.topic)
 
     def take(self, mode: type[Snapshotter | LatestSnapshotter] = Snapshotter) -> None:
-        """Take a snapshot."""
+        """Take a snapshot of all that was published."""
+        self.await_end()
         with closing(KafkaLogReader(self.kafka)) as reader:
             mode(
                 product=self.topic,
@@ -245,7 +242,6 @@ def test_the_latest_rows_and_their_changes_are_read_while_the_broker_compacts(
     """What it really drops in between is no gap: folded, what was read is what the log says."""
     compact(orders.topic, orders.stack.kafka)
     orders.publish(300)
-    orders.await_end()
     orders.take(LatestSnapshotter)
     with orders.open() as product:
         reading = product.read()

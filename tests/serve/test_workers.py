@@ -92,7 +92,7 @@ def test_a_worker_that_is_stuck_is_not_alive(
     server: serve.Server, sockets: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It listens and answers nothing; the metrics of the others still come."""
-    monkeypatch.setattr(workers_module, "ANSWER_S", 0.2)
+    monkeypatch.setattr(workers_module, "ANSWER_S", 1.0)  # the other one answers
     health, metrics = Health(), Metrics("flights.late")
     with (
         socket.socket(socket.AF_UNIX) as stuck,

@@ -17,6 +17,7 @@ import pytest
 from confluent_kafka import Producer
 from deltalake import DeltaTable
 from tests.snapshot.compaction import compact
+from tests.topics.settled import settled
 
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
@@ -87,7 +88,7 @@ class Project:
         return process.returncode, out, err
 
     def publish(self, numbers: Sequence[int], version: int = 1) -> None:
-        """Publish orders in one transaction, under a version of the contract."""
+        """Publish orders in one transaction, under a version of the contract; they can be read."""
         contract = load_contract(self.root / "schemas", self.topic, version)
         with closing(SchemaRegistry({"url": self.stack.registry})) as registry:
             registered = registry.register(
@@ -105,6 +106,11 @@ class Project:
         for key, value in zip(encoded.keys, encoded.values, strict=True):
             producer.produce(self.topic, value, key)
         producer.commit_transaction(20)
+        self.await_end()
+
+    def await_end(self) -> None:
+        """Until all that was committed can be read."""
+        settled(KafkaTopics({"bootstrap.servers": self.stack.kafka}), self.topic)
 
 
 @pytest.fixture

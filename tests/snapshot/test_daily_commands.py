@@ -105,6 +105,7 @@ def sell(shop: Project, sales: list[tuple[str, datetime]]) -> None:
     loaded, settings = load_product(shop.topic), resolve(load_settings())
     with closing(Processor(loaded, settings, telling, is_registering=True)) as processor:
         processor.loop.run(processor.targets())
+    shop.await_end()
 
 
 def enter(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:

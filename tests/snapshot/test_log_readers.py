@@ -1,12 +1,12 @@
 """Laws that every adapter of the port LogReader obeys; the real one on a real broker."""
 
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import pytest
 from confluent_kafka import Producer
+from tests.topics.settled import settled
 
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
@@ -77,10 +77,7 @@ class KafkaLog:
     def end(self, *, is_commit: bool) -> None:
         producer = self._producer
         (producer.commit_transaction if is_commit else producer.abort_transaction)(SECONDS)
-        # the broker answers before it has written the marker, which is what moves the end
-        deadline_s = time.monotonic() + SECONDS
-        while self.topics.ends(self.topic) != self.topics.high_watermarks(self.topic):
-            assert time.monotonic() < deadline_s, "the marker was not written"
+        settled(self.topics, self.topic)
 
 
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])

@@ -217,6 +217,6 @@ def _rows(site: Site) -> int:
 
 
 def _metrics(port: object) -> str:
-    with closing(http.client.HTTPConnection("127.0.0.1", int(str(port)), timeout=5)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", int(str(port)), timeout=60)) as connection:
         connection.request("GET", "/metrics")
         return connection.getresponse().read().decode()

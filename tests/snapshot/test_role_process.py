@@ -102,7 +102,7 @@ def test_probes_and_metrics_are_those_of_the_role(
 
 
 def _get(port: int, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with closing(connection):
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 from confluent_kafka import Producer
-from tests.faults.damaging import TAIL, damage, write_batch
+from tests.faults.damaging import LINGER_MS, TAIL, damage, write_batch
 
 from headwater.adapters.kafka.damage import end_of_damage
 from headwater.adapters.kafka.topics import KafkaTopics
@@ -52,7 +52,7 @@ def test_damage_among_transactions_is_found_from_the_marker_before_it(
     """
     config, partition = {"bootstrap.servers": stack.kafka}, Partition("damaged-transactions", 0)
     KafkaTopics(config).create([TopicSettings(partition.topic, 1, "log")])
-    producer = Producer({**config, "transactional.id": "damaged", "linger.ms": 100})
+    producer = Producer({**config, "transactional.id": "damaged", "linger.ms": LINGER_MS})
     producer.init_transactions(20)
     for _ in range(3):
         producer.begin_transaction()

@@ -17,6 +17,7 @@ from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from tests.cli import inside
 from tests.registry.confluent import deserializer, registry_client, serializer
+from tests.topics.settled import settled
 
 from headwater.adapters.kafka.reader import KafkaLogReader
 from headwater.adapters.kafka.topics import KafkaTopics
@@ -142,7 +143,7 @@ class Airport:
 
     def records(self, topic: str) -> list[RawRecord]:
         """Every record a read_committed reader sees."""
-        ends = self.topics.ends(topic)
+        ends = settled(self.topics, topic)
         ranges = {p: (at, ends[p]) for p, at in self.topics.beginnings(topic).items()}
         with closing(KafkaLogReader({"bootstrap.servers": self.addresses.kafka})) as reader:
             batches = list(reader.read(ranges, max_records=1_000))
