@@ -63,10 +63,14 @@ class World:
         self.contract = load_contract(self.folder / "schemas", TOPIC, 1)
         register(self.contract, self.registry)
         self.ids = lookup_ids([self.contract], self.registry)[TOPIC]
-        self.codec = RowCodec(self.contract, *self.ids, lookup=self.registry.schema)
+        self.codec = self.new_codec()
         self.topics = KafkaTopics(self.kafka)
         self.reader = KafkaLogReader(self.kafka)
         self.table()  # loads the format, which no job is to be charged with
+
+    def new_codec(self) -> RowCodec:
+        """One more, as the commands make one for each thread."""
+        return RowCodec(self.contract, *self.ids, lookup=self.registry.schema)
 
     def table(self) -> Table:
         """One more handle."""
@@ -95,7 +99,7 @@ class World:
             topics=self.topics,
             reader=self.reader,
             open_table=self.table,
-            codecs=lambda _id: self.codec,
+            codecs=lambda _id: self.new_codec(),
             full=full,
         ).verify()
         if verdict.outcome != "equal" or (full and verdict.sampled != verdict.rows):
