@@ -143,25 +143,6 @@ def test_rows_of_a_closed_day_are_a_correction_that_is_listed() -> None:
     assert_whole(daily)
 
 
-def test_days_that_another_process_closes_meanwhile_are_closed_for_the_next_commit() -> None:
-    """Asking the inputs takes seconds: what is late by then is listed as late."""
-    daily = Daily("_date", marks=[mark(24)])
-    daily.publish(sale(1))
-    daily.take()
-    slow = daily.snapshotter()
-
-    def closing_slowly() -> DaysClosed | None:
-        daily.publish(sale(25))
-        daily.marks = [mark(48)]
-        daily.take()
-        daily.publish(sale(26))
-        return DaysClosed("2026-01-04")
-
-    taken = replace(slow, closing=closing_slowly).take()
-    assert taken.days == DaysClosed("2026-01-04", corrected={"2026-01-02": 1})
-    assert daily.verify().outcome == "equal"
-
-
 def test_a_day_without_rows_is_closed_too() -> None:
     """Whether anything new was published or not: it is a fact by itself."""
     daily = Daily("_date", marks=[mark(24)])

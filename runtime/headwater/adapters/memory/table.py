@@ -105,7 +105,8 @@ class MemoryTable:
         if record is not None:
             if self._seen != storage.cuts:
                 raise overtaken(self.location)
-            require_next(storage.offsets(record.topic_id), record, self.location)
+            done = storage.offsets(record.topic_id)
+            require_next(done, record, self.location, change.follows, self.last_commit)
         if not storage.files.keys() >= set(change.removed):
             raise overtaken(self.location)
         storage.columns = self._columns(change)
