@@ -110,6 +110,25 @@ def test_a_frame_that_was_made_while_it_is_closed_is_behind_its_token(
     assert sum(frame.height for frame in again) == ORDERS
 
 
+def test_who_reads_on_while_it_is_being_closed_is_told_that(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other thread reads it, and to let go of the clients takes its time."""
+    reading = shop.product().read("beginning")
+    codes: list[str] = []
+
+    def also(_follower: MemoryFollower) -> None:
+        with pytest.raises(ReadRefusedError, match="was closed") as refused:
+            next(reading)
+        reading.close()
+        codes.append(refused.value.code)
+
+    monkeypatch.setattr(MemoryFollower, "close", also)
+    next(reading)
+    reading.close()
+    assert codes == ["READING_ENDED"]
+
+
 def test_a_second_thread_is_told_to_read_its_own(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,8 @@ class Reading:
         ended with an error before.
         """
         if not self._stepping.acquire(blocking=False):
+            if self._is_closed:  # or another thread is just closing it
+                raise self._broken()
             raise self._ended("is read by another thread", "give each its own .read()")
         try:
             return self._next()
@@ -73,15 +75,13 @@ class Reading:
                 if not self._is_closed:
                     self._is_broken = False
                     raise StopIteration
-        raise self._ended(
-            "was closed, interrupted or ended with an error before",
-            "go on with .read(reading.token)",
-        )
+        raise self._broken()
 
     def close(self) -> None:
         """Stop reading; `token` stays.
 
-        While another thread waits for a frame, that one is told so within a poll, 0.1 s.
+        While another thread waits for a frame, that one is told so and lets go of the clients: at
+        the end of a log within a poll, 0.1 s, else behind what is being read or asked.
         """
         self._is_closed = True
         if self._stepping.acquire(blocking=False):
@@ -89,6 +89,12 @@ class Reading:
                 self._steps.close()
             finally:
                 self._stepping.release()
+
+    def _broken(self) -> ReadRefusedError:
+        return self._ended(
+            "was closed, interrupted or ended with an error before",
+            "go on with .read(reading.token)",
+        )
 
     def _ended(self, how: str, what_next: str) -> ReadRefusedError:
         return ReadRefusedError(
