@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.snapshot.writers import COMMIT_ROWS, READ_RECORDS, Orders
@@ -185,3 +187,18 @@ def test_an_error_of_the_block_ends_the_making(error: type[BaseException]) -> No
     with pytest.raises(error):
         interrupted()
     assert not any(each.name.startswith("snapshot") for each in threading.enumerate())
+
+
+def test_an_interruption_while_the_thread_begins_ends_the_making(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has begun by then, and would go on to the end."""
+    submit = ThreadPoolExecutor.submit
+
+    def interrupted(*given: Any) -> None:
+        submit(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt), beside(count()):
+        pass

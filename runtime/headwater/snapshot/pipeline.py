@@ -48,13 +48,13 @@ def beside(parts: Iterable[object]) -> Iterator[Callable[[], None]]:
                 return
 
     with ThreadPoolExecutor(1, thread_name_prefix=_NAME) as thread:
-        made = thread.submit(make)
-
-        def require_sound() -> None:
-            if made.done():
-                made.result()
-
         try:
+            made = thread.submit(make)  # a Ctrl-C may come amid this too
+
+            def require_sound() -> None:
+                if made.done():
+                    made.result()
+
             yield require_sound
             made.result()
         finally:
