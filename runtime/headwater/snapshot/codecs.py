@@ -11,7 +11,7 @@ from headwater.snapshot.verdict import Difference, Findings
 
 
 class Codecs:
-    """The codec of a schema id of these commits; `make` is what `Verifier` has for one."""
+    """The codec of a schema id of these commits; `make` gives one more, as `Verifier.codecs`."""
 
     def __init__(
         self, make: Callable[[int], RowCodec], table: Table, records: Iterable[CommitRecord]
@@ -29,7 +29,7 @@ class Codecs:
         return found if isinstance(found, RowCodec) else None
 
     def again(self) -> "Codecs":
-        """The same for another thread: a codec serves one. All of both are asked for by then."""
+        """The same for another thread, as a codec serves one; asks for all of both now."""
         other = Codecs(self._make, self._table, ())
         other._names = self._names
         for schema_id in self._names:

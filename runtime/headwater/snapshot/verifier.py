@@ -53,11 +53,13 @@ class _Proof:
 class Verifier:
     """Verifies the snapshot of one topic. Writes nothing.
 
-    `codecs` gives the codec of the contract that the registry knows under a schema id, and raises
-    UnknownSchemaError or DeclarationError when there is no such contract.
-    Every method tells `progress` how many rows of table and log were read, and how many there are,
-    and raises UnavailableError when broker or registry do not answer, RetriableError when the
-    storage does not, UnverifiableError when the table uses what we cannot read.
+    `codecs` gives one more codec of the contract that the registry knows under a schema id, since
+    table and log are read in two threads, and raises UnknownSchemaError or DeclarationError when
+    there is no such contract.
+    Every method tells `progress`, one thread at a time, how many rows of table and log were read,
+    and how many there are, and raises UnavailableError when broker or registry do not answer,
+    RetriableError when the storage does not, UnverifiableError when the table uses what we cannot
+    read.
     """
 
     topic: str
