@@ -154,26 +154,6 @@ def test_a_writer_that_did_not_see_the_newest_commit_writes_nothing(opened: Open
     assert [r for _, r in opened().commits()] == [first, following]
 
 
-@pytest.mark.parametrize("is_seen", [False, True])
-def test_what_follows_a_cut_goes_behind_no_other(opened: Opener, *, is_seen: bool) -> None:
-    """One without rows leaves the offsets as they were; upkeep is no cut."""
-    first, closing = record((0, 0, 2)), replace(record((0, 2, 2)), committed_at_ms=2_000)
-    opened().commit(change(rows((0, 0), (0, 1)), first))
-    late, news = opened(), change(rows((0, 2)), record((0, 2, 3)))
-    late.offsets("one")
-    other = opened()
-    other.commit(merged(other, (0, 0), (0, 1)))
-    other.offsets("one")
-    other.commit(replace(change(rows(), closing), follows=first.commit_id))
-    if is_seen:
-        late.version()
-    with pytest.raises(AbortableError, match="Another process was first"):
-        late.commit(replace(news, follows=first.commit_id))
-    late.offsets("one")
-    late.commit(replace(news, follows=closing.commit_id))
-    assert everything(opened(), 0) == [0, 1, 2]
-
-
 def test_two_writers_of_a_first_commit_make_one_table(opened: Opener) -> None:
     """The race for the first commit has one winner too."""
     one, other = opened(), opened()

@@ -94,8 +94,6 @@ class Change:
     as they are. New ones are null in older rows.
     `statistics` are kept under the name that the record has for them, from before the commit is
     visible; the table knows nothing of what they say.
-    `follows` is the `commit_id` of the newest cut, where more than its offsets counts: one that
-    took no rows leaves these as they were. None where they are enough.
     `divided_by` is the column that divides the table that this commit makes; a table that there is
     already stays divided as it was made.
     """
@@ -106,7 +104,6 @@ class Change:
     columns: "pa.Schema | None" = None
     statistics: bytes | None = None
     divided_by: str | None = None
-    follows: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +173,10 @@ class Table(Protocol):
     def commit(self, change: Change) -> int:
         """Do all of a change in one commit; returns the table version.
 
-        Raises OvertakenError (SNAPSHOT_TAKEN) when a cut moved the offsets since `offsets` was
-        asked, another than the change follows is the newest, or a file to be removed is gone,
-        StartRefusedError (SNAPSHOT_COLUMNS) for rows of other columns than the table's,
-        RetriableError when the storage refuses; nothing was written then. When no answer comes,
-        the table is asked whether the commit is in it.
+        Raises OvertakenError (SNAPSHOT_TAKEN) when another cut was committed since `offsets` was
+        asked, or a file to be removed is gone, StartRefusedError (SNAPSHOT_COLUMNS) for rows of
+        other columns than the table's, RetriableError when the storage refuses; nothing was
+        written then. When no answer comes, the table is asked whether the commit is in it.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 import math
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -265,28 +265,15 @@ def is_own_id(record: CommitRecord) -> bool:
     )
 
 
-def require_next(
-    done: Mapping[int, int],
-    record: CommitRecord,
-    location: str,
-    follows: str | None,
-    newest: Callable[[], tuple[int, CommitRecord | UnreadableRecord] | None],
-) -> None:
+def require_next(done: Mapping[int, int], record: CommitRecord, location: str) -> None:
     """Check that a commit continues where the table ends; `done` is `Table.offsets` of its topic.
 
-    `newest` is `Table.last_commit`, asked only of a change that `follows` a certain cut. Raises
-    OvertakenError (SNAPSHOT_TAKEN) when another writer already committed these offsets, or
-    another cut is the newest.
+    Raises OvertakenError (SNAPSHOT_TAKEN) when another writer already committed these offsets.
     """
     for taken in record.ranges:
         end = done.get(taken.partition, taken.start)
         if end != taken.start:
             raise overtaken(location)
-    if follows is None:
-        return
-    found = newest()
-    if found is None or isinstance(found[1], UnreadableRecord) or found[1].commit_id != follows:
-        raise overtaken(location)
 
 
 def overtaken(location: str) -> OvertakenError:

@@ -95,11 +95,10 @@ class Snapshotter:
             return self._taken(found, self._parts(found, progress))
         news = self.closing()  # asked before the log's end: all that was made before is in the cut
         found = cut(self.topics, self.table, self.topic, DAILY)
-        last = last_record(self.table)  # behind the cut: what was committed meanwhile is before it
-        before = self._closed_before(last)
+        before = self._closed_before()  # behind the cut: who closes more meanwhile moves its start
         if news is None or (before is not None and (news.before or "") <= before):
             return self._taken(found, ())
-        return self._taken(found, self._days(found, last, before, news, progress))
+        return self._taken(found, self._days(found, before, news, progress))
 
     def _taken(self, found: Cut, parts: Iterable["_Part"]) -> Taken:
         # behind the cut, which is refused if the table aged; before the first record is read
@@ -116,31 +115,24 @@ class Snapshotter:
             days=None if self.closing is None else _joined(each.days for each in commits),
         )
 
-    def _closed_before(self, last: CommitRecord | None) -> str | None:
+    def _closed_before(self) -> str | None:
         """Before which day all are closed; the history is asked after an interrupted run only."""
+        last = last_record(self.table)
         if last is not None and last.days is not None and last.days.before is not None:
             return last.days.before
         found = None if last is None else closed_days(r for _, r in self.table.commits()).before
         return None if found is None else found.isoformat()
 
     def _days(
-        self,
-        found: Cut,
-        last: CommitRecord | None,
-        before: str | None,
-        news: DaysClosed,
-        progress: Progress,
+        self, found: Cut, before: str | None, news: DaysClosed, progress: Progress
     ) -> Iterator["_Part"]:
         """The parts with what they say of days; the last closes those that are news.
 
-        Before `before` all days are closed already, by `last` and what it follows: a cut that came
-        between may have closed more, and moved no offset.
+        Before `before` all days are closed already.
         """
-        follows = None if last is None else last.commit_id
         for part in self._parts(found, progress, is_closing=True):
             days = corrected(part.days_of_rows(), before)
             part.days = replace(news if part.ends == found.ends else DaysClosed(), corrected=days)
-            part.follows, follows = follows, self._commit_id(found, part)
             yield part
             del part  # as `one_behind` does
 
@@ -177,7 +169,7 @@ class Snapshotter:
         require_same(self.topics, found)
         ranges = part.ranges()
         record = CommitRecord(
-            commit_id=self._commit_id(found, part),
+            commit_id=commit_id(self.product, found.topic_id, ranges, part.days),
             product=self.product,
             topic=self.topic,
             topic_id=found.topic_id,
@@ -189,13 +181,10 @@ class Snapshotter:
             days=part.days,
         )
         files = part.files(self.codec.divided_by, self.table.location)
-        change = freezing.frozen(Change(files, record, follows=part.follows))
+        change = freezing.frozen(Change(files, record))
         version = self.table.commit(evolving.change(change))
         self.table.offsets(found.topic_id)  # this handle has now seen its own commit
         return _Committed(version, part.rows, part.days)
-
-    def _commit_id(self, found: Cut, part: "_Part") -> str:
-        return commit_id(self.product, found.topic_id, part.ranges(), part.days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +227,6 @@ class _Part:
         self.ends = dict(starts)
         self.rows = 0
         self.days: DaysClosed | None = None
-        self.follows: str | None = None  # the cut before it, where what that closed counts
         self._bytes = 0
         self._tables: dict[Partition, list[pa.Table]] = {partition: [] for partition in starts}
         self._hashes: dict[Partition, int] = dict.fromkeys(starts, 0)

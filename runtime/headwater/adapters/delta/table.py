@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -118,9 +117,8 @@ class DeltaSnapshotTable(KeptTable):
     def commit(self, change: Change) -> int:
         """Do all of a change in one commit; returns the table version.
 
-        Raises OvertakenError (SNAPSHOT_TAKEN) when a cut moved the offsets since the last look at
-        them, another than the change follows is the newest, or a file to be removed is gone,
-        StartRefusedError: SNAPSHOT_COLUMNS for other
+        Raises OvertakenError (SNAPSHOT_TAKEN) when another cut was committed since the last
+        `offsets`, or a file to be removed is gone, StartRefusedError: SNAPSHOT_COLUMNS for other
         columns than the table's, TABLE_FEATURE when another writer gave it features of Delta that
         are not kept here.
         """
@@ -283,10 +281,8 @@ class DeltaSnapshotTable(KeptTable):
 
     def _require_next(self, table: DeltaTable, change: Change) -> None:
         """Raises OvertakenError when the change does not follow what the table now is."""
-        if (record := change.record) is not None:
-            newest = partial(newest_commit, self._files, table.version())
-            done = self._offsets(record.topic_id)
-            require_next(done, record, self.location, change.follows, newest)
+        if change.record is not None:
+            require_next(self._offsets(change.record.topic_id), change.record, self.location)
         if change.removed and not paths(table).keys() >= set(change.removed):
             raise overtaken(self.location)
 

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -104,9 +103,8 @@ class IcebergSnapshotTable(KeptTable):
     def commit(self, change: Change) -> int:
         """Do all of a change in one commit; returns the table version, a sequence number.
 
-        Raises OvertakenError (SNAPSHOT_TAKEN) when a cut moved the offsets since the last look at
-        them, another than the change follows is the newest, or a file to be removed is gone,
-        StartRefusedError: SNAPSHOT_COLUMNS for other
+        Raises OvertakenError (SNAPSHOT_TAKEN) when another cut was committed since the last
+        `offsets`, or a file to be removed is gone, StartRefusedError: SNAPSHOT_COLUMNS for other
         columns than the table's, TABLE_FEATURE when another writer gave it features of Iceberg
         that are not kept here.
         """
@@ -258,8 +256,7 @@ class IcebergSnapshotTable(KeptTable):
         reading.require_known(table, self.location)
         with self._reading():
             if (record := change.record) is not None:
-                done, newest = self._offsets(record.topic_id), partial(reading.last_commit, table)
-                require_next(done, record, self.location, change.follows, newest)
+                require_next(self._offsets(record.topic_id), record, self.location)
             if change.removed:
                 held = {
                     reading.name_of(table, each)

@@ -105,8 +105,7 @@ class MemoryTable:
         if record is not None:
             if self._seen != storage.cuts:
                 raise overtaken(self.location)
-            done = storage.offsets(record.topic_id)
-            require_next(done, record, self.location, change.follows, self.last_commit)
+            require_next(storage.offsets(record.topic_id), record, self.location)
         if not storage.files.keys() >= set(change.removed):
             raise overtaken(self.location)
         storage.columns = self._columns(change)

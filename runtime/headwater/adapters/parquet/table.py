@@ -85,9 +85,8 @@ class ParquetSnapshotTable(KeptTable):
     def commit(self, change: Change) -> int:
         """Do all of a change in one commit; returns the table version.
 
-        Raises OvertakenError (SNAPSHOT_TAKEN) when a cut moved the offsets since the last look at
-        them, another than the change follows is the newest, or a file to be removed is gone,
-        StartRefusedError (SNAPSHOT_COLUMNS) for other
+        Raises OvertakenError (SNAPSHOT_TAKEN) when another cut was committed since the last
+        `offsets`, or a file to be removed is gone, StartRefusedError (SNAPSHOT_COLUMNS) for other
         columns than the table's.
         """
         with self._writing():
@@ -263,8 +262,7 @@ class ParquetSnapshotTable(KeptTable):
     def _require_next(self, newest: Manifest, change: Change) -> None:
         """Raises OvertakenError when the change does not follow what the table now is."""
         if (record := change.record) is not None:
-            done = newest.head.offsets.get(record.topic_id, {})
-            require_next(done, record, self.location, change.follows, self.last_commit)
+            require_next(newest.head.offsets.get(record.topic_id, {}), record, self.location)
         if not newest.files.keys() >= set(change.removed):
             raise overtaken(self.location)
 
