@@ -89,6 +89,7 @@ class DeltaSnapshotTable(KeptTable):
         self._last: tuple[int, Commit | None] = (-1, None)  # of a version
         with self._reading():
             self._table = open_table(self._files, self._topic)
+        self._see()
 
     @property
     def location(self) -> str:
@@ -103,6 +104,7 @@ class DeltaSnapshotTable(KeptTable):
     def offsets(self, topic_id: str) -> Mapping[int, int]:
         """The end of the last commit per partition of this incarnation of the topic."""
         self._reload()
+        self._see()
         return self._offsets(topic_id)
 
     def columns(self) -> pa.Schema | None:
@@ -133,6 +135,7 @@ class DeltaSnapshotTable(KeptTable):
             shaped = [stored(self._shaped(each, columns), by) for each in change.files]
             files = write_files(self._files, shaped, by)
             version = self._put(table, files, change)
+        self._seen = version
         self._reload()
         if change.record is not None and self._ends[0] == (version - 1, change.record.topic_id):
             # to ask replays the log: what this commit followed is known, and what it moved
@@ -244,6 +247,10 @@ class DeltaSnapshotTable(KeptTable):
             raise gone(self.location, version)
         return older
 
+    def _see(self) -> None:
+        """What a cut is judged by from here on."""
+        self._seen = 0 if self._table is None else self._table.version()
+
     def _create(self, change: Change) -> DeltaTable:
         now_ms = self._clock.wall_ms()
         self._table = begin(self._files, change, self._product, self._topic, now_ms)
@@ -283,6 +290,9 @@ class DeltaSnapshotTable(KeptTable):
         """Raises OvertakenError when the change does not follow what the table now is."""
         if change.record is not None:
             require_next(self._offsets(change.record.topic_id), change.record, self.location)
+            since = commits_told(self._files, range(self._seen + 1, table.version() + 1))
+            if any(KEY in told for _, told in since):  # it may have moved no offset
+                raise overtaken(self.location)
         if change.removed and not paths(table).keys() >= set(change.removed):
             raise overtaken(self.location)
 

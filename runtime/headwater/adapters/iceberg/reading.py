@@ -83,9 +83,9 @@ def spec_of(columns: Schema, by: str | None) -> PartitionSpec:
     )
 
 
-def version(table: Table) -> int:
+def version(table: Table | None) -> int:
     """The sequence number of the newest snapshot; 0 before the first."""
-    found = table.current_snapshot()
+    found = None if table is None else table.current_snapshot()
     return 0 if found is None else sequence_number(found)
 
 

@@ -74,6 +74,7 @@ class IcebergSnapshotTable(KeptTable):
         self._topic = topic
         self._table: Table | None = None
         self._reload()
+        self._seen = reading.version(self._table)
 
     @property
     def location(self) -> str:
@@ -88,6 +89,7 @@ class IcebergSnapshotTable(KeptTable):
     def offsets(self, topic_id: str) -> Mapping[int, int]:
         """The end of the last commit per partition of this incarnation of the topic."""
         self._reload()
+        self._seen = reading.version(self._table)
         with self._reading():
             return self._offsets(topic_id)
 
@@ -120,6 +122,7 @@ class IcebergSnapshotTable(KeptTable):
             shaped = [self._shaped(each, columns) for each in change.files]
             files = write_files(self._files, shaped, reading.divided_by(table), below=DATA)
             version = self._put(files, change, columns)
+        self._seen = version
         self._reload()
         return version
 
@@ -142,7 +145,7 @@ class IcebergSnapshotTable(KeptTable):
     def version(self) -> int | None:
         """The newest version; None before the first commit."""
         self._reload()
-        return None if self._table is None else reading.version(self._table) or None
+        return reading.version(self._table) or None
 
     def files(self, version: int | None = None) -> Sequence[TableFile]:
         """What a version consists of, and what its manifests say of it."""
@@ -257,6 +260,8 @@ class IcebergSnapshotTable(KeptTable):
         with self._reading():
             if (record := change.record) is not None:
                 require_next(self._offsets(record.topic_id), record, self.location)
+                if (reading.last_commit(table) or (0,))[0] > self._seen:  # it may move no offset
+                    raise overtaken(self.location)
             if change.removed:
                 held = {
                     reading.name_of(table, each)

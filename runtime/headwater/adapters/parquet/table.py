@@ -57,6 +57,7 @@ class ParquetSnapshotTable(KeptTable):
         self._newest: Manifest | None = None
         self._written: dict[str, DataFile] = {}  # of the versions that this handle has seen
         self._reload()
+        self._see()
 
     @property
     def location(self) -> str:
@@ -71,6 +72,7 @@ class ParquetSnapshotTable(KeptTable):
     def offsets(self, topic_id: str) -> Mapping[int, int]:
         """The end of the last commit per partition of this incarnation of the topic."""
         self._reload()
+        self._see()
         return {} if self._newest is None else self._newest.head.offsets.get(topic_id, {})
 
     def columns(self) -> pa.Schema | None:
@@ -98,6 +100,7 @@ class ParquetSnapshotTable(KeptTable):
             shaped = [self._shaped(each, columns) for each in change.files]
             files = write_files(self._files, shaped, newest.head.divided_by)
             version = self._put(newest, files, change)
+        self._seen = version
         self._reload()
         return version
 
@@ -182,6 +185,10 @@ class ParquetSnapshotTable(KeptTable):
             else:
                 self._newest = None
 
+    def _see(self) -> None:
+        """What a cut is judged by from here on."""
+        self._seen = 0 if self._newest is None else self._newest.head.version
+
     def _versions(self) -> list[int]:
         """Those that there are. Raises StartRefusedError where there is something else."""
         found = manifest.versions(self._files)
@@ -263,6 +270,9 @@ class ParquetSnapshotTable(KeptTable):
         """Raises OvertakenError when the change does not follow what the table now is."""
         if (record := change.record) is not None:
             require_next(newest.head.offsets.get(record.topic_id, {}), record, self.location)
+            since = range(self._seen + 1, newest.head.version + 1)
+            if any(text is not None for _, text in manifest.records(self._files, since)):
+                raise overtaken(self.location)  # though it may have moved no offset
         if not newest.files.keys() >= set(change.removed):
             raise overtaken(self.location)
 
