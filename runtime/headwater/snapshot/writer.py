@@ -95,7 +95,7 @@ class Snapshotter:
             return self._taken(found, self._parts(found, progress))
         news = self.closing()  # asked before the log's end: all that was made before is in the cut
         found = cut(self.topics, self.table, self.topic, DAILY)
-        before = self._closed_before()  # behind the cut: who closes more meanwhile moves its start
+        before = self._closed_before()  # behind the cut: what is closed since, the table sees
         if news is None or (before is not None and (news.before or "") <= before):
             return self._taken(found, ())
         return self._taken(found, self._days(found, before, news, progress))
