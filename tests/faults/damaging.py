@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from confluent_kafka import Producer
 
+from headwater.embedded.process import wait_until
 from headwater.model import Partition
 
 HEADER: Final = struct.Struct(">qiibIhi")  # base, length, epoch, magic, crc, attributes, last delta
@@ -28,10 +29,25 @@ def write_batch(
     """Write `values` with the key "k" as one batch; one that is not compressed ends in TAIL."""
     compression = "gzip" if is_gzip else "none"
     producer = Producer({**config, "linger.ms": LINGER_MS, "compression.type": compression})
+    await_leader(producer, partition)
     for row, value in enumerate(values, 1):
         tail = None if is_gzip or row < len(values) else TAIL
         producer.produce(partition.topic, value, key=b"k", partition=partition.index, headers=tail)
     assert producer.flush(20) == 0
+
+
+def await_leader(producer: Producer, partition: Partition) -> None:
+    """Until the producer knows where to send.
+
+    What it is given before waits elsewhere, and comes from there one by one: a flush that is under
+    way by then sends the first of them as a batch of their own.
+    """
+
+    def is_known() -> bool:
+        found = producer.list_topics(partition.topic, timeout=10).topics[partition.topic]
+        return partition.index in found.partitions and found.partitions[partition.index].leader >= 0
+
+    assert wait_until(is_known, 60)
 
 
 def crc32c(data: bytes) -> int:

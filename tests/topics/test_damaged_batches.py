@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 from confluent_kafka import Producer
-from tests.faults.damaging import LINGER_MS, TAIL, damage, write_batch
+from tests.faults.damaging import LINGER_MS, TAIL, await_leader, damage, write_batch
 
 from headwater.adapters.kafka.damage import end_of_damage
 from headwater.adapters.kafka.topics import KafkaTopics
@@ -54,6 +54,7 @@ def test_damage_among_transactions_is_found_from_the_marker_before_it(
     KafkaTopics(config).create([TopicSettings(partition.topic, 1, "log")])
     producer = Producer({**config, "transactional.id": "damaged", "linger.ms": LINGER_MS})
     producer.init_transactions(20)
+    await_leader(producer, partition)
     for _ in range(3):
         producer.begin_transaction()
         for number in range(LAST + 1):
