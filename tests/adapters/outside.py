@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 from uuid import uuid4
 
 import pytest
@@ -130,7 +131,15 @@ class Outside:
         return sorted(reader.records, key=lambda record: (record.partition, record.offset))
 
 
-def until(condition: Callable[[], bool], *members: Member) -> None:
+class Polled(Protocol):
+    """Gets on by being polled."""
+
+    def poll(self) -> object:
+        """Take what has come."""
+        ...
+
+
+def until(condition: Callable[[], bool], *members: Polled) -> None:
     """Poll all members in turn until the condition holds."""
     deadline_s = time.monotonic() + LONGEST_S
     while not condition():

@@ -1,10 +1,9 @@
 """The laws of topics that are followed, which Kafka and the broker in memory obey alike."""
 
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.adapters.outside import LONGEST_S, POLL_S, Outside
+from tests.adapters.outside import POLL_S, Outside, until
 
 from headwater.adapters.kafka.follower import KafkaFollower
 from headwater.adapters.memory import MemoryFollower, MemoryTopics
@@ -30,11 +29,7 @@ class Reader:
         return sorted(int(record.value or b"") for record in self.records)
 
     def until(self, condition: Callable[[], bool]) -> None:
-        deadline_s = time.monotonic() + LONGEST_S
-        while not condition():
-            if time.monotonic() > deadline_s:
-                pytest.fail("the condition did not come true")
-            self.poll()
+        until(condition, self)
 
 
 @pytest.fixture

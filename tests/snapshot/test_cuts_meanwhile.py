@@ -1,6 +1,7 @@
 """Laws of cuts that another handle makes meanwhile, which every adapter of the port Table obeys."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from headwater.ports import Change, DaysClosed, NewFile
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Opens one more handle on a table that ends at 0@2."""
     storage = MemoryStorage()
-    begun: Opener = lambda: MemoryTable(storage)  # noqa: E731  # of the type of the others
+    begun: Opener = partial(MemoryTable, storage)
     if request.param != "memory":
         begun = opener(request, tmp_path / "snapshot", "shop.orders")
     begun().commit(change(rows((0, 0), (0, 1)), record((0, 0, 2))))
